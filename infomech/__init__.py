@@ -1,0 +1,35 @@
+"""Differentiable mechanics of CNN filtering: what kernels do to images, layer after layer."""
+
+from infomech import (
+    fields,
+    kernels,
+    laws,
+    mechanics,
+    observables,
+    parity,
+    rectifiers,
+    spectrum,
+    theory,
+)
+from infomech.fields import Field
+from infomech.rectifiers import Rectifier
+from infomech.rollout import Trace, layer, rollout
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Field",
+    "Rectifier",
+    "Trace",
+    "fields",
+    "kernels",
+    "laws",
+    "layer",
+    "mechanics",
+    "observables",
+    "parity",
+    "rectifiers",
+    "rollout",
+    "spectrum",
+    "theory",
+]

@@ -1,0 +1,250 @@
+"""Fields, which know where they lie and how large they truly are, and initial patterns."""
+
+import importlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from infomech import checks
+
+#: photographs that come with scikit-image, by name
+PHOTOGRAPHS = (
+    "astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel",
+    "hubble_deep_field", "moon", "page", "retina", "rocket", "text",
+)  # fmt: skip
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Field:
+    """An image or signal u(x) on d = 1 to 3 axes: true value exp(log_gain) · values.
+
+    Attributes:
+        values: samples, one per pixel.
+        origin: position of the pixel of index 0 on each axis, in pixels, shape (d,). A layer of an
+            even number of taps moves it by half a pixel.
+        log_gain: natural logarithm of the factor that normalisations took out, shape ().
+    """
+
+    values: jax.Array
+    origin: jax.Array
+    log_gain: jax.Array
+
+
+def as_field(values: Any) -> Field:
+    """A `Field` from an array, with origin 0 and log_gain 0; of a Field, the same Field.
+
+    Raises:
+        ValueError: not 1 to 3 axes, an axis of length 0, NaN or infinity, or complex numbers.
+    """
+    if isinstance(values, Field):
+        array = checks.floating("field", values.values)
+        exact = jnp.promote_types(array.dtype, jnp.float32)
+        origin = checks.vector("field.origin", values.origin, array.ndim, exact)
+        return Field(array, origin, jnp.asarray(values.log_gain, exact))
+    checks.finite("field", values)
+    array = checks.floating("field", values)
+    if not 1 <= array.ndim <= 3 or 0 in array.shape:
+        raise checks.fail("field", f"shape {array.shape}", "1, 2 or 3 axes of at least one pixel")
+    exact = jnp.promote_types(array.dtype, jnp.float32)
+    return Field(array, jnp.zeros(array.ndim, exact), jnp.zeros((), exact))
+
+
+def impulse(shape: int | Sequence[int], *, index: Any = None, dtype: Any = None) -> Field:
+    """A single pixel of value 1 in a field of zeros.
+
+    Args:
+        shape: pixels on each axis.
+        index: the pixel; the middle, (n − 1)//2, if None.
+        dtype: floating dtype; JAX's default float if None.
+
+    Returns:
+        `Field` of mass 1.
+
+    Raises:
+        ValueError: `index` is outside the field.
+    """
+    shape = checks.box("shape", shape)
+    index = tuple((n - 1) // 2 for n in shape) if index is None else tuple(np.atleast_1d(index))
+    if len(index) != len(shape) or not all(0 <= i < n for i, n in zip(index, shape, strict=True)):
+        raise checks.fail("index", index, f"a pixel of a field of shape {shape}")
+    values = np.zeros(shape)
+    values[index] = 1
+    return as_field(jnp.asarray(values, _dtype(dtype)))
+
+
+def disk(
+    shape: int | Sequence[int], radius: Any, *, centre: Any = None, dtype: Any = None
+) -> Field:
+    """A disk (interval, ball): 1 where |x − centre| ≤ radius, else 0.
+
+    Args:
+        shape: pixels on each of the d axes.
+        radius: in pixels, positive; may be traced.
+        centre: position in pixels, shape (d,); the middle of the field if None.
+        dtype: floating dtype; JAX's default float if None.
+
+    Returns:
+        `Field`.
+
+    Raises:
+        ValueError: `radius` is not positive, or `centre` is not one number per axis.
+    """
+    checks.positive("radius", radius)
+    away = _away_from(shape, centre, dtype)
+    square = sum(x**2 for x in away)
+    return as_field((square <= jnp.asarray(radius, square.dtype) ** 2).astype(square.dtype))
+
+
+def box(shape: int | Sequence[int], width: Any, *, centre: Any = None, dtype: Any = None) -> Field:
+    """A box: 1 where |x_a − centre_a| ≤ width_a/2 on every axis, else 0.
+
+    Args:
+        shape: pixels on each of the d axes.
+        width: edge length in pixels, one number or one per axis, positive; may be traced.
+        centre: position in pixels, shape (d,); the middle of the field if None.
+        dtype: floating dtype; JAX's default float if None.
+
+    Returns:
+        `Field`.
+
+    Raises:
+        ValueError: `width` is not positive, or `centre` is not one number per axis.
+    """
+    away = _away_from(shape, centre, dtype)
+    widths = _per_axis("width", width, away)
+    inside = jnp.ones((), bool)
+    for x, w in zip(away, widths, strict=True):
+        inside = inside & (jnp.abs(x) <= w / 2)
+    return as_field(inside.astype(away[0].dtype))
+
+
+def gaussian(
+    shape: int | Sequence[int], sigma: Any, *, centre: Any = None, dtype: Any = None
+) -> Field:
+    """A Gaussian bump of height 1, exp(−½ Σ_a ((x_a − centre_a)/σ_a)²).
+
+    Args:
+        shape: pixels on each of the d axes.
+        sigma: spread in pixels, one number or one per axis, positive; may be traced.
+        centre: position in pixels, shape (d,); the middle of the field if None.
+        dtype: floating dtype; JAX's default float if None.
+
+    Returns:
+        `Field`.
+
+    Raises:
+        ValueError: `sigma` is not positive, or `centre` is not one number per axis.
+    """
+    away = _away_from(shape, centre, dtype)
+    sigmas = _per_axis("sigma", sigma, away)
+    return as_field(jnp.exp(-0.5 * sum((x / s) ** 2 for x, s in zip(away, sigmas, strict=True))))
+
+
+def random(shape: int | Sequence[int], *, key: jax.Array, dtype: Any = None) -> Field:
+    """White noise, uniform on [0, 1): non-negative, as an image is. `key` is a typed key."""
+    return as_field(jax.random.uniform(key, checks.box("shape", shape), _dtype(dtype)))
+
+
+def image(source: Any, *, margin: int = 0, dtype: Any = None) -> Field:
+    """A greyscale image in [0, 1] from a file, a bundled photograph or an array.
+
+    Colour is turned into luma, 0.299 R + 0.587 G + 0.114 B, and transparent pixels into black.
+    Files are read by Pillow and photographs named in `PHOTOGRAPHS` come from scikit-image: both are
+    in the extra `infomech[cli]`.
+
+    Args:
+        source: a path, one of `PHOTOGRAPHS`, or an array (rows, columns) or (rows, columns,
+            1, 3 or 4): unsigned integers are divided by the largest value of their dtype, floats
+            are taken as they are.
+        margin: dark pixels added on every side.
+        dtype: floating dtype; JAX's default float if None.
+
+    Returns:
+        `Field` of two axes; rows run along axis 0.
+
+    Raises:
+        ValueError: the file is missing or unreadable, the photograph's package is missing, the
+            array has another shape or is not finite.
+    """
+    margin = checks.integer("margin", margin, 0)
+    pixels = _read(source) if isinstance(source, str | os.PathLike) else np.asarray(source)
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4)):
+        expected = "an image (rows, columns) or (rows, columns, 1, 3 or 4)"
+        raise checks.fail("source", f"shape {pixels.shape}", expected)
+    grey = _luma(pixels)
+    checks.finite("source", grey)
+    return as_field(jnp.asarray(np.pad(grey, margin), _dtype(dtype)))
+
+
+def _luma(pixels: np.ndarray) -> np.ndarray:
+    if pixels.dtype.kind == "u":
+        scale = float(np.iinfo(pixels.dtype).max)
+    elif pixels.dtype.kind in "bf":
+        scale = 1.0
+    else:
+        raise checks.fail("source", f"dtype {pixels.dtype}", "bool, unsigned integers or floats")
+    pixels = pixels.astype(np.float64) / scale
+    if pixels.ndim == 2:
+        return pixels
+    if pixels.shape[2] == 1:
+        return pixels[..., 0]
+    opacity = pixels[..., 3] if pixels.shape[2] == 4 else 1
+    return pixels[..., :3] @ np.array([0.299, 0.587, 0.114]) * opacity
+
+
+def _read(source: str | os.PathLike[str]) -> np.ndarray:
+    if isinstance(source, str) and source in PHOTOGRAPHS:
+        try:
+            data = importlib.import_module("skimage.data")
+        except ImportError as error:
+            raise checks.fail(
+                "source", f"{source!r}, but scikit-image is not installed", "pip install 'infomech[cli]'"
+            ) from error  # fmt: skip
+        return np.asarray(getattr(data, source)())
+    path = Path(source)
+    if not path.is_file():
+        known = ", ".join(PHOTOGRAPHS)
+        raise checks.fail("source", f"{str(path)!r}, no such file", f"an image file or one of {known}")
+    try:
+        pillow = importlib.import_module("PIL.Image")
+    except ImportError as error:
+        raise checks.fail("source", f"{path}, but Pillow is not installed", "pip install 'infomech[cli]'") from error  # fmt: skip
+    try:
+        with pillow.open(path) as picture:
+            if picture.mode.startswith("I;16"):
+                return np.asarray(picture).astype(np.uint16)
+            if picture.mode == "I":
+                raise ValueError("32-bit integers of unknown scale")
+            if picture.mode == "F":
+                return np.asarray(picture)
+            return np.asarray(picture.convert("RGBA"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise checks.fail("source", f"{str(path)!r}, unreadable ({error})", "an image file") from error
+
+
+def _dtype(dtype: Any) -> Any:
+    return jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
+
+
+def _away_from(shape: int | Sequence[int], centre: Any, dtype: Any) -> list[jax.Array]:
+    shape = checks.box("shape", shape)
+    if centre is None:
+        centre = np.array([(n - 1) / 2 for n in shape])
+    middle = checks.vector("centre", centre, len(shape), _dtype(dtype))
+    axes = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij", sparse=True)
+    return [jnp.asarray(x, middle.dtype) - middle[a] for a, x in enumerate(axes)]
+
+
+def _per_axis(argument: str, value: Any, away: list[jax.Array]) -> list[jax.Array]:
+    checks.positive(argument, value)
+    array = jnp.asarray(value, away[0].dtype)
+    if array.shape not in ((), (len(away),)):
+        raise checks.fail(argument, f"shape {array.shape}", f"one number, or shape ({len(away)},)")
+    return list(jnp.broadcast_to(array, (len(away),)))

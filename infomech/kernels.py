@@ -1,0 +1,205 @@
+"""Families of convolution kernels, all of unit energy: constant, gradient, mixtures, Gaussian, random."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from infomech import checks
+
+
+def axis_offsets(taps: int) -> np.ndarray:
+    """Tap positions on one axis, r_i = i - (n - 1)/2, in pixels (half pixels for even n); shape (n,)."""
+    return np.arange(taps) - (taps - 1) / 2
+
+
+def offsets(shape: int | Sequence[int]) -> np.ndarray:
+    """Tap positions r_i = i - (n - 1)/2 of a box of taps, in pixels.
+
+    Args:
+        shape: taps on each of the d axes.
+
+    Returns:
+        Array of shape (*shape, d), float64.
+
+    Source: [M] §2.
+    """
+    axes = [axis_offsets(n) for n in checks.box("shape", shape)]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+
+
+def constant(shape: int | Sequence[int], *, dtype: Any = None) -> jax.Array:
+    """The even kernel of N equal taps, k = 1/√N: unit energy, gain √N, no momentum ([M] §3).
+
+    Args:
+        shape: taps on each axis.
+        dtype: floating dtype; JAX's default float if None.
+
+    Returns:
+        Taps of the given shape, dimensionless.
+
+    Raises:
+        ValueError: `shape` is not one to three positive sizes.
+    """
+    shape = checks.box("shape", shape)
+    return jnp.full(shape, 1 / np.sqrt(np.prod(shape)), _dtype(dtype))
+
+
+def gradient(
+    shape: int | Sequence[int], direction: Any = None, *, dtype: Any = None
+) -> jax.Array:
+    """The odd kernel k(r) ∝ r·n of unit energy, which carries momentum along +n ([M] §3).
+
+    Args:
+        shape: taps on each of the d axes.
+        direction: d numbers, of any length but 0; the last axis if None. May be traced.
+        dtype: floating dtype; JAX's default float if None.
+
+    Returns:
+        Taps of the given shape, dimensionless.
+
+    Raises:
+        ValueError: `direction` has the wrong shape, is 0, or lies along axes of one tap only.
+    """
+    shape = checks.box("shape", shape)
+    slope = offsets(shape).astype(_dtype(dtype)) @ _direction(shape, direction, _dtype(dtype))
+    return _unit(slope)
+
+
+def mix(
+    shape: int | Sequence[int],
+    *,
+    share: Any = None,
+    ratio: Any = None,
+    direction: Any = None,
+    dtype: Any = None,
+) -> jax.Array:
+    """The DC + gradient family, from pure rest energy to pure momentum ([M] §3).
+
+    By odd share ε of the energy, k = √(1 − ε) Σ̂ + √ε ∇̂, or by mixing ratio β,
+    k ∝ (1 − β) Σ̂ + β ∇̂, so that ε = β²/((1 − β)² + β²); Σ̂ is `constant`, ∇̂ is `gradient`.
+
+    Args:
+        shape: taps on each of the d axes.
+        share: ε in [0, 1], may be traced. Its square root has no slope at 0 and 1, where the
+            gradient is returned as 0: differentiate with respect to `ratio` there.
+        ratio: β in [0, 1], may be traced; exactly one of `share` and `ratio` is given.
+        direction: d numbers of any length but 0; the last axis if None.
+        dtype: floating dtype; JAX's default float if None.
+
+    Returns:
+        Taps of the given shape and of unit energy, dimensionless.
+
+    Raises:
+        ValueError: both or neither of `share` and `ratio`, a value outside [0, 1], a bad direction.
+    """
+    shape = checks.box("shape", shape)
+    if (share is None) == (ratio is None):
+        raise checks.fail("share, ratio", "both" if ratio is not None else "neither", "exactly one")
+    if share is not None:
+        share = _scalar("share", share, dtype)
+        even, odd = _sqrt(1 - share), _sqrt(share)
+    else:
+        ratio = _scalar("ratio", ratio, dtype)
+        length = jnp.sqrt((1 - ratio) ** 2 + ratio**2)
+        even, odd = (1 - ratio) / length, ratio / length
+    return even * constant(shape, dtype=dtype) + odd * gradient(shape, direction, dtype=dtype)
+
+
+def gaussian(shape: int | Sequence[int], sigma: Any, *, dtype: Any = None) -> jax.Array:
+    """The even kernel k(r) ∝ exp(−½ Σ_a (r_a/σ_a)²) of unit energy.
+
+    Args:
+        shape: taps on each of the d axes.
+        sigma: spread in pixels, one number or one per axis, positive; may be traced.
+        dtype: floating dtype; JAX's default float if None.
+
+    Returns:
+        Taps of the given shape, dimensionless.
+
+    Raises:
+        ValueError: `sigma` is not positive or has the wrong shape.
+    """
+    shape = checks.box("shape", shape)
+    checks.positive("sigma", sigma)
+    sigma = jnp.asarray(sigma, _dtype(dtype))
+    if sigma.shape not in ((), (len(shape),)):
+        raise checks.fail("sigma", f"shape {sigma.shape}", f"one number, or shape ({len(shape)},)")
+    scaled = offsets(shape).astype(sigma.dtype) / sigma
+    return _unit(jnp.exp(-0.5 * jnp.sum(scaled**2, axis=-1)))
+
+
+def random(
+    shape: int | Sequence[int], *, key: jax.Array, share: Any = None, dtype: Any = None
+) -> jax.Array:
+    """A random kernel of unit energy, uniform on the sphere, or on the part of it with odd share ε.
+
+    With `share`, k = √(1 − ε) ê + √ε ô, where ê and ô are uniform on the unit spheres of the even
+    and of the odd kernels.
+
+    Args:
+        shape: taps on each axis.
+        key: typed key, `jax.random.key`.
+        share: odd share ε in [0, 1], or None; may be traced.
+        dtype: floating dtype; JAX's default float if None.
+
+    Returns:
+        Taps of the given shape, dimensionless.
+
+    Raises:
+        ValueError: `share` outside [0, 1], or above 0 for a single tap, which has no odd part.
+    """
+    shape = checks.box("shape", shape)
+    sample = jax.random.normal(key, shape, _dtype(dtype))
+    if share is None:
+        return _unit(sample)
+    share = _scalar("share", share, dtype)
+    mirrored = jnp.flip(sample)
+    if np.prod(shape) == 1:
+        if (known := checks.concrete(share)) is not None and known > 0:
+            raise checks.fail("share", known, f"0 for a kernel of shape {shape}: it has no odd part")
+        return _unit(sample)
+    return _sqrt(1 - share) * _unit(sample + mirrored) + _sqrt(share) * _unit(sample - mirrored)
+
+
+def _dtype(dtype: Any) -> Any:
+    dtype = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise checks.fail("dtype", dtype, "a floating dtype")
+    return dtype
+
+
+def _scalar(argument: str, value: Any, dtype: Any) -> jax.Array:
+    checks.in_range(argument, value, 0, 1)
+    value = jnp.asarray(value, _dtype(dtype))
+    if value.ndim:
+        raise checks.fail(argument, f"shape {value.shape}", "one number; use jax.vmap for many")
+    return value
+
+
+def _direction(shape: tuple[int, ...], direction: Any, dtype: Any) -> jax.Array:
+    last_axis = np.eye(len(shape))[-1]
+    vector = checks.vector(
+        "direction", last_axis if direction is None else direction, len(shape), dtype
+    )
+    known = checks.concrete(vector)
+    if known is not None and not np.any(known):
+        raise checks.fail("direction", known, "a vector of length above 0")
+    if known is not None and not np.any(known[np.array(shape) > 1]):
+        raise checks.fail(
+            "direction", known, f"a part along an axis with more than one tap of {shape}"
+        )
+    return vector
+
+
+def _unit(kernel: jax.Array) -> jax.Array:
+    energy = jnp.sum(kernel**2)
+    safe = jnp.where(energy > 0, energy, 1)
+    return kernel / jnp.sqrt(safe)
+
+
+def _sqrt(x: jax.Array) -> jax.Array:
+    safe = jnp.where(x > 0, x, 1)
+    return jnp.where(x > 0, jnp.sqrt(safe), 0)

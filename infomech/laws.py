@@ -1,0 +1,273 @@
+"""Speed and diffusion from a trace, and the candidate laws that may tie speed to odd energy."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from infomech import checks
+from infomech.rollout import Trace
+
+#: what `Estimate.status` means
+REASONS = (
+    "ok",
+    "fit window too short: fewer than three observations at or after burn_in",
+    "the field died: no mass, or no centre, within the fit window",
+    "the pattern touched the boundary before the end of the fit window",
+    "the numbers overflowed within the fit window",
+    "no growth of the covariance to fit",
+)
+_OK, _SHORT, _DEAD, _TOUCHED, _OVERFLOW, _NO_GROWTH = range(len(REASONS))
+
+
+class Estimate(NamedTuple):
+    """A rate fitted to a trace, or NaN and the reason why there is none.
+
+    Attributes:
+        value: the rate; NaN where it is refused.
+        stderr: standard error of `value` from the residuals of the straight line, which takes them
+            to be independent; same shape.
+        status: index into `REASONS`, 0 if the fit is good; shape ().
+    """
+
+    value: jax.Array
+    stderr: jax.Array
+    status: jax.Array
+
+    @property
+    def reason(self) -> str | list[str]:
+        """`status` in words: a string, or a list of them for a batch. Not for use under jit."""
+        words = [REASONS[i] for i in jnp.ravel(self.status).tolist()]
+        return words if jnp.ndim(self.status) else words[0]
+
+
+class Growth(NamedTuple):
+    """The power law σ(t)² − σ(0)² = (prefactor · t^exponent)²; see `growth`. Each has shape (d,)."""
+
+    exponent: Estimate
+    prefactor: Estimate
+
+
+class Line(NamedTuple):
+    """A least-squares line y = slope · x + intercept; see `fit`.
+
+    Attributes:
+        slope, intercept: shape ().
+        r_squared: 1 − Σ residuals² / Σ (y − ȳ)², shape (); NaN for a constant y.
+        residuals: y − slope · x − intercept, of the shape of y, 0 where the point was left out.
+    """
+
+    slope: jax.Array
+    intercept: jax.Array
+    r_squared: jax.Array
+    residuals: jax.Array
+
+
+def speed(trace: Trace, burn_in: Any = 0, *, edge_tolerance: float = 1e-6) -> Estimate:
+    """Velocity of the centre in pixels per layer: slope of the least-squares line through c_t.
+
+    Args:
+        trace: of one rollout; batch with `jax.vmap`.
+        burn_in: the fit starts at this layer.
+        edge_tolerance: largest share of mass at the boundary, from layer 0 on, that is let pass.
+
+    Returns:
+        `Estimate` with value (d,). NaN, with the reason in `status`, where the pattern touched the
+        boundary, the field died, the numbers overflowed or fewer than 3 observations are left.
+
+    Raises:
+        ValueError: `trace` is not a `Trace`.
+    """
+    return _rate(trace, _of(trace).centre, burn_in, edge_tolerance)
+
+
+def diffusion(trace: Trace, burn_in: Any = 0, *, edge_tolerance: float = 1e-6) -> Estimate:
+    """Growth of the covariance in pixels² per layer: slope of the line through C_t; value (d, d).
+
+    Arguments, refusals and errors as for `speed`.
+    """
+    return _rate(trace, _of(trace).covariance, burn_in, edge_tolerance)
+
+
+def growth(trace: Trace, burn_in: Any = 0, *, edge_tolerance: float = 1e-6) -> Growth:
+    """Exponent and prefactor of the spread, σ(t)² − σ(0)² = (prefactor · t^exponent)², per axis.
+
+    Fitted as a straight line in logarithms. Under repeated even filtering the exponent is ½ and
+    the prefactor σ₁ (`infomech.theory.step_spread` for a box of equal taps).
+
+    Arguments and errors as for `speed`.
+
+    Returns:
+        `Growth` of two `Estimate`s with value (d,), exponent dimensionless and prefactor in
+        pixels per layer^exponent; refused as for `speed`, and where the covariance doesn't grow.
+    """
+    variance = jnp.diagonal(_of(trace).covariance, axis1=-2, axis2=-1)
+    gained = variance[1:] - variance[:1]
+    layer = trace.layer[1:].astype(gained.dtype)
+    used = layer >= burn_in
+    status = _status(trace, burn_in, jnp.sum(used), edge_tolerance)
+    grows = jnp.all(jnp.where(used[:, None], gained, 1) > 0)
+    status = jnp.where((status == _OK) & ~grows, _NO_GROWTH, status)
+    fitted = used & (status == _OK)
+    log_gained = 0.5 * jnp.log(jnp.where(fitted[:, None], gained, 1))
+    line, slope_error, intercept_error = _lines(jnp.log(layer), log_gained, fitted)
+    prefactor = jnp.exp(line.intercept)
+    return Growth(
+        _estimate(line.slope, slope_error, status),
+        _estimate(prefactor, prefactor * intercept_error, status),
+    )
+
+
+def candidates(share: Any) -> dict[str, jax.Array]:
+    """The readings of "the ratio of odd to total energy" as functions of the odd share ε.
+
+    ε itself, √ε = ‖k_o‖/‖k‖, tan θ = ‖k_o‖/‖k_e‖ = √(ε/(1 − ε)), which is infinite at ε = 1, and
+    the mixing ratio β = ‖k_o‖/(‖k_o‖ + ‖k_e‖).
+
+    Args:
+        share: ε in [0, 1], any shape.
+
+    Returns:
+        Dictionary "share", "sqrt_share", "tangent", "ratio" of arrays of that shape, dimensionless.
+
+    Raises:
+        ValueError: a share outside [0, 1].
+    """
+    checks.in_range("share", share, 0, 1)
+    share = checks.floating("share", share)
+    odd, even = (jnp.sqrt(jnp.where(x > 0, x, 1)) * (x > 0) for x in (share, 1 - share))
+    tangent = jnp.where(even > 0, odd / jnp.where(even > 0, even, 1), jnp.inf)
+    return {"share": share, "sqrt_share": odd, "tangent": tangent, "ratio": odd / (odd + even)}
+
+
+def fit(x: Any, y: Any, where: Any = None) -> Line:
+    """Least-squares line through the points where x and y are finite and `where` is true.
+
+    Args:
+        x, y: vectors (n,).
+        where: mask (n,), or None for all points.
+
+    Returns:
+        `Line`; NaN if fewer than two points or a single x are left.
+
+    Raises:
+        ValueError: x and y are not vectors of one length.
+    """
+    x, y, used = _points(x, y, where)
+    line, _, _ = _lines(x, y[:, None], used)
+    return Line(line.slope[0], line.intercept[0], line.r_squared[0], line.residuals[:, 0])
+
+
+def bootstrap(
+    x: Any, y: Any, where: Any = None, *, key: jax.Array, samples: int = 1000, level: float = 0.95
+) -> Line:
+    """Percentile intervals of slope, intercept and R² when the points are drawn again at random.
+
+    Args:
+        x, y, where: as for `fit`.
+        key: typed key, `jax.random.key`.
+        samples: number of resamplings of the points, with replacement.
+        level: probability that the interval covers, in (0, 1).
+
+    Returns:
+        `Line` whose numbers are pairs (low, high), shape (2,); `residuals` is (2, n) for the
+        residuals' own intervals.
+
+    Raises:
+        ValueError: as for `fit`; `samples` < 1; `level` outside (0, 1).
+    """
+    checks.integer("samples", samples, 1)
+    if not 0 < level < 1:
+        raise checks.fail("level", level, "a number between 0 and 1")
+    x, y, used = _points(x, y, where)
+    # draw among the points in use: those left out have no weight
+    logits = jnp.where(used, 0.0, -jnp.inf)
+    drawn = jax.random.categorical(key, logits, shape=(samples, x.shape[0]))
+    count = jnp.sum(used)
+
+    def refit(indices):
+        taken = jnp.arange(x.shape[0]) < count
+        return _lines(x[indices], y[indices][:, None], taken)[0]
+
+    lines = jax.vmap(refit)(drawn)
+    residuals = y - lines.slope * x - lines.intercept
+    tails = jnp.asarray([(1 - level) / 2, (1 + level) / 2], x.dtype)
+    low_high = [
+        jnp.nanquantile(a, tails, axis=0)
+        for a in (lines.slope[:, 0], lines.intercept[:, 0], lines.r_squared[:, 0], residuals)
+    ]
+    return Line(*low_high)
+
+
+def _of(trace: Any) -> Trace:
+    if not isinstance(trace, Trace):
+        raise checks.fail("trace", type(trace).__name__, "the Trace of a rollout")
+    return trace
+
+
+def _points(x: Any, y: Any, where: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+    x, y = checks.floating("x", x), checks.floating("y", y)
+    if x.ndim != 1 or x.shape != y.shape:
+        raise checks.fail("x, y", f"shapes {x.shape} and {y.shape}", "two vectors of one length")
+    dtype = jnp.promote_types(x.dtype, y.dtype)
+    used = jnp.isfinite(x) & jnp.isfinite(y)
+    if where is not None:
+        mask = jnp.asarray(where, bool)
+        if mask.shape != x.shape:
+            raise checks.fail("where", f"shape {mask.shape}", f"{x.shape}")
+        used = used & mask
+    return x.astype(dtype), y.astype(dtype), used
+
+
+def _status(trace, burn_in, count, edge_tolerance):
+    used = trace.layer >= burn_in
+    dead = jnp.any(used & (jnp.isneginf(trace.log_mass) | jnp.isneginf(trace.log_energy)))
+    finite = (
+        jnp.all(jnp.isfinite(trace.centre), axis=-1)
+        & jnp.all(jnp.isfinite(trace.covariance), axis=(-2, -1))
+        & jnp.isfinite(trace.log_energy)
+    )
+    touched = jnp.any(trace.edge > edge_tolerance)
+    status = jnp.where(jnp.any(used & ~finite), _OVERFLOW, _OK)
+    status = jnp.where(touched, _TOUCHED, status)
+    status = jnp.where(dead, _DEAD, status)
+    return jnp.where(count < 3, _SHORT, status)
+
+
+def _rate(trace, path, burn_in, edge_tolerance):
+    used = trace.layer >= burn_in
+    status = _status(trace, burn_in, jnp.sum(used), edge_tolerance)
+    fitted = used & (status == _OK)
+    # about the first entry, so that a pattern far from position 0 loses no digits
+    away = path - jax.lax.stop_gradient(jnp.where(jnp.isfinite(path[:1]), path[:1], 0))
+    flat = away.reshape(away.shape[0], -1)
+    line, error, _ = _lines(trace.layer.astype(path.dtype), flat, fitted)
+    return _estimate(line.slope.reshape(path.shape[1:]), error.reshape(path.shape[1:]), status)
+
+
+def _estimate(value, stderr, status):
+    good = status == _OK
+    return Estimate(jnp.where(good, value, jnp.nan), jnp.where(good, stderr, jnp.nan), status)
+
+
+def _lines(x, y, used):
+    """Lines through each column of y, with the standard errors of slope and intercept."""
+    weight = used.astype(y.dtype)
+    x = jnp.where(used, x, 0)
+    y = jnp.where(used[:, None], y, 0)
+    n = jnp.sum(weight)
+    several = jnp.where(n > 0, n, 1)
+    x_mean, y_mean = jnp.sum(x) / several, jnp.sum(y, axis=0) / several
+    dx, dy = (x - x_mean) * weight, (y - y_mean) * weight[:, None]
+    sxx = jnp.sum(dx**2)
+    exists = (n >= 2) & (sxx > 0)
+    safe = jnp.where(exists, sxx, 1)
+    slope = jnp.where(exists, jnp.sum(dx[:, None] * dy, axis=0) / safe, jnp.nan)
+    residuals = jnp.where(used[:, None], dy - slope * dx[:, None], 0)
+    rss, tss = jnp.sum(residuals**2, axis=0), jnp.sum(dy**2, axis=0)
+    r_squared = jnp.where(exists & (tss > 0), 1 - rss / jnp.where(tss > 0, tss, 1), jnp.nan)
+    variance = rss / jnp.where(n > 2, n - 2, 1)
+    noise = jnp.where(variance > 0, jnp.sqrt(jnp.where(variance > 0, variance, 1)), 0)
+    noise = jnp.where(exists & (n > 2), noise, jnp.nan)
+    line = Line(slope, y_mean - slope * x_mean, r_squared, residuals)
+    return line, noise / jnp.sqrt(safe), noise * jnp.sqrt(1 / several + x_mean**2 / safe)

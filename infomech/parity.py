@@ -1,0 +1,74 @@
+"""Even and odd parts of a kernel under point reflection, and the mirror parities along each axis."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from infomech import checks
+
+
+class Parts(NamedTuple):
+    """Even and odd part of a kernel, each of the kernel's shape."""
+
+    even: jax.Array
+    odd: jax.Array
+
+
+def reflect(kernel: Any) -> jax.Array:
+    """Point reflection, (R k)(r) = k(−r) ([M] §2); same shape as `kernel`.
+
+    Turns the cross-correlation weights of deep-learning libraries into the true convolution used
+    here, and the other way round.
+    """
+    return jnp.flip(checks.taps("kernel", kernel))
+
+
+def split(kernel: Any) -> Parts:
+    """Even and odd part, k_e = (k + R k)/2 and k_o = (k − R k)/2, with ⟨k_e, k_o⟩ = 0 ([M] §2).
+
+    Args:
+        kernel: taps, 1 to 3 axes.
+
+    Returns:
+        `(even, odd)`, each of the kernel's shape; they add up to the kernel.
+
+    Raises:
+        ValueError: `kernel` is empty, not finite or not of 1 to 3 axes.
+    """
+    kernel = checks.taps("kernel", kernel)
+    mirrored = jnp.flip(kernel)
+    return Parts((kernel + mirrored) / 2, (kernel - mirrored) / 2)
+
+
+def mirror_split(kernel: Any) -> jax.Array:
+    """The 2^d orthogonal parts that are even or odd under the mirror of each axis by itself.
+
+    In two dimensions: even-even, even-odd, odd-even and odd-odd, the parities of the DCT-II basis.
+    The part [0, …, 0] and all with an even number of ones are even under point reflection.
+
+    Args:
+        kernel: taps, d = 1 to 3 axes.
+
+    Returns:
+        Array of shape (2,)*d + kernel.shape; index 0 is even and 1 is odd along an axis. The parts
+        add up to the kernel.
+
+    Raises:
+        ValueError: `kernel` is empty, not finite or not of 1 to 3 axes.
+    """
+    parts = checks.taps("kernel", kernel)
+    dimensions = parts.ndim
+    for axis in range(dimensions):
+        mirrored = jnp.flip(parts, axis=2 * axis)
+        halves = jnp.stack([(parts + mirrored) / 2, (parts - mirrored) / 2])
+        parts = jnp.moveaxis(halves, 0, axis)
+        # the parity axes found so far lead; tap axis `axis + 1` now sits at 2 * (axis + 1)
+    return parts
+
+
+def mirror_energies(kernel: Any) -> jax.Array:
+    """Energy ‖·‖² of each part of `mirror_split`, shape (2,)*d; they add up to the kernel's energy."""
+    parts = mirror_split(kernel)
+    dimensions = parts.ndim // 2
+    return jnp.sum(parts**2, axis=tuple(range(dimensions, 2 * dimensions)))

@@ -1,0 +1,105 @@
+"""Pointwise rectifiers; each knows whether it is homogeneous and whether it can be idle."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from infomech import checks
+
+
+@dataclass(frozen=True)
+class Rectifier:
+    """A pointwise function φ with what the mechanics needs to know of it.
+
+    Attributes:
+        name: what it is called in tables and messages.
+        function: φ, array to array of the same shape and dtype.
+        homogeneous: φ(a u) = a φ(u) for every a > 0, so that norms can be factored out.
+        idle: φ(u) = u for every u ≥ 0, so that it does nothing to a non-negative field.
+    """
+
+    name: str
+    function: Callable[[Any], Any]
+    homogeneous: bool
+    idle: bool
+
+    def __call__(self, values: Any) -> Any:
+        return self.function(values)
+
+
+def _identity(values: Any) -> Any:
+    return values
+
+
+_KNOWN = {
+    rectifier.name: rectifier
+    for rectifier in (
+        Rectifier("relu", jax.nn.relu, homogeneous=True, idle=True),
+        Rectifier("modulus", jnp.abs, homogeneous=True, idle=True),
+        Rectifier("identity", _identity, homogeneous=True, idle=True),
+        Rectifier("leaky_relu", jax.nn.leaky_relu, homogeneous=True, idle=True),
+        Rectifier("softplus", jax.nn.softplus, homogeneous=False, idle=False),
+        Rectifier("gelu", jax.nn.gelu, homogeneous=False, idle=False),
+        Rectifier("tanh", jnp.tanh, homogeneous=False, idle=False),
+    )
+}
+
+relu, modulus, identity, leaky_relu, softplus, gelu, tanh = _KNOWN.values()
+
+
+def names() -> tuple[str, ...]:
+    """The names that `get` knows."""
+    return tuple(_KNOWN)
+
+
+def get(rectifier: str | Rectifier | Callable[[Any], Any]) -> Rectifier:
+    """The rectifier of a name, or the one made of any pointwise callable.
+
+    Known names: relu max(u, 0), with slope 0 at 0; modulus |u|; identity u; leaky_relu, slope 0.01
+    below 0; softplus log(1 + eᵘ); gelu, in its tanh form; tanh. A callable is tried on numbers from
+    2⁻²⁰ to 2²⁰ of either sign to learn whether it is homogeneous and whether it can be idle.
+
+    Args:
+        rectifier: a name, a `Rectifier`, or a function from arrays to arrays of the same shape.
+
+    Returns:
+        `Rectifier`.
+
+    Raises:
+        ValueError: an unknown name, or a callable that can't be tried because it is not pointwise
+            or closes over traced values (then give a `Rectifier`, which says what it is).
+    """
+    if isinstance(rectifier, Rectifier):
+        return rectifier
+    if isinstance(rectifier, str):
+        checks.one_of("rectifier", rectifier, _KNOWN)
+        return _KNOWN[rectifier]
+    if not callable(rectifier):
+        raise checks.fail("rectifier", repr(rectifier), "a name, a Rectifier or a callable")
+    return _probe(rectifier)
+
+
+def _probe(function: Callable[[Any], Any]) -> Rectifier:
+    sizes = 2.0 ** np.arange(-20, 21, dtype=np.float32)
+    points = np.concatenate([-sizes, np.zeros(1, np.float32), sizes])
+    name = getattr(function, "__name__", type(function).__name__)
+    try:
+        with jax.ensure_compile_time_eval():
+            values, unit = np.asarray(function(jnp.asarray(points))), np.ones(1, np.float32)
+            above, below = (np.asarray(function(jnp.asarray(sign * unit))) for sign in (1, -1))
+    except Exception as error:
+        raise checks.fail(
+            "rectifier", f"{name}, which failed on a vector ({type(error).__name__})",
+            "a pointwise function of concrete arrays; if it closes over traced values, "
+            "wrap it as Rectifier(name, function, homogeneous=…, idle=…)",
+        ) from error  # fmt: skip
+    if values.shape != points.shape:
+        raise checks.fail("rectifier", f"{name}: {points.shape} to {values.shape}", "equal shapes")
+    rays = np.where(points > 0, above, below) * np.abs(points)
+    homogeneous = bool(np.allclose(values, rays, rtol=1e-5, atol=0))
+    idle = bool(np.array_equal(values[points >= 0], points[points >= 0]))
+    return Rectifier(name, function, homogeneous, idle)

@@ -1,0 +1,145 @@
+"""A kernel's DCT-II spectrum, its fundamental modes, and its transfer function."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from infomech import checks
+from infomech.kernels import axis_offsets
+
+
+def basis(taps: int) -> np.ndarray:
+    """The orthonormal DCT-II basis of one axis, B[m, i] = c_m cos(π m (i + ½)/n).
+
+    c_0 = √(1/n) and c_m = √(2/n); mode m is even about the middle of the axis for even m.
+
+    Args:
+        taps: n, the number of taps on the axis.
+
+    Returns:
+        Array (n, n), float64: one mode per row, dimensionless.
+
+    Raises:
+        ValueError: `taps` is not a positive whole number.
+    """
+    n = checks.integer("taps", taps, 1)
+    modes = np.cos(np.pi * np.arange(n)[:, None] * (np.arange(n) + 0.5) / n) * np.sqrt(2 / n)
+    modes[0] = np.sqrt(1 / n)
+    return modes
+
+
+def dct(kernel: Any) -> jax.Array:
+    """DCT-II coefficients of a kernel in the orthonormal basis, one per tap.
+
+    The transform keeps the energy: Σ dct(k)² = ‖k‖².
+
+    Args:
+        kernel: taps, 1 to 3 axes.
+
+    Returns:
+        Coefficients of the kernel's shape; index (0, …, 0) is DC.
+
+    Raises:
+        ValueError: `kernel` is empty, not finite or not of 1 to 3 axes.
+    """
+    kernel = checks.taps("kernel", kernel)
+    return _along_each_axis(kernel, [basis(n) for n in kernel.shape])
+
+
+def from_dct(coefficients: Any) -> jax.Array:
+    """The kernel with the given DCT-II coefficients: the inverse of `dct`, of the same shape."""
+    coefficients = checks.taps("coefficients", coefficients)
+    return _along_each_axis(coefficients, [basis(n).T for n in coefficients.shape])
+
+
+def energies(kernel: Any) -> jax.Array:
+    """Energy of each DCT-II mode, dct(k)², of the kernel's shape; they add up to ‖k‖²."""
+    return dct(kernel) ** 2
+
+
+def low_frequency_share(kernel: Any) -> jax.Array:
+    """Share of the energy in DC and the d gradient modes, in [0, 1] ([M] §4).
+
+    The gradient modes are the DCT-II modes with index 1 on one axis and 0 on the others.
+
+    Args:
+        kernel: taps, d = 1 to 3 axes.
+
+    Returns:
+        Scalar; NaN for a zero kernel.
+
+    Raises:
+        ValueError: `kernel` is empty, not finite or not of 1 to 3 axes.
+    """
+    return jnp.sum(coordinates(kernel) ** 2)
+
+
+def coordinates(kernel: Any) -> jax.Array:
+    """A filter's place in the unit ball spanned by DC and the gradients: (DC, ∇ on axis 0, 1, …).
+
+    The coefficients of the DC mode and of the gradient modes, over the norm of the kernel; signs
+    are such that a kernel which grows along +axis, and so moves content that way, has a positive
+    coordinate there. In two dimensions axis 0 runs down the rows (y) and axis 1 along them (x).
+    Source: [M] §4.
+
+    Args:
+        kernel: taps, d = 1 to 3 axes.
+
+    Returns:
+        Vector (d + 1,) of length at most 1, dimensionless; NaN for a zero kernel.
+
+    Raises:
+        ValueError: `kernel` is empty, not finite or not of 1 to 3 axes.
+    """
+    modes = dct(kernel)
+    origin = (0,) * modes.ndim
+    found = [modes[origin]]
+    for axis, n in enumerate(modes.shape):
+        first = origin[:axis] + (1,) + origin[axis + 1 :]
+        # the DCT's first mode falls along its axis: its negative is the gradient
+        found.append(-modes[first] if n > 1 else jnp.zeros((), modes.dtype))
+    energy = jnp.sum(modes**2)
+    exists = energy > 0
+    norm = jnp.sqrt(jnp.where(exists, energy, 1))
+    return jnp.where(exists, jnp.stack(found) / norm, jnp.nan)
+
+
+def transfer_function(kernel: Any, frequencies: Sequence[Any]) -> jax.Array:
+    """What one layer does to each frequency, k̂(ω) = Σ_r k(r) exp(−i ω·r), on a grid.
+
+    Offsets r are exact, so a kernel of an even number of taps has no spurious phase. At ω = 0 it is
+    the gain s; its phase falls as −ω·p/s near 0, which is motion by p/s.
+
+    Args:
+        kernel: taps, d = 1 to 3 axes.
+        frequencies: d vectors of angular frequencies in radians per pixel, one per axis; for the
+            frequencies of a periodic domain of N pixels, `2 * np.pi * np.fft.fftfreq(N)`.
+
+    Returns:
+        Complex array whose axis a has the length of `frequencies[a]`.
+
+    Raises:
+        ValueError: a bad kernel, or not one vector per axis.
+    """
+    kernel = checks.taps("kernel", kernel)
+    if len(frequencies) != kernel.ndim:
+        raise checks.fail("frequencies", f"{len(frequencies)} vectors", f"{kernel.ndim}, one per axis")
+    waves = []
+    for n, omega in zip(kernel.shape, frequencies, strict=True):
+        omega = jnp.asarray(omega, kernel.dtype)
+        if omega.ndim != 1:
+            raise checks.fail("frequencies", f"shape {omega.shape}", "a vector per axis")
+        phase = omega[:, None] * jnp.asarray(axis_offsets(n), kernel.dtype)
+        waves.append(jax.lax.complex(jnp.cos(phase), -jnp.sin(phase)))
+    return _along_each_axis(jax.lax.complex(kernel, jnp.zeros_like(kernel)), waves)
+
+
+def _along_each_axis(array: jax.Array, matrices: Sequence[Any]) -> jax.Array:
+    for axis, matrix in enumerate(matrices):
+        matrix = jnp.asarray(matrix, array.dtype)
+        product = jnp.tensordot(matrix, array, axes=(1, axis), precision="highest")
+        array = jnp.moveaxis(product, 0, axis)
+    return array

@@ -1,0 +1,113 @@
+"""Closed forms of the mechanics while the rectifier is idle."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from infomech import checks, rectifiers
+from infomech.kernels import gradient, offsets
+
+
+class Prediction(NamedTuple):
+    """What theory says of one kernel of d axes; see `predict`.
+
+    Attributes:
+        speed: velocity v of the centre, pixels per layer, shape (d,).
+        diffusion: D, growth of the covariance, pixels² per layer, shape (d, d).
+        idle: whether the rectifier does nothing to a non-negative field, shape ().
+    """
+
+    speed: jax.Array
+    diffusion: jax.Array
+    idle: jax.Array
+
+
+class IdleRange(NamedTuple):
+    """Where the DC + gradient family has no negative tap; see `idle_range`. Each has shape ().
+
+    Attributes:
+        share: largest odd share ε; the interval is [0, share].
+        ratio: largest mixing ratio β.
+        tangent: largest tan θ = ‖k_o‖/‖k_e‖.
+    """
+
+    share: jax.Array
+    ratio: jax.Array
+    tangent: jax.Array
+
+
+def predict(kernel: Any, *, rectifier: Any = "relu") -> Prediction:
+    """Speed and diffusion of any non-negative field, exact while the rectifier is idle.
+
+    v = p/s = Σ r k / Σ k and D = Σ r rᵀ k / s − v vᵀ: the centre moves by v a layer and the
+    covariance grows by D a layer, for any field, as long as nothing leaves the domain. They hold
+    for non-negative taps under a rectifier with φ(u) = u for u ≥ 0, and under the identity for
+    every kernel of gain s ≠ 0.
+
+    Args:
+        kernel: taps, d = 1 to 3 axes; batch with `jax.vmap`.
+        rectifier: a name, a `Rectifier` or a pointwise callable.
+
+    Returns:
+        `Prediction`; speed and diffusion are NaN where theory has no closed form.
+
+    Raises:
+        ValueError: `kernel` is empty, not finite or not of 1 to 3 axes; unknown rectifier.
+    """
+    kernel = checks.taps("kernel", kernel)
+    rectifier = rectifiers.get(rectifier)
+    gain = jnp.sum(kernel)
+    idle = jnp.all(kernel >= 0) & (gain > 0) & rectifier.idle
+    known = (gain != 0) if rectifier is rectifiers.identity else idle
+    share = (kernel / jnp.where(known, gain, 1)).ravel()
+    r = jnp.asarray(offsets(kernel.shape).reshape(-1, kernel.ndim), kernel.dtype)
+    v = jnp.sum(share[:, None] * r, axis=0)
+    away = r - v
+    diffusion = jnp.einsum("n,na,nb->ab", share, away, away, precision="highest")
+    return Prediction(
+        jnp.where(known, v, jnp.nan), jnp.where(known, diffusion, jnp.nan), known & rectifier.idle
+    )
+
+
+def idle_range(
+    shape: int | Sequence[int], direction: Any = None, *, dtype: Any = None
+) -> IdleRange:
+    """The part of the DC + gradient family whose taps are non-negative, so the rectifier is idle.
+
+    The smallest tap of √(1 − ε) Σ̂ + √ε ∇̂ is 0 at tan θ = 1/(√N max ∇̂); on one axis of n taps
+    that is σ₁/r_max with σ₁² = (n² − 1)/12 and r_max = (n − 1)/2.
+
+    Args:
+        shape: taps on each of the d axes, N in all.
+        direction: of the gradient, d numbers; the last axis if None.
+        dtype: floating dtype; JAX's default float if None.
+
+    Returns:
+        `IdleRange`: upper ends of the intervals of ε, β and tan θ, which start at 0.
+
+    Raises:
+        ValueError: as for `infomech.kernels.gradient`.
+    """
+    shape = checks.box("shape", shape)
+    steepest = jnp.max(gradient(shape, direction, dtype=dtype))
+    tangent = 1 / (np.sqrt(np.prod(shape)) * steepest)
+    return IdleRange(tangent**2 / (1 + tangent**2), tangent / (1 + tangent), tangent)
+
+
+def step_spread(taps: int) -> float:
+    """σ₁ = √((n² − 1)/12) pixels: the spread on one axis of a box of n equal taps.
+
+    The spread of the constant kernel after t layers is σ₁ √t, and σ₁ is the speed that plays the
+    part of light's in v = σ₁ tan θ, D = σ₁² − v².
+    """
+    return float(np.sqrt((checks.integer("taps", taps, 1) ** 2 - 1) / 12))
+
+
+def contraction(speed: Any, limit: Any) -> jax.Array:
+    """1/γ = √(1 − v²/c²): the spread along the motion relative to that at rest; NaN beyond c."""
+    square = 1 - (jnp.asarray(speed) / limit) ** 2
+    root = jnp.sqrt(jnp.where(square > 0, square, 1))
+    return jnp.where(square > 0, root, jnp.where(square == 0, 0, jnp.nan))
