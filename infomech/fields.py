@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks
+from infomech import checks, guards
 
 #: photographs that come with scikit-image, by name
 PHOTOGRAPHS = (
@@ -45,14 +45,14 @@ def as_field(values: Any) -> Field:
     """
     if isinstance(values, Field):
         array = checks.floating("field", values.values)
-        exact = jnp.promote_types(array.dtype, jnp.float32)
+        exact = guards.wider(array.dtype, jnp.float32)
         origin = checks.vector("field.origin", values.origin, array.ndim, exact)
         return Field(array, origin, jnp.asarray(values.log_gain, exact))
     checks.finite("field", values)
     array = checks.floating("field", values)
     if not 1 <= array.ndim <= 3 or 0 in array.shape:
         raise checks.fail("field", f"shape {array.shape}", "1, 2 or 3 axes of at least one pixel")
-    exact = jnp.promote_types(array.dtype, jnp.float32)
+    exact = guards.wider(array.dtype, jnp.float32)
     return Field(array, jnp.zeros(array.ndim, exact), jnp.zeros((), exact))
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks
+from infomech import checks, guards
 
 
 def axis_offsets(taps: int) -> np.ndarray:
@@ -100,7 +100,7 @@ def mix(
         raise checks.fail("share, ratio", "both" if ratio is not None else "neither", "exactly one")
     if share is not None:
         share = _scalar("share", share, dtype)
-        even, odd = _sqrt(1 - share), _sqrt(share)
+        even, odd = guards.sqrt(1 - share), guards.sqrt(share)
     else:
         ratio = _scalar("ratio", ratio, dtype)
         length = jnp.sqrt((1 - ratio) ** 2 + ratio**2)
@@ -127,7 +127,7 @@ def gaussian(shape: int | Sequence[int], sigma: Any, *, dtype: Any = None) -> ja
     sigma = jnp.asarray(sigma, _dtype(dtype))
     if sigma.shape not in ((), (len(shape),)):
         raise checks.fail("sigma", f"shape {sigma.shape}", f"one number, or shape ({len(shape)},)")
-    scaled = offsets(shape).astype(sigma.dtype) / sigma
+    scaled = offsets(shape).astype(sigma.dtype) / jnp.broadcast_to(sigma, (*shape, len(shape)))
     return _unit(jnp.exp(-0.5 * jnp.sum(scaled**2, axis=-1)))
 
 
@@ -161,7 +161,7 @@ def random(
         if (known := checks.concrete(share)) is not None and known > 0:
             raise checks.fail("share", known, f"0 for a kernel of shape {shape}: it has no odd part")
         return _unit(sample)
-    return _sqrt(1 - share) * _unit(sample + mirrored) + _sqrt(share) * _unit(sample - mirrored)
+    return guards.sqrt(1 - share) * _unit(sample + mirrored) + guards.sqrt(share) * _unit(sample - mirrored)
 
 
 def _dtype(dtype: Any) -> Any:
@@ -198,8 +198,3 @@ def _unit(kernel: jax.Array) -> jax.Array:
     energy = jnp.sum(kernel**2)
     safe = jnp.where(energy > 0, energy, 1)
     return kernel / jnp.sqrt(safe)
-
-
-def _sqrt(x: jax.Array) -> jax.Array:
-    safe = jnp.where(x > 0, x, 1)
-    return jnp.where(x > 0, jnp.sqrt(safe), 0)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from infomech import checks
+from infomech import checks, guards
 from infomech.rollout import Trace
 
 #: what `Estimate.status` means
@@ -135,7 +135,7 @@ def candidates(share: Any) -> dict[str, jax.Array]:
     """
     checks.in_range("share", share, 0, 1)
     share = checks.floating("share", share)
-    odd, even = (jnp.sqrt(jnp.where(x > 0, x, 1)) * (x > 0) for x in (share, 1 - share))
+    odd, even = guards.sqrt(share), guards.sqrt(1 - share)
     tangent = jnp.where(even > 0, odd / jnp.where(even > 0, even, 1), jnp.inf)
     return {"share": share, "sqrt_share": odd, "tangent": tangent, "ratio": odd / (odd + even)}
 
@@ -190,7 +190,7 @@ def bootstrap(
         return _lines(x[indices], y[indices][:, None], taken)[0]
 
     lines = jax.vmap(refit)(drawn)
-    residuals = y - lines.slope * x - lines.intercept
+    residuals = y[None] - lines.slope * x[None] - lines.intercept
     tails = jnp.asarray([(1 - level) / 2, (1 + level) / 2], x.dtype)
     low_high = [
         jnp.nanquantile(a, tails, axis=0)
@@ -209,7 +209,7 @@ def _points(x: Any, y: Any, where: Any) -> tuple[jax.Array, jax.Array, jax.Array
     x, y = checks.floating("x", x), checks.floating("y", y)
     if x.ndim != 1 or x.shape != y.shape:
         raise checks.fail("x, y", f"shapes {x.shape} and {y.shape}", "two vectors of one length")
-    dtype = jnp.promote_types(x.dtype, y.dtype)
+    dtype = guards.wider(x.dtype, y.dtype)
     used = jnp.isfinite(x) & jnp.isfinite(y)
     if where is not None:
         mask = jnp.asarray(where, bool)
@@ -258,16 +258,15 @@ def _lines(x, y, used):
     n = jnp.sum(weight)
     several = jnp.where(n > 0, n, 1)
     x_mean, y_mean = jnp.sum(x) / several, jnp.sum(y, axis=0) / several
-    dx, dy = (x - x_mean) * weight, (y - y_mean) * weight[:, None]
+    dx, dy = (x - x_mean) * weight, (y - y_mean[None]) * weight[:, None]
     sxx = jnp.sum(dx**2)
     exists = (n >= 2) & (sxx > 0)
     safe = jnp.where(exists, sxx, 1)
     slope = jnp.where(exists, jnp.sum(dx[:, None] * dy, axis=0) / safe, jnp.nan)
-    residuals = jnp.where(used[:, None], dy - slope * dx[:, None], 0)
+    residuals = jnp.where(used[:, None], dy - slope[None] * dx[:, None], 0)
     rss, tss = jnp.sum(residuals**2, axis=0), jnp.sum(dy**2, axis=0)
-    r_squared = jnp.where(exists & (tss > 0), 1 - rss / jnp.where(tss > 0, tss, 1), jnp.nan)
+    r_squared = 1 - guards.divide(rss, jnp.where(exists, tss, 0))
     variance = rss / jnp.where(n > 2, n - 2, 1)
-    noise = jnp.where(variance > 0, jnp.sqrt(jnp.where(variance > 0, variance, 1)), 0)
-    noise = jnp.where(exists & (n > 2), noise, jnp.nan)
+    noise = jnp.where(exists & (n > 2), guards.sqrt(variance), jnp.nan)
     line = Line(slope, y_mean - slope * x_mean, r_squared, residuals)
     return line, noise / jnp.sqrt(safe), noise * jnp.sqrt(1 / several + x_mean**2 / safe)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from infomech import checks
+from infomech import checks, guards
 from infomech.kernels import offsets
 from infomech.parity import split
 
@@ -61,24 +61,13 @@ def energy_momentum(kernel: Any) -> EnergyMomentum:
         energy=even + odd,
         even=even,
         odd=odd,
-        share=_divide(odd, even + odd),
+        share=guards.divide(odd, even + odd),
         gain=jnp.sum(kernel),
         momentum=p,
         mass_squared=even - odd,
         rapidity=_rapidity(even, odd),
-        direction=_divide(p, _length(p)),
+        direction=guards.divide(p, guards.sqrt(jnp.sum(p**2))),
     )
-
-
-def _divide(a: jax.Array, b: jax.Array) -> jax.Array:
-    exists = b > 0
-    return jnp.where(exists, a / jnp.where(exists, b, 1), jnp.nan)
-
-
-def _length(vector: jax.Array) -> jax.Array:
-    square = jnp.sum(vector**2)
-    exists = square > 0
-    return jnp.where(exists, jnp.sqrt(jnp.where(exists, square, 1)), 0)
 
 
 def _rapidity(even: jax.Array, odd: jax.Array) -> jax.Array:

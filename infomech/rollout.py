@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks, observables, rectifiers
+from infomech import checks, guards, observables, rectifiers
 from infomech.engines import plan
 from infomech.fields import Field, as_field
 from infomech.rectifiers import Rectifier
@@ -45,7 +45,7 @@ class Trace:
     @property
     def spread(self) -> jax.Array:
         """σ = √diag C on each axis, in pixels, shape (n, d)."""
-        return jnp.sqrt(jnp.diagonal(self.covariance, axis1=-2, axis2=-1))
+        return guards.sqrt(jnp.diagonal(self.covariance, axis1=-2, axis2=-1))
 
 
 def layer(
@@ -198,17 +198,14 @@ def _as_seen(state, rectifier):
 def _inverse_norm(values, normalize):
     if normalize == "none":
         return jnp.ones((), values.dtype)
-    wide = values.astype(jnp.promote_types(values.dtype, jnp.float32))
+    wide = values.astype(guards.wider(values.dtype, jnp.float32))
     size = jnp.abs(wide)
     if normalize == "sum":
-        norm = jnp.sum(size)
+        norm = observables.total(size)
     elif normalize == "max":
         norm = jnp.max(size)
     else:
-        largest = jax.lax.stop_gradient(jnp.max(size))
-        unit = jnp.where(largest > 0, largest, 1)
-        square = jnp.sum((wide / unit) ** 2)
-        norm = unit * jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
+        norm = guards.sqrt(observables.total(wide**2))
     return jnp.where(norm > 0, 1 / jnp.where(norm > 0, norm, 1), 1).astype(values.dtype)
 
 
@@ -232,8 +229,8 @@ def _trace(seen, layers, shape, boundary):
     centre = seen["centre"]
     if boundary == "periodic":
         lengths = jnp.asarray(shape, centre.dtype)
-        moved = observables.wrap(jnp.diff(centre, axis=0), lengths)
-        centre = centre[:1] + jnp.concatenate([jnp.zeros_like(centre[:1]), jnp.cumsum(moved, 0)])
+        moved = observables.wrap(jnp.diff(centre, axis=0), lengths[None])
+        centre = jnp.cumsum(jnp.concatenate([centre[:1], moved]), axis=0)
     return Trace(layer=jnp.asarray(layers), **{**seen, "centre": centre})
 
 
@@ -288,8 +285,8 @@ def _prepared(kernel, field, steps, rectifier, boundary):
     checks.finite("kernel", kernel)
     if any(n > most for n, most in zip(taps, pixels, strict=True)):
         raise checks.fail("kernel", f"{taps} taps", f"no more than the field's {pixels} pixels")
-    dtype = jnp.promote_types(array.dtype, field.values.dtype)
-    exact = jnp.promote_types(dtype, jnp.float32)
+    dtype = guards.wider(array.dtype, field.values.dtype)
+    exact = guards.wider(dtype, jnp.float32)
     values, log_gain = field.values.astype(dtype), field.log_gain.astype(exact)
     if not rectifier.homogeneous:
         values, log_gain = values * jnp.exp(log_gain).astype(dtype), jnp.zeros_like(log_gain)

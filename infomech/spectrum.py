@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks
+from infomech import checks, guards
 from infomech.kernels import axis_offsets
 
 
@@ -101,10 +101,7 @@ def coordinates(kernel: Any) -> jax.Array:
         first = origin[:axis] + (1,) + origin[axis + 1 :]
         # the DCT's first mode falls along its axis: its negative is the gradient
         found.append(-modes[first] if n > 1 else jnp.zeros((), modes.dtype))
-    energy = jnp.sum(modes**2)
-    exists = energy > 0
-    norm = jnp.sqrt(jnp.where(exists, energy, 1))
-    return jnp.where(exists, jnp.stack(found) / norm, jnp.nan)
+    return guards.divide(jnp.stack(found), guards.sqrt(jnp.sum(modes**2)))
 
 
 def transfer_function(kernel: Any, frequencies: Sequence[Any]) -> jax.Array:
@@ -132,7 +129,7 @@ def transfer_function(kernel: Any, frequencies: Sequence[Any]) -> jax.Array:
         omega = jnp.asarray(omega, kernel.dtype)
         if omega.ndim != 1:
             raise checks.fail("frequencies", f"shape {omega.shape}", "a vector per axis")
-        phase = omega[:, None] * jnp.asarray(axis_offsets(n), kernel.dtype)
+        phase = jnp.outer(omega, jnp.asarray(axis_offsets(n), kernel.dtype))
         waves.append(jax.lax.complex(jnp.cos(phase), -jnp.sin(phase)))
     return _along_each_axis(jax.lax.complex(kernel, jnp.zeros_like(kernel)), waves)
 

@@ -1,13 +1,13 @@
 """Closed forms of the mechanics while the rectifier is idle."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from infomech import checks, rectifiers
+from infomech import checks, guards, rectifiers
 from infomech.kernels import gradient, offsets
 
 
@@ -65,7 +65,7 @@ def predict(kernel: Any, *, rectifier: Any = "relu") -> Prediction:
     share = (kernel / jnp.where(known, gain, 1)).ravel()
     r = jnp.asarray(offsets(kernel.shape).reshape(-1, kernel.ndim), kernel.dtype)
     v = jnp.sum(share[:, None] * r, axis=0)
-    away = r - v
+    away = r - v[None]
     diffusion = jnp.einsum("n,na,nb->ab", share, away, away, precision="highest")
     return Prediction(
         jnp.where(known, v, jnp.nan), jnp.where(known, diffusion, jnp.nan), known & rectifier.idle
@@ -93,7 +93,7 @@ def idle_range(
     """
     shape = checks.box("shape", shape)
     steepest = jnp.max(gradient(shape, direction, dtype=dtype))
-    tangent = 1 / (np.sqrt(np.prod(shape)) * steepest)
+    tangent = 1 / (math.sqrt(math.prod(shape)) * steepest)
     return IdleRange(tangent**2 / (1 + tangent**2), tangent / (1 + tangent), tangent)
 
 
@@ -103,11 +103,9 @@ def step_spread(taps: int) -> float:
     The spread of the constant kernel after t layers is σ₁ √t, and σ₁ is the speed that plays the
     part of light's in v = σ₁ tan θ, D = σ₁² − v².
     """
-    return float(np.sqrt((checks.integer("taps", taps, 1) ** 2 - 1) / 12))
+    return math.sqrt((checks.integer("taps", taps, 1) ** 2 - 1) / 12)
 
 
 def contraction(speed: Any, limit: Any) -> jax.Array:
     """1/γ = √(1 − v²/c²): the spread along the motion relative to that at rest; NaN beyond c."""
-    square = 1 - (jnp.asarray(speed) / limit) ** 2
-    root = jnp.sqrt(jnp.where(square > 0, square, 1))
-    return jnp.where(square > 0, root, jnp.where(square == 0, 0, jnp.nan))
+    return guards.sqrt(1 - (jnp.asarray(speed) / limit) ** 2)

@@ -1,0 +1,30 @@
+"""Division, root and logarithm whose gradients stay finite where the result is 0, infinite or NaN."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def divide(a: jax.Array, b: jax.Array) -> jax.Array:
+    """a/b, and NaN with gradient 0 where b is 0."""
+    exists = b != 0
+    return jnp.where(exists, a / jnp.where(exists, b, 1), jnp.nan)
+
+
+def sqrt(x: jax.Array) -> jax.Array:
+    """√x, with gradient 0 at x = 0; NaN with gradient 0 for x < 0."""
+    root = jnp.sqrt(jnp.where(x > 0, x, 1))
+    return jnp.where(x > 0, root, jnp.where(x == 0, 0, jnp.nan))
+
+
+def log(x: jax.Array) -> jax.Array:
+    """log x; −∞ at 0 and NaN for x < 0, with gradient 0."""
+    logarithm = jnp.log(jnp.where(x > 0, x, 1))
+    return jnp.where(x > 0, logarithm, jnp.where(x == 0, -jnp.inf, jnp.nan))
+
+
+def wider(*dtypes: Any) -> jnp.dtype:
+    """The floating dtype that holds all of `dtypes`, also where JAX is told never to promote."""
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.dtype(jnp.result_type(*dtypes))
