@@ -16,8 +16,11 @@ REASONS = (
     "the pattern touched the boundary before the end of the fit window",
     "the numbers overflowed within the fit window",
     "no growth of the covariance to fit",
+    "positive and negative values cancel: what mass is left is lost in rounding errors",
 )
-_OK, _SHORT, _DEAD, _TOUCHED, _OVERFLOW, _NO_GROWTH = range(len(REASONS))
+_OK, _SHORT, _DEAD, _TOUCHED, _OVERFLOW, _NO_GROWTH, _CANCELLED = range(len(REASONS))
+#: a rate is refused where |Σ u|/Σ |u| is below this many rounding errors of the dtype
+LEAST_BALANCE = 1e5
 
 
 class Estimate(NamedTuple):
@@ -73,7 +76,8 @@ def speed(trace: Trace, burn_in: Any = 0, *, edge_tolerance: float = 1e-6) -> Es
 
     Returns:
         `Estimate` with value (d,). NaN, with the reason in `status`, where the pattern touched the
-        boundary, the field died, the numbers overflowed or fewer than 3 observations are left.
+        boundary, the field died, the numbers overflowed, positive and negative values cancelled, or
+        fewer than 3 observations are left.
 
     Raises:
         ValueError: `trace` is not a `Trace`.
@@ -228,7 +232,9 @@ def _status(trace, burn_in, count, edge_tolerance):
         & jnp.isfinite(trace.log_energy)
     )
     touched = jnp.any(trace.edge > edge_tolerance)
-    status = jnp.where(jnp.any(used & ~finite), _OVERFLOW, _OK)
+    least = LEAST_BALANCE * jnp.finfo(trace.balance.dtype).eps
+    status = jnp.where(jnp.any(used & (trace.balance < least)), _CANCELLED, _OK)
+    status = jnp.where(jnp.any(used & ~finite), _OVERFLOW, status)
     status = jnp.where(touched, _TOUCHED, status)
     status = jnp.where(dead, _DEAD, status)
     return jnp.where(count < 3, _SHORT, status)

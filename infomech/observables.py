@@ -108,6 +108,16 @@ def excess_kurtosis(field: Any, *, boundary: str = "zero") -> jax.Array:
     return _standardised(field, boundary, 4) - 3
 
 
+def balance(field: Any) -> jax.Array:
+    """|Σ u| / Σ |u|, in [0, 1]; shape (): 1 for a field of one sign, NaN for a dead one.
+
+    The mass of a field of both signs, and with it its centre, is known only to about the rounding
+    error over this number.
+    """
+    values = _wide(as_field(field))
+    return guards.divide(jnp.abs(total(values)), total(jnp.abs(values)))
+
+
 def edge(
     field: Any, reach: tuple[tuple[int, int], ...], *, boundary: str = "zero"
 ) -> jax.Array:

@@ -33,6 +33,8 @@ class Trace:
         log_energy: log of the true energy Σ u², shape (n,).
         edge: share of Σ |u| that the layers up to the next observation can carry over the
             boundary, shape (n,); above 0 the other numbers begin to depend on the domain.
+        balance: |Σ u| / Σ |u|, shape (n,); 1 while the field has one sign. Near the rounding error
+            of the dtype, centre and covariance are noise.
     """
 
     layer: jax.Array
@@ -41,6 +43,7 @@ class Trace:
     log_mass: jax.Array
     log_energy: jax.Array
     edge: jax.Array
+    balance: jax.Array
 
     @property
     def spread(self) -> jax.Array:
@@ -222,6 +225,7 @@ def _measure(field, *, taps, every, boundary):
         "log_mass": observables.log_mass(field),
         "log_energy": observables.log_energy(field),
         "edge": observables.edge(field, reach, boundary=boundary),
+        "balance": observables.balance(field),
     }
 
 

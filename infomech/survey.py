@@ -1,0 +1,344 @@
+"""The speed law put to the test: odd share swept over sizes, rectifiers and other settings."""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from infomech import checks, fields, kernels, laws, observables, rectifiers, theory
+from infomech.rollout import NORMALISATIONS, rollout
+
+#: the initial patterns that `LawConfig.patterns` knows besides photographs and image files
+PATTERNS = ("disk", "impulse", "gaussian", "box")
+
+
+@dataclass(frozen=True)
+class LawConfig:
+    """What is swept: every combination of the settings, each at equally spaced odd shares.
+
+    Attributes:
+        sizes: taps on each axis of the DC + gradient kernels.
+        rectifiers: names; see `infomech.rectifiers`.
+        boundaries: zero, periodic or reflect.
+        normalizations: none, sum, l2 or max.
+        directions: of the gradient, numbers with commas between, such as 0,1; empty: the last axis.
+        patterns: disk, impulse, gaussian, box, an image file or a photograph such as camera.
+        dimensions: of the field, 1 to 3; images have 2.
+        shares: how many odd shares, equally spaced from 0 to 1.
+        radius: of the disk, half width of the box, two sigma of the gaussian; in pixels.
+        steps: layers.
+        burn_in: speed and diffusion are fitted from this layer on.
+        dtype: float32 or float64.
+        resamples: of the bootstrap behind the intervals.
+        seed: of the bootstrap.
+    """
+
+    sizes: tuple[int, ...] = (2, 3)
+    rectifiers: tuple[str, ...] = ("relu", "modulus")
+    boundaries: tuple[str, ...] = ("zero",)
+    normalizations: tuple[str, ...] = ("l2",)
+    directions: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ("disk",)
+    dimensions: int = 2
+    shares: int = 21
+    radius: float = 5.0
+    steps: int = 48
+    burn_in: int = 16
+    dtype: str = "float32"
+    resamples: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("rectifiers", rectifiers.names()),
+            ("boundaries", observables.BOUNDARIES),
+            ("normalizations", NORMALISATIONS),
+        ):
+            for value in getattr(self, name):
+                checks.one_of(name, value, known)
+        for name in ("sizes", "rectifiers", "boundaries", "normalizations", "patterns"):
+            if not getattr(self, name):
+                raise checks.fail(name, "nothing", "at least one")
+        for size in self.sizes:
+            if not 2 <= checks.integer("sizes", size, 1) <= 15:
+                raise checks.fail("sizes", size, "2 to 15 taps: a single tap cannot move anything")
+        checks.one_of("dimensions", str(self.dimensions), ("1", "2", "3"))
+        checks.one_of("dtype", self.dtype, ("float32", "float64"))
+        checks.integer("shares", self.shares, 3)
+        checks.integer("steps", self.steps, 1)
+        checks.integer("resamples", self.resamples, 1)
+        checks.positive("radius", self.radius)
+        if not 0 <= self.burn_in <= self.steps - 2:
+            raise checks.fail("burn_in", self.burn_in, f"0 to {self.steps - 2}: steps less 2")
+        for direction in self.directions:
+            _vector(direction, self.dimensions)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One combination of the settings of a survey."""
+
+    size: int
+    rectifier: str
+    boundary: str
+    normalize: str
+    direction: tuple[float, ...]
+    pattern: str
+    domain: tuple[int, ...]
+
+    def __str__(self) -> str:
+        taps = "×".join([str(self.size)] * len(self.domain))
+        along = ",".join(f"{x:g}" for x in self.direction)
+        return (
+            f"{taps} {self.rectifier}, {self.boundary} boundary, normalize {self.normalize}, "
+            f"{self.pattern}, along ({along})"
+        )
+
+
+@dataclass(frozen=True)
+class LawFit:
+    """One candidate law fitted over one range of shares; intervals are 95 % bootstrap intervals."""
+
+    law: str
+    over: str
+    points: int
+    slope: float
+    slope_interval: tuple[float, float]
+    intercept: float
+    r_squared: float
+    r_squared_interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a survey found for one setting; arrays have one entry per odd share.
+
+    Attributes:
+        share: odd share ε.
+        speed, stderr: along the direction, pixels per layer.
+        velocity: (shares, d).
+        contraction: √(D_along/σ₁²), the spread gained along the motion relative to that at rest.
+        theory: speed of the idle rectifier; NaN where it works.
+        status: of the speed, index into `infomech.laws.REASONS`.
+        idle_share: the rectifier is idle up to this share; NaN if it never is.
+    """
+
+    setting: Setting
+    share: np.ndarray
+    speed: np.ndarray
+    stderr: np.ndarray
+    velocity: np.ndarray
+    contraction: np.ndarray
+    theory: np.ndarray
+    status: np.ndarray
+    idle_share: float
+    fits: tuple[LawFit, ...] = field(default=())
+
+    @property
+    def top(self) -> tuple[float, float]:
+        """Largest speed, and the share at which it is reached; NaN if there is no speed."""
+        if np.all(np.isnan(self.speed)):
+            return math.nan, math.nan
+        i = int(np.nanargmax(self.speed))
+        return float(self.speed[i]), float(self.share[i])
+
+    def fit(self, law: str, over: str) -> LawFit:
+        """The fit of one candidate law over "all" shares or those where the rectifier is "idle"."""
+        return next(f for f in self.fits if (f.law, f.over) == (law, over))
+
+    @property
+    def verdict(self) -> str:
+        """One sentence on which reading of the law holds; R² ≥ 0.99 counts as linear."""
+        refused = int(np.sum(self.status != 0))
+        everywhere = [f for f in self.fits if f.over == "all" and not math.isnan(f.r_squared)]
+        if not everywhere:
+            return f"No speed could be measured: {laws.REASONS[int(np.max(self.status))]}."
+        best = max(everywhere, key=lambda f: f.r_squared)
+        published = self.fit("share", "all").r_squared
+        holds = "holds" if published >= LINEAR else "does not hold"
+        text = f"Speed linear in ε over the whole range {holds} (R² {published:.3f}); "
+        kind = "is linear" if best.r_squared >= LINEAR else "fits best but is not linear"
+        text += f"{SYMBOLS[best.law]} {kind} (R² {best.r_squared:.3f})"
+        idle = self.fit("tangent", "idle").r_squared
+        if not math.isnan(idle):
+            text += f"; up to ε = {self.idle_share:.3f}, while the rectifier is idle, it is linear in tan θ (R² {idle:.4f})"
+        return text + (f"; {refused} of {len(self.share)} speeds refused." if refused else ".")
+
+
+#: R² from which on a law is called linear
+LINEAR = 0.99
+#: how the candidate laws are written
+SYMBOLS = {"share": "ε", "sqrt_share": "√ε", "tangent": "tan θ", "ratio": "β"}
+
+
+def run(
+    config: LawConfig, progress: Callable[[list[Setting]], Iterable[Setting]] = iter
+) -> list[Outcome]:
+    """Sweeps the odd share for every setting, each one jitted batch, and fits the candidate laws.
+
+    The domain is as large as the pattern can get, so nothing touches its boundary; on a periodic
+    domain twice that, so that the pattern never meets itself.
+
+    Args:
+        config: what to sweep.
+        progress: wraps the list of settings while they are worked off, as `tqdm.tqdm` does.
+
+    Returns:
+        One `Outcome` per setting.
+
+    Raises:
+        ValueError: an image is unreadable, or not of the field's dimensions.
+    """
+    return [_outcome(config, setting) for setting in progress(settings(config))]
+
+
+def settings(config: LawConfig) -> list[Setting]:
+    """Every combination of the settings of `config`, with the domain that each needs."""
+    last_axis = (0.0,) * (config.dimensions - 1) + (1.0,)
+    directions = [_vector(text, config.dimensions) for text in config.directions] or [last_axis]
+    found = []
+    for size, rectifier, boundary, normalize, direction, pattern in itertools.product(
+        config.sizes, config.rectifiers, config.boundaries,
+        config.normalizations, directions, config.patterns,
+    ):  # fmt: skip
+        extent = _pattern(pattern, config.radius, config.dimensions, config.dtype).shape
+        widest = [n + config.steps * (size - 1) + 2 for n in extent]
+        domain = tuple(2 * n if boundary == "periodic" else n for n in widest)
+        found.append(Setting(size, rectifier, boundary, normalize, direction, pattern, domain))
+    return found
+
+
+def start(config: LawConfig, setting: Setting) -> fields.Field:
+    """The initial field of a setting: the pattern, with dark room for wherever it may go."""
+    pattern = _pattern(setting.pattern, config.radius, config.dimensions, config.dtype)
+    below = 1 + config.steps * ((setting.size - 1) // 2)
+    room = [(below, n - below - m) for n, m in zip(setting.domain, pattern.shape, strict=True)]
+    return fields.as_field(jnp.asarray(np.pad(pattern, room)))
+
+
+def _outcome(config: LawConfig, setting: Setting) -> Outcome:
+    share = np.linspace(0, 1, config.shares)
+    unit = jnp.asarray(setting.direction, config.dtype)
+    static = {
+        "shape": (setting.size,) * config.dimensions, "steps": config.steps,
+        "rectifier": setting.rectifier, "boundary": setting.boundary,
+        "normalize": setting.normalize,
+    }  # fmt: skip
+    speed, velocity, diffusion, predicted = _measure(
+        jnp.asarray(share, config.dtype), unit, start(config, setting), config.burn_in, **static
+    )
+    measured = np.asarray(speed.value)
+    idle = theory.idle_range(static["shape"], setting.direction, dtype=config.dtype)
+    idle_share = float(idle.share) if rectifiers.get(setting.rectifier).idle else math.nan
+    if setting.rectifier == "identity":
+        idle_share = 1.0
+    rest = theory.step_spread(setting.size) ** 2
+    spread = np.asarray(diffusion.value)
+    outcome = Outcome(
+        setting=setting,
+        share=share,
+        speed=measured,
+        stderr=np.asarray(speed.stderr),
+        velocity=np.asarray(velocity.value),
+        contraction=np.sqrt(np.where(spread >= 0, spread, np.nan) / rest),
+        theory=np.asarray(predicted),
+        status=np.asarray(speed.status),
+        idle_share=idle_share,
+    )
+    return replace(outcome, fits=_fits(outcome, jax.random.key(config.seed), config.resamples))
+
+
+@functools.partial(
+    jax.jit, static_argnames=("shape", "steps", "rectifier", "boundary", "normalize")
+)
+def _measure(shares, unit, field, burn_in, *, shape, steps, rectifier, boundary, normalize):
+    """Speed and diffusion along the direction, velocity, and the idle rectifier's speed."""
+
+    def one(share):
+        kernel = kernels.mix(shape, share=share, direction=unit, dtype=shares.dtype)
+        _, trace = rollout(
+            kernel, field, steps, rectifier=rectifier, boundary=boundary, normalize=normalize
+        )
+        along = replace(
+            trace,
+            centre=(trace.centre @ unit)[:, None],
+            covariance=(trace.covariance @ unit @ unit)[:, None, None],
+        )
+        predicted = theory.predict(kernel, rectifier=rectifier).speed @ unit
+        return (
+            jax.tree.map(jnp.squeeze, laws.speed(along, burn_in)),
+            laws.speed(trace, burn_in),
+            jax.tree.map(jnp.squeeze, laws.diffusion(along, burn_in)),
+            predicted,
+        )
+
+    return jax.vmap(one)(shares)
+
+
+def _fits(outcome: Outcome, key: jax.Array, resamples: int) -> tuple[LawFit, ...]:
+    # a share at the very end of the idle range belongs to it, whichever way it was rounded
+    idle = outcome.share <= outcome.idle_share * (1 + 1e-6)
+    ranges = {"all": np.ones_like(idle), "idle": idle}
+    curves = laws.candidates(jnp.asarray(outcome.share, outcome.speed.dtype))
+    names = list(itertools.product(curves, ranges))
+    x = np.stack([np.asarray(curves[law]) for law, _ in names])
+    used = np.stack([ranges[over] for _, over in names]) & np.isfinite(x)
+    used &= np.isfinite(outcome.speed)
+    lines, intervals = jax.device_get(_fit_all(x, outcome.speed, used, key, resamples))
+    return tuple(
+        LawFit(
+            law, over, int(used[i].sum()), float(lines.slope[i]),
+            tuple(intervals.slope[i].tolist()), float(lines.intercept[i]),
+            float(lines.r_squared[i]), tuple(intervals.r_squared[i].tolist()),
+        )
+        for i, (law, over) in enumerate(names)
+    )  # fmt: skip
+
+
+@functools.partial(jax.jit, static_argnames="resamples")
+def _fit_all(x, speed, used, key, resamples):
+    """Lines through the points of each row of x and their bootstrap intervals."""
+    lines = jax.vmap(lambda x, used: laws.fit(x, speed, used))(x, used)
+    again = functools.partial(laws.bootstrap, key=key, samples=resamples)
+    return lines, jax.vmap(lambda x, used: again(x, speed, used))(x, used)
+
+
+def _vector(text: str, dimensions: int) -> tuple[float, ...]:
+    """A direction of unit length from text such as 1,1."""
+    try:
+        numbers = np.array([float(part) for part in text.split(",")])
+    except ValueError:
+        numbers = np.array([])
+    if numbers.shape != (dimensions,) or not np.all(np.isfinite(numbers)):
+        raise checks.fail("directions", repr(text), f"{dimensions} numbers with commas between")
+    if not np.any(numbers):
+        raise checks.fail("directions", repr(text), "a vector of length above 0")
+    return tuple((numbers / np.linalg.norm(numbers)).tolist())
+
+
+@functools.lru_cache(maxsize=8)
+def _pattern(name: str, radius: float, dimensions: int, dtype: str) -> np.ndarray:
+    """The pattern in the smallest box that holds it."""
+    side = 2 * math.ceil(radius) + 1
+    if name == "disk":
+        return np.asarray(fields.disk((side,) * dimensions, radius, dtype=dtype).values)
+    if name == "impulse":
+        return np.ones((1,) * dimensions, dtype)
+    if name == "gaussian":
+        wide = (2 * side - 1,) * dimensions
+        return np.asarray(fields.gaussian(wide, radius / 2, dtype=dtype).values)
+    if name == "box":
+        return np.ones((side,) * dimensions, dtype)
+    if dimensions != 2:
+        raise checks.fail("patterns", repr(name), f"one of {', '.join(PATTERNS)} in {dimensions}-D")
+    try:
+        return np.asarray(fields.image(name, dtype=dtype).values)
+    except ValueError as error:
+        names = ", ".join(PATTERNS)
+        raise ValueError(f"patterns: {error}; or one of {names}") from error
