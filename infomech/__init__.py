@@ -7,8 +7,10 @@ from infomech import (
     mechanics,
     observables,
     parity,
+    patterns,
     rectifiers,
     spectrum,
+    survey,
     theory,
 )
 from infomech.fields import Field
@@ -28,8 +30,10 @@ __all__ = [
     "mechanics",
     "observables",
     "parity",
+    "patterns",
     "rectifiers",
     "rollout",
     "spectrum",
+    "survey",
     "theory",
 ]

@@ -36,9 +36,11 @@ class Finding(NamedTuple):
 
 
 def check(
-    minors: Sequence[int] = MINORS, batches: Sequence[int] = BATCHES, dtypes: Sequence[str] = ("float32",)
+    minors: Sequence[int] = MINORS,
+    batches: Sequence[int] = BATCHES,
+    dtypes: Sequence[str] = ("float32",),
 ) -> Iterator[Finding]:
-    """Compares every quantity on batches of random arrays, (3, minor) or (minor,), one `Finding` each.
+    """Compares every quantity on batches of random arrays (3, minor) or (minor,).
 
     Args:
         minors: lengths of the minor axis.
@@ -175,3 +177,8 @@ _QUANTITIES: dict[str, tuple[Callable[[Any], Any], Callable[[np.ndarray], np.nda
     ),
     "layer": (lambda u: layer(jnp.asarray(_TAPS, u.dtype), u).values, _box_layer),
 }
+
+
+def quantities() -> int:
+    """How many findings `check` makes for each minor axis, batch and dtype."""
+    return len(_QUANTITIES)

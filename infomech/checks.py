@@ -1,4 +1,4 @@
-"""Checks of static arguments, all with one form of message: what was wrong, what came, what was expected."""
+"""Checks of arguments, whose messages all say which one, what came and what was expected."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -66,7 +66,7 @@ def finite(argument: str, value: Any) -> None:
 
 
 def floating(argument: str, value: Any) -> jax.Array:
-    """`value` as a real floating-point array: floats keep their dtype, integers become the default."""
+    """`value` as a real floating array: floats keep their dtype, integers get the default."""
     try:
         array = jnp.asarray(value)
     except (TypeError, ValueError) as error:
@@ -79,12 +79,14 @@ def floating(argument: str, value: Any) -> jax.Array:
 
 
 def taps(argument: str, kernel: Any) -> jax.Array:
-    """`kernel` as a floating array of 1 to 3 axes; raises ValueError if it is empty or not finite."""
+    """`kernel` as a floating array of 1 to 3 axes, or ValueError if it is empty or not finite."""
     array = floating(argument, kernel)
     if not 1 <= array.ndim <= 3:
         raise fail(argument, f"{array.ndim} axes", "a kernel of 1, 2 or 3 axes")
     if math.prod(array.shape) == 0:
-        raise fail(argument, f"shape {array.shape}, which has no taps", "at least one tap on every axis")
+        raise fail(
+            argument, f"shape {array.shape}, which has no taps", "at least one tap on every axis"
+        )
     finite(argument, kernel)
     return array
 

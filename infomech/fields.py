@@ -98,7 +98,7 @@ def disk(
     """
     checks.positive("radius", radius)
     away = _away_from(shape, centre, dtype)
-    square = sum(x**2 for x in away)
+    square = sum((x**2 for x in away), start=jnp.zeros((), away[0].dtype))
     return as_field((square <= jnp.asarray(radius, square.dtype) ** 2).astype(square.dtype))
 
 
@@ -201,21 +201,12 @@ def _luma(pixels: np.ndarray) -> np.ndarray:
 
 def _read(source: str | os.PathLike[str]) -> np.ndarray:
     if isinstance(source, str) and source in PHOTOGRAPHS:
-        try:
-            data = importlib.import_module("skimage.data")
-        except ImportError as error:
-            raise checks.fail(
-                "source", f"{source!r}, but scikit-image is not installed", "pip install 'infomech[cli]'"
-            ) from error  # fmt: skip
-        return np.asarray(getattr(data, source)())
+        return np.asarray(getattr(_needed("skimage.data", "scikit-image"), source)())
     path = Path(source)
     if not path.is_file():
         known = ", ".join(PHOTOGRAPHS)
-        raise checks.fail("source", f"{str(path)!r}, no such file", f"an image file or one of {known}")
-    try:
-        pillow = importlib.import_module("PIL.Image")
-    except ImportError as error:
-        raise checks.fail("source", f"{path}, but Pillow is not installed", "pip install 'infomech[cli]'") from error  # fmt: skip
+        raise checks.fail("source", f"{str(path)!r}, no such file", f"an image file, {known}")
+    pillow = _needed("PIL.Image", "Pillow")
     try:
         with pillow.open(path) as picture:
             if picture.mode.startswith("I;16"):
@@ -226,7 +217,16 @@ def _read(source: str | os.PathLike[str]) -> np.ndarray:
                 return np.asarray(picture)
             return np.asarray(picture.convert("RGBA"))
     except (OSError, ValueError, SyntaxError) as error:
-        raise checks.fail("source", f"{str(path)!r}, unreadable ({error})", "an image file") from error
+        got = f"{str(path)!r}, unreadable ({error})"
+        raise checks.fail("source", got, "an image file") from error
+
+
+def _needed(module: str, package: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        got = f"an image, but {package} is not installed"
+        raise checks.fail("source", got, "pip install 'infomech[cli]'") from error
 
 
 def _dtype(dtype: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and what a result needs to be traced to its source."""
+"""Files written whole or not at all, and what a result needs to be traced to its source."""
 
 import contextlib
 import json
@@ -32,7 +32,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(suffix=path.suffix, prefix=".part-", dir=path.parent)
         os.close(handle)
     except OSError as error:
-        raise checks.fail("out", str(path.parent), f"a folder to write to ({error.strerror})") from error
+        raise checks.fail(
+            "out", str(path.parent), f"a folder to write to ({error.strerror})"
+        ) from error
     temporary = Path(name)
     try:
         yield temporary
@@ -79,7 +81,7 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": f"{device.platform}: {device.device_kind} x {jax.device_count()}",
-        "x64": bool(jax.config.jax_enable_x64),
+        "x64": jax.numpy.result_type(float) == np.float64,
         "commit": _commit(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -1,4 +1,4 @@
-"""Division, root and logarithm whose gradients stay finite where the result is 0, infinite or NaN."""
+"""Division, root and logarithm with finite gradients everywhere, and promotion of dtypes."""
 
 from typing import Any
 

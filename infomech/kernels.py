@@ -1,4 +1,4 @@
-"""Families of convolution kernels, all of unit energy: constant, gradient, mixtures, Gaussian, random."""
+"""Families of kernels, all of unit energy: constant, gradient, mixed, Gaussian, random."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from infomech import checks, guards
 
 
 def axis_offsets(taps: int) -> np.ndarray:
-    """Tap positions on one axis, r_i = i - (n - 1)/2, in pixels (half pixels for even n); shape (n,)."""
+    """Tap positions on one axis, r_i = i - (n - 1)/2, in pixels; shape (n,)."""
     return np.arange(taps) - (taps - 1) / 2
 
 
@@ -47,9 +47,7 @@ def constant(shape: int | Sequence[int], *, dtype: Any = None) -> jax.Array:
     return jnp.full(shape, 1 / np.sqrt(np.prod(shape)), _dtype(dtype))
 
 
-def gradient(
-    shape: int | Sequence[int], direction: Any = None, *, dtype: Any = None
-) -> jax.Array:
+def gradient(shape: int | Sequence[int], direction: Any = None, *, dtype: Any = None) -> jax.Array:
     """The odd kernel k(r) ∝ r·n of unit energy, which carries momentum along +n ([M] §3).
 
     Args:
@@ -64,7 +62,7 @@ def gradient(
         ValueError: `direction` has the wrong shape, is 0, or lies along axes of one tap only.
     """
     shape = checks.box("shape", shape)
-    slope = offsets(shape).astype(_dtype(dtype)) @ _direction(shape, direction, _dtype(dtype))
+    slope = jnp.asarray(offsets(shape), _dtype(dtype)) @ _direction(shape, direction, _dtype(dtype))
     return _unit(slope)
 
 
@@ -159,9 +157,13 @@ def random(
     mirrored = jnp.flip(sample)
     if np.prod(shape) == 1:
         if (known := checks.concrete(share)) is not None and known > 0:
-            raise checks.fail("share", known, f"0 for a kernel of shape {shape}: it has no odd part")
+            raise checks.fail(
+                "share", known, f"0 for a kernel of shape {shape}: it has no odd part"
+            )
         return _unit(sample)
-    return guards.sqrt(1 - share) * _unit(sample + mirrored) + guards.sqrt(share) * _unit(sample - mirrored)
+    return guards.sqrt(1 - share) * _unit(sample + mirrored) + guards.sqrt(share) * _unit(
+        sample - mirrored
+    )
 
 
 def _dtype(dtype: Any) -> Any:

@@ -45,7 +45,7 @@ class Estimate(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """The power law σ(t)² − σ(0)² = (prefactor · t^exponent)²; see `growth`. Each has shape (d,)."""
+    """The power law σ(t)² − σ(0)² = (prefactor · t^exponent)², values (d,); see `growth`."""
 
     exponent: Estimate
     prefactor: Estimate

@@ -118,9 +118,7 @@ def balance(field: Any) -> jax.Array:
     return guards.divide(jnp.abs(total(values)), total(jnp.abs(values)))
 
 
-def edge(
-    field: Any, reach: tuple[tuple[int, int], ...], *, boundary: str = "zero"
-) -> jax.Array:
+def edge(field: Any, reach: tuple[tuple[int, int], ...], *, boundary: str = "zero") -> jax.Array:
     """Share of Σ |u| that one layer can carry over the boundary, in [0, 1]; shape ().
 
     On a periodic domain nothing leaves, but a pattern that meets itself has no plain centre: there
@@ -162,9 +160,10 @@ def edge(
 
 
 def layer_reach(taps: tuple[int, ...], layers: int = 1) -> tuple[tuple[int, int], ...]:
-    """How far `layers` layers of a kernel of shape `taps` move mass (down, up) each axis, in pixels.
+    """How far `layers` layers of a kernel of shape `taps` move mass (down, up) each axis.
 
-    With the output on the pixel grid, one layer of n taps moves it by −(n − 1)//2 up to n//2.
+    With the output on the pixel grid, one layer of n taps moves it by −(n − 1)//2 up to n//2
+    pixels.
     """
     return tuple((layers * ((n - 1) // 2), layers * (n // 2)) for n in taps)
 
@@ -240,4 +239,3 @@ def _standardised(field: Any, boundary: str, power: int) -> jax.Array:
 def _mean(values: jax.Array, weights: dict[int, jax.Array]) -> jax.Array:
     """Mean of Π_a w_a(x_a) over the mass; NaN where there is none."""
     return guards.divide(total(values, weights), total(values))
-

@@ -1,4 +1,4 @@
-"""Even and odd parts of a kernel under point reflection, and the mirror parities along each axis."""
+"""Even and odd parts of a kernel under point reflection and under the mirror of each axis."""
 
 from typing import Any, NamedTuple
 
@@ -68,7 +68,7 @@ def mirror_split(kernel: Any) -> jax.Array:
 
 
 def mirror_energies(kernel: Any) -> jax.Array:
-    """Energy ‖·‖² of each part of `mirror_split`, shape (2,)*d; they add up to the kernel's energy."""
+    """Energy ‖·‖² of each part of `mirror_split`, shape (2,)*d; they add up to ‖k‖²."""
     parts = mirror_split(kernel)
     dimensions = parts.ndim // 2
     return jnp.sum(parts**2, axis=tuple(range(dimensions, 2 * dimensions)))

@@ -28,6 +28,7 @@ class Rectifier:
     idle: bool
 
     def __call__(self, values: Any) -> Any:
+        """φ(values)."""
         return self.function(values)
 
 

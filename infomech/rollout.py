@@ -13,7 +13,6 @@ import numpy as np
 from infomech import checks, guards, observables, rectifiers
 from infomech.engines import plan
 from infomech.fields import Field, as_field
-from infomech.rectifiers import Rectifier
 
 #: what the field is divided by after each layer: 1, Σ|u|, √Σu² or max|u|
 NORMALISATIONS = ("none", "sum", "l2", "max")
@@ -51,9 +50,7 @@ class Trace:
         return guards.sqrt(jnp.diagonal(self.covariance, axis1=-2, axis2=-1))
 
 
-def layer(
-    kernel: Any, field: Any, *, rectifier: Any = "relu", boundary: str = "zero"
-) -> Field:
+def layer(kernel: Any, field: Any, *, rectifier: Any = "relu", boundary: str = "zero") -> Field:
     """One layer, u ← φ(k * u): a true convolution, then the rectifier ([M] §2).
 
     The output lies on the pixel grid, out[x] = Σ_i k[i] u[x − i + c] with c = (n − 1)//2; for an
@@ -152,9 +149,8 @@ def _run(kernel, field, *, steps, rectifier, boundary, normalize, observe, every
     state = (field.values, field.origin, field.log_gain, jnp.ones((), field.values.dtype))
     first = None if measure is None else measure(field)
     blocks = steps // every
-    head, tail = (kernel[: blocks * every], kernel[blocks * every :]) if stacked else (None, None)
-    if stacked:
-        head = head.reshape(blocks, every, *taps)
+    head = kernel[: blocks * every].reshape(blocks, every, *taps) if stacked else None
+    tail = kernel[blocks * every :] if stacked else None
     state, seen = _scan(block, state, head, blocks)
     state, _ = _scan(lambda s, k: (advance(s, k), None), state, tail, steps - blocks * every)
     final = _as_seen(state, rectifier)
@@ -255,7 +251,9 @@ def _scan(body, state, xs, length):
     seen = jax.tree.map(lambda a: a.reshape(cut, *a.shape[2:]), seen)
     if cut == length:
         return state, seen
-    state, rest = jax.lax.scan(body, state, jax.tree.map(lambda a: a[cut:], xs), length=length - cut)
+    state, rest = jax.lax.scan(
+        body, state, jax.tree.map(lambda a: a[cut:], xs), length=length - cut
+    )
     return state, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), seen, rest)
 
 

@@ -98,7 +98,7 @@ def coordinates(kernel: Any) -> jax.Array:
     origin = (0,) * modes.ndim
     found = [modes[origin]]
     for axis, n in enumerate(modes.shape):
-        first = origin[:axis] + (1,) + origin[axis + 1 :]
+        first = (*origin[:axis], 1, *origin[axis + 1 :])
         # the DCT's first mode falls along its axis: its negative is the gradient
         found.append(-modes[first] if n > 1 else jnp.zeros((), modes.dtype))
     return guards.divide(jnp.stack(found), guards.sqrt(jnp.sum(modes**2)))
@@ -123,7 +123,9 @@ def transfer_function(kernel: Any, frequencies: Sequence[Any]) -> jax.Array:
     """
     kernel = checks.taps("kernel", kernel)
     if len(frequencies) != kernel.ndim:
-        raise checks.fail("frequencies", f"{len(frequencies)} vectors", f"{kernel.ndim}, one per axis")
+        raise checks.fail(
+            "frequencies", f"{len(frequencies)} vectors", f"{kernel.ndim}, one per axis"
+        )
     waves = []
     for n, omega in zip(kernel.shape, frequencies, strict=True):
         omega = jnp.asarray(omega, kernel.dtype)

@@ -5,17 +5,13 @@ import itertools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks, fields, kernels, laws, observables, rectifiers, theory
+from infomech import checks, kernels, laws, observables, patterns, rectifiers, theory
 from infomech.rollout import NORMALISATIONS, rollout
-
-#: the initial patterns that `LawConfig.patterns` knows besides photographs and image files
-PATTERNS = ("disk", "impulse", "gaussian", "box")
 
 
 @dataclass(frozen=True)
@@ -23,12 +19,12 @@ class LawConfig:
     """What is swept: every combination of the settings, each at equally spaced odd shares.
 
     Attributes:
-        sizes: taps on each axis of the DC + gradient kernels.
-        rectifiers: names; see `infomech.rectifiers`.
-        boundaries: zero, periodic or reflect.
-        normalizations: none, sum, l2 or max.
-        directions: of the gradient, numbers with commas between, such as 0,1; empty: the last axis.
-        patterns: disk, impulse, gaussian, box, an image file or a photograph such as camera.
+        size: taps on each axis of the DC + gradient kernels.
+        rectifier: names; see `infomech.rectifiers`.
+        boundary: zero, periodic or reflect.
+        normalize: none, sum, l2 or max.
+        direction: of the gradient, numbers with commas between, such as 0,1; empty: the last axis.
+        pattern: disk, impulse, gaussian, box, an image file or a photograph such as camera.
         dimensions: of the field, 1 to 3; images have 2.
         shares: how many odd shares, equally spaced from 0 to 1.
         radius: of the disk, half width of the box, two sigma of the gaussian; in pixels.
@@ -39,12 +35,12 @@ class LawConfig:
         seed: of the bootstrap.
     """
 
-    sizes: tuple[int, ...] = (2, 3)
-    rectifiers: tuple[str, ...] = ("relu", "modulus")
-    boundaries: tuple[str, ...] = ("zero",)
-    normalizations: tuple[str, ...] = ("l2",)
-    directions: tuple[str, ...] = ()
-    patterns: tuple[str, ...] = ("disk",)
+    size: tuple[int, ...] = (2, 3)
+    rectifier: tuple[str, ...] = ("relu", "modulus")
+    boundary: tuple[str, ...] = ("zero",)
+    normalize: tuple[str, ...] = ("l2",)
+    direction: tuple[str, ...] = ()
+    pattern: tuple[str, ...] = ("disk",)
     dimensions: int = 2
     shares: int = 21
     radius: float = 5.0
@@ -54,20 +50,21 @@ class LawConfig:
     resamples: int = 1000
     seed: int = 0
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raises ValueError naming the first value that makes no sense."""
         for name, known in (
-            ("rectifiers", rectifiers.names()),
-            ("boundaries", observables.BOUNDARIES),
-            ("normalizations", NORMALISATIONS),
+            ("rectifier", rectifiers.names()),
+            ("boundary", observables.BOUNDARIES),
+            ("normalize", NORMALISATIONS),
         ):
             for value in getattr(self, name):
                 checks.one_of(name, value, known)
-        for name in ("sizes", "rectifiers", "boundaries", "normalizations", "patterns"):
+        for name in ("size", "rectifier", "boundary", "normalize", "pattern"):
             if not getattr(self, name):
                 raise checks.fail(name, "nothing", "at least one")
-        for size in self.sizes:
-            if not 2 <= checks.integer("sizes", size, 1) <= 15:
-                raise checks.fail("sizes", size, "2 to 15 taps: a single tap cannot move anything")
+        for size in self.size:
+            if not 2 <= checks.integer("size", size, 1) <= 15:
+                raise checks.fail("size", size, "2 to 15 taps: a single tap cannot move anything")
         checks.one_of("dimensions", str(self.dimensions), ("1", "2", "3"))
         checks.one_of("dtype", self.dtype, ("float32", "float64"))
         checks.integer("shares", self.shares, 3)
@@ -76,7 +73,7 @@ class LawConfig:
         checks.positive("radius", self.radius)
         if not 0 <= self.burn_in <= self.steps - 2:
             raise checks.fail("burn_in", self.burn_in, f"0 to {self.steps - 2}: steps less 2")
-        for direction in self.directions:
+        for direction in self.direction:
             _vector(direction, self.dimensions)
 
 
@@ -93,6 +90,7 @@ class Setting:
     domain: tuple[int, ...]
 
     def __str__(self) -> str:
+        """All of it in one line, for people."""
         taps = "×".join([str(self.size)] * len(self.domain))
         along = ",".join(f"{x:g}" for x in self.direction)
         return (
@@ -164,10 +162,12 @@ class Outcome:
         holds = "holds" if published >= LINEAR else "does not hold"
         text = f"Speed linear in ε over the whole range {holds} (R² {published:.3f}); "
         kind = "is linear" if best.r_squared >= LINEAR else "fits best but is not linear"
-        text += f"{SYMBOLS[best.law]} {kind} (R² {best.r_squared:.3f})"
+        without = " without ε = 1" if best.law == "tangent" else ""
+        text += f"{SYMBOLS[best.law]} {kind}{without} (R² {best.r_squared:.3f})"
         idle = self.fit("tangent", "idle").r_squared
         if not math.isnan(idle):
-            text += f"; up to ε = {self.idle_share:.3f}, while the rectifier is idle, it is linear in tan θ (R² {idle:.4f})"
+            text += f"; while the rectifier is idle, up to ε = {self.idle_share:.3f}, in tan θ"
+            text += f" (R² {idle:.4f})"
         return text + (f"; {refused} of {len(self.share)} speeds refused." if refused else ".")
 
 
@@ -193,48 +193,44 @@ def run(
         One `Outcome` per setting.
 
     Raises:
-        ValueError: an image is unreadable, or not of the field's dimensions.
+        ValueError: a value of `config` makes no sense, an image is unreadable, or not of the
+            field's dimensions.
     """
     return [_outcome(config, setting) for setting in progress(settings(config))]
 
 
 def settings(config: LawConfig) -> list[Setting]:
     """Every combination of the settings of `config`, with the domain that each needs."""
+    config.check()
     last_axis = (0.0,) * (config.dimensions - 1) + (1.0,)
-    directions = [_vector(text, config.dimensions) for text in config.directions] or [last_axis]
+    directions = [_vector(text, config.dimensions) for text in config.direction] or [last_axis]
     found = []
     for size, rectifier, boundary, normalize, direction, pattern in itertools.product(
-        config.sizes, config.rectifiers, config.boundaries,
-        config.normalizations, directions, config.patterns,
+        config.size, config.rectifier, config.boundary,
+        config.normalize, directions, config.pattern,
     ):  # fmt: skip
-        extent = _pattern(pattern, config.radius, config.dimensions, config.dtype).shape
-        widest = [n + config.steps * (size - 1) + 2 for n in extent]
-        domain = tuple(2 * n if boundary == "periodic" else n for n in widest)
-        found.append(Setting(size, rectifier, boundary, normalize, direction, pattern, domain))
+        extent = _values(config, pattern).shape
+        room = patterns.domain(extent, (size,) * config.dimensions, config.steps, boundary)
+        found.append(Setting(size, rectifier, boundary, normalize, direction, pattern, room))
     return found
-
-
-def start(config: LawConfig, setting: Setting) -> fields.Field:
-    """The initial field of a setting: the pattern, with dark room for wherever it may go."""
-    pattern = _pattern(setting.pattern, config.radius, config.dimensions, config.dtype)
-    below = 1 + config.steps * ((setting.size - 1) // 2)
-    room = [(below, n - below - m) for n, m in zip(setting.domain, pattern.shape, strict=True)]
-    return fields.as_field(jnp.asarray(np.pad(pattern, room)))
 
 
 def _outcome(config: LawConfig, setting: Setting) -> Outcome:
     share = np.linspace(0, 1, config.shares)
     unit = jnp.asarray(setting.direction, config.dtype)
+    taps = (setting.size,) * config.dimensions
+    pattern = _values(config, setting.pattern)
+    field = patterns.with_room(pattern, taps, config.steps, setting.boundary)
     static = {
-        "shape": (setting.size,) * config.dimensions, "steps": config.steps,
+        "shape": taps, "steps": config.steps,
         "rectifier": setting.rectifier, "boundary": setting.boundary,
         "normalize": setting.normalize,
     }  # fmt: skip
     speed, velocity, diffusion, predicted = _measure(
-        jnp.asarray(share, config.dtype), unit, start(config, setting), config.burn_in, **static
+        jnp.asarray(share, config.dtype), unit, field, config.burn_in, **static
     )
     measured = np.asarray(speed.value)
-    idle = theory.idle_range(static["shape"], setting.direction, dtype=config.dtype)
+    idle = theory.idle_range(taps, setting.direction, dtype=config.dtype)
     idle_share = float(idle.share) if rectifiers.get(setting.rectifier).idle else math.nan
     if setting.rectifier == "identity":
         idle_share = 1.0
@@ -309,6 +305,10 @@ def _fit_all(x, speed, used, key, resamples):
     return lines, jax.vmap(lambda x, used: again(x, speed, used))(x, used)
 
 
+def _values(config: LawConfig, pattern: str) -> np.ndarray:
+    return patterns.pattern(pattern, config.radius, config.dimensions, config.dtype)
+
+
 def _vector(text: str, dimensions: int) -> tuple[float, ...]:
     """A direction of unit length from text such as 1,1."""
     try:
@@ -316,29 +316,7 @@ def _vector(text: str, dimensions: int) -> tuple[float, ...]:
     except ValueError:
         numbers = np.array([])
     if numbers.shape != (dimensions,) or not np.all(np.isfinite(numbers)):
-        raise checks.fail("directions", repr(text), f"{dimensions} numbers with commas between")
+        raise checks.fail("direction", repr(text), f"{dimensions} numbers with commas between")
     if not np.any(numbers):
-        raise checks.fail("directions", repr(text), "a vector of length above 0")
+        raise checks.fail("direction", repr(text), "a vector of length above 0")
     return tuple((numbers / np.linalg.norm(numbers)).tolist())
-
-
-@functools.lru_cache(maxsize=8)
-def _pattern(name: str, radius: float, dimensions: int, dtype: str) -> np.ndarray:
-    """The pattern in the smallest box that holds it."""
-    side = 2 * math.ceil(radius) + 1
-    if name == "disk":
-        return np.asarray(fields.disk((side,) * dimensions, radius, dtype=dtype).values)
-    if name == "impulse":
-        return np.ones((1,) * dimensions, dtype)
-    if name == "gaussian":
-        wide = (2 * side - 1,) * dimensions
-        return np.asarray(fields.gaussian(wide, radius / 2, dtype=dtype).values)
-    if name == "box":
-        return np.ones((side,) * dimensions, dtype)
-    if dimensions != 2:
-        raise checks.fail("patterns", repr(name), f"one of {', '.join(PATTERNS)} in {dimensions}-D")
-    try:
-        return np.asarray(fields.image(name, dtype=dtype).values)
-    except ValueError as error:
-        names = ", ".join(PATTERNS)
-        raise ValueError(f"patterns: {error}; or one of {names}") from error

@@ -1,4 +1,4 @@
-"""The convolution by XLA's own convolution operator: its cost to compile doesn't grow with the taps."""
+"""The convolution by XLA's own operator, whose time to compile doesn't grow with the taps."""
 
 import jax
 import jax.numpy as jnp

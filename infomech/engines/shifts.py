@@ -1,4 +1,4 @@
-"""The convolution as a sum of shifted copies of the field, one per tap; XLA fuses it to one pass."""
+"""The convolution as a sum of shifted copies of the field, which XLA fuses to one pass."""
 
 import jax
 import jax.numpy as jnp

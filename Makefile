@@ -1,0 +1,31 @@
+# Each target sets up what it needs in .venv; PYTHON names another interpreter (3.11 or newer).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: law test bench clean
+
+law: $(VENV)/law ## test the speed law: table, verdict, figure in out/law
+	$(BIN)/infomech law
+
+test: $(VENV)/test ## lint, types and tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/bench ## the rollout beside OpenCV, PyTorch and lax.conv
+	$(BIN)/python -m benchmarks.rollout
+
+clean: ## remove the virtual environment and everything written
+	rm -rf $(VENV) out
+
+# `make law` needs the command line only, the others their extra; each stamp is named for its target
+$(VENV)/law: EXTRA = cli
+$(VENV)/test: EXTRA = test
+$(VENV)/bench: EXTRA = bench
+$(VENV)/law $(VENV)/test $(VENV)/bench: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("infomech needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$(EXTRA)]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""One file per claim of the papers, run by `python -m experiments NAME`."""

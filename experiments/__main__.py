@@ -1,0 +1,32 @@
+"""`python -m experiments NAME [--out DIR] [--quick]` runs one claim; without a name, lists them."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from experiments import law
+
+CLAIMS = {"law": law}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the claim named on the command line; returns 0, or 2 after a line on a bad argument."""
+    parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
+    parser.add_argument("name", nargs="?", choices=CLAIMS, help="claim to run")
+    parser.add_argument("--out", type=Path, default=Path("out/experiments"), help="folder to write")
+    parser.add_argument("--quick", action="store_true", help="a coarse run of a few seconds")
+    options = parser.parse_args(arguments)
+    if options.name is None:
+        for name, claim in CLAIMS.items():
+            print(f"{name:<8}{claim.STATEMENT}  [{claim.SOURCE}]")
+        return 0
+    try:
+        print(CLAIMS[options.name].run(options.out, quick=options.quick))
+    except ValueError as error:
+        print(f"experiments: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

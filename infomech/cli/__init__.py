@@ -1,0 +1,33 @@
+"""The command line: one file per command."""
+
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns 0, 1 if a check failed, 2 after a line about a bad argument."""
+    try:
+        import tyro
+
+        from infomech.cli import doctor, kernel, law, simulate
+    except ImportError as error:
+        missing = f"{error.name} is not installed: pip install 'infomech[cli]'"
+        print(f"infomech: {missing}", file=sys.stderr)
+        return 2
+    try:
+        command = tyro.extras.subcommand_cli_from_dict(
+            {
+                "law": law.Law,
+                "kernel": kernel.Kernel,
+                "simulate": simulate.Simulate,
+                "doctor": doctor.Doctor,
+            },
+            prog="infomech",
+            args=arguments,
+            description="The mechanics of CNN filtering: how kernels move and spread images.",
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        )
+        return command.run()
+    except ValueError as error:
+        print(f"infomech: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2

@@ -1,0 +1,55 @@
+"""`infomech doctor`: versions, devices, and whether this compiler can be trusted."""
+
+import sys
+from dataclasses import dataclass
+
+import jax
+from tqdm import tqdm
+
+from infomech import canary, files
+from infomech.cli.options import use
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Show versions and devices, and compare compiled numbers with NumPy's on small arrays.
+
+    Exit code 1 if the compiler computes wrong numbers.
+    """
+
+    full: bool = False
+    """Every length and batch of the check instead of the few that have been seen to fail."""
+    json: bool = False
+    """Print JSON instead of text."""
+
+    def run(self) -> int:
+        """Runs the check and prints what it found."""
+        use("float64")
+        minors, batches = (canary.MINORS, canary.BATCHES) if self.full else ((3, 7), (40000,))
+        dtypes = ("float32", "float64")
+        findings = canary.check(minors, batches, dtypes)
+        total = len(minors) * len(batches) * len(dtypes) * canary.quantities()
+        found = list(tqdm(findings, desc="checks", total=total, file=sys.stderr))
+        wrong = [finding for finding in found if not finding.right]
+        facts = {
+            **files.provenance(),
+            "devices": [str(device) for device in jax.devices()],
+            "checks": len(found),
+            "wrong": [finding._asdict() for finding in wrong],
+        }
+        if self.json:
+            print(files.to_json(facts))
+            return int(bool(wrong))
+        for name, value in facts.items():
+            if name != "wrong":
+                print(f"{name:<10}{value}")
+        for finding in wrong:
+            print(
+                f"WRONG     {finding.quantity}: off by {finding.error:.2g} in {finding.dtype}, "
+                f"{finding.batch} arrays of minor axis {finding.minor}"
+            )
+        print(
+            "This version of jax computes wrong numbers: install another." if wrong
+            else "Compiled numbers agree with NumPy."
+        )  # fmt: skip
+        return int(bool(wrong))

@@ -1,0 +1,87 @@
+"""`infomech kernel`: the mechanics and spectrum of one kernel."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infomech import files, mechanics, parity, plot, spectrum, theory
+from infomech.cli.options import KernelChoice, numbers_in_line, use
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Show the mechanics and the DCT of a kernel: energies, momentum, mass, modes, predicted speed.
+
+    Taps are those of a true convolution. Weights of a deep-learning library belong to a
+    cross-correlation: give them reflected.
+    """
+
+    kernel: KernelChoice = field(default_factory=KernelChoice)
+    rectifier: str = "relu"
+    """Rectifier that the prediction is for."""
+    figure: Path | None = None
+    """Picture to write: .png, .pdf or .svg."""
+    json: bool = False
+    """Print JSON instead of text."""
+
+    def run(self) -> int:
+        """Prints the kernel's mechanics, and draws it if asked."""
+        use("float64")
+        taps = self.kernel.build("float64")
+        facts = _facts(taps, self.rectifier)
+        if self.figure is not None:
+            plot.save(plot.kernel(taps), self.figure)
+        print(files.to_json(facts) if self.json else _text(facts))
+        return 0
+
+
+def _facts(taps: Any, rectifier: str) -> dict[str, Any]:
+    predicted = theory.predict(taps, rectifier=rectifier)
+    low = spectrum.low_frequency_share(taps)
+    facts = {
+        "taps": taps,
+        **mechanics.energy_momentum(taps)._asdict(),
+        "mirror_energies": parity.mirror_energies(taps),
+        "dct_energies": spectrum.energies(taps),
+        "low_frequency_share": low,
+        "coordinates": spectrum.coordinates(taps),
+        "rectifier": rectifier,
+        "idle": predicted.idle,
+        "speed": predicted.speed,
+        "diffusion": predicted.diffusion,
+    }
+    return {k: v if isinstance(v, str) else np.asarray(v) for k, v in facts.items()}
+
+
+def _text(facts: dict[str, Any]) -> str:
+    axes = facts["taps"].ndim
+    names = ["DC", *(f"gradient along axis {a}" for a in range(axes))]
+    rows = [
+        ("energy ‖k‖²", _number(facts["energy"])),
+        ("  even (rest)", _number(facts["even"])),
+        ("  odd (motion)", _number(facts["odd"])),
+        ("odd share ε", _number(facts["share"])),
+        ("gain s = Σ k", _number(facts["gain"])),
+        ("momentum p = Σ r k", _number(facts["momentum"], "pixels")),
+        ("direction of p", _number(facts["direction"])),
+        ("mass squared", _number(facts["mass_squared"])),
+        ("rapidity", _number(facts["rapidity"])),
+        ("low-frequency share", _number(facts["low_frequency_share"])),
+        *((f"  {n}", _number(c)) for n, c in zip(names, facts["coordinates"], strict=True)),
+        (f"{facts['rectifier']} idle", "yes" if facts["idle"] else "no"),
+        ("speed v = p/s", _number(facts["speed"], "pixels per layer")),
+        ("diffusion D", _number(facts["diffusion"], "pixels² per layer")),
+    ]
+    lines = [f"{name:<24}{value}" for name, value in rows]
+    grid = np.array2string(facts["dct_energies"], precision=4, suppress_small=True)
+    return "\n".join(
+        ["taps", str(facts["taps"]), "", *lines, "", "energy of each DCT-II mode (DC first)", grid]
+    )
+
+
+def _number(value: np.ndarray, unit: str = "") -> str:
+    if np.all(np.isnan(value)):
+        return "not defined"
+    return f"{numbers_in_line(value)} {unit}".rstrip()

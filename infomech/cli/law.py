@@ -1,0 +1,136 @@
+"""`infomech law`: does speed follow the odd share of a kernel's energy?"""
+
+import csv
+import io
+import math
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from infomech import files, laws, plot, survey
+from infomech.cli.options import use
+
+
+@dataclass(frozen=True)
+class Law:
+    """Sweep the odd share of a kernel's energy and fit the candidate speed laws.
+
+    Prints a table and a verdict per setting, and writes a figure (law.png, law.pdf) and the
+    numbers (law.json, law.csv).
+    """
+
+    config: survey.LawConfig = field(default_factory=survey.LawConfig)
+    out: Path = Path("out/law")
+    """Folder for the figure and the numbers; made if need be."""
+    json: bool = False
+    """Print the whole result as JSON instead of tables."""
+
+    def run(self) -> int:
+        """Runs the survey, writes its files and prints it."""
+        use(self.config.dtype)
+        out = files.folder(self.out)
+        outcomes = survey.run(self.config, _progress)
+        paths = {kind: out / f"law.{kind}" for kind in ("json", "csv", "png", "pdf")}
+        result = files.to_json(
+            {
+                "config": asdict(self.config),
+                "provenance": files.provenance(),
+                "files": paths,
+                "outcomes": [{**asdict(o), "top": o.top, "verdict": o.verdict} for o in outcomes],
+            }
+        )
+        files.write_text(paths["json"], result + "\n")
+        files.write_text(paths["csv"], _csv(outcomes))
+        figure = plot.law(outcomes)
+        plot.save(figure, paths["png"])
+        plot.save(figure, paths["pdf"])
+        print(result if self.json else _report(outcomes, paths))
+        return 0
+
+
+def _progress(settings: list[survey.Setting]) -> Any:
+    return tqdm(settings, desc="settings", unit="setting", file=sys.stderr)
+
+
+def _report(outcomes: list[survey.Outcome], paths: dict[str, Path]) -> str:
+    parts = [_table(outcome) for outcome in outcomes]
+    parts.append(_overall(outcomes))
+    parts.append(
+        f"numbers  {paths['json']}, {paths['csv']}\nfigure   {paths['png']}, {paths['pdf']}"
+    )
+    return "\n\n".join(parts)
+
+
+def _table(outcome: survey.Outcome) -> str:
+    setting, (speed, share) = outcome.setting, outcome.top
+    pixels = "×".join(map(str, setting.domain))
+    lines = [
+        str(setting),
+        f"  domain {pixels}: dark room around the pattern, so that nothing touches the boundary",
+        f"  top speed {speed:.3f} pixels a layer at ε = {share:.2f}; {_works(outcome)}",
+        f"{'whole range, 0 ≤ ε ≤ 1':>35}{'rectifier idle':>34}",
+        "  linear in" + 2 * f"{' points     R²   slope  (95 % interval)':<41}",
+    ]
+    for law, symbol in survey.SYMBOLS.items():
+        row = "".join(_cells(outcome.fit(law, over)) for over in ("all", "idle"))
+        lines.append(f"  {symbol:<9}{row}")
+    return "\n".join([*(line.rstrip() for line in lines), f"  {outcome.verdict}"])
+
+
+def _works(outcome: survey.Outcome) -> str:
+    if math.isnan(outcome.idle_share):
+        return "the rectifier works at every ε"
+    if outcome.idle_share >= 1:
+        return "the rectifier never works"
+    return f"the rectifier works from ε = {outcome.idle_share:.3f}"
+
+
+def _cells(fit: survey.LawFit) -> str:
+    if math.isnan(fit.slope):
+        return f"{fit.points:7d}      –       –  (–)             "
+    r_squared = "      –" if math.isnan(fit.r_squared) else f"{fit.r_squared:7.4f}"
+    low, high = fit.slope_interval
+    interval = f"({low:.3f} to {high:.3f})"
+    return f"{fit.points:7d}{r_squared}{fit.slope:8.3f}  {interval:<17}"
+
+
+def _overall(outcomes: list[survey.Outcome]) -> str:
+    fits = [o.fit("share", "all").r_squared for o in outcomes]
+    held = sum(r >= survey.LINEAR for r in fits)
+    idle = [o.fit("tangent", "idle").r_squared for o in outcomes]
+    known = [r for r in idle if not math.isnan(r)]
+    text = (
+        f"Verdict: speed is linear in the odd share ε over the whole range in {held} of "
+        f"{len(outcomes)} settings (R² ≥ {survey.LINEAR})"
+    )
+    if known:
+        text += f"; while the rectifier is idle it is linear in tan θ (R² ≥ {min(known):.4f})"
+    return text + "."
+
+
+def _csv(outcomes: list[survey.Outcome]) -> str:
+    """One row per setting and odd share."""
+    text = io.StringIO()
+    dimensions = len(outcomes[0].setting.domain)
+    velocity = [f"velocity_{axis}" for axis in range(dimensions)]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["size", "rectifier", "boundary", "normalize", "direction", "pattern", "share", "tangent",
+         "ratio", "speed", "stderr", *velocity, "contraction", "theory", "status"]
+    )  # fmt: skip
+    for o in outcomes:
+        s = o.setting
+        curves = laws.candidates(o.share)
+        direction = ",".join(f"{x:.9g}" for x in s.direction)
+        named = [s.size, s.rectifier, s.boundary, s.normalize, direction, s.pattern]
+        for i, share in enumerate(o.share):
+            numbers = [
+                share, curves["tangent"][i], curves["ratio"][i], o.speed[i], o.stderr[i],
+                *o.velocity[i], o.contraction[i], o.theory[i],
+            ]  # fmt: skip
+            status = laws.REASONS[int(o.status[i])]
+            writer.writerow([*named, *(f"{float(x):.9g}" for x in numbers), status])
+    return text.getvalue()

@@ -1,0 +1,124 @@
+"""`infomech simulate`: one rollout, as a figure, an animation and a trace file."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infomech import checks, files, laws, observables, patterns, plot, theory
+from infomech.cli.options import KernelChoice, numbers_in_line, use
+from infomech.fields import Field, as_field
+from infomech.rollout import Trace, rollout
+
+
+@dataclass(frozen=True)
+class Simulate:
+    """Pass a pattern through layers of one kernel and follow its centre, spread and energy.
+
+    Writes a figure (simulate.png) and the trace with its provenance (simulate.json, simulate.npz).
+    """
+
+    kernel: KernelChoice = field(default_factory=KernelChoice)
+    pattern: str = "disk"
+    """disk, impulse, gaussian, box, an image file or a photograph such as camera."""
+    radius: float = 5.0
+    """Of the disk, half width of the box, two sigma of the gaussian; in pixels."""
+    steps: int = 48
+    """Layers."""
+    burn_in: int = 16
+    """Speed and diffusion are fitted from this layer on."""
+    rectifier: str = "relu"
+    """relu, modulus, identity, leaky_relu, softplus, gelu or tanh."""
+    boundary: str = "zero"
+    """zero, periodic or reflect."""
+    normalize: str = "l2"
+    """none, sum, l2 or max."""
+    domain: tuple[int, ...] = ()
+    """Pixels on each axis, pattern in the middle; empty: wide enough that nothing gets out."""
+    dtype: str = "float32"
+    """float32 or float64."""
+    animation: str = ""
+    """gif or webp: write an animation as well."""
+    out: Path = Path("out/simulate")
+    """Folder for the files; made if need be."""
+    json: bool = False
+    """Print JSON instead of text."""
+
+    def run(self) -> int:
+        """Runs the rollout, writes its files and prints what moved."""
+        use(self.dtype)
+        if self.animation:
+            checks.one_of("animation", self.animation, ("gif", "webp"))
+        checks.positive("radius", self.radius)
+        kernel, out = self.kernel.build(self.dtype), files.folder(self.out)
+        first = self._start(kernel.shape)
+        settings: dict[str, Any] = {
+            "rectifier": self.rectifier, "boundary": self.boundary, "normalize": self.normalize
+        }  # fmt: skip
+        final, trace = rollout(kernel, first, self.steps, **settings)
+        result = _result(kernel, trace, self.burn_in, self.rectifier)
+        paths = {kind: out / f"simulate.{kind}" for kind in ("json", "npz", "png")}
+        plot.save(plot.simulation(first, final, trace), paths["png"])
+        if self.animation:
+            paths[self.animation] = out / f"simulate.{self.animation}"
+            every = max(1, self.steps // 100)
+            _, frames = rollout(kernel, first, self.steps, **settings, observe=_values, every=every)
+            plot.animation(frames, paths[self.animation])
+        with files.replacing(paths["npz"]) as part:
+            np.savez_compressed(part, kernel=kernel, final=final.values, **vars(trace))
+        text = files.to_json(
+            {
+                "config": asdict(self), "provenance": files.provenance(), "files": paths,
+                "result": result, "trace": trace,
+            }
+        )  # fmt: skip
+        files.write_text(paths["json"], text + "\n")
+        print(text if self.json else _report(result, paths))
+        return 0
+
+    def _start(self, taps: tuple[int, ...]) -> Field:
+        checks.one_of("boundary", self.boundary, observables.BOUNDARIES)
+        steps = checks.integer("steps", self.steps, 0)
+        values = patterns.pattern(self.pattern, self.radius, len(taps), self.dtype)
+        if not self.domain:
+            return patterns.with_room(values, taps, steps, self.boundary)
+        size = checks.box("domain", self.domain)
+        if len(size) != values.ndim or any(n < m for n, m in zip(size, values.shape, strict=True)):
+            raise checks.fail("domain", size, f"{values.ndim} axes of at least {values.shape}")
+        spare = [(n - m) for n, m in zip(size, values.shape, strict=True)]
+        return as_field(np.pad(values, [(s // 2, s - s // 2) for s in spare]))
+
+
+def _values(field: Any) -> Any:
+    return field.values
+
+
+def _result(kernel: Any, trace: Trace, burn_in: int, rectifier: str) -> dict[str, Any]:
+    speed, diffusion = laws.speed(trace, burn_in), laws.diffusion(trace, burn_in)
+    predicted = theory.predict(kernel, rectifier=rectifier)
+    return {
+        "speed": speed.value, "speed_stderr": speed.stderr, "status": speed.reason,
+        "diffusion": diffusion.value, "theory_speed": predicted.speed,
+        "theory_diffusion": predicted.diffusion, "edge": np.max(np.asarray(trace.edge)),
+    }  # fmt: skip
+
+
+def _report(result: dict[str, Any], paths: dict[str, Path]) -> str:
+    def numbers(name: str) -> str:
+        value = np.asarray(result[name], np.float64)
+        if np.all(np.isnan(value)):
+            return "none: " + (result["status"] if "theory" not in name else "no closed form")
+        unit = "pixels² per layer" if "diffusion" in name else "pixels per layer"
+        return f"{numbers_in_line(value)} {unit}"
+
+    return "\n".join(
+        [
+            f"speed               {numbers('speed')}",
+            f"  theory            {numbers('theory_speed')}",
+            f"diffusion           {numbers('diffusion')}",
+            f"  theory            {numbers('theory_diffusion')}",
+            f"mass at boundary    {float(result['edge']):.3g} of the whole at most",
+            *(f"wrote               {path}" for path in paths.values()),
+        ]
+    )

@@ -1,0 +1,293 @@
+"""Observables against the reference, with exact gradients, at dead fields and far from pixel 0."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+import infomech as im
+from infomech import observables
+
+CASES = [
+    ((23,), (4,), "zero", "float64"),
+    ((22,), (3,), "periodic", "float64"),
+    ((23,), (2,), "periodic", "float32"),
+    ((9, 14), (3, 5), "reflect", "float32"),
+    ((9, 14), (2, 4), "zero", "float64"),
+    ((10, 13), (4, 1), "periodic", "float64"),
+    ((6, 5, 7), (2, 3, 1), "periodic", "float64"),
+    ((6, 5, 7), (3, 4, 2), "zero", "float32"),
+]
+IDS = ["x".join(map(str, pixels)) + f"-{b}-{dtype}" for pixels, _, b, dtype in CASES]
+SHIFT, GAIN = 2.5, -1.25
+
+
+@functools.partial(jax.jit, static_argnames=("taps", "boundary"))
+def everything(field, taps, boundary):
+    located = ("centre", "covariance", "spread", "skewness", "excess_kurtosis")
+    found = {name: getattr(observables, name)(field, boundary=boundary) for name in located}
+    for name in ("mass", "log_mass", "energy", "log_energy", "balance"):
+        found[name] = getattr(observables, name)(field)
+    found["edge"] = observables.edge(field, observables.layer_reach(taps), boundary=boundary)
+    return found
+
+
+def standardised_on_the_ring(u, order):
+    moments = []
+    for axis, d in enumerate(reference.wrapped_displacements(u)):
+        share = reference.marginal(u, axis) / reference.mass(u)
+        moments.append(np.sum(d**order * share) / np.sum(d**2 * share) ** (order / 2))
+    return np.array(moments)
+
+
+def expected(u, origin, log_gain, taps, boundary):
+    circular = boundary == "periodic"
+    covariance = reference.circular_covariance(u) if circular else reference.covariance(u)
+    moment = standardised_on_the_ring if circular else reference.standardised_moment
+    gain = np.exp(log_gain)
+    return {
+        "centre": (reference.circular_centre if circular else reference.centre)(u, origin),
+        "covariance": covariance,
+        "spread": np.sqrt(np.diag(covariance)),
+        "skewness": moment(u, 3),
+        "excess_kurtosis": moment(u, 4) - 3,
+        "mass": gain * reference.mass(u),
+        "log_mass": log_gain + np.log(reference.mass(u)),
+        "energy": gain**2 * reference.energy(u),
+        "log_energy": 2 * log_gain + np.log(reference.energy(u)),
+        "balance": reference.mass(u) / np.sum(np.abs(u)),
+        "edge": reference.edge(u, taps, boundary),
+    }
+
+
+def blob(pixels, signed, seed):
+    """A random pattern, brighter around a pixel near the last corner, so across a periodic seam."""
+    rng = np.random.default_rng(seed)
+    u = rng.uniform(-0.1 if signed else 0.0, 1.0, size=pixels)
+    for axis, n in enumerate(pixels):
+        shape = [-1 if a == axis else 1 for a in range(len(pixels))]
+        ring = reference.wrapped(np.arange(n) - (n - 1.3), n)
+        u *= np.exp(-((ring / (0.15 * n)) ** 2)).reshape(shape) + 0.05
+    return u
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("pixels, taps, boundary, dtype", CASES, ids=IDS)
+def test_every_observable_is_that_of_the_reference(pixels, taps, boundary, dtype, signed):
+    u = blob(pixels, signed, seed=len(pixels)).astype(dtype)
+    origin = SHIFT * np.arange(len(pixels), dtype=dtype)
+    field = im.Field(jnp.asarray(u), jnp.asarray(origin), jnp.asarray(GAIN, dtype))
+    rtol = {"float32": 2e-4, "float64": 1e-10}[dtype]
+    numbers = expected(u, origin, GAIN, taps, boundary)
+    for name, found in everything(field, taps, boundary).items():
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, numbers[name], rtol, rtol, err_msg=name)
+
+
+def test_edge_knows_which_pixels_one_layer_carries_over_the_boundary():
+    cases = [(n, boundary) for n in (1, 2, 3, 6, 7) for boundary in observables.BOUNDARIES]
+
+    @jax.jit
+    @jax.vmap
+    def shares(u):
+        return [observables.edge(u, observables.layer_reach((n,)), boundary=b) for n, b in cases]
+
+    impulses = np.eye(23)
+    for (n, boundary), found in zip(cases, shares(impulses), strict=True):
+        expected = [reference.edge(u, (n,), boundary) for u in impulses]
+        np.testing.assert_array_equal(found, expected, err_msg=f"{n} taps, {boundary}")
+
+
+def test_mass_on_two_sides_of_a_ring_counts_as_meeting_itself():
+    u = np.zeros(24)
+    u[[5, 6, 7]] = 3.0
+    u[18] = 1.0  # the antipode
+    share = observables.edge(u, observables.layer_reach((3,)), boundary="periodic")
+    np.testing.assert_allclose(share, 0.1, rtol=1e-12)
+
+
+@pytest.mark.parametrize("layers, reach", [(1, ((0, 0), (0, 1), (2, 3))), (4, ((0, 0), (0, 4), (8, 12)))])
+def test_layer_reach_is_that_of_an_impulse(layers, reach):
+    assert observables.layer_reach((1, 2, 6), layers) == reach
+    final, _ = im.rollout(np.ones(6), im.fields.impulse(41, index=20), layers, observe=None)
+    lit = np.flatnonzero(np.asarray(final.values) > 0)
+    assert (20 - lit[0], lit[-1] - 20) == reach[2]
+
+
+def test_the_circular_centre_turns_with_the_ring():
+    u = blob((24,), False, seed=1)
+    start = observables.centre(u, boundary="periodic")
+    for shift in (1, 7, 23):
+        moved = observables.centre(np.roll(u, shift), boundary="periodic") - start
+        np.testing.assert_allclose(reference.wrapped(moved - shift, 24), 0.0, atol=1e-12)
+        turned = observables.covariance(np.roll(u, shift), boundary="periodic")
+        still = observables.covariance(u, boundary="periodic")
+        np.testing.assert_allclose(turned, still, rtol=1e-12)
+
+
+def test_logarithms_hold_what_exponentials_cannot():
+    values, zero = jnp.full(8, 1e-30, jnp.float32), jnp.zeros(1, jnp.float32)
+    field = im.Field(values, zero, jnp.asarray(500.0, jnp.float32))
+    log_value = 500.0 + np.log(1e-30)
+    np.testing.assert_allclose(observables.log_mass(field), np.log(8) + log_value, rtol=1e-6)
+    np.testing.assert_allclose(observables.log_energy(field), np.log(8) + 2 * log_value, rtol=1e-6)
+    large = im.fields.as_field(jnp.full(8, 1e30, jnp.float32))
+    np.testing.assert_allclose(
+        observables.log_energy(large), np.log(8) + 60 * np.log(10), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_negative_mass_has_a_centre_but_no_logarithm(sign):
+    u = sign * blob((23,), False, seed=0)
+    for boundary in ("zero", "periodic"):
+        np.testing.assert_allclose(
+            observables.centre(u, boundary=boundary),
+            observables.centre(abs(u), boundary=boundary),
+            rtol=1e-12,
+        )
+    assert np.isnan(observables.log_mass(u)) == (sign < 0)
+
+
+@pytest.mark.parametrize("boundary", ["zero", "periodic"])
+def test_a_dead_field_has_no_centre_and_no_slope(boundary):
+    dead = jnp.zeros((3, 4))
+    found = everything(im.fields.as_field(dead), (3, 2), boundary)
+    for name in ("centre", "covariance", "spread", "skewness", "excess_kurtosis", "balance"):
+        assert np.all(np.isnan(found[name])), name
+    for name in ("log_mass", "log_energy"):
+        assert found[name] == -np.inf
+    for name in ("mass", "energy", "edge"):
+        assert found[name] == 0.0
+
+    def undefined(u):
+        found = everything(im.fields.as_field(u), (3, 2), boundary)
+        return {name: found[name] for name in found if name not in ("mass", "energy")}
+
+    _, forward = jax.jvp(undefined, (dead,), (jnp.ones((3, 4)),))
+    for name, slope in forward.items():
+        np.testing.assert_array_equal(slope, 0.0, err_msg=name)
+    values, backward = jax.vjp(undefined, dead)
+    (slope,) = backward(jax.tree.map(jnp.ones_like, values))
+    np.testing.assert_array_equal(slope, 0.0)
+
+
+def test_cancelled_mass_has_no_centre_even_on_a_ring():
+    u = np.zeros(12)
+    u[:2] = 1.0, -1.0
+    for boundary in ("zero", "periodic"):
+        assert np.all(np.isnan(observables.centre(u, boundary=boundary)))
+        assert np.all(np.isnan(observables.covariance(u, boundary=boundary)))
+    assert observables.balance(u) == 0.0
+    reach = observables.layer_reach((3,))
+    assert observables.edge(u, reach, boundary="zero") == reference.edge(u, (3,), "zero")
+    assert np.isnan(reference.edge(u, (3,), "periodic"))
+    assert np.isnan(observables.edge(u, reach, boundary="periodic"))
+
+
+def test_a_single_pixel_has_no_skewness():
+    for pixel, height in [(3, 1.0), (7, 0.3), (22, 1 / 3)]:
+        u = np.zeros(24)
+        u[pixel] = height
+        np.testing.assert_array_equal(observables.covariance(u), 0.0)
+        assert np.all(np.isnan(observables.skewness(u)))
+        assert np.all(np.isnan(observables.excess_kurtosis(u)))
+
+
+def test_single_precision_is_enough_far_from_pixel_0():
+    sigma, centre, pixels = 5.0, 100_000.25, 2**17
+    u = im.fields.gaussian(pixels, sigma, centre=(centre,), dtype="float32")
+    x = np.arange(pixels)
+    exact = np.exp(-0.5 * ((x - centre) / sigma) ** 2)
+    np.testing.assert_allclose(observables.centre(u), reference.centre(exact, [0.0]), atol=0.01)
+    np.testing.assert_allclose(observables.covariance(u), sigma**2, rtol=1e-3)
+    np.testing.assert_allclose(observables.skewness(u), 0.0, atol=0.01)
+    np.testing.assert_allclose(observables.excess_kurtosis(u), 0.0, atol=0.01)
+
+
+def test_half_precision_fields_are_summed_in_float32():
+    u = jnp.ones((60, 70), jnp.float16)
+    assert observables.mass(u) == 4200.0  # float16 counts to 2048
+    assert observables.energy(u).dtype == jnp.float32
+    np.testing.assert_allclose(observables.centre(u), [29.5, 34.5], rtol=1e-6)
+
+
+def exact_slopes(u, taps):
+    """Derivatives by each pixel, written out for the plain observables."""
+    mass, energy, size = u.sum(), (u**2).sum(), np.abs(u).sum()
+    c, covariance = reference.centre(u, np.zeros(u.ndim)), reference.covariance(u)
+    away = np.stack(np.meshgrid(*map(np.arange, u.shape), indexing="ij")) - c[:, None, None]
+    share = reference.edge(u, taps, "zero")
+    touched = np.zeros(u.shape)
+    for x in np.ndindex(*u.shape):
+        one = np.zeros(u.shape)
+        one[x] = 1.0
+        touched[x] = reference.edge(one, taps, "zero")
+    return {
+        "mass": np.ones(u.shape),
+        "log_mass": np.ones(u.shape) / mass,
+        "energy": 2 * u,
+        "log_energy": 2 * u / energy,
+        "centre": away / mass,
+        "covariance": (away[:, None] * away[None] - covariance[..., None, None]) / mass,
+        "edge": (touched - share) * np.sign(u) / size,
+        "balance": (1 - mass / size * np.sign(u)) / size,
+    }
+
+
+def test_gradients_are_exact_forwards_and_backwards():
+    u, taps = blob((6, 7), True, seed=2), (3, 2)
+    slopes = exact_slopes(u, taps)
+
+    def observed(values):
+        found = everything(im.fields.as_field(values), taps, "zero")
+        return {name: found[name] for name in slopes}
+
+    for differentiate in (jax.jacrev, jax.jacfwd):
+        for name, found in jax.jit(differentiate(observed))(u).items():
+            np.testing.assert_allclose(found, slopes[name], rtol=1e-10, atol=1e-12)
+
+
+def test_gradients_on_a_ring_agree_with_finite_differences():
+    u, direction = blob((12,), False, seed=3), np.random.default_rng(0).normal(size=12)
+
+    def observed(values):
+        return everything(im.fields.as_field(values), (3,), "periodic")
+
+    h = 1e-6
+    above, below = observed(u + h * direction), observed(u - h * direction)
+    _, forward = jax.jvp(observed, (u,), (direction,))
+    backward = jax.jit(jax.jacrev(observed))(u)
+    for name, slope in forward.items():
+        np.testing.assert_allclose(slope, (above[name] - below[name]) / (2 * h), 1e-5, 1e-7)
+        np.testing.assert_allclose(slope, backward[name] @ direction, rtol=1e-9, atol=1e-12)
+
+
+def test_a_batch_of_fields_is_observed_like_single_ones():
+    fields = np.stack([blob((9, 14), False, seed) for seed in range(3)] + [np.zeros((9, 14))])
+
+    def observed(values):
+        return everything(im.fields.as_field(values), (2, 3), "periodic")
+
+    together = jax.vmap(observed)(fields)
+    for b, u in enumerate(fields):
+        for name, single in observed(u).items():
+            np.testing.assert_allclose(together[name][b], single, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: observables.centre(np.ones(5), boundary="torus"), "boundary: got 'torus', .*zero"),
+        (lambda: observables.edge(np.ones(5), ((1, 1),) * 2), "reach: .*expected 1 pair"),
+        (lambda: observables.edge(np.ones(5), 3), "reach: got 3, expected 1 pair"),
+        (lambda: observables.mass(np.ones((2, 2, 2, 2))), r"field: got shape \(2, 2, 2, 2\), .*axes"),
+        (lambda: observables.mass([1.0, np.nan]), "field: got 1 of 2 values not finite"),
+    ],
+)
+def test_mistakes_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

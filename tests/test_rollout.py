@@ -1,0 +1,382 @@
+"""Rollouts against the reference: the layers, what is observed on the way, and what is refused."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+import infomech as im
+
+BOUNDARIES = ("zero", "periodic", "reflect")
+NORMALISATIONS = ("none", "sum", "l2", "max")
+RECTIFIERS = ("relu", "modulus", "identity", "leaky_relu", "softplus", "gelu", "tanh")
+PIXELS = {1: (19,), 2: (9, 12), 3: (5, 4, 6)}
+TAPS = {
+    (1, "even"): [(2,), (6,), (4,)],
+    (1, "odd"): [(3,), (5,), (7,)],
+    (2, "even"): [(2, 2), (4, 2), (2, 6)],
+    (2, "odd"): [(3, 3), (5, 3), (7, 1)],
+    (3, "even"): [(2, 2, 2), (2, 2, 4), (2, 4, 2)],
+    (3, "odd"): [(3, 3, 3), (1, 3, 3), (3, 1, 5)],
+}
+TOLERANCE = {"float32": 1e-4, "float64": 1e-11}
+
+
+def covering_table():
+    """Rollouts in which any two values of two factors meet, without the product of all factors."""
+    table = []
+    for r, n in itertools.product(range(7), range(4)):
+        d = (r + 2 * n) % 3 + 1
+        parity = ("even", "odd")[(r + n) % 2]
+        taps = TAPS[d, parity][r % 3]
+        dtype = ("float32", "float64")[(r + r // 3 + n // 2) % 2]
+        stacked = (r // 2 + n) % 2 == 0
+        boundary = BOUNDARIES[(r + n) % 3]
+        table.append((boundary, NORMALISATIONS[n], RECTIFIERS[r], dtype, d, parity, stacked, taps))
+    return table
+
+
+TABLE = covering_table()
+
+
+def kernel_like(rng, shape, dtype="float64"):
+    """Random taps of either sign, with a gain well above 0 so that ReLU leaves something."""
+    return ((rng.normal(size=shape) + 0.4) / np.sqrt(np.prod(shape[-2:]))).astype(dtype)
+
+
+def whole(field):
+    return field
+
+
+def test_the_table_covers_every_pair():
+    factors = list(zip(*TABLE, strict=True))[:-1]
+    for one, other in itertools.combinations(factors, 2):
+        assert set(zip(one, other, strict=True)) == set(itertools.product(one, other))
+
+
+@pytest.mark.parametrize(
+    "boundary, normalize, rectifier, dtype, d, parity, stacked, taps",
+    TABLE,
+    ids=["-".join(map(str, row)) for row in TABLE],
+)
+def test_every_layer_is_that_of_the_reference(
+    boundary, normalize, rectifier, dtype, d, parity, stacked, taps
+):
+    steps, gain = 4, 0.3
+    rng = np.random.default_rng(3)
+    kernel = kernel_like(rng, (steps, *taps) if stacked else taps, dtype)
+    values = rng.normal(size=PIXELS[d]).astype(dtype)
+    origin = np.arange(1.0, d + 1).astype(dtype)
+    field = im.Field(jnp.asarray(values), jnp.asarray(origin), jnp.asarray(gain, dtype))
+    settings = {"rectifier": rectifier, "boundary": boundary, "normalize": normalize}
+    final, seen = im.rollout(kernel, field, steps, observe=whole, **settings)
+
+    kept = gain if rectifier in reference.HOMOGENEOUS else 0.0
+    start = values * np.exp(gain - kept)
+    expected = reference.rollout(kernel, start, steps, **settings)
+    tolerance = TOLERANCE[dtype]
+    assert final.values.dtype == dtype
+    for t, (layer, moved, log_gain) in enumerate(expected):
+        size = np.abs(layer).max()
+        np.testing.assert_allclose(seen.values[t], layer, rtol=0, atol=tolerance * size)
+        np.testing.assert_allclose(seen.origin[t], origin + moved, rtol=tolerance)
+        np.testing.assert_allclose(seen.log_gain[t], log_gain + kept, atol=tolerance)
+    for last, all_layers in zip(jax.tree.leaves(final), jax.tree.leaves(seen), strict=True):
+        np.testing.assert_array_equal(last, all_layers[-1])
+
+
+def expected_trace(layers, taps, boundary, log_gain=0.0):
+    """What the default trace must hold, from the layers of the reference."""
+    circular = boundary == "periodic"
+    centre = reference.circular_centre if circular else reference.centre
+    covariance = reference.circular_covariance if circular else reference.covariance
+    path = np.stack([centre(u, origin) for u, origin, _ in layers])
+    gains = np.array([g for _, _, g in layers]) + log_gain
+    return {
+        "centre": reference.unwrap(path, layers[0][0].shape) if circular else path,
+        "covariance": np.stack([covariance(u) for u, _, _ in layers]),
+        "log_mass": gains + np.log([reference.mass(u) for u, _, _ in layers]),
+        "log_energy": 2 * gains + np.log([reference.energy(u) for u, _, _ in layers]),
+        "edge": np.array([reference.edge(u, taps, boundary) for u, _, _ in layers]),
+    }
+
+
+def assert_trace_matches(trace, expected, rtol):
+    for name, numbers in expected.items():
+        np.testing.assert_allclose(getattr(trace, name), numbers, rtol, rtol, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "boundary, taps, dtype",
+    [
+        ("zero", (4,), "float64"),
+        ("reflect", (7,), "float32"),
+        ("periodic", (2,), "float64"),
+        ("periodic", (2, 3), "float32"),
+        ("zero", (3, 4), "float64"),
+        ("periodic", (3, 2, 2), "float64"),
+    ],
+)
+def test_the_default_trace_is_that_of_the_reference(boundary, taps, dtype):
+    rng = np.random.default_rng(4)
+    pixels = PIXELS[len(taps)]
+    kernel = kernel_like(rng, taps, dtype)
+    values = rng.uniform(size=pixels).astype(dtype)
+    values[(slice(2, 4),) * len(taps)] += 4.0
+    _, trace = im.rollout(kernel, values, 6, boundary=boundary)
+    layers = reference.rollout(kernel, values, 6, "relu", boundary, "l2")
+    np.testing.assert_array_equal(trace.layer, np.arange(7))
+    np.testing.assert_allclose(trace.balance, 1.0, rtol=1e-6)
+    assert_trace_matches(
+        trace, expected_trace(layers, taps, boundary), {"float32": 2e-4, "float64": 1e-9}[dtype]
+    )
+
+
+def test_every_observes_the_same_layers_more_seldom():
+    kernel, pattern = np.array([0.2, 0.5, 0.4]), im.fields.disk(61, 4.0)
+    final, trace = im.rollout(kernel, pattern, 10)
+    same, seldom = im.rollout(kernel, pattern, 10, every=3)
+    np.testing.assert_array_equal(seldom.layer, [0, 3, 6, 9])
+    for name in ("centre", "covariance", "log_mass", "log_energy", "balance"):
+        np.testing.assert_allclose(getattr(seldom, name), getattr(trace, name)[::3], rtol=1e-12)
+    np.testing.assert_allclose(same.values, final.values, rtol=1e-12)
+    np.testing.assert_allclose(same.log_gain, final.log_gain, rtol=1e-12)
+
+
+def test_every_widens_the_margin_that_edge_looks_at():
+    one, at_the_wall = np.array([0.0, 0.0, 1.0]), im.fields.impulse(20, index=17)
+    assert im.rollout(one, at_the_wall, 2)[1].edge.tolist() == [0.0, 0.0, 1.0]
+    assert im.rollout(one, at_the_wall, 3, every=3)[1].edge[0] == 1.0
+
+
+def test_every_beyond_the_last_layer_observes_the_first_field_only():
+    final, trace = im.rollout(np.ones(3), im.fields.impulse(20), 4, every=9)
+    np.testing.assert_array_equal(trace.layer, [0])
+    assert int(np.sum(np.asarray(final.values) > 0)) == 9
+
+
+def test_any_function_of_a_field_can_observe():
+    kernel, pattern = np.array([0.2, 0.5, 0.4]), im.fields.disk(31, 2.0)
+    _, trace = im.rollout(kernel, pattern, 5)
+
+    def observe(field):
+        return {"centre": im.observables.centre(field), "peaks": (jnp.max(field.values),)}
+
+    _, seen = im.rollout(kernel, pattern, 5, observe=observe)
+    np.testing.assert_allclose(seen["centre"], trace.centre, rtol=1e-12)
+    assert seen["peaks"][0].shape == (6,)
+
+
+def test_an_observer_may_return_plain_numbers():
+    _, seen = im.rollout(np.ones(3), np.ones(9), 4, observe=lambda field: field.values.size)
+    np.testing.assert_array_equal(seen, [9] * 5)
+
+
+def test_without_an_observer_there_is_no_trace():
+    kernel, pattern = np.array([0.2, 0.5, 0.4]), im.fields.disk(31, 2.0)
+    final, nothing = im.rollout(kernel, pattern, 5, observe=None)
+    assert nothing is None
+    np.testing.assert_allclose(final.values, im.rollout(kernel, pattern, 5)[0].values, rtol=1e-12)
+
+
+def test_no_steps_leave_the_field_as_it_is_and_observe_it_once():
+    pattern = im.fields.disk((12, 13), 3.0)
+    for kernel in (np.ones((3, 3)), np.ones((0, 3, 3))):
+        final, trace = im.rollout(kernel, pattern, 0)
+        np.testing.assert_array_equal(final.values, pattern.values)
+        np.testing.assert_allclose(trace.centre, [[5.5, 6.0]], rtol=1e-12)
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_layer_is_one_step_of_a_rollout(boundary):
+    rng = np.random.default_rng(0)
+    kernel, values = rng.normal(size=(2, 3)), rng.uniform(size=(6, 7))
+    field = im.Field(jnp.asarray(values), jnp.array([3.0, -1.0]), jnp.asarray(2.0))
+    for rectifier in ("relu", "tanh"):
+        settings = {"rectifier": rectifier, "boundary": boundary}
+        one = im.layer(kernel, field, **settings)
+        final, _ = im.rollout(kernel, field, 1, normalize="none", observe=None, **settings)
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(final), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
+        np.testing.assert_array_equal(one.origin, [2.5, -1.0])
+
+
+def test_normalised_fields_have_unit_norm_and_keep_their_true_size():
+    kernel, pattern = np.array([0.3, 1.5, 0.9]), im.fields.disk(41, 4.0)
+    plain, _ = im.rollout(kernel, pattern, 9, normalize="none", observe=None)
+    assert plain.log_gain == 0.0
+    norms = {"sum": jnp.sum, "l2": lambda u: jnp.sqrt(jnp.sum(u**2)), "max": jnp.max}
+    for normalize, norm in norms.items():
+        final, _ = im.rollout(kernel, pattern, 9, normalize=normalize, observe=None)
+        np.testing.assert_allclose(norm(final.values), 1.0, rtol=1e-12)
+        true = final.values * jnp.exp(final.log_gain)
+        np.testing.assert_allclose(true, plain.values, rtol=1e-12)
+
+
+def test_a_callable_rectifier_is_recognised_as_homogeneous_or_not():
+    kernel, pattern = np.array([-0.3, 1.5, 0.9]), im.fields.disk(21, 3.0)
+    own, _ = im.rollout(kernel, pattern, 4, rectifier=jax.nn.relu, observe=None)
+    named, _ = im.rollout(kernel, pattern, 4, rectifier="relu", observe=None)
+    np.testing.assert_array_equal(own.values, named.values)
+    np.testing.assert_array_equal(own.log_gain, named.log_gain)
+    assert im.rollout(kernel, pattern, 4, rectifier=jnp.sin, observe=None)[0].log_gain == 0.0
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_runs_in_its_own_dtype_and_observes_in_float32(dtype):
+    kernel, pattern = np.array([0.25, 0.5, 0.75]), im.fields.disk(61, 5.0, dtype=dtype)
+    final, trace = im.rollout(kernel.astype(dtype), pattern, 12)
+    assert final.values.dtype == dtype
+    assert final.origin.dtype == final.log_gain.dtype == jnp.float32
+    assert {a.dtype for a in jax.tree.leaves(trace)[1:]} == {jnp.dtype("float32")}
+    _, exact = im.rollout(kernel, im.fields.disk(61, 5.0), 12)
+    np.testing.assert_allclose(trace.centre, exact.centre, atol=0.1)
+    np.testing.assert_allclose(trace.covariance, exact.covariance, rtol=0.05)
+    np.testing.assert_allclose(trace.log_energy, exact.log_energy, atol=0.1)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_thousands_of_layers_neither_overflow_nor_underflow(dtype, scale):
+    steps, pixels = 3000, 16
+    kernel = (scale * np.array([0.5, 0.1, 0.7, 0.2])).astype(dtype)
+    final, log_energy = im.rollout(
+        kernel, np.ones(pixels, dtype), steps, boundary="periodic", observe=im.observables.log_energy
+    )
+    layers = np.arange(steps + 1)
+    closed_form = np.log(pixels) + 2 * layers * np.log(1.5 * scale)
+    rtol = {"float32": 2e-4, "float64": 1e-10}[dtype]
+    np.testing.assert_allclose(log_energy, closed_form, rtol, rtol)
+    np.testing.assert_allclose(final.values, 0.25, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "steps, every", [(1, 1), (8, 1), (11, 1), (13, 2), (23, 1), (37, 3), (64, 1), (97, 1)]
+)
+def test_segments_of_any_length_lose_no_layer(steps, every):
+    rng = np.random.default_rng(steps)
+    kernels, values = kernel_like(rng, (steps, 3)), rng.uniform(size=9)
+    expected = reference.rollout(kernels, values, steps, "modulus", "periodic", "l2")
+    final, seen = im.rollout(
+        kernels, values, steps, rectifier="modulus", boundary="periodic", observe=whole, every=every
+    )
+    np.testing.assert_allclose(seen.values, [u for u, _, _ in expected[::every]], atol=1e-9)
+    np.testing.assert_allclose(seen.log_gain, [g for _, _, g in expected[::every]], atol=1e-9)
+    np.testing.assert_allclose(final.values, expected[-1][0], atol=1e-9)
+
+
+def test_vmap_over_kernels_fields_or_both_equals_a_loop():
+    rng = np.random.default_rng(1)
+    kernels, fields = kernel_like(rng, (3, 2, 3)), rng.uniform(size=(3, 7, 6))
+
+    def run(kernel, field):
+        return im.rollout(kernel, field, 4, boundary="reflect", observe=im.observables.centre)
+
+    for axes in [(0, None), (None, 0), (0, 0)]:
+        k, u = (a if axis == 0 else a[0] for a, axis in zip((kernels, fields), axes, strict=True))
+        batch = jax.vmap(run, axes)(k, u)
+        for b in range(3):
+            one = run(kernels[b * (axes[0] == 0)], fields[b * (axes[1] == 0)])
+            for many, single in zip(jax.tree.leaves(batch), jax.tree.leaves(one), strict=True):
+                np.testing.assert_allclose(many[b], single, rtol=1e-10, atol=1e-12)
+
+
+def test_jit_changes_nothing():
+    kernel, pattern = np.array([0.2, -0.5, 0.4]), im.fields.disk(31, 2.0)
+    compiled = jax.jit(im.rollout, static_argnums=2)(kernel, pattern, 5)
+    plain = im.rollout(kernel, pattern, 5)
+    for a, b in zip(jax.tree.leaves(compiled), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+
+
+def test_new_numbers_are_not_compiled_again():
+    traced = []
+
+    def observe(field):
+        traced.append(field.values.shape)
+        return im.observables.mass(field)
+
+    im.rollout(np.ones(3), np.ones(9), 5, observe=observe)
+    once = len(traced)
+    im.rollout(np.arange(3.0), im.fields.impulse(9), 5, observe=observe)
+    assert len(traced) == once
+    im.rollout(np.ones(3), np.ones(9), 6, observe=observe)
+    assert len(traced) > once
+
+
+@pytest.mark.parametrize("convert", [np.asarray, jnp.asarray, list, lambda u: u.astype(int)])
+def test_arrays_are_accepted_in_place_of_fields(convert):
+    values = np.array([0.0, 0.0, 1.0, 3.0, 0.0, 0.0, 0.0])
+    final, trace = im.rollout([1, 1, 1], convert(values), 2)
+    expected, _ = im.rollout(np.ones(3), im.fields.as_field(values), 2)
+    np.testing.assert_allclose(final.values, expected.values, rtol=1e-12)
+    np.testing.assert_allclose(trace.centre, 2.75, rtol=1e-12)
+
+
+LINE, PLANE = np.ones(24), np.ones((6, 7))
+OFF_AXES = im.Field(jnp.ones((2, 2, 2, 2)), jnp.zeros(4), jnp.zeros(()))
+
+
+@pytest.mark.parametrize(
+    "kernel, field, steps, settings, argument, got, expected",
+    [
+        (np.zeros(0), LINE, 3, {}, "kernel", "shape (0,)", "at least one tap"),
+        (np.zeros((3, 0)), LINE, 3, {}, "kernel", "shape (3, 0)", "at least one tap"),
+        ([1.0, np.nan, 2.0], LINE, 3, {}, "kernel", "1 of 3 values not finite", "finite"),
+        ([1.0, np.inf, -np.inf], LINE, 3, {}, "kernel", "2 of 3 values not finite", "finite"),
+        (np.ones((2, 3, 3)), LINE, 3, {}, "kernel", "3 axes for a field of 1", "1, or 2"),
+        (np.ones(3), PLANE, 3, {}, "kernel", "1 axes for a field of 2", "2, or 3"),
+        (1.0, LINE, 3, {}, "kernel", "0 axes", "1, or 2"),
+        ("abc", LINE, 3, {}, "kernel", "str", "real numbers"),
+        (np.ones(3) * 1j, LINE, 3, {}, "kernel", "complex", "real numbers"),
+        (np.ones(25), LINE, 3, {}, "kernel", "(25,) taps", "(24,)"),
+        (np.ones((3, 8)), PLANE, 3, {}, "kernel", "(3, 8) taps", "(6, 7)"),
+        (np.ones((4, 3)), LINE, 3, {}, "steps", "3", "4, the number of kernels"),
+        (np.ones(3), LINE, -1, {}, "steps", "-1", "at least 0"),
+        (np.ones(3), LINE, 3.0, {}, "steps", "3.0", "a whole number"),
+        (np.ones(3), LINE, True, {}, "steps", "True", "a whole number"),
+        (np.ones(3), LINE, 3, {"every": 0}, "every", "0", "at least 1"),
+        (np.ones(3), LINE, 3, {"every": 1.5}, "every", "1.5", "a whole number"),
+        (np.ones(3), LINE, 30, {"every": 12, "boundary": "periodic"}, "every", "12", "at most 11"),
+        (np.ones(3), LINE, 3, {"rectifier": "rely"}, "rectifier", "'rely'", ", ".join(RECTIFIERS)),
+        (np.ones(3), LINE, 3, {"rectifier": 3}, "rectifier", "3", "callable"),
+        (np.ones(3), LINE, 3, {"rectifier": jnp.sum}, "rectifier", "sum", "shape"),
+        (np.ones(3), LINE, 3, {"boundary": "wrap"}, "boundary", "'wrap'", ", ".join(BOUNDARIES)),
+        (np.ones(3), LINE, 3, {"normalize": 2}, "normalize", "2", ", ".join(NORMALISATIONS)),
+        (np.ones(3), LINE, 3, {"observe": "centre"}, "observe", "'centre'", '"trace"'),
+        (np.ones(3), [1.0, np.nan, 2.0, 0.0], 3, {}, "field", "1 of 4 values not finite", "finite"),
+        (np.ones(3), np.zeros((0,)), 3, {}, "field", "shape (0,)", "at least one pixel"),
+        (np.ones(3), np.ones((2, 2, 2, 2)), 3, {}, "field", "(2, 2, 2, 2)", "1, 2 or 3 axes"),
+        (np.ones((1, 1, 1, 1)), OFF_AXES, 3, {}, "field", "(2, 2, 2, 2)", "1, 2 or 3 axes"),
+        (np.ones(3), np.ones(24) * 1j, 3, {}, "field", "complex", "real numbers"),
+        (np.ones(3), "moon", 3, {}, "field", "str", "real numbers"),
+        (np.ones(3), [[1.0, 2.0], [3.0]], 3, {}, "field", "list", "real numbers"),
+    ],
+)
+def test_a_mistake_is_named_with_what_came_and_what_was_expected(
+    kernel, field, steps, settings, argument, got, expected
+):
+    with pytest.raises(ValueError) as error:
+        im.rollout(kernel, field, steps, **settings)
+    message = str(error.value)
+    assert message.startswith(argument + ":")
+    came, wanted = message.split(", expected ")
+    assert got in came
+    assert expected in wanted
+
+
+def test_a_layer_takes_one_kernel_only():
+    with pytest.raises(ValueError, match="kernel: got 2 axes for a field of 1, expected 1$"):
+        im.layer(np.ones((4, 3)), LINE)
+
+
+@pytest.mark.parametrize("n", [2, 4, 5])
+def test_a_kernel_may_fill_a_periodic_domain(n):
+    kernel = np.random.default_rng(n).uniform(size=n)
+    _, trace = im.rollout(kernel, im.fields.impulse(n), 3, boundary="periodic")
+    layers = reference.rollout(kernel, im.fields.impulse(n).values, 3, "relu", "periodic", "l2")
+    expected = expected_trace(layers, (n,), "periodic")
+    np.testing.assert_allclose(trace.centre, expected["centre"], rtol=1e-10)

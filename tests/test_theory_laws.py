@@ -1,0 +1,408 @@
+"""Theory against reference and simulation; rates, fits and refusals against plain least squares."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+import infomech as im
+from infomech import laws, theory
+
+SHAPES = [(2,), (5,), (3, 3), (2, 4), (1, 3), (2, 3, 2)]
+TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
+
+
+def taps(shape, dtype="float64", seed=0):
+    return np.random.default_rng(seed).uniform(size=shape).astype(dtype)
+
+
+# --- theory ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_speed_and_diffusion_are_those_of_the_reference(shape, dtype):
+    kernel = taps(shape, dtype)
+    found, (speed, diffusion) = theory.predict(kernel), reference.predict(kernel)
+    assert found.idle
+    assert found.speed.dtype == found.diffusion.dtype == dtype
+    np.testing.assert_allclose(found.speed, speed, atol=TOLERANCE[dtype])
+    np.testing.assert_allclose(found.diffusion, diffusion, atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("rectifier", ["relu", "modulus", "identity", "leaky_relu", jax.nn.relu6])
+def test_theory_knows_which_rectifiers_can_be_idle(rectifier):
+    found = theory.predict(taps((3, 3)), rectifier=rectifier)
+    known = rectifier is not jax.nn.relu6
+    assert found.idle == known
+    assert np.all(np.isnan(found.speed)) != known
+    assert np.all(np.isnan(found.diffusion)) != known
+
+
+@pytest.mark.parametrize(
+    "kernel, rectifier",
+    [
+        ([0.5, -0.1, 0.4], "relu"),
+        ([0.5, -0.1, 0.4], "modulus"),
+        ([0.5, -0.1, 0.4], "leaky_relu"),
+        ([-0.5, -0.1], "relu"),
+        ([0.5, 0.1, 0.4], "softplus"),
+        ([0.5, 0.1, 0.4], "gelu"),
+        ([0.5, 0.1, 0.4], "tanh"),
+        ([0.0, 0.0], "relu"),
+        ([0.0, 0.0], "identity"),
+        ([-1.0, 0.0, 1.0], "identity"),
+    ],
+)
+def test_theory_is_silent_where_there_is_no_closed_form(kernel, rectifier):
+    found = theory.predict(kernel, rectifier=rectifier)
+    assert np.all(np.isnan(found.speed))
+    assert np.all(np.isnan(found.diffusion))
+    assert not found.idle
+
+
+@pytest.mark.parametrize(
+    "kernel, rectifier, idle",
+    [
+        (taps((3,)), "relu", True),
+        (taps((4, 3), seed=1), "modulus", True),
+        ([0.9, -0.4, 0.6], "identity", True),
+        ([-0.9, 0.1, -0.3, 0.2], "identity", True),
+    ],
+)
+def test_theory_is_what_the_simulation_does(kernel, rectifier, idle):
+    kernel = np.asarray(kernel)
+    pattern = im.fields.gaussian((41,) * kernel.ndim, 1.5)
+    _, trace = im.rollout(kernel, pattern, 6, rectifier=rectifier)
+    found = theory.predict(kernel, rectifier=rectifier)
+    assert found.idle == idle
+    np.testing.assert_allclose(laws.speed(trace, edge_tolerance=1e-3).value, found.speed, atol=1e-9)
+    np.testing.assert_allclose(
+        laws.diffusion(trace, edge_tolerance=1e-3).value, found.diffusion, atol=1e-9
+    )
+
+
+RANGES = [
+    ((2,), None), ((3,), (-2.0,)), ((7,), None), ((3, 3), (0.0, 1.0)), ((2, 5), (1.0, 2.0)),
+    ((1, 4), (3.0, 1.0)), ((4, 3), (1.0, -1.0)), ((2, 3, 4), (1.0, 0.5, -2.0)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape, direction", RANGES)
+def test_idle_range_ends_where_brute_force_finds_the_first_negative_tap(shape, direction):
+    found = theory.idle_range(shape, direction)
+    along = np.eye(len(shape))[-1] if direction is None else direction
+    shares = np.linspace(0, 1, 2001)
+    smallest = [reference.mix_share(shape, share, along).min() for share in shares]
+    first_negative = shares[np.flatnonzero(np.array(smallest) < -1e-12)[0]]
+    assert first_negative - 0.0005 <= found.share + 1e-12 < first_negative + 1e-12
+    assert theory.predict(im.kernels.mix(shape, share=0.999 * found.share, direction=along)).idle
+    assert not theory.predict(im.kernels.mix(shape, share=1.001 * found.share, direction=along)).idle
+    np.testing.assert_allclose(
+        im.kernels.mix(shape, ratio=found.ratio, direction=along),
+        reference.mix_share(shape, float(found.share), along),
+        atol=1e-13,
+    )
+    np.testing.assert_allclose(found.tangent, np.sqrt(found.share / (1 - found.share)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 7])
+def test_idle_range_on_one_axis_is_spread_over_reach(n):
+    step_spread = np.sqrt((n**2 - 1) / 12)
+    np.testing.assert_allclose(theory.step_spread(n), step_spread, rtol=1e-14)
+    tangent = step_spread / ((n - 1) / 2)
+    for shape in [(n,), (n, n), (3, n)]:
+        np.testing.assert_allclose(theory.idle_range(shape).tangent, tangent, rtol=1e-13)
+    fastest = step_spread * theory.idle_range((n,)).tangent
+    np.testing.assert_allclose(fastest, step_spread**2 / ((n - 1) / 2), rtol=1e-13)
+
+
+def test_contraction_is_the_lorentz_factor():
+    np.testing.assert_allclose(theory.contraction(0.6, 1.0), 0.8, rtol=1e-14)
+    assert theory.contraction(2.0, 2.0) == 0.0
+    assert np.isnan(theory.contraction(2.1, 2.0))
+
+
+# --- rates ----------------------------------------------------------------------------------
+
+
+def made_up_trace(seed=0, n=20, d=2, dtype="float64"):
+    """A noisy straight path with a noisily growing covariance, well away from any boundary."""
+    rng = np.random.default_rng(seed)
+    layer = np.arange(n)
+    centre = 50.0 + layer[:, None] * rng.normal(size=d) + 0.1 * rng.normal(size=(n, d))
+    noise = 0.1 * rng.normal(size=(n, d, d))
+    covariance = 1.0 + layer[:, None, None] * rng.uniform(0.5, 1.0, size=(d, d)) + noise
+    covariance[0] = 0.3
+    zero = np.zeros(n, dtype)
+    return im.Trace(
+        jnp.asarray(layer), jnp.asarray(centre, dtype), jnp.asarray(covariance, dtype),
+        log_mass=zero, log_energy=zero, edge=zero, balance=zero + 1,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("burn_in", [0, 7, 17])
+def test_rates_are_slopes_of_least_squares_lines(burn_in):
+    trace = made_up_trace()
+    kept = slice(burn_in, None)
+    pairs = [(laws.speed(trace, burn_in), trace.centre), (laws.diffusion(trace, burn_in), trace.covariance)]
+    for rate, path in pairs:
+        assert rate.status == 0
+        assert rate.reason == "ok"
+        for i in np.ndindex(*path.shape[1:]):
+            slope, _, _, error = reference.linear_fit(trace.layer[kept], path[(kept, *i)])
+            np.testing.assert_allclose(rate.value[i], slope, rtol=1e-10)
+            np.testing.assert_allclose(rate.stderr[i], error, rtol=1e-8)
+
+
+@pytest.mark.parametrize("burn_in", [0, 7])
+def test_growth_is_a_line_in_logarithms(burn_in):
+    trace = made_up_trace()
+    kept = slice(max(burn_in, 1), None)
+    found = laws.growth(trace, burn_in)
+    assert found.exponent.status == 0
+    for axis in range(2):
+        gained = trace.covariance[:, axis, axis] - trace.covariance[0, axis, axis]
+        log_t = np.log(np.asarray(trace.layer[kept]))
+        slope, start, _, error = reference.linear_fit(log_t, 0.5 * np.log(gained[kept]))
+        np.testing.assert_allclose(found.exponent.value[axis], slope, rtol=1e-9)
+        np.testing.assert_allclose(found.exponent.stderr[axis], error, rtol=1e-8)
+        np.testing.assert_allclose(found.prefactor.value[axis], np.exp(start), rtol=1e-9)
+        start_error = error * np.sqrt(np.mean(log_t**2))
+        np.testing.assert_allclose(
+            found.prefactor.stderr[axis], np.exp(start) * start_error, rtol=1e-8
+        )
+
+
+def test_single_precision_keeps_the_slope_of_a_path_far_from_pixel_0():
+    layer = np.arange(40)
+    trace = dataclasses.replace(
+        made_up_trace(n=40, d=1, dtype="float32"),
+        centre=jnp.asarray(1e5 + 0.25 * layer[:, None], jnp.float32),
+    )
+    np.testing.assert_allclose(laws.speed(trace).value, 0.25, rtol=1e-5)
+
+
+def test_burn_in_may_be_traced():
+    trace = made_up_trace()
+    for rate in (laws.speed, lambda *a: laws.growth(*a).exponent):
+        many = jax.jit(jax.vmap(lambda burn_in: rate(trace, burn_in).value))(jnp.array([2, 5]))
+        np.testing.assert_allclose(many[1], rate(trace, 5).value, rtol=1e-12)
+
+
+# --- refusals -------------------------------------------------------------------------------
+
+REFUSED = {
+    "short": "fewer than three observations",
+    "dead": "the field died",
+    "touched": "touched the boundary",
+    "overflow": "overflowed",
+    "cancelled": "cancel",
+}
+
+
+def spoilt(trace, how):
+    """The trace with one kind of trouble from layer 8 on."""
+    late = trace.layer >= 8
+    if how == "dead":
+        return dataclasses.replace(
+            trace,
+            centre=jnp.where(late[:, None], jnp.nan, trace.centre),
+            covariance=jnp.where(late[:, None, None], jnp.nan, trace.covariance),
+            log_mass=jnp.where(late, -jnp.inf, trace.log_mass),
+            log_energy=jnp.where(late, -jnp.inf, trace.log_energy),
+            balance=jnp.where(late, jnp.nan, trace.balance),
+        )
+    if how == "touched":
+        return dataclasses.replace(trace, edge=jnp.where(late, 1e-3, trace.edge))
+    if how == "overflow":
+        return dataclasses.replace(
+            trace,
+            centre=jnp.where(late[:, None], jnp.nan, trace.centre),
+            log_energy=jnp.where(late, jnp.inf, trace.log_energy),
+        )
+    if how == "cancelled":
+        return dataclasses.replace(trace, balance=jnp.where(late, 1e-14, trace.balance))
+    return trace
+
+
+@pytest.mark.parametrize("rate", [laws.speed, laws.diffusion, lambda *a: laws.growth(*a).prefactor])
+@pytest.mark.parametrize("how", REFUSED)
+def test_a_refused_rate_is_nan_and_says_why(rate, how):
+    found = rate(spoilt(made_up_trace(), how), 18 if how == "short" else 3)
+    assert np.all(np.isnan(found.value))
+    assert np.all(np.isnan(found.stderr))
+    assert REFUSED[how] in found.reason
+
+
+def test_contact_within_the_tolerance_is_let_pass():
+    trace = spoilt(made_up_trace(), "touched")
+    assert laws.speed(trace, edge_tolerance=1e-2).reason == "ok"
+
+
+def test_no_growth_is_refused_but_not_the_speed():
+    _, trace = im.rollout(np.array([0.0, 0.0, 1.0]), im.fields.disk(31, 2.0), 6)
+    np.testing.assert_allclose(laws.speed(trace).value, 1.0, rtol=1e-12)
+    np.testing.assert_allclose(laws.diffusion(trace).value, 0.0, atol=1e-12)
+    refused = laws.growth(trace).exponent
+    assert "no growth" in refused.reason
+    assert np.all(np.isnan(refused.value))
+
+
+def test_one_bad_rollout_does_not_spoil_the_batch():
+    pattern = im.fields.impulse(31, dtype="float32")
+    kernels = np.array(
+        [[0.2, 0.5, 0.3], [-1, -1, -1], [0, 0, 1], [0.3, 0.3, 0.3], [1e4, 1e4, 1e4]], np.float32
+    )
+
+    def rate(kernel):
+        return laws.speed(im.rollout(kernel, pattern, 15, normalize="none")[1])
+
+    batch = jax.jit(jax.vmap(rate))(kernels)
+    words = ["ok", "the field died", "touched the boundary", "ok", "overflowed"]
+    for found, expected in zip(batch.reason, words, strict=True):
+        assert expected in found
+    np.testing.assert_allclose(batch.value[0], 0.1, rtol=1e-4)
+    np.testing.assert_allclose(batch.value[3], 0.0, atol=1e-5)
+    assert np.all(np.isnan(batch.value[jnp.array([1, 2, 4])]))
+
+
+def test_a_derivative_filter_under_the_identity_is_refused_as_cancelled():
+    pattern = im.fields.gaussian(41, 2.0)
+    _, trace = im.rollout(np.array([1.0, -1.0]), pattern, 5, rectifier="identity")
+    assert laws.speed(trace).reason == laws.REASONS[6]
+    assert "cancel" in laws.REASONS[6]
+
+
+def test_gradients_of_a_refused_rate_are_finite():
+    pattern = im.fields.impulse(31)
+
+    def rate(kernel):
+        return jnp.nansum(laws.speed(im.rollout(kernel, pattern, 5)[1]).value)
+
+    assert np.all(np.isfinite(jax.jit(jax.grad(rate))(-jnp.ones(3))))
+
+
+# --- candidate laws and fits ----------------------------------------------------------------
+
+
+def test_candidates_are_their_formulas():
+    share = np.array([0.0, 0.1, 0.5, 0.9])
+    found = laws.candidates(share)
+    even, odd = np.sqrt(1 - share), np.sqrt(share)
+    formulas = {"share": share, "sqrt_share": odd, "tangent": odd / even, "ratio": odd / (odd + even)}
+    assert found.keys() == formulas.keys()
+    for name, formula in formulas.items():
+        np.testing.assert_allclose(found[name], formula, rtol=1e-14)
+    np.testing.assert_allclose(found["share"], np.divide(
+        found["ratio"] ** 2, (1 - found["ratio"]) ** 2 + found["ratio"] ** 2), rtol=1e-14
+    )  # fmt: skip
+    at_one = laws.candidates(1)
+    assert [float(at_one[name]) for name in formulas] == [1.0, 1.0, np.inf, 1.0]
+
+
+def noisy_line(seed=0, n=30, noise=0.5):
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-1.0, 3.0, size=n)
+    return x, 2.0 * x - 0.7 + noise * rng.normal(size=n)
+
+
+@pytest.mark.parametrize("dtype, rtol", [("float32", 1e-4), ("float64", 1e-11)])
+def test_fit_is_least_squares_over_the_points_in_use(dtype, rtol):
+    x, y = noisy_line()
+    y[3], x[5] = np.nan, np.inf
+    where = np.arange(30) != 9
+    used = where & np.isfinite(x) & np.isfinite(y)
+    found = laws.fit(x.astype(dtype), y.astype(dtype), where)
+    slope, intercept, r_squared, _ = reference.linear_fit(x[used], y[used])
+    assert found.slope.dtype == dtype
+    np.testing.assert_allclose(found.slope, slope, rtol=rtol)
+    np.testing.assert_allclose(found.intercept, intercept, rtol=rtol)
+    np.testing.assert_allclose(found.r_squared, r_squared, rtol=rtol)
+    residuals = np.where(used, y - slope * np.where(used, x, 0) - intercept, 0)
+    np.testing.assert_allclose(found.residuals, residuals, atol=10 * rtol)
+
+
+@pytest.mark.parametrize("x", [[0.1, 0.1, 0.1], [2.0, 2.0, 2.0], [1.0, np.nan, np.nan]])
+def test_a_line_through_a_single_x_is_nan(x):
+    found = laws.fit(x, [1.0, 2.0, 4.0])
+    assert np.isnan(found.slope)
+    assert np.isnan(found.intercept)
+    assert np.isnan(found.r_squared)
+
+
+@pytest.mark.parametrize("y", [2.0, 0.1])
+def test_a_constant_has_slope_0_and_no_r_squared(y):
+    found = laws.fit([1.0, 2.0, 4.0], [y] * 3)
+    np.testing.assert_allclose(found.slope, 0.0, atol=1e-15)
+    np.testing.assert_allclose(found.intercept, y, rtol=1e-14)
+    assert np.isnan(found.r_squared)
+
+
+def test_bootstrap_intervals_cover_the_truth_about_as_often_as_they_say():
+    lines = [noisy_line(seed) for seed in range(100)]
+    x, y = (np.stack(column) for column in zip(*lines, strict=True))
+    keys = jax.random.split(jax.random.key(0), 100)
+
+    def interval(x, y, key):
+        return laws.bootstrap(x, y, key=key, samples=200, level=0.9)
+
+    found = jax.jit(jax.vmap(interval))(x, y, keys)
+    for interval, truth in [(found.slope, 2.0), (found.intercept, -0.7)]:
+        covered = np.mean((interval[:, 0] < truth) & (truth < interval[:, 1]))
+        assert 0.8 < covered < 0.97
+    assert np.all(found.r_squared[:, 0] < found.r_squared[:, 1])
+    assert found.residuals.shape == (100, 2, 30)
+
+
+def test_bootstrap_is_reproducible_and_draws_only_points_in_use():
+    x, y = noisy_line()
+    where = np.arange(30) != 4
+    key, other = jax.random.split(jax.random.key(1))
+
+    @functools.partial(jax.jit, static_argnames="level")
+    def interval(y, key, level=0.95):
+        return laws.bootstrap(x, y, where, key=key, samples=50, level=level).slope
+
+    first = interval(y, key)
+    assert np.all(interval(y, other) != first)
+    wide = interval(y, key, level=0.99)
+    assert wide[0] < first[0] < first[1] < wide[1]
+    y[4] = 1e6
+    np.testing.assert_array_equal(interval(y, key), first)
+
+
+# --- mistakes -------------------------------------------------------------------------------
+
+KEY, THREE = jax.random.key(0), [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: laws.speed(np.ones(3)), "trace: got .*ndarray.*expected the Trace"),
+        (lambda: laws.diffusion(None), "trace: got NoneType, expected the Trace"),
+        (lambda: laws.growth(3), "trace: got int, expected the Trace"),
+        (lambda: laws.candidates(1.2), r"share: got 1.2, expected a number in \[0, 1\]"),
+        (lambda: laws.candidates(np.nan), "share: got nan, expected"),
+        (lambda: laws.fit(THREE, [1.0, 2.0]), r"x, y: got shapes \(3,\) and \(2,\), expected two"),
+        (lambda: laws.fit([THREE], [THREE]), "x, y: got shapes .*, expected two vectors"),
+        (lambda: laws.fit(THREE, THREE, [True]), r"where: got shape \(1,\), expected \(3,\)"),
+        (lambda: laws.bootstrap(THREE, THREE, key=KEY, samples=0), "samples: got 0, expected .* 1"),
+        (lambda: laws.bootstrap(THREE, THREE, key=KEY, level=1), "level: got 1, expected .* 0 and 1"),
+        (lambda: theory.predict(np.zeros(0)), "kernel: got shape .*, expected at least one tap"),
+        (lambda: theory.predict([1.0, np.inf]), "kernel: got 1 of 2 values not finite"),
+        (lambda: theory.predict(THREE, rectifier="rely"), "rectifier: got 'rely', .* relu, modulus"),
+        (lambda: theory.idle_range((3, 3), (0, 0)), "direction: got .*, expected .* above 0"),
+        (lambda: theory.idle_range((1, 3), (1, 0)), "direction: got .*, expected .* one tap"),
+        (lambda: theory.idle_range((3, 0)), r"shape: got \(3, 0\), expected .* positive"),
+        (lambda: theory.step_spread(0), "taps: got 0, expected a whole number of at least 1"),
+    ],
+)
+def test_mistakes_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
