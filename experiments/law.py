@@ -2,11 +2,12 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from infomech import files, plot, survey
 
 STATEMENT = "The speed of a pattern is linear in the ratio of odd to total kernel energy."
-SOURCE = "arXiv 2512.24338, abstract and section 3"
+SOURCE = "arXiv 2512.24338"
 #: fixed before any run: from this R² on, a reading of the law counts as linear
 LINEAR = survey.LINEAR
 
@@ -47,7 +48,7 @@ def run(out: Path, *, quick: bool = False) -> str:
     return "\n".join([*lines, f"figure {out / 'law.png'}, numbers {out / 'law.json'}"])
 
 
-def reading(law: str, outcomes: list[survey.Outcome]) -> dict[str, object]:
+def reading(law: str, outcomes: list[survey.Outcome]) -> dict[str, Any]:
     """R² of one candidate law per outcome, over both ranges, and the verdict on it."""
     everywhere = [o.fit(law, "all").r_squared for o in outcomes]
     idle = [o.fit(law, "idle").r_squared for o in outcomes]

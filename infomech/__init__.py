@@ -1,4 +1,8 @@
-"""Differentiable mechanics of CNN filtering: what kernels do to images, layer after layer."""
+"""Differentiable mechanics of CNN filtering: what kernels do to images, layer after layer.
+
+Docstrings cite as [M]: Frija-Altrac and Toews, The Mechanics of CNN Filtering with Rectification,
+arXiv 2512.24338. What carries no citation is derived in the docstring and tested numerically.
+"""
 
 from infomech import (
     fields,

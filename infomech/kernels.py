@@ -24,14 +24,14 @@ def offsets(shape: int | Sequence[int]) -> np.ndarray:
     Returns:
         Array of shape (*shape, d), float64.
 
-    Source: [M] §2.
+    Source: [M].
     """
     axes = [axis_offsets(n) for n in checks.box("shape", shape)]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
 
 
 def constant(shape: int | Sequence[int], *, dtype: Any = None) -> jax.Array:
-    """The even kernel of N equal taps, k = 1/√N: unit energy, gain √N, no momentum ([M] §3).
+    """The even kernel of N equal taps, k = 1/√N: unit energy, gain √N, no momentum ([M]).
 
     Args:
         shape: taps on each axis.
@@ -48,7 +48,7 @@ def constant(shape: int | Sequence[int], *, dtype: Any = None) -> jax.Array:
 
 
 def gradient(shape: int | Sequence[int], direction: Any = None, *, dtype: Any = None) -> jax.Array:
-    """The odd kernel k(r) ∝ r·n of unit energy, which carries momentum along +n ([M] §3).
+    """The odd kernel k(r) ∝ r·n of unit energy, which carries momentum along +n ([M]).
 
     Args:
         shape: taps on each of the d axes.
@@ -74,7 +74,7 @@ def mix(
     direction: Any = None,
     dtype: Any = None,
 ) -> jax.Array:
-    """The DC + gradient family, from pure rest energy to pure momentum ([M] §3).
+    """The DC + gradient family, from pure rest energy to pure momentum ([M]).
 
     By odd share ε of the energy, k = √(1 − ε) Σ̂ + √ε ∇̂, or by mixing ratio β,
     k ∝ (1 − β) Σ̂ + β ∇̂, so that ε = β²/((1 − β)² + β²); Σ̂ is `constant`, ∇̂ is `gradient`.

@@ -37,7 +37,7 @@ class EnergyMomentum(NamedTuple):
 
 
 def energy_momentum(kernel: Any) -> EnergyMomentum:
-    """Energy, odd share, momentum, invariant mass and rapidity of a kernel ([M] §2).
+    """Energy, odd share, momentum, invariant mass and rapidity of a kernel ([M]).
 
     E = ‖k_e‖² + ‖k_o‖², ε = ‖k_o‖²/E, p = Σ r k(r), m² = ‖k_e‖² − ‖k_o‖²,
     tanh(rapidity) = ‖k_o‖/‖k_e‖. Dimensionless but for p, which is in pixels.

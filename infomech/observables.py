@@ -20,7 +20,7 @@ BOUNDARIES = ("zero", "periodic", "reflect")
 
 
 def mass(field: Any) -> jax.Array:
-    """M = Σ u, true value exp(log_gain) Σ values; shape () (PHYSICS: [M] §3)."""
+    """M = Σ u, true value exp(log_gain) Σ values; shape ()."""
     field = as_field(field)
     return jnp.exp(field.log_gain) * total(_wide(field))
 
@@ -119,14 +119,14 @@ def balance(field: Any) -> jax.Array:
 
 
 def edge(field: Any, reach: tuple[tuple[int, int], ...], *, boundary: str = "zero") -> jax.Array:
-    """Share of Σ |u| that one layer can carry over the boundary, in [0, 1]; shape ().
+    """Share of Σ |u| that is within reach of the boundary, in [0, 1]; shape ().
 
     On a periodic domain nothing leaves, but a pattern that meets itself has no plain centre: there
     it is the share within reach of the antipode of the circular centre.
 
     Args:
         field: `Field` or array of d axes.
-        reach: for each axis, how many pixels mass can move (down, up) the axis: see `layer_reach`.
+        reach: for each axis, how many pixels count at its (lower, upper) end: see `layer_reach`.
         boundary: one of `BOUNDARIES`.
 
     Returns:
@@ -159,13 +159,22 @@ def edge(field: Any, reach: tuple[tuple[int, int], ...], *, boundary: str = "zer
     return jnp.where(everything > 0, touching / jnp.where(everything > 0, everything, 1), 0)
 
 
-def layer_reach(taps: tuple[int, ...], layers: int = 1) -> tuple[tuple[int, int], ...]:
-    """How far `layers` layers of a kernel of shape `taps` move mass (down, up) each axis.
+def layer_reach(
+    taps: tuple[int, ...], layers: int = 1, *, boundary: str = "zero"
+) -> tuple[tuple[int, int], ...]:
+    """How many pixels at the (lower, upper) end of each axis feel it within `layers` layers.
 
-    With the output on the pixel grid, one layer of n taps moves it by −(n − 1)//2 up to n//2
-    pixels.
+    With the output on the pixel grid, one layer of n taps moves mass by −(n − 1)//2 up to n//2
+    pixels, so as many pixels at either end can lose some. At a reflecting boundary the mirror image
+    comes in as well: of n//2 pixels beyond the first, and of (n − 1)//2 before the last.
     """
-    return tuple((layers * ((n - 1) // 2), layers * (n // 2)) for n in taps)
+    reach = []
+    for n in taps:
+        down, up = (n - 1) // 2, n // 2
+        low, high = (down, up) if boundary != "reflect" else (up + 1, max(up, down + 1))
+        more = layers - 1
+        reach.append((more * down + low, more * up + high) if n > 1 else (0, 0))
+    return tuple(reach)
 
 
 def wrap(displacement: jax.Array, length: Any) -> jax.Array:

@@ -16,7 +16,7 @@ class Parts(NamedTuple):
 
 
 def reflect(kernel: Any) -> jax.Array:
-    """Point reflection, (R k)(r) = k(−r) ([M] §2); same shape as `kernel`.
+    """Point reflection, (R k)(r) = k(−r) ([M]); same shape as `kernel`.
 
     Turns the cross-correlation weights of deep-learning libraries into the true convolution used
     here, and the other way round.
@@ -25,7 +25,7 @@ def reflect(kernel: Any) -> jax.Array:
 
 
 def split(kernel: Any) -> Parts:
-    """Even and odd part, k_e = (k + R k)/2 and k_o = (k − R k)/2, with ⟨k_e, k_o⟩ = 0 ([M] §2).
+    """Even and odd part, k_e = (k + R k)/2 and k_o = (k − R k)/2, with ⟨k_e, k_o⟩ = 0 ([M]).
 
     Args:
         kernel: taps, 1 to 3 axes.

@@ -56,10 +56,10 @@ def domain(
 ) -> tuple[int, ...]:
     """Pixels on each axis that keep a pattern off the boundary for `steps` layers of any kernel.
 
-    A layer of n taps widens a pattern by n − 1 pixels. On a periodic domain twice that room, so
-    that the pattern never meets itself.
+    A layer of n taps widens a pattern by n − 1 pixels; n pixels are left at either end. On a
+    periodic domain twice that room, so that the pattern never meets itself.
     """  # fmt: skip
-    widest = [m + steps * (n - 1) + 2 for m, n in zip(extent, taps, strict=True)]
+    widest = [m + steps * (n - 1) + 2 * n for m, n in zip(extent, taps, strict=True)]
     return tuple(2 * m if boundary == "periodic" else m for m in widest)
 
 
@@ -71,7 +71,7 @@ def with_room(
     The origin is such that positions count from the first pixel of `values`.
     """
     size = domain(values.shape, taps, steps, boundary)
-    below = [1 + steps * ((n - 1) // 2) for n in taps]
+    below = [n + steps * ((n - 1) // 2) for n in taps]
     room = [(b, n - b - m) for b, n, m in zip(below, size, values.shape, strict=True)]
     field = fields.as_field(jnp.asarray(np.pad(values, room)))
     return fields.Field(field.values, -jnp.asarray(below, field.origin.dtype), field.log_gain)

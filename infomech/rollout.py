@@ -30,8 +30,8 @@ class Trace:
         covariance: of the mass about its centre, in pixels², shape (n, d, d).
         log_mass: log of the true mass Σ u, shape (n,).
         log_energy: log of the true energy Σ u², shape (n,).
-        edge: share of Σ |u| that the layers up to the next observation can carry over the
-            boundary, shape (n,); above 0 the other numbers begin to depend on the domain.
+        edge: share of Σ |u| that feels the boundary before the next observation, shape (n,);
+            above 0 the other numbers begin to depend on the domain.
         balance: |Σ u| / Σ |u|, shape (n,); 1 while the field has one sign. Near the rounding error
             of the dtype, centre and covariance are noise.
     """
@@ -51,7 +51,7 @@ class Trace:
 
 
 def layer(kernel: Any, field: Any, *, rectifier: Any = "relu", boundary: str = "zero") -> Field:
-    """One layer, u ← φ(k * u): a true convolution, then the rectifier ([M] §2).
+    """One layer, u ← φ(k * u): a true convolution, then the rectifier ([M]).
 
     The output lies on the pixel grid, out[x] = Σ_i k[i] u[x − i + c] with c = (n − 1)//2; for an
     even number of taps the origin moves by half a pixel.
@@ -86,7 +86,7 @@ def rollout(
     observe: Callable[[Field], Any] | str | None = "trace",
     every: int = 1,
 ) -> tuple[Field, Any]:
-    """Passes a field through `steps` layers and observes it on the way ([M] §2–3).
+    """Passes a field through `steps` layers and observes it on the way ([M]).
 
     u ← φ(k * u) / norm. For a homogeneous rectifier the norms are kept in the field's log_gain, so
     that true mass and energy stay known, and normalising changes nothing but the range of numbers;
@@ -214,7 +214,7 @@ def _origin_step(taps, field):
 
 
 def _measure(field, *, taps, every, boundary):
-    reach = observables.layer_reach(taps, every)
+    reach = observables.layer_reach(taps, every, boundary=boundary)
     return {
         "centre": observables.centre(field, boundary=boundary),
         "covariance": observables.covariance(field, boundary=boundary),

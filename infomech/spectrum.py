@@ -61,7 +61,7 @@ def energies(kernel: Any) -> jax.Array:
 
 
 def low_frequency_share(kernel: Any) -> jax.Array:
-    """Share of the energy in DC and the d gradient modes, in [0, 1] ([M] §4).
+    """Share of the energy in DC and the d gradient modes, in [0, 1] ([M]).
 
     The gradient modes are the DCT-II modes with index 1 on one axis and 0 on the others.
 
@@ -83,7 +83,7 @@ def coordinates(kernel: Any) -> jax.Array:
     The coefficients of the DC mode and of the gradient modes, over the norm of the kernel; signs
     are such that a kernel which grows along +axis, and so moves content that way, has a positive
     coordinate there. In two dimensions axis 0 runs down the rows (y) and axis 1 along them (x).
-    Source: [M] §4.
+    Source: [M].
 
     Args:
         kernel: taps, d = 1 to 3 axes.

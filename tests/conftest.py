@@ -16,3 +16,8 @@ hypothesis.settings.register_profile(
     "infomech", deadline=None, max_examples=25, derandomize=True, database=None
 )
 hypothesis.settings.load_profile("infomech")
+
+
+def pytest_collection_modifyitems(items):
+    """Fast tests first: a mistake shows within seconds."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)

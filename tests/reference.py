@@ -283,17 +283,32 @@ def edge(u, taps, boundary):
         if boundary == "periodic":
             at_edge = at_antipode(wrapped_displacements(u)[axis], length, n)
         else:
-            at_edge = at_wall(np.arange(length), length, n)
+            at_edge = at_wall(length, n, boundary)
         shape = [1] * u.ndim
         shape[axis] = length
         touched |= at_edge.reshape(shape)
     return float(np.sum(np.abs(u)[touched]) / total)
 
 
-def at_wall(y, length, n):
-    """y < c or y >= N - (n - 1 - c): mass at y goes to y - c .. y + n - 1 - c, beyond [0, N)."""
-    c = (n - 1) // 2
-    return (y < c) | (y >= length - (n - 1 - c))
+def at_wall(length, n, boundary):
+    """Whether y, or a pixel farther in, is answered otherwise than on an endless line.
+
+    The answer is that of one layer of n unit taps to an impulse.
+    """
+    answers = []
+    for place in range(length):
+        impulse = np.zeros(length)
+        impulse[place] = 1.0
+        free = np.zeros(length + 2 * n)
+        start = n + place - (n - 1) // 2
+        free[start : start + n] = 1.0
+        out = convolve(impulse, np.ones(n), boundary)
+        answers.append(free.sum() != free[n:-n].sum() or not np.array_equal(out, free[n:-n]))
+    felt = np.array(answers)
+    half = len(felt) // 2
+    felt[:half] = np.logical_or.accumulate(felt[:half][::-1])[::-1]
+    felt[half:] = np.logical_or.accumulate(felt[half:])
+    return felt
 
 
 def at_antipode(displacement, length, n):

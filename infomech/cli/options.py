@@ -60,11 +60,9 @@ def parse_direction(text: str) -> np.ndarray:
 
 def numbers_in_line(value: np.ndarray) -> str:
     """A number or an array in one line, to six digits, with what is only rounding shown as 0."""
-    value = np.where(np.abs(value) < 1e-12, 0.0, value)
-    if value.ndim == 0:
-        return f"{float(value):.6g}"
-    text = np.array2string(value, precision=6, suppress_small=True, separator=", ")
-    return " ".join(text.split()).replace("-0. ", "0. ")
+    if value.ndim:
+        return f"[{', '.join(numbers_in_line(part) for part in value)}]"
+    return f"{float(value) if abs(value) > 1e-12 else 0.0:.6g}"
 
 
 def _read_taps(text: str) -> np.ndarray:

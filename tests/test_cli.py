@@ -1,0 +1,212 @@
+"""The command line end to end, with real files in a temporary folder."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from infomech.cli import main
+
+QUICK = ["--shares", "5", "--steps", "6", "--burn-in", "2", "--resamples", "20", "--radius", "2"]
+
+
+def run(capsys, *arguments):
+    """Exit code, standard output, standard error."""
+    code = main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_law_prints_a_table_and_writes_all_its_files(capsys, tmp_path):
+    code, out, _ = run(capsys, "law", *QUICK, "--size", 2, "--out", tmp_path)
+    assert code == 0
+    assert "Verdict: speed is linear in the odd share" in out
+    assert out.rstrip().endswith("law.pdf")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "law.csv", "law.json", "law.pdf", "law.png"
+    ]  # fmt: skip
+    record = json.loads((tmp_path / "law.json").read_text())
+    assert record["config"]["steps"] == 6
+    assert {"jax", "device", "commit"} <= set(record["provenance"])
+    with (tmp_path / "law.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    assert len(rows) == 2 * 5
+    speeds = [o["speed"] for o in record["outcomes"]]
+    np.testing.assert_allclose([float(r["speed"]) for r in rows], np.ravel(speeds), rtol=1e-6)
+    with Image.open(tmp_path / "law.png") as picture:
+        assert picture.width > 1000
+
+
+def test_law_runs_on_a_photograph_and_says_it_is_in_the_dark(capsys, tmp_path):
+    path = tmp_path / "dot.png"
+    Image.fromarray(np.full((9, 7, 3), 200, np.uint8)).save(path)
+    code, out, _ = run(
+        capsys, "law", *QUICK, "--size", 3, "--rectifier", "relu", "--pattern", path,
+        "--out", tmp_path / "o",
+    )  # fmt: skip
+    assert code == 0
+    assert "domain 27×25: dark room around the pattern" in out
+
+
+def test_law_as_json_is_the_file(capsys, tmp_path):
+    arguments = ("law", *QUICK, "--size", 2, "--rectifier", "relu", "--json", "--out", tmp_path)
+    code, out, _ = run(capsys, *arguments)
+    assert code == 0
+    assert json.loads(out) == json.loads((tmp_path / "law.json").read_text())
+
+
+def test_kernel_shows_mechanics_and_draws(capsys, tmp_path):
+    figure = tmp_path / "kernel.png"
+    code, out, _ = run(capsys, "kernel", "--taps", "1 0 -1; 2 0 -2; 1 0 -1", "--figure", figure)
+    assert code == 0
+    assert "momentum p = Σ r k      [0, -8] pixels" in out
+    assert "odd share ε             1" in out
+    assert "speed v = p/s           not defined" in out
+    assert figure.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("suffix", ["npy", "json", "csv", "txt"])
+def test_kernel_is_read_from_a_file(capsys, tmp_path, suffix):
+    taps = np.array([[1.0, 2.0], [3.0, 4.0]])
+    path = tmp_path / f"k.{suffix}"
+    if suffix == "npy":
+        np.save(path, taps)
+    elif suffix == "json":
+        path.write_text(json.dumps(taps.tolist()))
+    else:
+        np.savetxt(path, taps, delimiter="," if suffix == "csv" else " ")
+    code, out, _ = run(capsys, "kernel", "--taps", path, "--json")
+    assert code == 0
+    facts = json.loads(out)
+    assert facts["taps"] == taps.tolist()
+    np.testing.assert_allclose(facts["speed"], [0.2, 0.1])
+
+
+def test_simulate_follows_theory_and_writes_a_moving_picture(capsys, tmp_path):
+    code, out, _ = run(
+        capsys, "simulate", "--share", 0.2, "--direction", "0,-1", "--steps", 8, "--burn-in", 1,
+        "--radius", 2, "--animation", "gif", "--dtype", "float64", "--json", "--out", tmp_path,
+    )  # fmt: skip
+    assert code == 0
+    record = json.loads(out)
+    np.testing.assert_allclose(record["result"]["speed"], [0, -0.408248], atol=1e-6)
+    np.testing.assert_allclose(record["result"]["theory_speed"], [0, -0.408248], atol=1e-6)
+    stored = np.load(tmp_path / "simulate.npz")
+    np.testing.assert_allclose(stored["centre"], record["trace"]["centre"])
+    with Image.open(tmp_path / "simulate.gif") as picture:
+        assert picture.n_frames == 9
+    assert (tmp_path / "simulate.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("size", [(3,), (2, 2, 2)])
+def test_simulate_draws_one_and_three_dimensions(capsys, tmp_path, size):
+    code, out, _ = run(
+        capsys, "simulate", "--size", *size, "--ratio", 0.3, "--steps", 4, "--burn-in", 1,
+        "--radius", 2, "--animation", "webp", "--out", tmp_path,
+    )  # fmt: skip
+    assert code == 0
+    assert "simulate.webp" in out
+
+
+def test_simulate_refuses_a_speed_when_the_pattern_touched(capsys, tmp_path):
+    code, out, _ = run(
+        capsys, "simulate", "--share", 0.4, "--radius", 2, "--domain", 9, 9, "--steps", 20,
+        "--burn-in", 2, "--out", tmp_path,
+    )  # fmt: skip
+    assert code == 0
+    assert "speed               none: the pattern touched the boundary" in out
+
+
+def test_doctor_finds_a_sound_compiler(capsys):
+    code, out, _ = run(capsys, "doctor", "--json")
+    assert code == 0
+    facts = json.loads(out)
+    assert facts["wrong"] == []
+    assert facts["checks"] > 50
+
+
+def test_doctor_fails_on_wrong_numbers(capsys, monkeypatch):
+    from infomech import canary
+
+    finding = canary.Finding("mass", 3, 40000, "float32", 0.1, 1e-4)
+    monkeypatch.setattr(canary, "check", lambda *arguments: iter([finding]))
+    code, out, _ = run(capsys, "doctor")
+    assert code == 1
+    assert "WRONG     mass: off by 0.1" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["kernel"], "taps: got no kernel"),
+        (["kernel", "--taps", ""], "taps: got no kernel"),
+        (["kernel", "--taps", ";"], "taps: got shape (0,), which has no taps"),
+        (["kernel", "--taps", "1 nan"], "taps: got 1 of 2 values not finite"),
+        (["kernel", "--taps", "1 2; 3"], "taps: got '1 2; 3', expected rows"),
+        (["kernel", "--taps", "missing.npy"], "taps: got 'missing.npy', unreadable"),
+        (["kernel", "--taps", "1 2", "--share", "0.1"], "taps: got a share or ratio as well"),
+        (["kernel", "--share", "1.5"], "share: got 1.5, expected a number in [0, 1]"),
+        (["kernel", "--ratio", "-1"], "ratio: got -1.0, expected a number in [0, 1]"),
+        (["kernel", "--share", "0.1", "--size", "0"], "shape: got (0,)"),
+        (["kernel", "--share", "0.1", "--direction", "0,0"], "direction: got [0. 0.]"),
+        (["kernel", "--share", "0.1", "--direction", "x"], "direction: got 'x'"),
+        (["kernel", "--share", "0.1", "--rectifier", "r"], "rectifier: got 'r', expected one of"),
+        (["simulate", "--share", "0.1", "--steps", "-1"], "steps: got -1"),
+        (["simulate", "--share", "0.1", "--boundary", "b"], "boundary: got 'b', expected one of"),
+        (["simulate", "--share", "0.1", "--normalize", "n"], "normalize: got 'n'"),
+        (["simulate", "--share", "0.1", "--rectifier", "r"], "rectifier: got 'r'"),
+        (["simulate", "--share", "0.1", "--domain", "3", "3"], "domain: got (3, 3)"),
+        (["simulate", "--share", "0.1", "--animation", "avi"], "animation: got 'avi'"),
+        (["simulate", "--share", "0.1", "--radius", "-2"], "radius: got -2.0"),
+        (["simulate", "--share", "0.1", "--pattern", "no.png"], "pattern: got 'no.png'"),
+        (["simulate", "--share", "0.1", "--dtype", "int8"], "dtype: got 'int8'"),
+        (["law", "--rectifier", "rleu"], "rectifier: got 'rleu', expected one of relu"),
+        (["law", "--boundary", "b"], "boundary: got 'b'"),
+        (["law", "--steps", "-1"], "steps: got -1"),
+        (["law", "--direction", "0,0"], "direction: got '0,0'"),
+        (["law", "--pattern", "no.png"], "pattern: got 'no.png'"),
+    ],
+)
+def test_bad_arguments_give_one_line_and_exit_code_2(
+    capsys, tmp_path, monkeypatch, arguments, words
+):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (2, "")
+    (line,) = [line for line in err.splitlines() if not line.startswith("settings")]
+    assert line.startswith(f"infomech: {words}")
+
+
+def test_an_unreadable_image_is_named(capsys, tmp_path):
+    path = tmp_path / "text.png"
+    path.write_text("not an image")
+    code, _, err = run(capsys, "law", "--pattern", path, "--out", tmp_path / "o")
+    assert code == 2
+    assert "pattern: got" in err
+    assert "unreadable" in err
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_anything_runs(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, out, err = run(capsys, "law", "--out", tmp_path / "file" / "o")
+    assert (code, out) == (2, "")
+    assert err.startswith("infomech: out: got")
+
+
+def test_console_script_and_import_without_the_extras():
+    """Importing the library needs none of the packages behind the command line."""
+    lean = (
+        "import sys; before = set(sys.modules); import infomech; "
+        "heavy = {'matplotlib', 'PIL', 'skimage', 'tyro', 'tqdm', 'xarray', 'scipy.ndimage'}; "
+        "sys.exit(str(heavy & set(sys.modules) - before) if heavy & set(sys.modules) else 0)"
+    )
+    subprocess.run([sys.executable, "-c", lean], check=True)
+    script = "from infomech.cli import main; raise SystemExit(main(['kernel', '--share', '2']))"
+    finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert finished.returncode == 2
+    assert finished.stderr == "infomech: share: got 2.0, expected a number in [0, 1]\n"
+    assert finished.stdout == ""

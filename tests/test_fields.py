@@ -1,0 +1,524 @@
+"""Fields: initial patterns against plain NumPy, images of files and arrays, and bad input."""
+
+import functools
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from infomech import fields
+from infomech.fields import Field
+
+SHAPES = [(1,), (9,), (6,), (7, 7), (5, 8), (1, 4), (4, 5, 3)]
+TOLERANCE = {"float32": 1e-5, "float64": 1e-14}
+KEY = jax.random.key(0)
+
+
+TAKE_SHAPE = {
+    "impulse": fields.impulse,
+    "disk": functools.partial(fields.disk, radius=1.0),
+    "box": functools.partial(fields.box, width=1.0),
+    "gaussian": functools.partial(fields.gaussian, sigma=1.0),
+    "random": functools.partial(fields.random, key=KEY),
+}
+
+
+def assert_close(actual, expected, tolerance=1e-14):
+    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+def away_from(shape, centre):
+    """Displacements x − centre, shape (*shape, d)."""
+    return np.moveaxis(np.indices(shape), 0, -1) - np.asarray(centre)
+
+
+def middle(shape):
+    return (np.array(shape) - 1) / 2
+
+
+# --- patterns -------------------------------------------------------------------------------
+
+
+def reference_patterns(shape, centre, radius, width, sigma):
+    x = away_from(shape, centre)
+    return {
+        "disk": np.sum(x**2, axis=-1) <= radius**2,
+        "box": np.all(np.abs(x) <= np.array(width) / 2, axis=-1),
+        "gaussian": np.exp(-0.5 * np.sum((x / sigma) ** 2, axis=-1)),
+    }
+
+
+def patterns(shape, dtype, centre, radius, width, sigma):
+    return {
+        "disk": fields.disk(shape, radius, centre=centre, dtype=dtype),
+        "box": fields.box(shape, width, centre=centre, dtype=dtype),
+        "gaussian": fields.gaussian(shape, sigma, centre=centre, dtype=dtype),
+    }
+
+
+def sizes(d):
+    return {
+        "radius": 2.3,
+        "width": np.array([2.0, 3.5, 1.0])[:d],
+        "sigma": np.array([0.8, 2.0, 1.3])[:d],
+    }
+
+
+def assert_plain(field, dtype):
+    """A field of its own dtype that lies at the origin and has not been normalised."""
+    assert field.values.dtype == dtype
+    np.testing.assert_array_equal(field.origin, np.zeros(field.values.ndim))
+    np.testing.assert_array_equal(field.log_gain, 0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [*((shape, "float64") for shape in SHAPES), ((5, 8), "float32")]
+)
+def test_patterns_match_plain_numpy(shape, dtype):
+    """In the middle of the field, which is the default, and off the middle."""
+    build = jax.jit(functools.partial(patterns, shape, dtype, **sizes(len(shape))))
+    off = middle(shape) + np.array([0.3, -1.1, 0.7])[: len(shape)]
+    for found, centre in ((build(centre=None), middle(shape)), (build(centre=off), off)):
+        for name, expected in reference_patterns(shape, centre, **sizes(len(shape))).items():
+            assert_close(found[name].values, expected, TOLERANCE[dtype])
+            assert_plain(found[name], dtype)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_borders_belong_to_disk_and_box(dtype):
+    """(3, 4) is at distance 5; a box 4 wide reaches 2 pixels either side."""
+    disk = fields.disk((13, 13), 5.0, dtype=dtype).values
+    assert disk[9, 10] == 1
+    assert disk[10, 10] == 0
+    np.testing.assert_array_equal(np.sum(disk), 81)
+    np.testing.assert_array_equal(fields.box(9, 4.0, dtype=dtype).values, [0, 0, *[1] * 5, 0, 0])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_impulse_is_one_pixel_of_one(shape, dtype):
+    corner = tuple(n - 1 for n in shape)
+    for index, pixel in ((None, tuple((n - 1) // 2 for n in shape)), (corner, corner)):
+        field = fields.impulse(shape, index=index, dtype=dtype)
+        assert_plain(field, dtype)
+        expected = np.zeros(shape)
+        expected[pixel] = 1
+        np.testing.assert_array_equal(field.values, expected)
+
+
+def test_impulse_takes_arrays_and_a_single_number():
+    np.testing.assert_array_equal(fields.impulse(4, index=3).values, [0, 0, 0, 1])
+    for index in (np.array([1, 0]), [1, 0], jnp.array([1, 0])):
+        assert fields.impulse((2, 2), index=index).values[1, 0] == 1
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_random_is_uniform_noise_of_the_key(dtype):
+    field = fields.random((100, 100), key=KEY, dtype=dtype)
+    assert_plain(field, dtype)
+    values = np.asarray(field.values)
+    assert values.min() >= 0
+    assert values.max() < 1
+    deciles = np.histogram(values, bins=10, range=(0, 1))[0]
+    np.testing.assert_allclose(deciles, 1000, atol=120)  # four standard deviations
+    np.testing.assert_array_equal(fields.random((100, 100), key=KEY, dtype=dtype).values, values)
+    other = fields.random((100, 100), key=jax.random.key(1), dtype=dtype).values
+    assert np.mean(np.asarray(other) == values) < 0.01
+
+
+@pytest.mark.parametrize("name", ["impulse", "disk", "box", "gaussian", "random"])
+def test_dtype_is_the_default_float_unless_asked_for(name):
+    for asked, given_back in ((None, "float64"), ("float32", "float32"), (jnp.float32, "float32")):
+        field = jax.eval_shape(functools.partial(TAKE_SHAPE[name], 3, dtype=asked))
+        assert field.values.dtype == given_back
+
+
+def test_vmap_equals_one_by_one():
+    centres, radii = np.array([[1.0, 2.5], [3.0, 0.0]]), np.array([1.5, 2.0])
+
+    @jax.jit
+    def build(centre, radius):
+        return patterns((5, 4), "float64", centre, radius, width=2 * radius, sigma=radius)
+
+    found = jax.vmap(build)(centres, radii)
+    for i in range(2):
+        for name, field in build(centres[i], radii[i]).items():
+            assert_close(found[name].values[i], field.values)
+
+
+def test_random_under_vmap_equals_one_by_one():
+    keys = jax.random.split(KEY, 2)
+    found = jax.vmap(lambda key: fields.random(5, key=key).values)(keys)
+    assert_close(found, [fields.random(5, key=key).values for key in keys])
+
+
+def test_derivatives_of_the_gaussian_match_finite_differences():
+    @jax.jit
+    def values(sigma, centre):
+        return fields.gaussian((4, 3), sigma, centre=centre).values
+
+    arguments = np.array([1.2, 0.7]), np.array([1.4, 0.8])
+    check_grads(values, arguments, order=1, modes=("fwd", "rev"))
+
+
+TRACED_IN_A_TUPLE = {
+    "disk": lambda x: fields.disk((5, 5), 1.5, centre=(x, 2.0)),
+    "box": lambda x: fields.box((5, 5), (x, 2.0)),
+    "gaussian": lambda x: fields.gaussian((5, 5), (x, 2.0), centre=(2.0, x)),
+    "as_field": lambda x: fields.as_field([x, 1.0]),
+}
+
+
+@pytest.mark.parametrize("build", TRACED_IN_A_TUPLE.values(), ids=TRACED_IN_A_TUPLE)
+def test_traced_numbers_may_come_in_a_tuple(build):
+    assert_close(jax.jit(build)(1.7).values, build(1.7).values)
+
+
+# --- Field ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        (np.ones(3, np.float32), "float32"),
+        (np.ones((2, 3)), "float64"),
+        ([1, 2, 3], "float64"),
+        (np.ones((2, 1, 3), bool), "float64"),
+        (jnp.ones(3, jnp.bfloat16), "bfloat16"),
+    ],
+)
+def test_arrays_become_fields_that_keep_their_dtype(values, dtype):
+    field = fields.as_field(values)
+    assert_plain(field, jnp.dtype(dtype))
+    np.testing.assert_array_equal(field.values, values)
+    exact = "float64" if dtype == "float64" else "float32"
+    assert field.origin.dtype == field.log_gain.dtype == exact
+
+
+def test_a_field_keeps_its_origin_and_gain():
+    field = fields.as_field(Field(jnp.ones(3), jnp.array([-0.5]), jnp.array(7.0)))
+    again = fields.as_field(field)
+    for kept in (field, again):
+        np.testing.assert_array_equal(
+            [*kept.values, *kept.origin, kept.log_gain], [1, 1, 1, -0.5, 7]
+        )
+
+
+def test_a_field_may_hold_nan():
+    """A rollout may give one: what happens at run time is data."""
+    field = fields.as_field(Field(jnp.array([jnp.nan]), jnp.zeros(1), jnp.zeros(())))
+    np.testing.assert_array_equal(field.values, [np.nan])
+
+
+def test_fields_pass_through_transformations():
+    def double(field):
+        return Field(2 * field.values, field.origin + 1, field.log_gain)
+
+    field = fields.as_field(np.arange(3.0))
+    doubled = jax.jit(double)(field)
+    np.testing.assert_array_equal(doubled.values, [0, 2, 4])
+    np.testing.assert_array_equal(doubled.origin, [1])
+    batch = jax.vmap(fields.as_field)(np.ones((2, 3)))
+    assert (batch.values.shape, batch.origin.shape, batch.log_gain.shape) == ((2, 3), (2, 1), (2,))
+    slope = jax.grad(lambda values: jnp.sum(fields.as_field(values).values ** 2))(np.arange(3.0))
+    np.testing.assert_array_equal(slope, [0, 2, 4])
+
+
+# --- images from arrays ---------------------------------------------------------------------
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (3, 4), dtype=np.uint8)
+COLOUR = RNG.integers(0, 256, (3, 4, 4), dtype=np.uint8)
+LUMA = np.array([0.299, 0.587, 0.114])
+FLOATS = RNG.random((3, 4))
+
+ARRAYS = {
+    "8 bits": (GREY, GREY / 255),
+    "16 bits": (GREY.astype(np.uint16) * 257, GREY / 255),
+    "32 bits": (GREY.astype(np.uint32), GREY / (2**32 - 1)),
+    "bool": (GREY > 99, GREY > 99),
+    "float64": (FLOATS, FLOATS),
+    "float32": (FLOATS.astype(np.float32), FLOATS.astype(np.float32)),
+    "bfloat16": (jnp.asarray(GREY > 99, jnp.bfloat16), GREY > 99),
+    "JAX": (jnp.asarray(GREY), GREY / 255),
+    "floats beyond 1": (7 * FLOATS - 3, 7 * FLOATS - 3),
+    "one channel": (GREY[..., None], GREY / 255),
+    "colour": (COLOUR[..., :3], COLOUR[..., :3] / 255 @ LUMA),
+    "transparent": (COLOUR, (COLOUR[..., :3] / 255 @ LUMA) * (COLOUR[..., 3] / 255)),
+    "float colour": (COLOUR[..., :3] / 255, COLOUR[..., :3] / 255 @ LUMA),
+}
+
+
+@pytest.mark.parametrize(("pixels", "expected"), ARRAYS.values(), ids=ARRAYS)
+def test_image_of_an_array(pixels, expected):
+    field = fields.image(pixels)
+    assert_plain(field, "float64")
+    assert_close(field.values, expected)
+
+
+def test_image_takes_a_dtype_and_a_dark_margin():
+    field = fields.image(GREY, margin=2, dtype="float32")
+    assert_plain(field, "float32")
+    assert_close(field.values, np.pad(GREY / 255, 2), 1e-6)
+
+
+# --- images from files ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Writes pixels to an image file, and says where."""
+    image = pytest.importorskip("PIL.Image")
+
+    def write(pixels, name="picture.png", mode=None):
+        picture = pixels if isinstance(pixels, image.Image) else image.fromarray(pixels)
+        (picture.convert(mode) if mode else picture).save(tmp_path / name)
+        return tmp_path / name
+
+    return write
+
+
+FILES = {
+    "8 bits": (GREY, "picture.png", GREY / 255),
+    "16 bits": (GREY.astype(np.uint16) * 257, "picture.png", GREY / 255),
+    "16-bit TIFF": (GREY.astype(np.uint16) * 257, "picture.tiff", GREY / 255),
+    "1 bit": (GREY > 99, "picture.png", GREY > 99),
+    "colour": (COLOUR[..., :3], "picture.png", COLOUR[..., :3] / 255 @ LUMA),
+    "bitmap": (COLOUR[..., :3], "picture.bmp", COLOUR[..., :3] / 255 @ LUMA),
+    "transparent": (COLOUR, "picture.png", COLOUR[..., :3] @ LUMA * COLOUR[..., 3] / 255**2),
+    "grey and opacity": (
+        COLOUR[..., :2],
+        "picture.png",
+        COLOUR[..., 0] * (COLOUR[..., 1] / 255**2),
+    ),
+    "floats": (FLOATS.astype(np.float32), "picture.tiff", FLOATS.astype(np.float32)),
+}
+
+
+@pytest.mark.parametrize(("pixels", "name", "expected"), FILES.values(), ids=FILES)
+def test_image_of_a_file(save, pixels, name, expected):
+    path = save(pixels, name)
+    for source in (path, str(path)):
+        field = fields.image(source)
+        assert_plain(field, "float64")
+        assert_close(field.values, expected)
+
+
+def test_image_of_a_palette_file(save):
+    """A palette's transparent colour is black."""
+    image = pytest.importorskip("PIL.Image")
+    picture = image.fromarray(np.array([[0, 1, 2]], np.uint8), mode="P")
+    picture.putpalette([255, 255, 255, 255, 0, 0, 0, 255, 0])
+    picture.info["transparency"] = 0
+    assert_close(fields.image(save(picture)).values, [[0, 0.299, 0.587]])
+
+
+def test_image_of_a_bundled_photograph():
+    data = pytest.importorskip("skimage.data")
+    field = fields.image("camera")
+    assert_close(field.values, data.camera() / 255)
+    assert_plain(field, "float64")
+
+
+@pytest.mark.parametrize("name", fields.PHOTOGRAPHS)
+def test_photographs_come_with_the_package(name):
+    """None of them is fetched from the network."""
+    data = pytest.importorskip("skimage.data")
+    assert list(Path(data.__path__[0]).glob(f"{name}.*"))
+
+
+# --- files that are none --------------------------------------------------------------------
+
+
+def assert_refused(source, message):
+    with pytest.raises(ValueError, match=rf"^source: got .*{message}") as error:
+        fields.image(source)
+    return str(error.value)
+
+
+def test_missing_file_is_refused_and_photographs_are_named(tmp_path):
+    message = assert_refused(
+        tmp_path / "nothing.png", "nothing.png', no such file, expected an image"
+    )
+    assert all(name in message for name in fields.PHOTOGRAPHS)
+
+
+def test_folder_is_refused(tmp_path):
+    assert_refused(tmp_path, tmp_path.name)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n"], ids=str)
+def test_file_that_is_no_image_is_refused(tmp_path, content):
+    pytest.importorskip("PIL")
+    path = tmp_path / "text.png"
+    path.write_bytes(content)
+    assert_refused(path, r"text.png', unreadable \(.*\), expected an image file")
+
+
+@pytest.mark.parametrize("name", ["picture.png", "picture.jpg", "picture.tiff"])
+@pytest.mark.parametrize("kept", [0.2, 0.5, 0.8])
+def test_truncated_file_is_refused(save, name, kept):
+    path = save(RNG.integers(0, 256, (32, 32), dtype=np.uint8), name)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    assert_refused(path, f"{name}', unreadable .*, expected an image file")
+
+
+def test_file_of_integers_of_unknown_scale_is_refused(save):
+    assert_refused(save(GREY.astype(np.int32), "picture.tiff"), "unknown scale")
+
+
+def test_file_of_nan_is_refused(save):
+    path = save(np.array([[np.nan, 1.0]], np.float32), "picture.tiff")
+    assert_refused(path, "1 of 2 values not finite")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns before it refuses
+def test_file_that_is_too_large_is_refused(save, monkeypatch):
+    path = save(GREY)
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 2)
+    assert_refused(path, r"picture.png', unreadable \(.*pixels")
+
+
+@pytest.mark.parametrize(
+    ("source", "module", "package"),
+    [("camera", "skimage.data", "scikit-image"), (__file__, "PIL.Image", "Pillow")],
+)
+def test_missing_package_is_named(monkeypatch, source, module, package):
+    monkeypatch.setitem(sys.modules, module, None)
+    assert_refused(source, rf"{package} is not installed, expected pip install 'infomech\[cli\]'")
+
+
+BAD_ARRAYS = {
+    "a vector": (np.ones(3), r"shape \(3,\), expected an image"),
+    "four axes": (np.ones((1, 1, 1, 1)), r"shape \(1, 1, 1, 1\), expected an image"),
+    "two channels": (np.ones((2, 2, 2)), r"shape \(2, 2, 2\), expected an image"),
+    "no pixels": (np.ones((0, 2)), r"shape \(0, 2\), expected"),
+    "NaN": (np.array([[np.nan, 1.0]]), "1 of 2 values not finite"),
+    "infinite": (np.array([[np.inf, 1.0]]), "1 of 2 values not finite"),
+    "signed": (np.ones((2, 2), int), "dtype int64, expected bool, unsigned integers or floats"),
+    "complex": (np.ones((2, 2), complex), "dtype complex128, expected bool"),
+    "words": (np.array([["a"]]), "dtype <U1, expected bool"),
+    "a number": (5, r"shape \(\), expected an image"),
+    "None": (None, "expected an image"),
+    "ragged": ([[1.0, 2.0], [3.0]], "expected"),
+}
+
+
+@pytest.mark.parametrize(("source", "message"), BAD_ARRAYS.values(), ids=BAD_ARRAYS)
+def test_bad_array_is_refused(source, message):
+    assert_refused(source, message)
+
+
+# --- bad input ------------------------------------------------------------------------------
+
+BAD_VALUES = {
+    "a number": (1.0, r"shape \(\), expected 1, 2 or 3 axes"),
+    "four axes": (np.ones((1, 1, 1, 1)), r"shape \(1, 1, 1, 1\), expected 1, 2 or 3 axes"),
+    "empty": (np.ones((3, 0)), r"shape \(3, 0\), expected .* at least one pixel"),
+    "NaN": ([1.0, np.nan], "1 of 2 values not finite"),
+    "infinite": ([1.0, -np.inf, np.inf], "2 of 3 values not finite"),
+    "complex": ([1j], "complex128, expected real numbers"),
+    "a word": ("abc", "str, expected an array of real numbers"),
+    "None": (None, "NoneType, expected an array of real numbers"),
+    "ragged": ([[1.0, 2.0], [3.0]], "list, expected an array of real numbers"),
+}
+
+
+@pytest.mark.parametrize(("values", "message"), BAD_VALUES.values(), ids=BAD_VALUES)
+def test_bad_values_are_refused(values, message):
+    with pytest.raises(ValueError, match=f"^field: got .*{message}"):
+        fields.as_field(values)
+
+
+BAD_FIELDS = {
+    "a number": (np.ones(()), np.zeros(0), 0.0, "field: got .*axes"),
+    "four axes": (np.ones((1, 1, 1, 1)), np.zeros(4), 0.0, "field: got .*axes"),
+    "empty": (np.ones(0), np.zeros(1), 0.0, "field: got .*at least one pixel"),
+    "origin": (np.ones((2, 2)), np.zeros(1), 0.0, r"field.origin: got shape \(1,\)"),
+    "origin NaN": (np.ones(2), np.array([np.nan]), 0.0, "field.origin: got .*not finite"),
+    "gain": (np.ones(2), np.zeros(1), np.zeros(2), r"field.log_gain: got shape \(2,\)"),
+}
+
+
+@pytest.mark.parametrize(
+    ("values", "origin", "log_gain", "message"), BAD_FIELDS.values(), ids=BAD_FIELDS
+)
+def test_bad_field_is_refused(values, origin, log_gain, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        fields.as_field(Field(values, origin, log_gain))
+
+
+BAD_SHAPES = [0, -1, True, 2.5, None, "3", (), (3, 0), (3, -1), (3, True), (3, 2.0), (2, 2, 2, 2)]
+
+
+@pytest.mark.parametrize("shape", BAD_SHAPES, ids=str)
+@pytest.mark.parametrize("function", TAKE_SHAPE.values(), ids=TAKE_SHAPE)
+def test_bad_shape_is_refused(function, shape):
+    with pytest.raises(ValueError, match=r"^shape: got .*, expected one to three positive whole"):
+        function(shape)
+
+
+@pytest.mark.parametrize("dtype", [int, "complex64", bool, "nonsense"], ids=str)
+@pytest.mark.parametrize("name", [*TAKE_SHAPE, "image"])
+def test_bad_dtype_is_refused(name, dtype):
+    """An integer dtype would turn a greyscale image into zeros."""
+    with pytest.raises(ValueError, match=r"^dtype: got .*, expected a floating dtype"):
+        fields.image(FLOATS, dtype=dtype) if name == "image" else TAKE_SHAPE[name](3, dtype=dtype)
+
+
+TAKE_SIZE = {"radius": fields.disk, "width": fields.box, "sigma": fields.gaussian}
+BAD_SIZES = [0.0, -1.0, np.nan, np.inf, "wide", 1j, None, (1.0, 2.0, 3.0)]
+
+
+@pytest.mark.parametrize("size", BAD_SIZES, ids=str)
+@pytest.mark.parametrize("argument", TAKE_SIZE)
+def test_bad_size_is_refused(argument, size):
+    with pytest.raises(ValueError, match=f"^{argument}: got .*, expected .*number"):
+        TAKE_SIZE[argument]((3, 3), size)
+
+
+@pytest.mark.parametrize(
+    "centre", [1.0, (1.0,), (1.0, 2.0, 3.0), (np.nan, 1.0), "ab", (1j, 1.0)], ids=str
+)
+@pytest.mark.parametrize("argument", TAKE_SIZE)
+def test_bad_centre_is_refused(argument, centre):
+    with pytest.raises(ValueError, match=r"^centre: got .*, expected .*number"):
+        TAKE_SIZE[argument]((3, 3), 1.0, centre=centre)
+
+
+BAD_INDICES = [
+    3,
+    -1,
+    (1,),
+    (1, 1, 1),
+    (3, 0),
+    (0, -1),
+    (0.5, 1),
+    (True, 1),
+    (None, 1),
+    "ab",
+    [[1, 1]],
+]
+
+
+@pytest.mark.parametrize("index", BAD_INDICES, ids=str)
+def test_bad_index_is_refused(index):
+    with pytest.raises(ValueError, match=r"^index: got .*, expected a pixel of a field of shape"):
+        fields.impulse((3, 3), index=index)
+
+
+@pytest.mark.parametrize("margin", [-1, 1.5, True, None, "2"], ids=str)
+def test_bad_margin_is_refused(margin):
+    with pytest.raises(ValueError, match=r"^margin: got .*, expected a whole number of at least 0"):
+        fields.image(GREY, margin=margin)
+
+
+@pytest.mark.parametrize("key", [0, None, "seed"], ids=str)
+def test_what_is_no_key_is_refused(key):
+    with pytest.raises(ValueError, match=r"^key: got .*, expected .*jax.random.key"):
+        fields.random(3, key=key)

@@ -1,0 +1,82 @@
+"""Guarded division, root and logarithm: plain values, and finite slopes where there is no value."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jax.test_util import check_grads
+
+from infomech import guards
+
+TOLERANCE = {"float32": 1e-6, "float64": 1e-14}
+NAN, INF = np.nan, np.inf
+
+CASES = {  # function, point, value, slope
+    "sqrt at 4": (guards.sqrt, 4.0, 2.0, 0.25),
+    "sqrt at 0": (guards.sqrt, 0.0, 0.0, 0.0),
+    "sqrt at -0": (guards.sqrt, -0.0, 0.0, 0.0),
+    "sqrt at -4": (guards.sqrt, -4.0, NAN, 0.0),
+    "log at 4": (guards.log, 4.0, np.log(4), 0.25),
+    "log at 0": (guards.log, 0.0, -INF, 0.0),
+    "log at -4": (guards.log, -4.0, NAN, 0.0),
+    "1/x at 4": (lambda x: guards.divide(jnp.ones_like(x), x), 4.0, 0.25, -1 / 16),
+    "1/x at 0": (lambda x: guards.divide(jnp.ones_like(x), x), 0.0, NAN, 0.0),
+    "x/4 at 3": (lambda x: guards.divide(x, jnp.full_like(x, 4)), 3.0, 0.75, 0.25),
+    "x/0 at 3": (lambda x: guards.divide(x, jnp.zeros_like(x)), 3.0, NAN, 0.0),
+    "x/x at 0": (lambda x: guards.divide(x, x), 0.0, NAN, 0.0),
+}
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize(("function", "point", "value", "slope"), CASES.values(), ids=CASES)
+def test_values_and_slopes(function, point, value, slope, dtype):
+    """In forward and reverse mode, under jit and vmap."""
+    points = np.full(2, point, dtype)
+    results = (
+        jax.jit(function)(points),
+        jax.jit(jax.vmap(jax.grad(function)))(points),
+        jax.jvp(function, (jnp.asarray(points),), (jnp.ones(2, dtype),))[1],
+    )
+    for result, expected in zip(results, (value, slope, slope), strict=True):
+        assert result.dtype == dtype
+        np.testing.assert_allclose(result, [expected] * 2, rtol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("function", [guards.sqrt, guards.log])
+def test_curvature_is_finite_at_zero(function):
+    assert jax.grad(jax.grad(function))(0.0) == 0
+
+
+def test_a_vector_is_divided_by_a_number():
+    """And the elements where the number is 0 do not spoil the slope of the others."""
+    np.testing.assert_array_equal(guards.divide(jnp.array([1.0, 3.0]), jnp.array(2.0)), [0.5, 1.5])
+    slope = jax.grad(lambda b: jnp.nansum(guards.divide(jnp.ones(2), b)))(jnp.array([0.0, 2.0]))
+    np.testing.assert_array_equal(slope, [0, -0.25])
+
+
+@given(st.floats(1e-3, 1e3), st.floats(-1e3, -1e-3))
+def test_away_from_the_guards_they_are_plain(x, y):
+    found = guards.sqrt(jnp.array(x)), guards.log(jnp.array(x)), guards.divide(y, jnp.array(x))
+    np.testing.assert_allclose(found, [np.sqrt(x), np.log(x), y / x], rtol=1e-14)
+
+
+def test_derivatives_match_finite_differences():
+    points = jnp.array([0.5, 3.0])
+    for function in (guards.sqrt, guards.log, lambda x: guards.divide(x + 1, x)):
+        check_grads(function, (points,), order=2, modes=("fwd", "rev"))
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "expected"),
+    [
+        (("float32",), "float32"),
+        (("float32", "float64"), "float64"),
+        (("float16", "float32"), "float32"),
+        (("bfloat16", "float16"), "float32"),
+        (("float64", "bfloat16", "float32"), "float64"),
+    ],
+)
+def test_wider_holds_all(dtypes, expected):
+    assert guards.wider(*map(jnp.dtype, dtypes)) == jnp.dtype(expected)

@@ -1,0 +1,55 @@
+"""Figures show what they are given."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from infomech import kernels, plot, survey
+
+
+@pytest.fixture(scope="module")
+def outcomes():
+    config = survey.LawConfig(shares=5, steps=6, burn_in=2, radius=2.0, resamples=10)
+    return survey.run(config)
+
+
+def test_law_figure_has_a_curve_for_each_setting(outcomes):
+    by_share, by_tangent, by_speed = plot.law(outcomes).axes
+    labels = [text for text in by_share.get_legend_handles_labels()[1]]
+    assert labels == [
+        "2×2 taps, relu", "2×2 taps, modulus", "3×3 taps, relu", "3×3 taps, modulus",
+        "theory, rectifier idle",
+    ]  # fmt: skip
+    drawn = dict(zip(labels, by_share.get_legend_handles_labels()[0], strict=True))
+    np.testing.assert_allclose(drawn["3×3 taps, relu"].get_ydata(), outcomes[2].speed)
+    assert "tan" in by_tangent.get_xlabel()
+    assert "spread" in by_speed.get_ylabel()
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 3), (2, 3, 3)])
+def test_kernel_figure_shows_energies(shape):
+    figure = plot.kernel(kernels.mix(shape, share=0.3))
+    assert [panel.get_title() for panel in figure.axes[1:3]] == [
+        "even part  (energy 0.7)", "odd part  (energy 0.3)"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp"])
+def test_animation_shows_every_frame(tmp_path, suffix):
+    frames = np.zeros((5, 12, 10))
+    for layer in range(5):
+        frames[layer, 4, 2 * layer] = 1 + layer
+    path = tmp_path / f"moving.{suffix}"
+    plot.animation(frames, path)
+    with Image.open(path) as picture:
+        assert picture.n_frames == 5
+        picture.seek(4)
+        shown = np.asarray(picture.convert("L"), np.float64)
+    zoom = shown.shape[1] // 10
+    row, column = np.unravel_index(np.argmax(shown), shown.shape)
+    assert (row // zoom, column // zoom) == (4, 8)
+
+
+def test_animation_knows_its_formats(tmp_path):
+    with pytest.raises(ValueError, match=r"animation: got .*film\.avi"):
+        plot.animation(np.zeros((2, 4, 4)), tmp_path / "film.avi")

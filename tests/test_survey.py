@@ -1,0 +1,143 @@
+"""The survey of the speed law, against published reference values and its own promises."""
+
+import re
+
+import numpy as np
+import pytest
+
+from infomech import laws, patterns, survey
+
+
+@pytest.fixture(scope="module")
+def outcomes():
+    config = survey.LawConfig(rectifier=("relu",), resamples=200)
+    return {o.setting.size: o for o in survey.run(config)}
+
+
+@pytest.mark.parametrize(
+    ("size", "root", "share"), [(2, 0.896, 0.747), (3, 0.976, 0.899)], ids=["2x2", "3x3"]
+)
+def test_reference_values_of_the_law(outcomes, size, root, share):
+    outcome = outcomes[size]
+    assert abs(outcome.fit("sqrt_share", "all").r_squared - root) < 0.01
+    assert abs(outcome.fit("share", "all").r_squared - share) < 0.01
+    assert outcome.fit("tangent", "idle").r_squared > 0.99995
+
+
+def test_speed_is_theory_where_the_rectifier_is_idle(outcomes):
+    for size, outcome in outcomes.items():
+        idle = outcome.share <= outcome.idle_share * (1 + 1e-6)
+        np.testing.assert_allclose(outcome.speed[idle], outcome.theory[idle], atol=2e-6)
+        assert np.all(np.isnan(outcome.theory[~idle])), size
+        np.testing.assert_allclose(
+            outcome.fit("tangent", "idle").slope, np.sqrt((size**2 - 1) / 12), rtol=1e-5
+        )
+
+
+def test_spread_contracts_by_one_over_gamma(outcomes):
+    for size, outcome in outcomes.items():
+        idle = outcome.share < 0.99 * outcome.idle_share
+        v = outcome.speed[idle] / np.sqrt((size**2 - 1) / 12)
+        np.testing.assert_allclose(outcome.contraction[idle], np.sqrt(1 - v**2), rtol=1e-4)
+
+
+def test_nothing_touches_the_boundary_and_every_speed_is_given(outcomes):
+    for outcome in outcomes.values():
+        assert np.all(outcome.status == 0)
+        assert "does not hold" in outcome.verdict
+
+
+def test_intervals_hold_their_estimates_and_repeat_from_the_seed(outcomes):
+    fit = outcomes[3].fit("sqrt_share", "all")
+    assert fit.slope_interval[0] < fit.slope < fit.slope_interval[1]
+    again = survey.run(survey.LawConfig(size=(3,), rectifier=("relu",), resamples=200))
+    assert again[0].fits == outcomes[3].fits
+
+
+@pytest.mark.parametrize("boundary", ["periodic", "reflect"])
+def test_other_boundaries_change_nothing_in_a_wide_domain(outcomes, boundary):
+    config = survey.LawConfig(
+        size=(2,), rectifier=("relu",), boundary=(boundary,), shares=5, resamples=10
+    )
+    (outcome,) = survey.run(config)
+    assert np.all(outcome.status == 0)
+    # a circular mean follows a skewed pattern only up to (2π/L)² of its third cumulant
+    np.testing.assert_allclose(outcome.speed, outcomes[2].speed[::5], atol=1e-3)
+
+
+@pytest.mark.parametrize(("dimensions", "direction"), [(1, "-1"), (2, "1,1"), (3, "0,0,2")])
+def test_speed_is_measured_along_the_direction(dimensions, direction):
+    config = survey.LawConfig(
+        size=(2,), rectifier=("relu",), dimensions=dimensions, direction=(direction,), shares=3,
+        radius=2.0, steps=8, burn_in=2, resamples=10, dtype="float64",
+    )  # fmt: skip
+    (outcome,) = survey.run(config)
+    unit = np.array(outcome.setting.direction)
+    np.testing.assert_allclose(np.linalg.norm(unit), 1)
+    np.testing.assert_allclose(outcome.velocity @ unit, outcome.speed, atol=1e-12)
+    # at share 0 nothing moves; the first working share moves along the direction
+    np.testing.assert_allclose(outcome.speed[0], 0, atol=1e-12)
+    assert outcome.speed[1] > 0.3
+
+
+def test_identity_refuses_where_positive_and_negative_values_cancel():
+    config = survey.LawConfig(size=(3,), rectifier=("identity",), shares=11, resamples=10)
+    (outcome,) = survey.run(config)
+    refused = outcome.status != 0
+    assert refused[-1]
+    assert not refused[0]
+    assert np.all(np.isnan(outcome.speed[refused]))
+    np.testing.assert_allclose(outcome.speed[~refused], outcome.theory[~refused], atol=1e-3)
+    assert "refused" in outcome.verdict
+    assert "cancel" in laws.REASONS[outcome.status[-1]]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"size": (0,)}, "size: got 0"),
+        ({"size": (1,)}, "size: got 1"),
+        ({"size": (16,)}, "size: got 16"),
+        ({"size": ()}, "size: got nothing"),
+        ({"rectifier": ("rleu",)}, "rectifier: got 'rleu', expected one of relu, modulus"),
+        ({"boundary": ("wrap",)}, "boundary: got 'wrap', expected one of zero, periodic"),
+        ({"normalize": ("l1",)}, "normalize: got 'l1', expected one of none, sum"),
+        ({"direction": ("0,0",)}, "direction: got '0,0', expected a vector of length above 0"),
+        ({"direction": ("1",)}, "direction: got '1', expected 2 numbers"),
+        ({"direction": ("a,b",)}, "direction: got 'a,b'"),
+        ({"dimensions": 4}, "dimensions: got '4'"),
+        ({"shares": 2}, "shares: got 2"),
+        ({"steps": -1}, "steps: got -1"),
+        ({"burn_in": 47}, "burn_in: got 47, expected 0 to 46"),
+        ({"dtype": "float16"}, "dtype: got 'float16'"),
+        ({"radius": 0.0}, "radius: got 0"),
+        ({"resamples": 0}, "resamples: got 0"),
+        ({"pattern": ("dsk",)}, "pattern: got 'dsk', no such file"),
+        ({"pattern": ("camera",), "dimensions": 3}, "pattern: got 'camera'"),
+    ],
+)
+def test_bad_configurations_are_named(changed, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        survey.run(survey.LawConfig(**changed))
+
+
+@pytest.mark.parametrize("taps", [(2, 3), (5, 4)])
+def test_room_is_just_enough_for_any_kernel(taps):
+    from infomech import rollout
+
+    values = patterns.pattern("disk", 2.0, 2, "float64")
+    field = patterns.with_room(values, taps, 6)
+    for corner in [(0, 0), (-1, -1)]:
+        kernel = np.zeros(taps)
+        kernel[corner] = 1
+        final, trace = rollout(kernel, field, 6)
+        assert float(np.max(trace.edge)) == 0
+        np.testing.assert_allclose(np.sort(final.values[final.values > 0]), values.sum() ** -0.5)
+
+
+def test_positions_count_from_the_first_pixel_of_the_pattern():
+    from infomech import observables
+
+    values = patterns.pattern("box", 3.0, 2)
+    field = patterns.with_room(values, (4, 3), 5, "zero")
+    np.testing.assert_allclose(observables.centre(field), [3, 3], atol=1e-5)
