@@ -159,15 +159,18 @@ class Outcome:
             return f"No speed could be measured: {laws.REASONS[int(np.max(self.status))]}."
         best = max(everywhere, key=lambda f: f.r_squared)
         published = self.fit("share", "all").r_squared
-        holds = "holds" if published >= LINEAR else "does not hold"
-        text = f"Speed linear in ε over the whole range {holds} (R² {published:.3f}); "
-        kind = "is linear" if best.r_squared >= LINEAR else "fits best but is not linear"
-        without = " without ε = 1" if best.law == "tangent" else ""
-        text += f"{SYMBOLS[best.law]} {kind}{without} (R² {best.r_squared:.3f})"
+        linear = published >= LINEAR
+        text = f"Over the whole range speed is {_linear(published)} in ε (R² {published:.3f})"
+        if best.law != "share":
+            either = "" if linear or best.r_squared >= LINEAR else " either"
+            text += (
+                f"; {SYMBOLS[best.law]} fits best{_without(best)}, and is {_linear(best.r_squared)}"
+            )
+            text += f"{either} (R² {best.r_squared:.3f})"
         idle = self.fit("tangent", "idle").r_squared
         if not math.isnan(idle):
-            text += f"; while the rectifier is idle, up to ε = {self.idle_share:.3f}, in tan θ"
-            text += f" (R² {idle:.4f})"
+            text += f"; while the rectifier is idle, up to ε = {self.idle_share:.3f}, speed is"
+            text += f" {_linear(idle)} in tan θ (R² {idle:.4f})"
         return text + (f"; {refused} of {len(self.share)} speeds refused." if refused else ".")
 
 
@@ -175,6 +178,14 @@ class Outcome:
 LINEAR = 0.99
 #: how the candidate laws are written
 SYMBOLS = {"share": "ε", "sqrt_share": "√ε", "tangent": "tan θ", "ratio": "β"}
+
+
+def _linear(r_squared: float) -> str:
+    return "linear" if r_squared >= LINEAR else "not linear"
+
+
+def _without(fit: LawFit) -> str:
+    return " (without ε = 1)" if fit.law == "tangent" else ""
 
 
 def run(

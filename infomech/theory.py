@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from infomech import checks, guards, rectifiers
+from infomech import checks, guards, parity, rectifiers
 from infomech.kernels import gradient, offsets
 
 
@@ -62,9 +62,11 @@ def predict(kernel: Any, *, rectifier: Any = "relu") -> Prediction:
     gain = jnp.sum(kernel)
     idle = jnp.all(kernel >= 0) & (gain > 0) & rectifier.idle
     known = (gain != 0) if rectifier is rectifiers.identity else idle
-    share = (kernel / jnp.where(known, gain, 1)).ravel()
+    scale = jnp.where(known, gain, 1)
+    share, odd = (kernel / scale).ravel(), (parity.split(kernel).odd / scale).ravel()
     r = jnp.asarray(offsets(kernel.shape).reshape(-1, kernel.ndim), kernel.dtype)
-    v = jnp.sum(share[:, None] * r, axis=0)
+    # the even part would add nothing but rounding
+    v = jnp.sum(odd[:, None] * r, axis=0)
     away = r - v[None]
     diffusion = jnp.einsum("n,na,nb->ab", share, away, away, precision="highest")
     return Prediction(

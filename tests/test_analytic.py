@@ -26,9 +26,9 @@ def cluster(pixels, dtype="float64", seed=0):
 @pytest.mark.parametrize(
     "taps, steps, dtype",
     [
-        ((2,), 9, "float64"),
-        ((3,), 9, "float32"),
-        ((6,), 9, "float64"),
+        ((2,), 8, "float64"),
+        ((3,), 8, "float32"),
+        ((6,), 8, "float64"),
         ((3, 2), 6, "float64"),
         ((3, 3), 6, "float32"),
         ((2, 3, 2), 4, "float64"),
@@ -87,6 +87,9 @@ def test_speed_of_any_kernel_is_the_tangent_times_two_cosines(n):
 # --- the Gaussian limit ---------------------------------------------------------------------
 
 
+fit_growth = jax.jit(laws.growth)
+
+
 @pytest.mark.parametrize(
     "kernel, prefactor", [([1, 1], 0.5), ([1, 1, 1], np.sqrt(2 / 3)), ([1, 0, 1], 1.0)]
 )
@@ -96,7 +99,7 @@ def test_even_kernels_spread_as_the_square_root_of_the_layers(kernel, prefactor)
     t = np.arange(51)
     np.testing.assert_allclose(trace.centre, 51.0, rtol=1e-12)
     np.testing.assert_allclose(trace.spread[:, 0], prefactor * np.sqrt(t), atol=1e-9)
-    growth = laws.growth(trace)
+    growth = fit_growth(trace)
     np.testing.assert_allclose(growth.exponent.value, 0.5, rtol=1e-9)
     np.testing.assert_allclose(growth.prefactor.value, prefactor, rtol=1e-9)
 
@@ -124,10 +127,9 @@ def test_every_shape_tends_to_a_gaussian():
 
 @pytest.mark.parametrize("kernel, speed", [([1, -1], -0.5), ([-1, 1], 0.5), ([-1, 0, 1], 1.0)])
 def test_pure_gradients_move_an_impulse_at_their_reach(kernel, speed):
-    _, trace = im.rollout(np.array(kernel, float), im.fields.impulse(31), 12)
-    np.testing.assert_array_equal(trace.centre[:, 0], 15 + speed * np.arange(13))
+    _, trace = im.rollout(np.array(kernel, float), im.fields.impulse(31), 8)
+    np.testing.assert_array_equal(trace.centre[:, 0], 15 + speed * np.arange(9))
     np.testing.assert_array_equal(trace.covariance, 0.0)
-    np.testing.assert_array_equal(laws.speed(trace).value, [speed])
 
 
 @pytest.mark.parametrize("kernel, speed", [([[1, -1]], -0.5), ([[-1, 0, 1]], 1.0)])

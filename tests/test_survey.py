@@ -44,7 +44,8 @@ def test_spread_contracts_by_one_over_gamma(outcomes):
 def test_nothing_touches_the_boundary_and_every_speed_is_given(outcomes):
     for outcome in outcomes.values():
         assert np.all(outcome.status == 0)
-        assert "does not hold" in outcome.verdict
+        assert "speed is not linear in ε" in outcome.verdict
+        assert "speed is linear in tan θ (R² 1.0000)" in outcome.verdict
 
 
 def test_intervals_hold_their_estimates_and_repeat_from_the_seed(outcomes):

@@ -15,6 +15,8 @@ from infomech import laws, theory
 SHAPES = [(2,), (5,), (3, 3), (2, 4), (1, 3), (2, 3, 2)]
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
 
+speed, diffusion, growth = (jax.jit(rate) for rate in (laws.speed, laws.diffusion, laws.growth))
+
 
 def taps(shape, dtype="float64", seed=0):
     return np.random.default_rng(seed).uniform(size=shape).astype(dtype)
@@ -27,11 +29,11 @@ def taps(shape, dtype="float64", seed=0):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_speed_and_diffusion_are_those_of_the_reference(shape, dtype):
     kernel = taps(shape, dtype)
-    found, (speed, diffusion) = theory.predict(kernel), reference.predict(kernel)
+    found, expected = jax.jit(theory.predict)(kernel), reference.predict(kernel)
     assert found.idle
     assert found.speed.dtype == found.diffusion.dtype == dtype
-    np.testing.assert_allclose(found.speed, speed, atol=TOLERANCE[dtype])
-    np.testing.assert_allclose(found.diffusion, diffusion, atol=TOLERANCE[dtype])
+    np.testing.assert_allclose(found.speed, expected[0], atol=TOLERANCE[dtype])
+    np.testing.assert_allclose(found.diffusion, expected[1], atol=TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("rectifier", ["relu", "modulus", "identity", "leaky_relu", jax.nn.relu6])
@@ -76,14 +78,12 @@ def test_theory_is_silent_where_there_is_no_closed_form(kernel, rectifier):
 )
 def test_theory_is_what_the_simulation_does(kernel, rectifier, idle):
     kernel = np.asarray(kernel)
-    pattern = im.fields.gaussian((41,) * kernel.ndim, 1.5)
+    pattern = im.fields.disk((31,) * kernel.ndim, 2.5)
     _, trace = im.rollout(kernel, pattern, 6, rectifier=rectifier)
     found = theory.predict(kernel, rectifier=rectifier)
     assert found.idle == idle
-    np.testing.assert_allclose(laws.speed(trace, edge_tolerance=1e-3).value, found.speed, atol=1e-9)
-    np.testing.assert_allclose(
-        laws.diffusion(trace, edge_tolerance=1e-3).value, found.diffusion, atol=1e-9
-    )
+    np.testing.assert_allclose(speed(trace).value, found.speed, atol=1e-9)
+    np.testing.assert_allclose(diffusion(trace).value, found.diffusion, atol=1e-9)
 
 
 RANGES = [
@@ -128,8 +128,6 @@ def test_contraction_is_the_lorentz_factor():
 
 
 # --- rates ----------------------------------------------------------------------------------
-
-speed, diffusion, growth = (jax.jit(rate) for rate in (laws.speed, laws.diffusion, laws.growth))
 
 
 def made_up_trace(seed=0, n=20, d=2, dtype="float64"):
@@ -256,13 +254,13 @@ def test_no_growth_is_refused_but_not_the_speed():
 
 
 def test_one_bad_rollout_does_not_spoil_the_batch():
-    pattern = im.fields.impulse(31, dtype="float32")
+    pattern = im.fields.impulse(17, dtype="float32")
     kernels = np.array(
-        [[0.2, 0.5, 0.3], [-1, -1, -1], [0, 0, 1], [0.3, 0.3, 0.3], [1e4, 1e4, 1e4]], np.float32
+        [[0.2, 0.5, 0.3], [-1, -1, -1], [0, 0, 1], [0.3, 0.3, 0.3], [1e8, 1e8, 1e8]], np.float32
     )
 
     def rate(kernel):
-        return speed(im.rollout(kernel, pattern, 15, normalize="none")[1])
+        return speed(im.rollout(kernel, pattern, 8, normalize="none")[1])
 
     batch = jax.jit(jax.vmap(rate))(kernels)
     words = ["ok", "the field died", "touched the boundary", "ok", "overflowed"]
