@@ -9,13 +9,10 @@ import argparse
 import functools
 import importlib
 import os
-import platform
-import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from importlib import metadata
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +27,7 @@ from infomech import files
 
 @dataclass(frozen=True)
 class Case:
-    """`fields` square fields of `pixels`², each with its own `taps`² (odd) for all `layers`.
-
-    With `gradient`, what is computed is the sum of squares of the final field, and its gradient.
-    """
+    """Fields of `pixels`², each with its own odd `taps`² for all layers; or ∂(Σ u²)/∂k of one."""
 
     fields: int
     pixels: int
@@ -41,26 +35,16 @@ class Case:
     layers: int
     gradient: bool = False
 
-    def __str__(self) -> str:
+    @property
+    def title(self) -> str:
+        """The case in a few words."""
         what = f"{self.fields} x {self.pixels}², {self.taps}x{self.taps}, {self.layers} layers"
         return what + (", gradient" if self.gradient else "")
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a contender needed for a case; `ratio` is its median over that of infomech."""
+CASES = [Case(1, 1024, 3, 20), Case(1, 512, 5, 20), Case(64, 64, 3, 50), Case(1, 256, 3, 100, True)]
 
-    case: Case
-    contender: str
-    seconds: list[float]
-    median_seconds: float
-    gcell_steps_per_second: float
-    ratio: float
-    compile_seconds: float | None
-    difference: float
-
-
-CASES = (Case(1, 1024, 3, 20), Case(1, 512, 5, 20), Case(64, 64, 3, 50), Case(1, 256, 3, 100, True))
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 #: a function that computes the final fields, or value and gradient, and its seconds to compile
 Built = tuple[Callable[[], tuple[Any, ...]], float | None]
@@ -96,16 +80,11 @@ def build_lax(case: Case, kernels: np.ndarray, fields: np.ndarray) -> Built:
 
 
 def _compiled(case: Case, final: Callable, *arrays: np.ndarray) -> Built:
-    def forward(kernels, fields):
-        return (final(kernels, fields),)
-
-    def energy(kernels, fields):
-        return jnp.sum(final(kernels, fields) ** 2)
-
+    energy = jax.value_and_grad(lambda k, u: jnp.sum(final(k, u) ** 2))
+    function = energy if case.gradient else lambda k, u: (final(k, u),)
     on_device = [jnp.asarray(array) for array in arrays]
     start = time.perf_counter()
-    function = jax.jit(jax.value_and_grad(energy) if case.gradient else forward)
-    compiled = function.lower(*on_device).compile()
+    compiled = jax.jit(function).lower(*on_device).compile()
     seconds = time.perf_counter() - start
     return lambda: jax.block_until_ready(compiled(*on_device)), seconds
 
@@ -114,25 +93,25 @@ def build_torch(case: Case, kernels: np.ndarray, fields: np.ndarray) -> Built:
     """PyTorch's `conv2d` and `relu_`, in inference mode or, for the gradient, with autograd."""
     import torch
 
-    torch.set_num_threads(os.cpu_count() or 1)
-    initial, taps = torch.from_numpy(fields[None]), torch.from_numpy(kernels[:, None])
+    torch.set_num_threads(CORES)
+    layout = torch.channels_last  # several times faster here than the default
+    initial = torch.from_numpy(fields[None]).to(memory_format=layout)
+    taps = torch.from_numpy(kernels[:, None]).requires_grad_(case.gradient)
 
     def final(taps):
-        u, reflected = initial, taps.flip(2, 3)
+        u, reflected = initial, taps.flip(2, 3).to(memory_format=layout)
         for _ in range(case.layers):
             u = torch.conv2d(u, reflected, padding=case.taps // 2, groups=case.fields).relu_()
         return u
 
-    def forward():
-        with torch.inference_mode():
-            return (final(taps),)
+    def run():
+        with torch.inference_mode(not case.gradient):
+            if not case.gradient:
+                return (final(taps),)
+            value = (final(taps) ** 2).sum()
+            return value.detach(), *torch.autograd.grad(value, taps)
 
-    def value_and_gradient():
-        leaf = taps.clone().requires_grad_()
-        value = (final(leaf) ** 2).sum()
-        return value.detach(), *torch.autograd.grad(value, leaf)
-
-    return value_and_gradient if case.gradient else forward, None
+    return run, None
 
 
 def build_opencv(
@@ -143,7 +122,7 @@ def build_opencv(
 
     if case.gradient:
         return None
-    cv2.setNumThreads(os.cpu_count() or 1)
+    cv2.setNumThreads(CORES)
     # filter2D is a cross-correlation, as conv2d and lax.conv are
     reflected, anchor = np.ascontiguousarray(kernels[:, ::-1, ::-1]), (case.taps // 2,) * 2
     buffers = np.empty_like(fields), np.empty_like(fields)
@@ -163,7 +142,7 @@ def build_opencv(
     return forward, None
 
 
-#: module, package and builder of each contender
+#: module, package and builder of each contender; a builder gives None for what it can't compute
 CONTENDERS: dict[str, tuple[str, str, Callable[..., Built | None]]] = {
     "infomech": ("infomech", "infomech", build_infomech),
     "OpenCV + NumPy": ("cv2", "opencv-python-headless", build_opencv),
@@ -173,15 +152,15 @@ CONTENDERS: dict[str, tuple[str, str, Callable[..., Built | None]]] = {
 }
 
 
-def missing() -> dict[str, str]:
-    """The contenders that can't be imported, each with the command that installs it."""
-    found = {}
+def available() -> tuple[dict[str, str], dict[str, str]]:
+    """Version of each contender's module, and the command that installs it for those without."""
+    versions, left_out = {}, {}
     for name, (module, package, _) in CONTENDERS.items():
         try:
-            importlib.import_module(module)
+            versions[name] = importlib.import_module(module).__version__
         except ImportError:
-            found[name] = f"pip install {package}"
-    return found
+            left_out[name] = f"pip install {package}"
+    return versions, left_out
 
 
 def samples(case: Case) -> tuple[np.ndarray, np.ndarray]:
@@ -193,30 +172,21 @@ def samples(case: Case) -> tuple[np.ndarray, np.ndarray]:
 
 
 def difference(case: Case, name: str, got: Sequence[Any], expected: Sequence[Any]) -> float:
-    """Largest difference of two outcomes, as a share of the largest number.
-
-    Raises:
-        ArithmeticError: it is more than float32 rounding can explain, or not a number.
-    """
-    allowed = case.layers * case.taps**2 * float(np.finfo(np.float32).eps)
-    worst = 0.0
+    """Largest relative difference; raises ArithmeticError beyond what float32 rounding explains."""
+    allowed, worst = case.layers * case.taps**2 * float(np.finfo(np.float32).eps), 0.0
     for pair in zip(got, expected, strict=True):
         a, b = (np.ravel(np.asarray(array, np.float64)) for array in pair)
-        worst = max(worst, float(np.max(np.abs(a - b)) / np.max(np.abs(b))))
-        if not worst <= allowed:  # so that NaN doesn't pass
-            raise ArithmeticError(f"{case}: {name} differs by {worst:.1e}, at most {allowed:.1e}")
+        worst = max(worst, error := float(np.max(np.abs(a - b)) / np.max(np.abs(b))))
+        if not error <= allowed:  # NaN must not pass
+            raise ArithmeticError(f"{case.title}: {name} is off by {error:.1e} > {allowed:.1e}")
     return worst
 
 
-def compete(case: Case, names: Sequence[str], rounds: int, bar: Any) -> list[Result]:
-    """Compares, then times the contenders in turns; `bar` is a `tqdm.tqdm`.
-
-    Raises:
-        ArithmeticError: two contenders disagree.
-    """
-    bar.set_description(str(case))
-    arrays = samples(case)
-    found = {name: CONTENDERS[name][2](case, *arrays) for name in names}
+def compete(case: Case, names: Sequence[str], rounds: int, bar: tqdm) -> list[dict[str, Any]]:
+    """Compares, then times the contenders in turns; one row of numbers for each."""
+    bar.set_description(case.title)
+    kernels, fields = samples(case)
+    found = {name: CONTENDERS[name][2](case, kernels, fields) for name in names}
     built = {name: pair for name, pair in found.items() if pair is not None}
     expected = built["infomech"][0]()
     apart = {name: difference(case, name, run(), expected) for name, (run, _) in built.items()}
@@ -228,38 +198,28 @@ def compete(case: Case, names: Sequence[str], rounds: int, bar: Any) -> list[Res
             run()
             seconds[name].append(time.perf_counter() - start)
         bar.update()
-    median = {name: statistics.median(seconds[name]) for name in built}
-    cell_steps = case.fields * case.pixels**2 * case.layers
+    median = {name: float(np.median(times)) for name, times in seconds.items()}
     return [
-        Result(
-            case, name, seconds[name], median[name], cell_steps / median[name] / 1e9,
-            median[name] / median["infomech"], built[name][1], apart[name],
-        )
+        {
+            "title": case.title, **asdict(case), "contender": name,
+            "seconds": seconds[name], "median_ms": median[name] * 1e3,
+            "gcell_steps_per_s": case.layers * fields.size / median[name] / 1e9,
+            "ratio": median[name] / median["infomech"],
+            "compile_s": built[name][1], "difference": apart[name],
+        }
         for name in built
     ]  # fmt: skip
 
 
-def table(results: Sequence[Result]) -> str:
-    """The results for people; above 1, the ratio says that infomech is faster."""
-    head = ("case", "contender", "median ms", "Gcell-steps/s", "ratio", "compile s")
-    lines = ["{:<36}{:<16}{:>11}{:>15}{:>8}{:>11}".format(*head)]
-    for r in results:
-        compiling = "" if r.compile_seconds is None else f"{r.compile_seconds:.2f}"
-        lines.append(
-            f"{r.case!s:<36}{r.contender:<16}{r.median_seconds * 1e3:>11.3f}"
-            f"{r.gcell_steps_per_second:>15.3f}{r.ratio:>8.2f}{compiling:>11}"
-        )
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The numbers for people; a ratio above 1 means that infomech is faster."""
+    form = "{:<36}{:<16}{:>11}{:>15}{:>8}{:>11}".format
+    lines = [form("case", "contender", "median ms", "Gcell-steps/s", "ratio", "compile s")]
+    for row in rows:
+        numbers = [row[c] for c in ("median_ms", "gcell_steps_per_s", "ratio", "compile_s")]
+        cells = ["" if number is None else f"{number:.3g}" for number in numbers]
+        lines.append(form(row["title"], row["contender"], *cells))
     return "\n".join(lines)
-
-
-def machine() -> str:
-    """Cores, load and versions, in one line."""
-    load = f", load {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else ""
-    packages = ("infomech", "jax", "jaxlib", "numpy", "opencv-python-headless", "torch")
-    present = {d.name for d in metadata.distributions()}
-    versions = [f"{p} {metadata.version(p)}" for p in packages if p in present]
-    cores = f"{os.cpu_count()} cores ({platform.machine()}{load})"
-    return ", ".join([cores, f"Python {platform.python_version()}", *versions])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -268,28 +228,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="small fields, for a few seconds")
     parser.add_argument("--json", type=Path, help="file to write the numbers to")
     options = parser.parse_args(arguments)
-    jax.config.update("jax_platforms", "cpu")  # where all the contenders can meet
+    jax.config.update("jax_platforms", "cpu")  # where all of them can run
+    jax.jit(jnp.sum)(jnp.ones(3))  # what only the first compilation costs is nobody's
     cases, rounds = CASES, 7
     if options.quick:
-        small = [replace(c, pixels=max(16, c.pixels // 16), layers=c.layers // 5) for c in CASES]
-        cases, rounds = tuple(small), 3
-    out = missing()
-    names, results, where = [name for name in CONTENDERS if name not in out], [], machine()
+        cases, rounds = [replace(case, pixels=16, layers=10) for case in CASES], 3
+    versions, left_out = available()
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    rows: list[dict[str, Any]] = []
     try:
         if options.json:
             files.folder(options.json.parent)
         with tqdm(total=len(cases) * rounds, unit="round", file=sys.stderr) as bar:
             for case in cases:
-                results += compete(case, names, rounds, bar)
+                rows += compete(case, list(versions), rounds, bar)
+        source = files.provenance()
         if options.json:
-            record = {"machine": where, "left_out": out, "results": results}
-            files.write_text(options.json, files.to_json(files.provenance() | record))
+            machine = {"cores": CORES, "load": load, "versions": versions, "left_out": left_out}
+            files.write_text(options.json, files.to_json({**source, **machine, "results": rows}))
     except (ArithmeticError, ValueError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1 if isinstance(error, ArithmeticError) else 2
-    print(f"{where}\n\n{table(results)}")
-    for name, command in out.items():
-        print(f"left out: {name}, not installed; {command}")
+    known = ", ".join(f"{name} {version}" for name, version in versions.items())
+    if load > CORES / 4:
+        print(
+            "the machine is busy: figures can't be trusted, PyTorch's least of all", file=sys.stderr
+        )
+    print(f"{CORES} cores, load {load:.1f} at the start; {source['platform']}; {known}\n")
+    print(table(rows))
+    for name, command in left_out.items():
+        print(f"left out: {name}, which is not installed ({command})")
     return 0
 
 

@@ -43,6 +43,14 @@ def box(argument: str, shape: int | Sequence[int]) -> tuple[int, ...]:
     return tuple(int(n) for n in sizes)
 
 
+def hashable(argument: str, value: object) -> None:
+    """Raises ValueError unless `value` can be hashed, as what is compiled for must be."""
+    try:
+        hash(value)
+    except TypeError as error:
+        raise fail(argument, f"{type(value).__name__}, not hashable", "a hashable one") from error
+
+
 def in_range(argument: str, value: Any, low: float, high: float) -> None:
     """Raises ValueError if a concrete `value` is NaN or outside [low, high]."""
     known = concrete(value)
@@ -59,10 +67,16 @@ def positive(argument: str, value: Any) -> None:
 
 def finite(argument: str, value: Any) -> None:
     """Raises ValueError if a concrete `value` holds NaN or infinity."""
-    known = concrete(value)
-    if known is not None and not np.all(np.isfinite(known)):
-        count = int(np.sum(~np.isfinite(known)))
-        raise fail(argument, f"{count} of {known.size} values not finite", "finite numbers only")
+    if isinstance(value, jax.core.Tracer):
+        return
+    if isinstance(value, jax.Array):
+        # counted where the array is, so that a large field stays on its device
+        with jax.ensure_compile_time_eval():
+            bad = int(jnp.sum(~jnp.isfinite(value)))
+    else:
+        bad = int(np.sum(~np.isfinite(value)))
+    if bad:
+        raise fail(argument, f"{bad} of {np.size(value)} values not finite", "finite numbers only")
 
 
 def floating(argument: str, value: Any) -> jax.Array:

@@ -48,8 +48,8 @@ def as_field(values: Any) -> Field:
         exact = guards.wider(array.dtype, jnp.float32)
         origin = checks.vector("field.origin", values.origin, array.ndim, exact)
         return Field(array, origin, jnp.asarray(values.log_gain, exact))
-    checks.finite("field", values)
     array = checks.floating("field", values)
+    checks.finite("field", values)
     if not 1 <= array.ndim <= 3 or 0 in array.shape:
         raise checks.fail("field", f"shape {array.shape}", "1, 2 or 3 axes of at least one pixel")
     exact = guards.wider(array.dtype, jnp.float32)

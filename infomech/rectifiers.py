@@ -74,6 +74,7 @@ def get(rectifier: str | Rectifier | Callable[[Any], Any]) -> Rectifier:
         ValueError: an unknown name, or a callable that can't be tried because it is not pointwise
             or closes over traced values (then give a `Rectifier`, which says what it is).
     """
+    checks.hashable("rectifier", rectifier)
     if isinstance(rectifier, Rectifier):
         return rectifier
     if isinstance(rectifier, str):

@@ -118,6 +118,7 @@ def rollout(
     checks.one_of("normalize", normalize, NORMALISATIONS)
     if not (observe is None or observe == "trace" or callable(observe)):
         raise checks.fail("observe", repr(observe), '"trace", a function of a Field, or None')
+    checks.hashable("observe", observe)
     kernel, field = _prepared(kernel, field, steps, rectifier, boundary)
     taps = kernel.shape[-field.values.ndim :]
     if observe == "trace" and boundary == "periodic":

@@ -1,13 +1,12 @@
 """The closed forms of the mechanics: what moves, how fast, and what becomes of its shape."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
 
 import infomech as im
-from infomech import kernels, laws, mechanics, observables, theory
+from infomech import kernels, laws, observables, theory
 
 TOLERANCE = {"float32": 2e-4, "float64": 1e-9}
 
@@ -30,7 +29,6 @@ def cluster(pixels, dtype="float64", seed=0):
         ((3,), 8, "float32"),
         ((6,), 8, "float64"),
         ((3, 2), 6, "float64"),
-        ((3, 3), 6, "float32"),
         ((2, 3, 2), 4, "float64"),
         ((3, 2, 2), 4, "float32"),
     ],
@@ -52,7 +50,7 @@ def test_centre_and_covariance_are_straight_lines_of_the_predicted_slopes(taps, 
     np.testing.assert_allclose(trace.log_mass, log_mass, atol=tolerance)
 
 
-@pytest.mark.parametrize("shape, direction", [((2,), (1.0,)), ((3,), (-1.0,)), ((3, 2), (1.0, 0.0))])
+@pytest.mark.parametrize("shape, direction", [((2,), (1.0,)), ((3, 2), (-1.0, 0.0))])
 def test_spread_along_the_motion_contracts_by_the_lorentz_factor(shape, direction):
     steps, limit = 8, theory.step_spread(shape[0])
     pattern = im.fields.impulse([steps * n + 3 for n in shape])
@@ -62,7 +60,7 @@ def test_spread_along_the_motion_contracts_by_the_lorentz_factor(shape, directio
         share = tangent**2 / (1 + tangent**2)
         return im.rollout(kernels.mix(shape, share=share, direction=direction), pattern, steps)[1]
 
-    trace = jax.vmap(run)(tangents)
+    trace = jax.jit(jax.vmap(run))(tangents)
     speed = (trace.centre[:, -1, 0] - trace.centre[:, 0, 0]) / steps
     np.testing.assert_allclose(speed, direction[0] * limit * tangents, atol=1e-12)
     contraction = trace.spread[:, -1, 0] / trace.spread[0, -1, 0]
@@ -79,9 +77,10 @@ def test_speed_of_any_kernel_is_the_tangent_times_two_cosines(n):
     straight, flat = reference.gradient((n,), [1.0]), reference.constant((n,))
     of_odd = np.sum(odd * straight) / np.sqrt(np.sum(odd**2))
     of_even = np.sum(even * flat) / np.sqrt(np.sum(even**2))
-    tangent = jnp.tanh(mechanics.energy_momentum(kernel).rapidity)
+    mechanics = reference.energy_momentum(kernel)
+    tangent = np.sqrt(mechanics["odd"] / mechanics["even"])
     speed = theory.step_spread(n) * tangent * of_odd / of_even
-    np.testing.assert_allclose(theory.predict(kernel).speed, [speed], rtol=1e-12)
+    np.testing.assert_allclose(jax.jit(theory.predict)(kernel).speed, [speed], rtol=1e-12)
 
 
 # --- the Gaussian limit ---------------------------------------------------------------------
@@ -94,10 +93,9 @@ fit_growth = jax.jit(laws.growth)
     "kernel, prefactor", [([1, 1], 0.5), ([1, 1, 1], np.sqrt(2 / 3)), ([1, 0, 1], 1.0)]
 )
 def test_even_kernels_spread_as_the_square_root_of_the_layers(kernel, prefactor):
-    pattern = im.fields.impulse(103)
-    _, trace = im.rollout(np.array(kernel, float), pattern, 50)
-    t = np.arange(51)
-    np.testing.assert_allclose(trace.centre, 51.0, rtol=1e-12)
+    _, trace = im.rollout(np.array(kernel, float), im.fields.impulse(99), 48, every=6)
+    t = np.arange(0, 49, 6)
+    np.testing.assert_allclose(trace.centre, 49.0, rtol=1e-12)
     np.testing.assert_allclose(trace.spread[:, 0], prefactor * np.sqrt(t), atol=1e-9)
     growth = fit_growth(trace)
     np.testing.assert_allclose(growth.exponent.value, 0.5, rtol=1e-9)
@@ -132,12 +130,11 @@ def test_pure_gradients_move_an_impulse_at_their_reach(kernel, speed):
     np.testing.assert_array_equal(trace.covariance, 0.0)
 
 
-@pytest.mark.parametrize("kernel, speed", [([[1, -1]], -0.5), ([[-1, 0, 1]], 1.0)])
-def test_pure_gradients_leave_of_a_disk_its_moving_edge(kernel, speed):
-    _, trace = im.rollout(np.array(kernel, float), im.fields.disk((13, 31), 4.0), 8)
-    moved = np.diff(trace.centre[1:], axis=0)
-    np.testing.assert_allclose(moved, np.broadcast_to([0.0, speed], moved.shape), atol=1e-12)
-    np.testing.assert_allclose(trace.spread[1:], trace.spread[1:2].repeat(8, 0), atol=1e-12)
+@pytest.mark.parametrize("kernel, speed", [([1, -1], -0.5), ([-1, 0, 1], 1.0)])
+def test_pure_gradients_leave_of_an_interval_its_moving_edge(kernel, speed):
+    _, trace = im.rollout(np.array(kernel, float), im.fields.box(31, 9.0), 8)
+    np.testing.assert_allclose(np.diff(trace.centre[1:, 0]), speed, rtol=1e-12)
+    np.testing.assert_allclose(np.diff(trace.spread[1:, 0]), 0.0, atol=1e-12)
 
 
 @pytest.mark.parametrize("kernel, reach", [([1, -1], 0.5), ([-1, 0, 1], 1.0)])
@@ -151,39 +148,40 @@ def test_the_modulus_splits_an_impulse_into_two_that_part_ways(kernel, reach):
     np.testing.assert_array_equal(lit, [15 - 8 * reach, 15 + 8 * reach])
 
 
-@pytest.mark.parametrize("rectifier", ["relu", "modulus", "softplus", "tanh"])
+@pytest.mark.parametrize("rectifier", ["relu", "modulus", "tanh"])
 def test_even_kernels_keep_the_centre_of_a_symmetric_pattern(rectifier):
     kernel = im.parity.split(np.random.default_rng(2).normal(size=(3, 2))).even
     kernel = kernel + 0.2
     pattern = im.fields.disk((25, 20), 3.0)
     _, centre = im.rollout(kernel, pattern, 4, rectifier=rectifier, observe=observables.centre)
-    free = 1 if rectifier == "softplus" else 5  # softplus(0) > 0 fills the whole domain
-    np.testing.assert_allclose(centre[:free], np.tile([12.0, 9.5], (free, 1)), atol=1e-10)
+    np.testing.assert_allclose(centre, np.tile([12.0, 9.5], (5, 1)), atol=1e-10)
 
 
 # --- periodic domain ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "taps, pixels, steps, dtype",
+    "taps, pixels, every, dtype",
     [
-        ((3,), (12,), 40, "float64"),
-        ((4,), (11,), 30, "float64"),
-        ((4,), (11,), 12, "float32"),
-        ((2, 3), (7, 8), 30, "float64"),
+        ((3,), (12,), 5, "float64"),
+        ((4,), (11,), 2, "float64"),
+        ((4,), (11,), 1, "float32"),
+        ((2, 3), (7, 8), 3, "float64"),
     ],
 )
 def test_the_circular_centre_moves_by_the_phase_of_the_transfer_function(
-    taps, pixels, steps, dtype
+    taps, pixels, every, dtype
 ):
     rng = np.random.default_rng(5)
     kernel = np.sort(rng.uniform(size=taps) ** 3, axis=None).reshape(taps).astype(dtype)
     u = rng.uniform(size=pixels).astype(dtype)
-    _, trace = im.rollout(kernel, u, steps, boundary="periodic", normalize="sum")
+    u[(slice(-2, None),) * len(taps)] += 4.0  # shortly before the seam
+    settings = {"boundary": "periodic", "normalize": "sum"}
+    _, trace = im.rollout(kernel, u, 8 * every, every=every, **settings)
     start = reference.circular_centre(u, np.zeros(len(pixels)))
     for axis, length in enumerate(pixels):
         frequency = [[2 * np.pi / length if a == axis else 0.0] for a in range(len(pixels))]
         phase = np.angle(reference.transfer_function(kernel, frequency).item())
-        path = start[axis] - phase * length / (2 * np.pi) * np.arange(steps + 1)
+        path = start[axis] - phase * length / (2 * np.pi) * np.asarray(trace.layer)
         assert path[-1] > length  # it has crossed the seam
         np.testing.assert_allclose(trace.centre[:, axis], path, atol=TOLERANCE[dtype])

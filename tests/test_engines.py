@@ -18,7 +18,7 @@ ON_A_LINE = [((n,), (17,)) for n in (1, 2, 3, 4, 5, 6, 7, 15)]
 IN_A_PLANE = [((2, 2), (5, 8)), ((3, 3), (8, 5)), ((4, 3), (6, 9)), ((1, 6), (7, 6)), ((7, 5), (9, 7))]
 IN_SPACE = [((2, 2, 2), (4, 5, 3)), ((3, 3, 3), (5, 4, 6)), ((2, 3, 1), (5, 3, 4))]
 CASES = [(*case, "float64") for case in ON_A_LINE + IN_A_PLANE + IN_SPACE] + [
-    (*case, "float32") for case in ON_A_LINE[1::2] + IN_A_PLANE[:2] + IN_SPACE[2:]
+    (*case, "float32") for case in ON_A_LINE[3:5] + IN_A_PLANE[:1] + IN_SPACE[2:]
 ]
 
 

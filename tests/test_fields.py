@@ -368,6 +368,14 @@ def test_truncated_file_is_refused(save, name, kept):
     assert_refused(path, f"{name}', unreadable .*, expected an image file")
 
 
+def test_corrupt_file_is_refused(save):
+    path = save(RNG.integers(0, 256, (32, 32), dtype=np.uint8))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    assert_refused(path, "picture.png', unreadable .*, expected an image file")
+
+
 def test_file_of_integers_of_unknown_scale_is_refused(save):
     assert_refused(save(GREY.astype(np.int32), "picture.tiff"), "unknown scale")
 

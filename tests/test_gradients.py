@@ -13,10 +13,11 @@ from infomech import laws
 from infomech.rollout import NORMALISATIONS
 
 CASES = [
-    ((3,), (14,), "relu", "zero", "l2"),
-    ((4,), (13,), "modulus", "periodic", "sum"),
-    ((2,), (13,), "softplus", "reflect", "max"),
-    ((2, 3), (8, 9), "relu", "zero", "none"),
+    ((3,), (14,), "relu", "zero", "l2", "trace"),
+    ((4,), (13,), "modulus", "periodic", "sum", "trace"),
+    ((2,), (13,), "softplus", "reflect", "max", None),
+    ((2, 3), (8, 9), "relu", "zero", "none", None),
+    ((2, 2), (6, 7), "tanh", "periodic", "l2", None),
 ]
 IDS = ["-".join(map(str, (*case[0], *case[2:]))) for case in CASES]
 STEPS = 4
@@ -30,20 +31,20 @@ def sample(taps, pixels, seed=0):
     return kernel, rng.uniform(0.1, 1.5, size=pixels)
 
 
-def outputs(kernel, u, rectifier, boundary, normalize):
-    """What is differentiated: the whole trace, the final field and its gain."""
-    final, trace = im.rollout(
-        kernel, u, STEPS, rectifier=rectifier, boundary=boundary, normalize=normalize
-    )
-    names = ("centre", "covariance", "log_energy")
-    observed = {name: getattr(trace, name)[1:] for name in names}
+def outputs(kernel, u, **settings):
+    """What is differentiated: the final field, its gain, and what was seen on the way."""
+    final, trace = im.rollout(kernel, u, STEPS, **settings)
+    names = () if trace is None else ("centre", "covariance", "log_energy")
+    observed = {name: getattr(trace, name) for name in names}
     return {**observed, "values": final.values, "log_gain": final.log_gain}
 
 
-@pytest.mark.parametrize("taps, pixels, rectifier, boundary, normalize", CASES, ids=IDS)
-def test_forward_reverse_and_finite_differences_agree(taps, pixels, rectifier, boundary, normalize):
+@pytest.mark.parametrize("taps, pixels, rectifier, boundary, normalize, observe", CASES, ids=IDS)
+def test_forward_reverse_and_finite_differences_agree(
+    taps, pixels, rectifier, boundary, normalize, observe
+):
     settings = {"rectifier": rectifier, "boundary": boundary, "normalize": normalize}
-    run = jax.jit(functools.partial(outputs, **settings))
+    run = jax.jit(functools.partial(outputs, observe=observe, **settings))
     push = jax.jit(lambda point, along: jax.jvp(run, point, along)[1])
     pull = jax.jit(lambda point, weights: jax.vjp(run, *point)[1](weights))
     point, h = sample(taps, pixels), 1e-6

@@ -179,14 +179,18 @@ def test_random_is_uniform_on_the_sphere():
 
 
 def test_random_of_given_share_is_uniform_on_both_spheres():
-    """Second moments: (1 − ε)/dim times the projector on even kernels, plus ε/dim times on odd."""
+    """In orthonormal coordinates, 5 for the even and 4 for the odd kernels of 3 × 3 taps."""
     keys = jax.random.split(KEY, 20_000)
     batch = jax.vmap(random, (None, 0, None))((3, 3), keys, 0.3)
     assert_close(batch[:2], [random((3, 3), key, 0.3) for key in keys[:2]], 1e-14)
-    sample, mirror = np.asarray(batch).reshape(-1, 9), np.eye(9)[::-1]
-    expected = 0.7 / 5 * (np.eye(9) + mirror) / 2 + 0.3 / 4 * (np.eye(9) - mirror) / 2
-    np.testing.assert_allclose(sample.mean(0), 0, atol=0.012)
-    np.testing.assert_allclose(sample.T @ sample / len(sample), expected, atol=0.005)
+    sample, half = np.asarray(batch).reshape(-1, 9), np.eye(9)[:4]
+    even = np.vstack([(half + half[:, ::-1]) / np.sqrt(2), np.eye(9)[4]])
+    odd = (half - half[:, ::-1]) / np.sqrt(2)
+    for share, basis in ((0.7, even), (0.3, odd)):
+        unit, n = sample @ basis.T / np.sqrt(share), len(basis)
+        np.testing.assert_allclose(unit.mean(0), 0, atol=0.015)
+        np.testing.assert_allclose(unit.T @ unit / len(unit), np.eye(n) / n, atol=0.01)
+        np.testing.assert_allclose(np.mean(unit**4), 3 / (n * (n + 2)), rtol=0.015)
 
 
 # --- transformations ------------------------------------------------------------------------

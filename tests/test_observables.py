@@ -31,7 +31,8 @@ def everything(field, taps, boundary):
     found = {name: getattr(observables, name)(field, boundary=boundary) for name in located}
     for name in ("mass", "log_mass", "energy", "log_energy", "balance"):
         found[name] = getattr(observables, name)(field)
-    found["edge"] = observables.edge(field, observables.layer_reach(taps), boundary=boundary)
+    reach = observables.layer_reach(taps, boundary=boundary)
+    found["edge"] = observables.edge(field, reach, boundary=boundary)
     return found
 
 
@@ -87,13 +88,14 @@ def test_every_observable_is_that_of_the_reference(pixels, taps, boundary, dtype
         np.testing.assert_allclose(found, numbers[name], rtol, rtol, err_msg=name)
 
 
-def test_edge_knows_which_pixels_one_layer_carries_over_the_boundary():
+def test_edge_knows_which_pixels_feel_the_boundary_within_one_layer():
     cases = [(n, boundary) for n in (1, 2, 3, 6, 7) for boundary in observables.BOUNDARIES]
 
     @jax.jit
     @jax.vmap
     def shares(u):
-        return [observables.edge(u, observables.layer_reach((n,)), boundary=b) for n, b in cases]
+        reach = [observables.layer_reach((n,), boundary=boundary) for n, boundary in cases]
+        return [observables.edge(u, r, boundary=b) for r, (_, b) in zip(reach, cases, strict=True)]
 
     impulses = np.eye(23)
     for (n, boundary), found in zip(cases, shares(impulses), strict=True):
@@ -109,12 +111,23 @@ def test_mass_on_two_sides_of_a_ring_counts_as_meeting_itself():
     np.testing.assert_allclose(share, 0.1, rtol=1e-12)
 
 
-@pytest.mark.parametrize("layers, reach", [(1, ((0, 0), (0, 1), (2, 3))), (4, ((0, 0), (0, 4), (8, 12)))])
-def test_layer_reach_is_that_of_an_impulse(layers, reach):
-    assert observables.layer_reach((1, 2, 6), layers) == reach
-    final, _ = im.rollout(np.ones(6), im.fields.impulse(41, index=20), layers, observe=None)
-    lit = np.flatnonzero(np.asarray(final.values) > 0)
-    assert (20 - lit[0], lit[-1] - 20) == reach[2]
+@pytest.mark.parametrize("boundary", ["zero", "reflect"])
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 7])
+def test_layer_reach_is_where_several_layers_differ_from_those_of_an_endless_line(n, boundary):
+    layers, pixels, room = 3, 31, 30
+    felt = []
+    for x in range(pixels):
+        inside, endless = np.zeros(pixels), np.zeros(pixels + 2 * room)
+        inside[x] = endless[room + x] = 1.0
+        for _ in range(layers):
+            inside = reference.convolve(inside, np.ones(n), boundary)
+            endless = reference.convolve(endless, np.ones(n), "zero")
+        same = np.array_equal(inside, endless[room:-room]) and inside.sum() == endless.sum()
+        felt.append(not same)
+    felt = np.flatnonzero(felt)
+    ((low, high),) = observables.layer_reach((n,), layers, boundary=boundary)
+    assert low == max(felt[felt < pixels // 2], default=-1) + 1
+    assert high == pixels - min(felt[felt > pixels // 2], default=pixels)
 
 
 def test_the_circular_centre_turns_with_the_ring():
@@ -154,8 +167,8 @@ def test_a_negative_mass_has_a_centre_but_no_logarithm(sign):
 
 @pytest.mark.parametrize("boundary", ["zero", "periodic"])
 def test_a_dead_field_has_no_centre_and_no_slope(boundary):
-    dead = jnp.zeros((3, 4))
-    found = everything(im.fields.as_field(dead), (3, 2), boundary)
+    dead = jnp.zeros(5)
+    found = everything(im.fields.as_field(dead), (3,), boundary)
     for name in ("centre", "covariance", "spread", "skewness", "excess_kurtosis", "balance"):
         assert np.all(np.isnan(found[name])), name
     for name in ("log_mass", "log_energy"):
@@ -164,10 +177,10 @@ def test_a_dead_field_has_no_centre_and_no_slope(boundary):
         assert found[name] == 0.0
 
     def undefined(u):
-        found = everything(im.fields.as_field(u), (3, 2), boundary)
+        found = everything(im.fields.as_field(u), (3,), boundary)
         return {name: found[name] for name in found if name not in ("mass", "energy")}
 
-    _, forward = jax.jvp(undefined, (dead,), (jnp.ones((3, 4)),))
+    _, forward = jax.jvp(undefined, (dead,), (jnp.ones(5),))
     for name, slope in forward.items():
         np.testing.assert_array_equal(slope, 0.0, err_msg=name)
     values, backward = jax.vjp(undefined, dead)

@@ -107,7 +107,9 @@ def _overall(outcomes: list[survey.Outcome]) -> str:
         f"{len(outcomes)} settings (R² ≥ {survey.LINEAR})"
     )
     if known:
-        text += f"; while the rectifier is idle it is linear in tan θ (R² ≥ {min(known):.4f})"
+        text += (
+            f"; while the rectifier is idle it is linear in tan θ (smallest R² {min(known):.4f})"
+        )
     return text + "."
 
 
