@@ -1,4 +1,7 @@
-"""Checks of arguments, whose messages all say which one, what came and what was expected."""
+"""Checks of arguments, whose messages all say which one, what came and what was expected.
+
+Values are checked where they are known; while JAX traces them only their shape and dtype are.
+"""
 
 import math
 from collections.abc import Collection, Sequence
@@ -15,32 +18,48 @@ def fail(argument: str, got: object, expected: str) -> ValueError:
 
 
 def concrete(x: Any) -> np.ndarray | None:
-    """The value of `x` as a NumPy array, or None while it is being traced."""
-    return None if isinstance(x, jax.core.Tracer) else np.asarray(x)
+    """The value of `x` as a NumPy array, or None while any part of it is being traced."""
+    return None if _traced(x) else np.asarray(x)
 
 
 def one_of(argument: str, value: object, known: Collection[str]) -> None:
     """Raises ValueError unless `value` is one of the `known` names."""
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise fail(argument, repr(value), "one of " + ", ".join(known))
 
 
 def integer(argument: str, value: object, at_least: int) -> int:
     """`value` as an int; raises ValueError unless it is a whole number >= `at_least`."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or int(value) < at_least:  # type: ignore[call-overload]
+    if not _whole(value) or int(value) < at_least:  # type: ignore[call-overload]
         raise fail(argument, repr(value), f"a whole number of at least {at_least}")
     return int(value)  # type: ignore[call-overload]
 
 
 def box(argument: str, shape: int | Sequence[int]) -> tuple[int, ...]:
     """`shape` as a tuple of 1 to 3 positive sizes; a single int is a one-dimensional shape."""
-    sizes = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
-    if not 1 <= len(sizes) <= 3 or any(
-        isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1 for n in sizes
-    ):
-        raise fail(argument, sizes, "one to three positive whole numbers")
+    sizes = tuple(shape) if isinstance(shape, tuple | list | np.ndarray) else (shape,)
+    if not 1 <= len(sizes) <= 3 or not all(_whole(n) and n > 0 for n in sizes):
+        raise fail(argument, repr(shape), "one to three positive whole numbers")
     return tuple(int(n) for n in sizes)
+
+
+def floating_dtype(dtype: Any) -> Any:
+    """`dtype`, or JAX's default float if None; raises ValueError if it is no floating dtype."""
+    try:
+        found = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
+    except TypeError as error:
+        raise fail("dtype", repr(dtype), "a floating dtype") from error
+    if not jnp.issubdtype(found, jnp.floating):
+        raise fail("dtype", found, "a floating dtype")
+    return found
+
+
+def key(value: Any) -> jax.Array:
+    """`value`; raises ValueError unless it is one typed key."""
+    typed = isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+    if not typed or value.shape:
+        raise fail("key", repr(value), "one key of jax.random.key(seed)")
+    return value
 
 
 def hashable(argument: str, value: object) -> None:
@@ -51,23 +70,29 @@ def hashable(argument: str, value: object) -> None:
         raise fail(argument, f"{type(value).__name__}, not hashable", "a hashable one") from error
 
 
-def in_range(argument: str, value: Any, low: float, high: float) -> None:
-    """Raises ValueError if a concrete `value` is NaN or outside [low, high]."""
-    known = concrete(value)
-    if known is not None and not np.all((known >= low) & (known <= high)):
-        raise fail(argument, known, f"a number in [{low:g}, {high:g}]")
+def floating(argument: str, value: Any, dtype: Any = None) -> jax.Array:
+    """`value` as a real floating array; raises ValueError if it is none.
 
-
-def positive(argument: str, value: Any) -> None:
-    """Raises ValueError unless a concrete `value` is positive and finite throughout."""
-    known = concrete(value)
-    if known is not None and not np.all((known > 0) & np.isfinite(known)):
-        raise fail(argument, known, "a positive number")
+    Floats keep their dtype and integers get the default, unless a `dtype` is given.
+    """
+    kind = type(value).__name__
+    if not isinstance(value, jax.Array):
+        try:
+            value = jnp.asarray(value) if _traced(value) else np.asarray(value)
+        except (TypeError, ValueError) as error:
+            raise fail(argument, kind, "an array of real numbers") from error
+        if value.dtype.kind in "OSUMm":
+            raise fail(argument, kind, "an array of real numbers")
+    kinds = (jnp.floating, jnp.integer, jnp.bool_)
+    if not any(jnp.issubdtype(value.dtype, kind) for kind in kinds):
+        raise fail(argument, f"dtype {value.dtype}", "real numbers")
+    own = value.dtype if jnp.issubdtype(value.dtype, jnp.floating) else jnp.result_type(float)
+    return jnp.asarray(value, jax.dtypes.canonicalize_dtype(own) if dtype is None else dtype)
 
 
 def finite(argument: str, value: Any) -> None:
-    """Raises ValueError if a concrete `value` holds NaN or infinity."""
-    if isinstance(value, jax.core.Tracer):
+    """Raises ValueError if a known, real `value` holds NaN or infinity."""
+    if _traced(value):
         return
     if isinstance(value, jax.Array):
         # counted where the array is, so that a large field stays on its device
@@ -79,17 +104,41 @@ def finite(argument: str, value: Any) -> None:
         raise fail(argument, f"{bad} of {np.size(value)} values not finite", "finite numbers only")
 
 
-def floating(argument: str, value: Any) -> jax.Array:
-    """`value` as a real floating array: floats keep their dtype, integers get the default."""
-    try:
-        array = jnp.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise fail(argument, type(value).__name__, "an array of real numbers") from error
-    if jnp.issubdtype(array.dtype, jnp.floating):
-        return array
-    if jnp.issubdtype(array.dtype, jnp.complexfloating):
-        raise fail(argument, f"dtype {array.dtype}", "real numbers")
-    return array.astype(jnp.result_type(float))
+def scalar(argument: str, value: Any, dtype: Any) -> jax.Array:
+    """`value` as one number in [0, 1]; raises ValueError if it is none."""
+    number = floating(argument, value, dtype)
+    if number.ndim:
+        raise fail(argument, f"shape {number.shape}", "one number; use jax.vmap for many")
+    in_unit_interval(argument, value)
+    return number
+
+
+def in_unit_interval(argument: str, value: Any) -> None:
+    """Raises ValueError if a known `value` is NaN or outside [0, 1] anywhere."""
+    known = concrete(value)
+    if known is not None and not np.all((known >= 0) & (known <= 1)):
+        raise fail(argument, known, "a number in [0, 1]")
+
+
+def positive(argument: str, value: Any, dtype: Any, dimensions: int = 0) -> jax.Array:
+    """`value` as one positive number, or as one for each of `dimensions` axes if that is not 0."""
+    number = floating(argument, value, dtype)
+    each = f", or shape ({dimensions},)" if dimensions else ""
+    if number.shape not in ((), (dimensions,)[: bool(dimensions)]):
+        raise fail(argument, f"shape {number.shape}", f"one number{each}")
+    known = concrete(value)
+    if known is not None and not np.all((known > 0) & np.isfinite(known)):
+        raise fail(argument, known, f"a positive number{each}")
+    return jnp.broadcast_to(number, (dimensions,)) if dimensions else number
+
+
+def vector(argument: str, value: Any, dimensions: int, dtype: Any) -> jax.Array:
+    """`value` as a vector of `dimensions` numbers; raises ValueError on another shape or on NaN."""
+    array = floating(argument, value, dtype)
+    if array.shape != (dimensions,):
+        raise fail(argument, f"shape {array.shape}", f"one number per axis, shape ({dimensions},)")
+    finite(argument, value)
+    return array
 
 
 def taps(argument: str, kernel: Any) -> jax.Array:
@@ -98,17 +147,14 @@ def taps(argument: str, kernel: Any) -> jax.Array:
     if not 1 <= array.ndim <= 3:
         raise fail(argument, f"{array.ndim} axes", "a kernel of 1, 2 or 3 axes")
     if math.prod(array.shape) == 0:
-        raise fail(
-            argument, f"shape {array.shape}, which has no taps", "at least one tap on every axis"
-        )
+        raise fail(argument, f"shape {array.shape}, which has no taps", "at least one tap per axis")
     finite(argument, kernel)
     return array
 
 
-def vector(argument: str, value: Any, dimensions: int, dtype: Any) -> jax.Array:
-    """`value` as a vector of `dimensions` numbers; raises ValueError on another shape or on NaN."""
-    array = jnp.asarray(value, dtype)
-    if array.shape != (dimensions,):
-        raise fail(argument, f"shape {array.shape}", f"one number per axis, shape ({dimensions},)")
-    finite(argument, value)
-    return array
+def _traced(x: Any) -> bool:
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(x))
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

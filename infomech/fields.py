@@ -44,16 +44,24 @@ def as_field(values: Any) -> Field:
         ValueError: not 1 to 3 axes, an axis of length 0, NaN or infinity, or complex numbers.
     """
     if isinstance(values, Field):
-        array = checks.floating("field", values.values)
+        array = _samples(values.values)
         exact = guards.wider(array.dtype, jnp.float32)
         origin = checks.vector("field.origin", values.origin, array.ndim, exact)
-        return Field(array, origin, jnp.asarray(values.log_gain, exact))
-    array = checks.floating("field", values)
+        log_gain = checks.floating("field.log_gain", values.log_gain, exact)
+        if log_gain.ndim:
+            raise checks.fail("field.log_gain", f"shape {log_gain.shape}", "one number")
+        return Field(array, origin, log_gain)
+    array = _samples(values)
     checks.finite("field", values)
-    if not 1 <= array.ndim <= 3 or 0 in array.shape:
-        raise checks.fail("field", f"shape {array.shape}", "1, 2 or 3 axes of at least one pixel")
     exact = guards.wider(array.dtype, jnp.float32)
     return Field(array, jnp.zeros(array.ndim, exact), jnp.zeros((), exact))
+
+
+def _samples(values: Any) -> jax.Array:
+    array = checks.floating("field", values)
+    if not 1 <= array.ndim <= 3 or 0 in array.shape:
+        raise checks.fail("field", f"shape {array.shape}", "1, 2 or 3 axes of at least one pixel")
+    return array
 
 
 def impulse(shape: int | Sequence[int], *, index: Any = None, dtype: Any = None) -> Field:
@@ -71,12 +79,16 @@ def impulse(shape: int | Sequence[int], *, index: Any = None, dtype: Any = None)
         ValueError: `index` is outside the field.
     """
     shape = checks.box("shape", shape)
-    index = tuple((n - 1) // 2 for n in shape) if index is None else tuple(np.atleast_1d(index))
-    if len(index) != len(shape) or not all(0 <= i < n for i, n in zip(index, shape, strict=True)):
+    if index is None:
+        index = tuple((n - 1) // 2 for n in shape)
+    pixel = np.atleast_1d(np.asarray(index))
+    whole = pixel.dtype.kind in "iu" and bool not in map(type, jax.tree.leaves(index))
+    inside = whole and pixel.shape == (len(shape),)
+    if not inside or np.any(pixel < 0) or np.any(pixel >= shape):
         raise checks.fail("index", index, f"a pixel of a field of shape {shape}")
     values = np.zeros(shape)
-    values[index] = 1
-    return as_field(jnp.asarray(values, _dtype(dtype)))
+    values[tuple(pixel)] = 1
+    return as_field(jnp.asarray(values, checks.floating_dtype(dtype)))
 
 
 def disk(
@@ -96,10 +108,10 @@ def disk(
     Raises:
         ValueError: `radius` is not positive, or `centre` is not one number per axis.
     """
-    checks.positive("radius", radius)
     away = _away_from(shape, centre, dtype)
+    radius = checks.positive("radius", radius, away[0].dtype)
     square = sum((x**2 for x in away), start=jnp.zeros((), away[0].dtype))
-    return as_field((square <= jnp.asarray(radius, square.dtype) ** 2).astype(square.dtype))
+    return as_field((square <= radius**2).astype(square.dtype))
 
 
 def box(shape: int | Sequence[int], width: Any, *, centre: Any = None, dtype: Any = None) -> Field:
@@ -118,7 +130,7 @@ def box(shape: int | Sequence[int], width: Any, *, centre: Any = None, dtype: An
         ValueError: `width` is not positive, or `centre` is not one number per axis.
     """
     away = _away_from(shape, centre, dtype)
-    widths = _per_axis("width", width, away)
+    widths = checks.positive("width", width, away[0].dtype, len(away))
     inside = jnp.ones((), bool)
     for x, w in zip(away, widths, strict=True):
         inside = inside & (jnp.abs(x) <= w / 2)
@@ -143,13 +155,14 @@ def gaussian(
         ValueError: `sigma` is not positive, or `centre` is not one number per axis.
     """
     away = _away_from(shape, centre, dtype)
-    sigmas = _per_axis("sigma", sigma, away)
+    sigmas = checks.positive("sigma", sigma, away[0].dtype, len(away))
     return as_field(jnp.exp(-0.5 * sum((x / s) ** 2 for x, s in zip(away, sigmas, strict=True))))
 
 
 def random(shape: int | Sequence[int], *, key: jax.Array, dtype: Any = None) -> Field:
     """White noise, uniform on [0, 1): non-negative, as an image is. `key` is a typed key."""
-    return as_field(jax.random.uniform(key, checks.box("shape", shape), _dtype(dtype)))
+    shape, dtype = checks.box("shape", shape), checks.floating_dtype(dtype)
+    return as_field(jax.random.uniform(checks.key(key), shape, dtype))
 
 
 def image(source: Any, *, margin: int = 0, dtype: Any = None) -> Field:
@@ -173,20 +186,28 @@ def image(source: Any, *, margin: int = 0, dtype: Any = None) -> Field:
         ValueError: the file is missing or unreadable, the photograph's package is missing, the
             array has another shape or is not finite.
     """
-    margin = checks.integer("margin", margin, 0)
-    pixels = _read(source) if isinstance(source, str | os.PathLike) else np.asarray(source)
-    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4)):
+    margin, dtype = checks.integer("margin", margin, 0), checks.floating_dtype(dtype)
+    pixels = _read(source) if isinstance(source, str | os.PathLike) else _array(source)
+    channels = pixels.shape[2:]
+    if pixels.ndim not in (2, 3) or 0 in pixels.shape or channels not in ((), (1,), (3,), (4,)):
         expected = "an image (rows, columns) or (rows, columns, 1, 3 or 4)"
         raise checks.fail("source", f"shape {pixels.shape}", expected)
     grey = _luma(pixels)
     checks.finite("source", grey)
-    return as_field(jnp.asarray(np.pad(grey, margin), _dtype(dtype)))
+    return as_field(jnp.asarray(np.pad(grey, margin), dtype))
+
+
+def _array(source: Any) -> np.ndarray:
+    try:
+        return np.asarray(source)
+    except (TypeError, ValueError) as error:
+        raise checks.fail("source", type(source).__name__, "an image file or array") from error
 
 
 def _luma(pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype.kind == "u":
         scale = float(np.iinfo(pixels.dtype).max)
-    elif pixels.dtype.kind in "bf":
+    elif pixels.dtype.kind == "b" or jnp.issubdtype(pixels.dtype, jnp.floating):
         scale = 1.0
     else:
         raise checks.fail("source", f"dtype {pixels.dtype}", "bool, unsigned integers or floats")
@@ -216,7 +237,7 @@ def _read(source: str | os.PathLike[str]) -> np.ndarray:
             if picture.mode == "F":
                 return np.asarray(picture)
             return np.asarray(picture.convert("RGBA"))
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, pillow.DecompressionBombError) as error:
         got = f"{str(path)!r}, unreadable ({error})"
         raise checks.fail("source", got, "an image file") from error
 
@@ -229,22 +250,11 @@ def _needed(module: str, package: str) -> Any:
         raise checks.fail("source", got, "pip install 'infomech[cli]'") from error
 
 
-def _dtype(dtype: Any) -> Any:
-    return jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
-
-
 def _away_from(shape: int | Sequence[int], centre: Any, dtype: Any) -> list[jax.Array]:
+    """Distance of each pixel from the centre along each axis, in arrays that broadcast."""
     shape = checks.box("shape", shape)
     if centre is None:
         centre = np.array([(n - 1) / 2 for n in shape])
-    middle = checks.vector("centre", centre, len(shape), _dtype(dtype))
+    middle = checks.vector("centre", centre, len(shape), checks.floating_dtype(dtype))
     axes = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij", sparse=True)
     return [jnp.asarray(x, middle.dtype) - middle[a] for a, x in enumerate(axes)]
-
-
-def _per_axis(argument: str, value: Any, away: list[jax.Array]) -> list[jax.Array]:
-    checks.positive(argument, value)
-    array = jnp.asarray(value, away[0].dtype)
-    if array.shape not in ((), (len(away),)):
-        raise checks.fail(argument, f"shape {array.shape}", f"one number, or shape ({len(away)},)")
-    return list(jnp.broadcast_to(array, (len(away),)))

@@ -24,6 +24,16 @@ def log(x: jax.Array) -> jax.Array:
     return jnp.where(x > 0, logarithm, jnp.where(x == 0, -jnp.inf, jnp.nan))
 
 
+def magnitude(x: jax.Array) -> jax.Array:
+    """max |x|, or 1 where x is 0, as a constant without gradient.
+
+    A result that doesn't depend on the scale of x is computed from x / magnitude(x), so that its
+    squares neither underflow nor overflow.
+    """
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x)))
+    return jnp.where(largest > 0, largest, 1)
+
+
 def wider(*dtypes: Any) -> jnp.dtype:
     """The floating dtype that holds all of `dtypes`, also where JAX is told never to promote."""
     with jax.numpy_dtype_promotion("standard"):

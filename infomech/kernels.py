@@ -12,6 +12,7 @@ from infomech import checks, guards
 
 def axis_offsets(taps: int) -> np.ndarray:
     """Tap positions on one axis, r_i = i - (n - 1)/2, in pixels; shape (n,)."""
+    taps = checks.integer("taps", taps, 1)
     return np.arange(taps) - (taps - 1) / 2
 
 
@@ -44,7 +45,7 @@ def constant(shape: int | Sequence[int], *, dtype: Any = None) -> jax.Array:
         ValueError: `shape` is not one to three positive sizes.
     """
     shape = checks.box("shape", shape)
-    return jnp.full(shape, 1 / np.sqrt(np.prod(shape)), _dtype(dtype))
+    return jnp.full(shape, 1 / np.sqrt(np.prod(shape)), checks.floating_dtype(dtype))
 
 
 def gradient(shape: int | Sequence[int], direction: Any = None, *, dtype: Any = None) -> jax.Array:
@@ -62,8 +63,8 @@ def gradient(shape: int | Sequence[int], direction: Any = None, *, dtype: Any = 
         ValueError: `direction` has the wrong shape, is 0, or lies along axes of one tap only.
     """
     shape = checks.box("shape", shape)
-    slope = jnp.asarray(offsets(shape), _dtype(dtype)) @ _direction(shape, direction, _dtype(dtype))
-    return _unit(slope)
+    dtype = checks.floating_dtype(dtype)
+    return _unit(jnp.asarray(offsets(shape), dtype) @ _direction(shape, direction, dtype))
 
 
 def mix(
@@ -96,11 +97,12 @@ def mix(
     shape = checks.box("shape", shape)
     if (share is None) == (ratio is None):
         raise checks.fail("share, ratio", "both" if ratio is not None else "neither", "exactly one")
+    dtype = checks.floating_dtype(dtype)
     if share is not None:
-        share = _scalar("share", share, dtype)
+        share = checks.scalar("share", share, dtype)
         even, odd = guards.sqrt(1 - share), guards.sqrt(share)
     else:
-        ratio = _scalar("ratio", ratio, dtype)
+        ratio = checks.scalar("ratio", ratio, dtype)
         length = jnp.sqrt((1 - ratio) ** 2 + ratio**2)
         even, odd = (1 - ratio) / length, ratio / length
     return even * constant(shape, dtype=dtype) + odd * gradient(shape, direction, dtype=dtype)
@@ -121,12 +123,11 @@ def gaussian(shape: int | Sequence[int], sigma: Any, *, dtype: Any = None) -> ja
         ValueError: `sigma` is not positive or has the wrong shape.
     """
     shape = checks.box("shape", shape)
-    checks.positive("sigma", sigma)
-    sigma = jnp.asarray(sigma, _dtype(dtype))
-    if sigma.shape not in ((), (len(shape),)):
-        raise checks.fail("sigma", f"shape {sigma.shape}", f"one number, or shape ({len(shape)},)")
-    scaled = offsets(shape).astype(sigma.dtype) / jnp.broadcast_to(sigma, (*shape, len(shape)))
-    return _unit(jnp.exp(-0.5 * jnp.sum(scaled**2, axis=-1)))
+    sigma = checks.positive("sigma", sigma, checks.floating_dtype(dtype), len(shape))
+    scaled = jnp.asarray(offsets(shape), sigma.dtype) / jnp.expand_dims(sigma, range(len(shape)))
+    exponent = -0.5 * jnp.sum(scaled**2, axis=-1)
+    # relative to the largest tap, so that a narrow bump on an even box doesn't underflow
+    return _unit(jnp.exp(exponent - jax.lax.stop_gradient(jnp.max(exponent))))
 
 
 def random(
@@ -150,53 +151,38 @@ def random(
         ValueError: `share` outside [0, 1], or above 0 for a single tap, which has no odd part.
     """
     shape = checks.box("shape", shape)
-    sample = jax.random.normal(key, shape, _dtype(dtype))
+    dtype = checks.floating_dtype(dtype)
+    sample = jax.random.normal(checks.key(key), shape, dtype)
     if share is None:
         return _unit(sample)
-    share = _scalar("share", share, dtype)
+    known = checks.concrete(share)
+    share = checks.scalar("share", share, dtype)
     mirrored = jnp.flip(sample)
     if np.prod(shape) == 1:
-        if (known := checks.concrete(share)) is not None and known > 0:
-            raise checks.fail(
-                "share", known, f"0 for a kernel of shape {shape}: it has no odd part"
-            )
+        if known is not None and known > 0:
+            raise checks.fail("share", known, f"0 for {shape} taps: they have no odd part")
         return _unit(sample)
-    return guards.sqrt(1 - share) * _unit(sample + mirrored) + guards.sqrt(share) * _unit(
-        sample - mirrored
-    )
-
-
-def _dtype(dtype: Any) -> Any:
-    dtype = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise checks.fail("dtype", dtype, "a floating dtype")
-    return dtype
-
-
-def _scalar(argument: str, value: Any, dtype: Any) -> jax.Array:
-    checks.in_range(argument, value, 0, 1)
-    value = jnp.asarray(value, _dtype(dtype))
-    if value.ndim:
-        raise checks.fail(argument, f"shape {value.shape}", "one number; use jax.vmap for many")
-    return value
+    even, odd = _unit(sample + mirrored), _unit(sample - mirrored)
+    return guards.sqrt(1 - share) * even + guards.sqrt(share) * odd
 
 
 def _direction(shape: tuple[int, ...], direction: Any, dtype: Any) -> jax.Array:
-    last_axis = np.eye(len(shape))[-1]
-    vector = checks.vector(
-        "direction", last_axis if direction is None else direction, len(shape), dtype
-    )
-    known = checks.concrete(vector)
-    if known is not None and not np.any(known):
+    given = np.eye(len(shape))[-1] if direction is None else direction
+    vector = checks.vector("direction", given, len(shape), dtype)
+    known = checks.concrete(given)
+    if known is None:
+        return vector / guards.magnitude(vector)
+    if not np.any(known):
         raise checks.fail("direction", known, "a vector of length above 0")
-    if known is not None and not np.any(known[np.array(shape) > 1]):
+    if not np.any(known[np.array(shape) > 1]):
         raise checks.fail(
             "direction", known, f"a part along an axis with more than one tap of {shape}"
         )
-    return vector
+    return vector / guards.magnitude(vector)
 
 
 def _unit(kernel: jax.Array) -> jax.Array:
+    """`kernel` scaled to unit energy, however small or large its taps are."""
+    kernel = kernel / guards.magnitude(kernel)
     energy = jnp.sum(kernel**2)
-    safe = jnp.where(energy > 0, energy, 1)
-    return kernel / jnp.sqrt(safe)
+    return kernel / jnp.sqrt(jnp.where(energy > 0, energy, 1))

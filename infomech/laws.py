@@ -137,7 +137,7 @@ def candidates(share: Any) -> dict[str, jax.Array]:
     Raises:
         ValueError: a share outside [0, 1].
     """
-    checks.in_range("share", share, 0, 1)
+    checks.in_unit_interval("share", share)
     share = checks.floating("share", share)
     odd, even = guards.sqrt(share), guards.sqrt(1 - share)
     tangent = jnp.where(even > 0, odd / jnp.where(even > 0, even, 1), jnp.inf)

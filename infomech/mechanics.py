@@ -52,19 +52,21 @@ def energy_momentum(kernel: Any) -> EnergyMomentum:
         ValueError: `kernel` is empty, not finite or not of 1 to 3 axes.
     """
     kernel = checks.taps("kernel", kernel)
-    parts = split(kernel)
+    kernel = kernel.astype(guards.wider(kernel.dtype, jnp.float32))
+    scale = guards.magnitude(kernel)
+    parts = split(kernel / scale)
     even, odd = jnp.sum(parts.even**2), jnp.sum(parts.odd**2)
     position = jnp.asarray(offsets(kernel.shape), kernel.dtype)
     # the even part adds nothing but rounding to the momentum
     p = jnp.sum(position * parts.odd[..., None], axis=tuple(range(kernel.ndim)))
     return EnergyMomentum(
-        energy=even + odd,
-        even=even,
-        odd=odd,
+        energy=scale**2 * (even + odd),
+        even=scale**2 * even,
+        odd=scale**2 * odd,
         share=guards.divide(odd, even + odd),
         gain=jnp.sum(kernel),
-        momentum=p,
-        mass_squared=even - odd,
+        momentum=scale * p,
+        mass_squared=scale**2 * (even - odd),
         rapidity=_rapidity(even, odd),
         direction=guards.divide(p, guards.sqrt(jnp.sum(p**2))),
     )

@@ -30,6 +30,7 @@ def pattern(name: str, radius: float, dimensions: int, dtype: str = "float32") -
     Raises:
         ValueError: an unknown name or unreadable image, or an image in 1 or 3 dimensions.
     """
+    checks.positive("radius", radius, dtype)
     side = 2 * math.ceil(radius) + 1
     if name == "disk":
         return np.asarray(fields.disk((side,) * dimensions, radius, dtype=dtype).values)

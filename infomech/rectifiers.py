@@ -74,14 +74,15 @@ def get(rectifier: str | Rectifier | Callable[[Any], Any]) -> Rectifier:
         ValueError: an unknown name, or a callable that can't be tried because it is not pointwise
             or closes over traced values (then give a `Rectifier`, which says what it is).
     """
-    checks.hashable("rectifier", rectifier)
     if isinstance(rectifier, Rectifier):
+        checks.hashable("rectifier", rectifier)
         return rectifier
     if isinstance(rectifier, str):
         checks.one_of("rectifier", rectifier, _KNOWN)
         return _KNOWN[rectifier]
     if not callable(rectifier):
         raise checks.fail("rectifier", repr(rectifier), "a name, a Rectifier or a callable")
+    checks.hashable("rectifier", rectifier)
     return _probe(rectifier)
 
 
@@ -89,18 +90,32 @@ def _probe(function: Callable[[Any], Any]) -> Rectifier:
     sizes = 2.0 ** np.arange(-20, 21, dtype=np.float32)
     points = np.concatenate([-sizes, np.zeros(1, np.float32), sizes])
     name = getattr(function, "__name__", type(function).__name__)
-    try:
-        with jax.ensure_compile_time_eval():
-            values, unit = np.asarray(function(jnp.asarray(points))), np.ones(1, np.float32)
-            above, below = (np.asarray(function(jnp.asarray(sign * unit))) for sign in (1, -1))
-    except Exception as error:
-        raise checks.fail(
-            "rectifier", f"{name}, which failed on a vector ({type(error).__name__})",
-            "a pointwise function of concrete arrays; if it closes over traced values, "
-            "wrap it as Rectifier(name, function, homogeneous=…, idle=…)",
-        ) from error  # fmt: skip
+
+    def run(x: np.ndarray) -> np.ndarray:
+        try:
+            with jax.ensure_compile_time_eval():
+                return np.asarray(function(jnp.asarray(x)))
+        except Exception as error:
+            raise checks.fail(
+                "rectifier",
+                f"{name}, which failed on a vector ({type(error).__name__})",
+                "a pointwise function of concrete arrays; if it closes over traced values, "
+                "wrap it as Rectifier(name, function, homogeneous=…, idle=…)",
+            ) from error
+
+    values = run(points)
     if values.shape != points.shape:
         raise checks.fail("rectifier", f"{name}: {points.shape} to {values.shape}", "equal shapes")
+    if not jnp.issubdtype(values.dtype, jnp.floating):
+        raise checks.fail("rectifier", f"{name}: float32 to dtype {values.dtype}", "real floats")
+    above, below = run(points[points == 1]), run(points[points == -1])
+    for alone, together in (
+        (above, values[points == 1]),
+        (below, values[points == -1]),
+        (run(points[::-1]), values[::-1]),
+    ):
+        if not np.array_equal(alone, together, equal_nan=True):
+            raise checks.fail("rectifier", name, "a pointwise function: each value by itself")
     rays = np.where(points > 0, above, below) * np.abs(points)
     homogeneous = bool(np.allclose(values, rays, rtol=1e-5, atol=0))
     idle = bool(np.array_equal(values[points >= 0], points[points >= 0]))

@@ -95,6 +95,7 @@ def coordinates(kernel: Any) -> jax.Array:
         ValueError: `kernel` is empty, not finite or not of 1 to 3 axes.
     """
     modes = dct(kernel)
+    modes = modes / guards.magnitude(modes)
     origin = (0,) * modes.ndim
     found = [modes[origin]]
     for axis, n in enumerate(modes.shape):
@@ -122,16 +123,18 @@ def transfer_function(kernel: Any, frequencies: Sequence[Any]) -> jax.Array:
         ValueError: a bad kernel, or not one vector per axis.
     """
     kernel = checks.taps("kernel", kernel)
-    if len(frequencies) != kernel.ndim:
-        raise checks.fail(
-            "frequencies", f"{len(frequencies)} vectors", f"{kernel.ndim}, one per axis"
-        )
+    # there are no complex numbers of half precision
+    kernel = kernel.astype(guards.wider(kernel.dtype, jnp.float32))
+    vectors = list(frequencies) if np.iterable(frequencies) else []
+    if len(vectors) != kernel.ndim:
+        raise checks.fail("frequencies", f"{len(vectors)} vectors", f"{kernel.ndim}, one per axis")
     waves = []
-    for n, omega in zip(kernel.shape, frequencies, strict=True):
-        omega = jnp.asarray(omega, kernel.dtype)
-        if omega.ndim != 1:
-            raise checks.fail("frequencies", f"shape {omega.shape}", "a vector per axis")
-        phase = jnp.outer(omega, jnp.asarray(axis_offsets(n), kernel.dtype))
+    for n, omega in zip(kernel.shape, vectors, strict=True):
+        checked = checks.floating("frequencies", omega, kernel.dtype)
+        if checked.ndim != 1:
+            raise checks.fail("frequencies", f"shape {checked.shape}", "a vector per axis")
+        checks.finite("frequencies", omega)
+        phase = jnp.outer(checked, jnp.asarray(axis_offsets(n), kernel.dtype))
         waves.append(jax.lax.complex(jnp.cos(phase), -jnp.sin(phase)))
     return _along_each_axis(jax.lax.complex(kernel, jnp.zeros_like(kernel)), waves)
 

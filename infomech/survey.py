@@ -70,7 +70,7 @@ class LawConfig:
         checks.integer("shares", self.shares, 3)
         checks.integer("steps", self.steps, 1)
         checks.integer("resamples", self.resamples, 1)
-        checks.positive("radius", self.radius)
+        checks.positive("radius", self.radius, self.dtype)
         if not 0 <= self.burn_in <= self.steps - 2:
             raise checks.fail("burn_in", self.burn_in, f"0 to {self.steps - 2}: steps less 2")
         for direction in self.direction:

@@ -198,6 +198,16 @@ def test_what_is_not_pointwise_is_refused(function, message):
         rectifiers.get(function)
 
 
+def test_a_callable_that_cannot_be_hashed_is_refused():
+    """What a layer is compiled for has to be found again."""
+
+    class Unhashable(Leaky):
+        __hash__ = None
+
+    with pytest.raises(ValueError, match=r"^rectifier: got Unhashable, not hashable, expected a"):
+        rectifiers.get(Unhashable(0.1))
+
+
 @pytest.mark.parametrize("value", [None, 5, 0.1, [1.0]], ids=str)
 def test_what_is_no_function_is_refused(value):
     with pytest.raises(ValueError, match=r"^rectifier: got .*, expected a name, a Rectifier or a"):

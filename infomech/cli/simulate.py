@@ -50,7 +50,7 @@ class Simulate:
         use(self.dtype)
         if self.animation:
             checks.one_of("animation", self.animation, ("gif", "webp"))
-        checks.positive("radius", self.radius)
+        checks.positive("radius", self.radius, self.dtype)
         kernel, out = self.kernel.build(self.dtype), files.folder(self.out)
         first = self._start(kernel.shape)
         settings: dict[str, Any] = {
