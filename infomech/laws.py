@@ -108,7 +108,7 @@ def growth(trace: Trace, burn_in: Any = 0, *, edge_tolerance: float = 1e-6) -> G
     variance = jnp.diagonal(_of(trace).covariance, axis1=-2, axis2=-1)
     gained = variance[1:] - variance[:1]
     layer = trace.layer[1:].astype(gained.dtype)
-    used = layer >= burn_in
+    used = _from(trace, burn_in)[1:]
     status = _status(trace, burn_in, jnp.sum(used), edge_tolerance)
     grows = jnp.all(jnp.where(used[:, None], gained, 1) > 0)
     status = jnp.where((status == _OK) & ~grows, _NO_GROWTH, status)
@@ -223,8 +223,14 @@ def _points(x: Any, y: Any, where: Any) -> tuple[jax.Array, jax.Array, jax.Array
     return x.astype(dtype), y.astype(dtype), used
 
 
+def _from(trace, burn_in):
+    """Which observations lie at or after layer `burn_in`."""
+    layer = trace.layer.astype(trace.edge.dtype)
+    return layer >= jnp.asarray(burn_in, layer.dtype)
+
+
 def _status(trace, burn_in, count, edge_tolerance):
-    used = trace.layer >= burn_in
+    used = _from(trace, burn_in)
     dead = jnp.any(used & (jnp.isneginf(trace.log_mass) | jnp.isneginf(trace.log_energy)))
     finite = (
         jnp.all(jnp.isfinite(trace.centre), axis=-1)
@@ -241,7 +247,7 @@ def _status(trace, burn_in, count, edge_tolerance):
 
 
 def _rate(trace, path, burn_in, edge_tolerance):
-    used = trace.layer >= burn_in
+    used = _from(trace, burn_in)
     status = _status(trace, burn_in, jnp.sum(used), edge_tolerance)
     fitted = used & (status == _OK)
     # about the first entry, so that a pattern far from position 0 loses no digits
@@ -266,13 +272,19 @@ def _lines(x, y, used):
     x_mean, y_mean = jnp.sum(x) / several, jnp.sum(y, axis=0) / several
     dx, dy = (x - x_mean) * weight, (y - y_mean[None]) * weight[:, None]
     sxx = jnp.sum(dx**2)
-    exists = (n >= 2) & (sxx > 0)
+    exists = (n >= 2) & (sxx > _rounding(x, n))
     safe = jnp.where(exists, sxx, 1)
     slope = jnp.where(exists, jnp.sum(dx[:, None] * dy, axis=0) / safe, jnp.nan)
     residuals = jnp.where(used[:, None], dy - slope[None] * dx[:, None], 0)
     rss, tss = jnp.sum(residuals**2, axis=0), jnp.sum(dy**2, axis=0)
-    r_squared = 1 - guards.divide(rss, jnp.where(exists, tss, 0))
+    r_squared = 1 - guards.divide(rss, jnp.where(exists & (tss > _rounding(y, n)), tss, 0))
     variance = rss / jnp.where(n > 2, n - 2, 1)
     noise = jnp.where(exists & (n > 2), guards.sqrt(variance), jnp.nan)
     line = Line(slope, y_mean - slope * x_mean, r_squared, residuals)
     return line, noise / jnp.sqrt(safe), noise * jnp.sqrt(1 / several + x_mean**2 / safe)
+
+
+def _rounding(values, n):
+    """The sum of squared deviations that n equal values may show by rounding, for each column."""
+    size = jnp.max(jnp.abs(values), axis=0)
+    return n * (4 * jnp.finfo(values.dtype).eps * size) ** 2

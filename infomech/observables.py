@@ -130,14 +130,14 @@ def edge(field: Any, reach: tuple[tuple[int, int], ...], *, boundary: str = "zer
         boundary: one of `BOUNDARIES`.
 
     Returns:
-        Scalar; 0 for a dead field.
+        Scalar; 0 for a dead field, NaN for one on a ring whose mass cancels.
 
     Raises:
         ValueError: unknown boundary, or not one pair per axis.
     """
     field, middles = _located(field, boundary)
     size = jnp.abs(_wide(field))
-    if len(reach) != size.ndim:
+    if not isinstance(reach, tuple | list) or len(reach) != size.ndim:
         raise checks.fail("reach", reach, f"{size.ndim} pairs, one per axis")
     if boundary == "periodic":
         near = jnp.zeros((), bool)
@@ -145,7 +145,8 @@ def edge(field: Any, reach: tuple[tuple[int, int], ...], *, boundary: str = "zer
             seam = n / 2 - max(reach[a])
             far = (jnp.abs(_away(n, c, boundary)) >= seam) & (max(reach[a]) > 0)
             near = near | jnp.expand_dims(far, [b for b in range(size.ndim) if b != a])
-        touching = total(jnp.where(near, size, 0))
+        located = ~jnp.any(jnp.isnan(jnp.stack(middles)))
+        touching = jnp.where(located, total(jnp.where(near, size, 0)), jnp.nan)
     else:
         touching = jnp.zeros((), size.dtype)
         inner = size
@@ -241,7 +242,9 @@ def _standardised(field: Any, boundary: str, power: int) -> jax.Array:
     for a, (n, c) in enumerate(zip(values.shape, middles, strict=True)):
         x = _away(n, c, boundary)
         variance = _mean(values, {a: x**2})
-        moments.append(_mean(values, {a: guards.divide(x, guards.sqrt(variance)) ** power}))
+        exists = variance > 0
+        sigma = jnp.sqrt(jnp.where(exists, variance, 1))
+        moments.append(jnp.where(exists, _mean(values, {a: (x / sigma) ** power}), jnp.nan))
     return jnp.stack(moments)
 
 

@@ -123,7 +123,7 @@ def rollout(
     taps = kernel.shape[-field.values.ndim :]
     if observe == "trace" and boundary == "periodic":
         for n, pixels in zip(taps, field.values.shape, strict=True):
-            if n > 1 and every * (n // 2) >= pixels / 2:
+            if every > 1 and every * (n // 2) >= pixels / 2:
                 most = max(1, math.ceil(pixels / 2 / (n // 2)) - 1)
                 raise checks.fail("every", every, f"at most {most} on {pixels} periodic pixels")
     return _run(
@@ -157,7 +157,7 @@ def _run(kernel, field, *, steps, rectifier, boundary, normalize, observe, every
     final = _as_seen(state, rectifier)
     if measure is None:
         return final, None
-    seen = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, seen)
+    seen = jax.tree.map(lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b]), first, seen)
     if observe == "trace":
         seen = _trace(seen, np.arange(blocks + 1) * every, field.values.shape, boundary)
     return final, seen
