@@ -226,7 +226,8 @@ def _read(source: str | os.PathLike[str]) -> np.ndarray:
     path = Path(source)
     if not path.is_file():
         known = ", ".join(PHOTOGRAPHS)
-        raise checks.fail("source", f"{str(path)!r}, no such file", f"an image file, {known}")
+        what = "not a file" if path.exists() else "no such file"
+        raise checks.fail("source", f"{str(path)!r}, {what}", f"an image file or one of {known}")
     pillow = _needed("PIL.Image", "Pillow")
     try:
         with pillow.open(path) as picture:

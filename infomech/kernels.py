@@ -82,8 +82,8 @@ def mix(
 
     Args:
         shape: taps on each of the d axes.
-        share: ε in [0, 1], may be traced. Its square root has no slope at 0 and 1, where the
-            gradient is returned as 0: differentiate with respect to `ratio` there.
+        share: ε in [0, 1], may be traced. √ε has an infinite slope at 0 and √(1 − ε) at 1, which
+            are returned as 0: differentiate with respect to `ratio` there.
         ratio: β in [0, 1], may be traced; exactly one of `share` and `ratio` is given.
         direction: d numbers of any length but 0; the last axis if None.
         dtype: floating dtype; JAX's default float if None.
@@ -124,6 +124,8 @@ def gaussian(shape: int | Sequence[int], sigma: Any, *, dtype: Any = None) -> ja
     """
     shape = checks.box("shape", shape)
     sigma = checks.positive("sigma", sigma, checks.floating_dtype(dtype), len(shape))
+    # the squares of anything narrower would overflow, and the taps are the same
+    sigma = jnp.maximum(sigma, 1e-6)
     scaled = jnp.asarray(offsets(shape), sigma.dtype) / jnp.expand_dims(sigma, range(len(shape)))
     exponent = -0.5 * jnp.sum(scaled**2, axis=-1)
     # relative to the largest tap, so that a narrow bump on an even box doesn't underflow
@@ -148,7 +150,8 @@ def random(
         Taps of the given shape, dimensionless.
 
     Raises:
-        ValueError: `share` outside [0, 1], or above 0 for a single tap, which has no odd part.
+        ValueError: `share` outside [0, 1], or above 0 for a single tap, which has no odd part (NaN
+            if such a share is traced); `key` is no typed key.
     """
     shape = checks.box("shape", shape)
     dtype = checks.floating_dtype(dtype)
@@ -161,7 +164,7 @@ def random(
     if np.prod(shape) == 1:
         if known is not None and known > 0:
             raise checks.fail("share", known, f"0 for {shape} taps: they have no odd part")
-        return _unit(sample)
+        return _unit(sample) * jnp.where(share > 0, jnp.nan, 1)
     even, odd = _unit(sample + mirrored), _unit(sample - mirrored)
     return guards.sqrt(1 - share) * even + guards.sqrt(share) * odd
 

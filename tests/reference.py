@@ -13,10 +13,10 @@ import numpy as np
 def offsets(shape):
     """Offsets r_i = i - (n - 1)/2 of the taps of a box, as an array of shape (*shape, d)."""
     shape = tuple(shape)
-    r = np.empty(shape + (len(shape),))
+    r = np.empty((*shape, len(shape)))
     for i in np.ndindex(*shape):
         for axis, n in enumerate(shape):
-            r[i + (axis,)] = i[axis] - (n - 1) / 2
+            r[(*i, axis)] = i[axis] - (n - 1) / 2
     return r
 
 

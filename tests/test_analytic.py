@@ -23,7 +23,7 @@ def cluster(pixels, dtype="float64", seed=0):
 
 
 @pytest.mark.parametrize(
-    "taps, steps, dtype",
+    ("taps", "steps", "dtype"),
     [
         ((2,), 8, "float64"),
         ((3,), 8, "float32"),
@@ -50,7 +50,7 @@ def test_centre_and_covariance_are_straight_lines_of_the_predicted_slopes(taps, 
     np.testing.assert_allclose(trace.log_mass, log_mass, atol=tolerance)
 
 
-@pytest.mark.parametrize("shape, direction", [((2,), (1.0,)), ((3, 2), (-1.0, 0.0))])
+@pytest.mark.parametrize(("shape", "direction"), [((2,), (1.0,)), ((3, 2), (-1.0, 0.0))])
 def test_spread_along_the_motion_contracts_by_the_lorentz_factor(shape, direction):
     steps, limit = 8, theory.step_spread(shape[0])
     pattern = im.fields.impulse([steps * n + 3 for n in shape])
@@ -90,7 +90,7 @@ fit_growth = jax.jit(laws.growth)
 
 
 @pytest.mark.parametrize(
-    "kernel, prefactor", [([1, 1], 0.5), ([1, 1, 1], np.sqrt(2 / 3)), ([1, 0, 1], 1.0)]
+    ("kernel", "prefactor"), [([1, 1], 0.5), ([1, 1, 1], np.sqrt(2 / 3)), ([1, 0, 1], 1.0)]
 )
 def test_even_kernels_spread_as_the_square_root_of_the_layers(kernel, prefactor):
     _, trace = im.rollout(np.array(kernel, float), im.fields.impulse(99), 48, every=6)
@@ -123,21 +123,21 @@ def test_every_shape_tends_to_a_gaussian():
 # --- working rectifier ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kernel, speed", [([1, -1], -0.5), ([-1, 1], 0.5), ([-1, 0, 1], 1.0)])
+@pytest.mark.parametrize(("kernel", "speed"), [([1, -1], -0.5), ([-1, 1], 0.5), ([-1, 0, 1], 1.0)])
 def test_pure_gradients_move_an_impulse_at_their_reach(kernel, speed):
     _, trace = im.rollout(np.array(kernel, float), im.fields.impulse(31), 8)
     np.testing.assert_array_equal(trace.centre[:, 0], 15 + speed * np.arange(9))
     np.testing.assert_array_equal(trace.covariance, 0.0)
 
 
-@pytest.mark.parametrize("kernel, speed", [([1, -1], -0.5), ([-1, 0, 1], 1.0)])
+@pytest.mark.parametrize(("kernel", "speed"), [([1, -1], -0.5), ([-1, 0, 1], 1.0)])
 def test_pure_gradients_leave_of_an_interval_its_moving_edge(kernel, speed):
     _, trace = im.rollout(np.array(kernel, float), im.fields.box(31, 9.0), 8)
     np.testing.assert_allclose(np.diff(trace.centre[1:, 0]), speed, rtol=1e-12)
     np.testing.assert_allclose(np.diff(trace.spread[1:, 0]), 0.0, atol=1e-12)
 
 
-@pytest.mark.parametrize("kernel, reach", [([1, -1], 0.5), ([-1, 0, 1], 1.0)])
+@pytest.mark.parametrize(("kernel", "reach"), [([1, -1], 0.5), ([-1, 0, 1], 1.0)])
 def test_the_modulus_splits_an_impulse_into_two_that_part_ways(kernel, reach):
     kernel, together = np.array(kernel, float), np.array([1, 2, 4, 8])
     final, trace = im.rollout(kernel, im.fields.impulse(31), 8, rectifier="modulus")
@@ -161,7 +161,7 @@ def test_even_kernels_keep_the_centre_of_a_symmetric_pattern(rectifier):
 
 
 @pytest.mark.parametrize(
-    "taps, pixels, every, dtype",
+    ("taps", "pixels", "every", "dtype"),
     [
         ((3,), (12,), 5, "float64"),
         ((4,), (11,), 2, "float64"),

@@ -15,7 +15,13 @@ BOUNDARIES = ("periodic", "reflect", "zero")
 TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
 
 ON_A_LINE = [((n,), (17,)) for n in (1, 2, 3, 4, 5, 6, 7, 15)]
-IN_A_PLANE = [((2, 2), (5, 8)), ((3, 3), (8, 5)), ((4, 3), (6, 9)), ((1, 6), (7, 6)), ((7, 5), (9, 7))]
+IN_A_PLANE = [
+    ((2, 2), (5, 8)),
+    ((3, 3), (8, 5)),
+    ((4, 3), (6, 9)),
+    ((1, 6), (7, 6)),
+    ((7, 5), (9, 7)),
+]
 IN_SPACE = [((2, 2, 2), (4, 5, 3)), ((3, 3, 3), (5, 4, 6)), ((2, 3, 1), (5, 3, 4))]
 CASES = [(*case, "float64") for case in ON_A_LINE + IN_A_PLANE + IN_SPACE] + [
     (*case, "float32") for case in ON_A_LINE[3:5] + IN_A_PLANE[:1] + IN_SPACE[2:]
@@ -37,7 +43,7 @@ def all_ways(kernel, values):
     }
 
 
-@pytest.mark.parametrize("taps, pixels, dtype", CASES)
+@pytest.mark.parametrize(("taps", "pixels", "dtype"), CASES)
 def test_engines_compute_the_true_convolution(taps, pixels, dtype):
     kernel, values = sample(taps, pixels, dtype)
     for (name, boundary), out in all_ways(kernel, values).items():
@@ -87,7 +93,9 @@ def gradients(kernel, values, weights, boundary):
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize("taps, pixels", [((4,), (7,)), ((3, 2), (4, 5)), ((2, 1, 3), (3, 2, 4))])
+@pytest.mark.parametrize(
+    ("taps", "pixels"), [((4,), (7,)), ((3, 2), (4, 5)), ((2, 1, 3), (3, 2, 4))]
+)
 def test_gradients_are_those_of_a_bilinear_form(taps, pixels, boundary):
     kernel, values = sample(taps, pixels, "float64")
     weights, _ = sample(pixels, (1,), "float64", seed=1)

@@ -13,11 +13,11 @@ from infomech import laws
 from infomech.rollout import NORMALISATIONS
 
 CASES = [
-    ((3,), (14,), "relu", "zero", "l2", "trace"),
-    ((4,), (13,), "modulus", "periodic", "sum", "trace"),
-    ((2,), (13,), "softplus", "reflect", "max", None),
-    ((2, 3), (8, 9), "relu", "zero", "none", None),
-    ((2, 2), (6, 7), "tanh", "periodic", "l2", None),
+    ((3,), (14,), "relu", "zero", "l2"),
+    ((4,), (13,), "modulus", "periodic", "sum"),
+    ((2,), (13,), "softplus", "reflect", "max"),
+    ((2, 3), (8, 9), "relu", "zero", "none"),
+    ((2, 2), (6, 7), "tanh", "periodic", "l2"),
 ]
 IDS = ["-".join(map(str, (*case[0], *case[2:]))) for case in CASES]
 STEPS = 4
@@ -31,20 +31,24 @@ def sample(taps, pixels, seed=0):
     return kernel, rng.uniform(0.1, 1.5, size=pixels)
 
 
-def outputs(kernel, u, **settings):
-    """What is differentiated: the final field, its gain, and what was seen on the way."""
-    final, trace = im.rollout(kernel, u, STEPS, **settings)
-    names = () if trace is None else ("centre", "covariance", "log_energy")
-    observed = {name: getattr(trace, name) for name in names}
-    return {**observed, "values": final.values, "log_gain": final.log_gain}
+def outputs(kernel, u, rectifier, boundary, normalize):
+    """What is differentiated: the final field, its gain, and what is observed of it."""
+    final, _ = im.rollout(
+        kernel, u, STEPS, rectifier=rectifier, boundary=boundary, normalize=normalize, observe=None
+    )
+    return {
+        "values": final.values,
+        "log_gain": final.log_gain,
+        "centre": im.observables.centre(final, boundary=boundary),
+        "covariance": im.observables.covariance(final, boundary=boundary),
+        "log_energy": im.observables.log_energy(final),
+    }
 
 
-@pytest.mark.parametrize("taps, pixels, rectifier, boundary, normalize, observe", CASES, ids=IDS)
-def test_forward_reverse_and_finite_differences_agree(
-    taps, pixels, rectifier, boundary, normalize, observe
-):
+@pytest.mark.parametrize(("taps", "pixels", "rectifier", "boundary", "normalize"), CASES, ids=IDS)
+def test_forward_reverse_and_finite_differences_agree(taps, pixels, rectifier, boundary, normalize):
     settings = {"rectifier": rectifier, "boundary": boundary, "normalize": normalize}
-    run = jax.jit(functools.partial(outputs, observe=observe, **settings))
+    run = jax.jit(functools.partial(outputs, **settings))
     push = jax.jit(lambda point, along: jax.jvp(run, point, along)[1])
     pull = jax.jit(lambda point, weights: jax.vjp(run, *point)[1](weights))
     point, h = sample(taps, pixels), 1e-6
@@ -87,13 +91,18 @@ def test_the_gradient_of_a_fitted_speed_is_that_of_the_closed_form():
 
     r, gain = np.array([-1.0, 0.0, 1.0]), kernel.sum()
     expected = (r - reference.predict(kernel)[0]) / gain
-    both_ways = jax.jit(lambda kernel: (jax.grad(speed)(kernel), jax.jacfwd(speed)(kernel)))
-    for slope in both_ways(kernel):
-        np.testing.assert_allclose(slope, expected, atol=1e-11)
+    np.testing.assert_allclose(jax.jit(jax.grad(speed))(kernel), expected, atol=1e-11)
 
 
-@pytest.mark.parametrize("rectifier", ["relu", "modulus", "leaky_relu"])
-@pytest.mark.parametrize("taps, pixels, steps", [((3,), (12,), 13), ((2, 3), (7, 6), 5)])
+@pytest.mark.parametrize(
+    ("taps", "pixels", "steps", "rectifier"),
+    [
+        ((3,), (12,), 13, "relu"),
+        ((4,), (12,), 6, "modulus"),
+        ((3,), (12,), 6, "leaky_relu"),
+        ((2, 3), (7, 6), 5, "relu"),
+    ],
+)
 def test_eulers_identity_of_homogeneous_layers(taps, pixels, steps, rectifier):
     kernel, u = sample(taps, pixels)
     weights = np.random.default_rng(2).normal(size=pixels)
@@ -102,9 +111,7 @@ def test_eulers_identity_of_homogeneous_layers(taps, pixels, steps, rectifier):
         return jnp.sum(jnp.sin(weights * values))
 
     def end(kernel, u):
-        final, _ = im.rollout(
-            kernel, u, steps, rectifier=rectifier, normalize="none", observe=None
-        )
+        final, _ = im.rollout(kernel, u, steps, rectifier=rectifier, normalize="none", observe=None)
         return final.values
 
     final = end(kernel, u)
@@ -166,7 +173,7 @@ def test_gradients_of_a_batch_are_those_of_single_ones():
         np.testing.assert_allclose(found, slope(kernel), rtol=1e-10)
 
 
-@pytest.mark.parametrize("observe, many", [("trace", 1024), (None, 1031)])
+@pytest.mark.parametrize(("observe", "many"), [("trace", 1024), (None, 1031)])
 def test_reverse_mode_memory_grows_as_the_square_root_of_the_layers(observe, many):
     kernel, u = jnp.ones(2, jnp.float32), jnp.ones(8192, jnp.float32)
 

@@ -76,7 +76,7 @@ def blob(pixels, signed, seed):
 
 
 @pytest.mark.parametrize("signed", [False, True])
-@pytest.mark.parametrize("pixels, taps, boundary, dtype", CASES, ids=IDS)
+@pytest.mark.parametrize(("pixels", "taps", "boundary", "dtype"), CASES, ids=IDS)
 def test_every_observable_is_that_of_the_reference(pixels, taps, boundary, dtype, signed):
     u = blob(pixels, signed, seed=len(pixels)).astype(dtype)
     origin = SHIFT * np.arange(len(pixels), dtype=dtype)
@@ -292,12 +292,12 @@ def test_a_batch_of_fields_is_observed_like_single_ones():
 
 
 @pytest.mark.parametrize(
-    "call, message",
+    ("call", "message"),
     [
         (lambda: observables.centre(np.ones(5), boundary="torus"), "boundary: got 'torus', .*zero"),
         (lambda: observables.edge(np.ones(5), ((1, 1),) * 2), "reach: .*expected 1 pair"),
         (lambda: observables.edge(np.ones(5), 3), "reach: got 3, expected 1 pair"),
-        (lambda: observables.mass(np.ones((2, 2, 2, 2))), r"field: got shape \(2, 2, 2, 2\), .*axes"),
+        (lambda: observables.mass(np.ones((2, 2, 2, 2))), "field: got shape .*, expected .* axes"),
         (lambda: observables.mass([1.0, np.nan]), "field: got 1 of 2 values not finite"),
     ],
 )

@@ -22,7 +22,7 @@ INSIDE = {
     "4 taps, modulus": ((4,), (25,), "modulus"),
     "2x3 taps, relu": ((2, 3), (17, 16), "relu"),
 }
-every_case = pytest.mark.parametrize("taps, pixels, rectifier", INSIDE.values(), ids=INSIDE)
+every_case = pytest.mark.parametrize(("taps", "pixels", "rectifier"), INSIDE.values(), ids=INSIDE)
 
 
 def eighths(shape, least=-8):
@@ -38,9 +38,7 @@ def inside(pixels, pattern, shift=0):
 
 @functools.partial(jax.jit, static_argnames=("rectifier", "boundary", "normalize"))
 def run(kernel, u, rectifier, boundary="zero", normalize="none"):
-    return im.rollout(
-        kernel, u, STEPS, rectifier=rectifier, boundary=boundary, normalize=normalize
-    )
+    return im.rollout(kernel, u, STEPS, rectifier=rectifier, boundary=boundary, normalize=normalize)
 
 
 def assert_same(trace, other, names=("centre", "covariance", "log_mass", "log_energy")):
@@ -116,7 +114,7 @@ mass_of = functools.partial(
 )
 
 
-@pytest.mark.parametrize("taps, pixels", [((4,), (11,)), ((2, 3), (5, 4))])
+@pytest.mark.parametrize(("taps", "pixels"), [((4,), (11,)), ((2, 3), (5, 4))])
 @given(data=st.data())
 def test_on_a_ring_the_identity_multiplies_the_mass_by_any_gain(taps, pixels, data):
     kernel, u = data.draw(eighths(taps)), data.draw(eighths(pixels))
@@ -132,7 +130,7 @@ def test_on_a_ring_relu_and_modulus_add_mass_never_less_than_the_gain(kernel, u)
 
 
 @pytest.mark.parametrize(
-    "taps, pixels, rectifier, normalize",
+    ("taps", "pixels", "rectifier", "normalize"),
     [(*case, norm) for case, norm in zip(INSIDE.values(), ("sum", "max", "l2"), strict=True)],
 )
 @given(data=st.data())
@@ -148,6 +146,4 @@ def test_normalisation_changes_no_trace_of_a_homogeneous_rectifier(
     np.testing.assert_allclose(true, plain.values, atol=1e-13 * largest[-1])
     # where all but nothing has cancelled, what is left is a rounding error
     alive = np.exp(trace.log_mass) > 1e-4 * largest
-    assert_same(
-        jax.tree.map(lambda a: a[alive], same), jax.tree.map(lambda a: a[alive], trace)
-    )
+    assert_same(jax.tree.map(lambda a: a[alive], same), jax.tree.map(lambda a: a[alive], trace))

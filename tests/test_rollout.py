@@ -58,7 +58,7 @@ def test_the_table_covers_every_pair():
 
 
 @pytest.mark.parametrize(
-    "boundary, normalize, rectifier, dtype, d, parity, stacked, taps",
+    ("boundary", "normalize", "rectifier", "dtype", "d", "parity", "stacked", "taps"),
     TABLE,
     ids=["-".join(map(str, row)) for row in TABLE],
 )
@@ -110,13 +110,12 @@ def assert_trace_matches(trace, expected, rtol):
 
 
 @pytest.mark.parametrize(
-    "boundary, taps, dtype",
+    ("boundary", "taps", "dtype"),
     [
         ("zero", (4,), "float64"),
         ("reflect", (7,), "float32"),
         ("periodic", (2,), "float64"),
         ("periodic", (2, 3), "float32"),
-        ("zero", (3, 4), "float64"),
         ("periodic", (3, 2, 2), "float64"),
     ],
 )
@@ -238,9 +237,8 @@ def test_half_precision_runs_in_its_own_dtype_and_observes_in_float32(dtype):
 def test_thousands_of_layers_neither_overflow_nor_underflow(dtype, scale):
     steps, pixels = 3000, 16
     kernel = (scale * np.array([0.5, 0.1, 0.7, 0.2])).astype(dtype)
-    final, log_energy = im.rollout(
-        kernel, np.ones(pixels, dtype), steps, boundary="periodic", observe=im.observables.log_energy
-    )
+    ring, observe = np.ones(pixels, dtype), im.observables.log_energy
+    final, log_energy = im.rollout(kernel, ring, steps, boundary="periodic", observe=observe)
     layers = np.arange(steps + 1)
     closed_form = np.log(pixels) + 2 * layers * np.log(1.5 * scale)
     rtol = {"float32": 2e-4, "float64": 1e-10}[dtype]
@@ -249,7 +247,7 @@ def test_thousands_of_layers_neither_overflow_nor_underflow(dtype, scale):
 
 
 @pytest.mark.parametrize(
-    "steps, every", [(1, 1), (8, 1), (11, 1), (13, 2), (23, 1), (37, 3), (64, 1), (97, 1)]
+    ("steps", "every"), [(1, 1), (8, 1), (11, 1), (13, 2), (23, 1), (37, 3), (64, 1), (97, 1)]
 )
 def test_segments_of_any_length_lose_no_layer(steps, every):
     rng = np.random.default_rng(steps)
@@ -315,7 +313,7 @@ OFF_AXES = im.Field(jnp.ones((2, 2, 2, 2)), jnp.zeros(4), jnp.zeros(()))
 
 
 @pytest.mark.parametrize(
-    "kernel, field, steps, settings, argument, got, expected",
+    ("kernel", "field", "steps", "settings", "argument", "got", "expected"),
     [
         (np.zeros(0), LINE, 3, {}, "kernel", "shape (0,)", "at least one tap"),
         (np.zeros((3, 0)), LINE, 3, {}, "kernel", "shape (3, 0)", "at least one tap"),
@@ -353,17 +351,15 @@ OFF_AXES = im.Field(jnp.ones((2, 2, 2, 2)), jnp.zeros(4), jnp.zeros(()))
 def test_a_mistake_is_named_with_what_came_and_what_was_expected(
     kernel, field, steps, settings, argument, got, expected
 ):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match=f"^{argument}: got ") as error:
         im.rollout(kernel, field, steps, **settings)
-    message = str(error.value)
-    assert message.startswith(argument + ":")
-    came, wanted = message.split(", expected ")
+    came, wanted = str(error.value).split(", expected ")
     assert got in came
     assert expected in wanted
 
 
 def test_a_layer_takes_one_kernel_only():
-    with pytest.raises(ValueError, match="kernel: got 2 axes for a field of 1, expected 1$"):
+    with pytest.raises(ValueError, match=r"^kernel: got 2 axes for a field of 1, expected 1$"):
         im.layer(np.ones((4, 3)), LINE)
 
 
