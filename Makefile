@@ -12,7 +12,7 @@ test: $(VENV)/test ## lint, types and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 bench: $(VENV)/bench ## the rollout beside OpenCV, PyTorch and lax.conv
 	$(BIN)/python -m benchmarks.rollout

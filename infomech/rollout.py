@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks, guards, observables, rectifiers
+from infomech import checks, guards, observables, rectifiers, scans
 from infomech.engines import plan
 from infomech.fields import Field, as_field
 
@@ -138,22 +138,28 @@ def rollout(
 def _run(kernel, field, *, steps, rectifier, boundary, normalize, observe, every):
     stacked = kernel.ndim > field.values.ndim
     taps = kernel.shape[-field.values.ndim :]
-    advance = _layer_step(kernel, taps, field, rectifier, boundary, normalize)
+    free = rectifier.homogeneous and normalize != "none"
+    layers = _scaled_kernels(kernel, stacked, field.log_gain.dtype, free)
+    advance = _layer_step(layers, taps, field, rectifier, boundary, normalize)
     measure = observe
     if observe == "trace":
         measure = functools.partial(_measure, taps=taps, every=every, boundary=boundary)
 
     def block(state, kernels):
-        state, _ = _scan(lambda s, k: (advance(s, k), None), state, kernels, every)
+        state, _ = scans.checkpointed(lambda s, k: (advance(s, k), None), state, kernels, every)
         return state, None if measure is None else measure(_as_seen(state, rectifier))
 
-    state = (field.values, field.origin, field.log_gain, jnp.ones((), field.values.dtype))
+    size = observables.total(jnp.abs(jax.lax.stop_gradient(field.values))) / field.values.size
+    scale = 1 / guards.magnitude(size) if free and steps else jnp.ones((), field.values.dtype)
+    state = (field.values, field.origin, field.log_gain, scale.astype(field.values.dtype))
     first = None if measure is None else measure(field)
     blocks = steps // every
-    head = kernel[: blocks * every].reshape(blocks, every, *taps) if stacked else None
-    tail = kernel[blocks * every :] if stacked else None
-    state, seen = _scan(block, state, head, blocks)
-    state, _ = _scan(lambda s, k: (advance(s, k), None), state, tail, steps - blocks * every)
+    cut = blocks * every
+    layers = layers if stacked else None
+    head = jax.tree.map(lambda a: a[:cut].reshape(blocks, every, *a.shape[1:]), layers)
+    tail = jax.tree.map(lambda a: a[cut:], layers)
+    state, seen = scans.checkpointed(block, state, head, blocks)
+    state, _ = scans.checkpointed(lambda s, k: (advance(s, k), None), state, tail, steps - cut)
     final = _as_seen(state, rectifier)
     if measure is None:
         return final, None
@@ -163,8 +169,21 @@ def _run(kernel, field, *, steps, rectifier, boundary, normalize, observe, every
     return final, seen
 
 
-def _layer_step(kernel, taps, field, rectifier, boundary, normalize):
-    """The function that takes the state one layer on.
+def _scaled_kernels(kernel, stacked, dtype, free):
+    """Each kernel over its largest tap, and the logarithm of that.
+
+    So that no scale of the kernels can over- or underflow; only where scales are `free`.
+    """
+
+    def scaled(kernel):
+        scale = guards.magnitude(kernel) if free else jnp.ones((), kernel.dtype)
+        return kernel / scale, jnp.log(scale.astype(dtype))
+
+    return jax.vmap(scaled)(kernel) if stacked else scaled(kernel)
+
+
+def _layer_step(layers, taps, field, rectifier, boundary, normalize):
+    """The function that takes the state one layer on: by `layers`, or by the layer's own kernel.
 
     The state is (values, origin, log_gain, scale): the normalised field is values · scale. The
     scale goes into the next layer's taps, which saves a pass over the field.
@@ -179,9 +198,10 @@ def _layer_step(kernel, taps, field, rectifier, boundary, normalize):
 
     def advance(state, own):
         values, origin, log_gain, scale = state
-        values = apply((kernel if own is None else own) * scale, values)
+        kernel, log_scale = layers if own is None else own
+        values = apply(kernel * scale, values)
         if rectifier.homogeneous:
-            log_gain = log_gain - jnp.log(scale.astype(log_gain.dtype))
+            log_gain = log_gain + log_scale - jnp.log(scale.astype(log_gain.dtype))
         return values, origin + step, log_gain, _inverse_norm(values, normalize)
 
     return advance
@@ -233,38 +253,6 @@ def _trace(seen, layers, shape, boundary):
         moved = observables.wrap(jnp.diff(centre, axis=0), lengths[None])
         centre = jnp.cumsum(jnp.concatenate([centre[:1], moved]), axis=0)
     return Trace(layer=jnp.asarray(layers), **{**seen, "centre": centre})
-
-
-def _scan(body, state, xs, length):
-    """`lax.scan` over `length` steps whose reverse mode stores O(√length) states."""
-    inner = _segment(length)
-    outer = length // inner
-    if outer <= 1:
-        return jax.lax.scan(body, state, xs, length=length)
-
-    @functools.partial(jax.checkpoint, prevent_cse=False)
-    def segment(state, xs):
-        return jax.lax.scan(body, state, xs, length=inner)
-
-    cut = outer * inner
-    folded = jax.tree.map(lambda a: a[:cut].reshape(outer, inner, *a.shape[1:]), xs)
-    state, seen = jax.lax.scan(segment, state, folded, length=outer)
-    seen = jax.tree.map(lambda a: a.reshape(cut, *a.shape[2:]), seen)
-    if cut == length:
-        return state, seen
-    state, rest = jax.lax.scan(
-        body, state, jax.tree.map(lambda a: a[cut:], xs), length=length - cut
-    )
-    return state, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), seen, rest)
-
-
-def _segment(length):
-    """A length of segments near √length, one that divides `length` if there is any near."""
-    if length <= 8:
-        return max(length, 1)
-    root = math.isqrt(length)
-    near = [n for n in range(root // 2, 2 * root + 1) if length % n == 0]
-    return min(near, key=lambda n: abs(n - root), default=root)
 
 
 def _prepared(kernel, field, steps, rectifier, boundary):

@@ -85,7 +85,7 @@ def test_every_layer_is_that_of_the_reference(
         np.testing.assert_allclose(seen.origin[t], origin + moved, rtol=tolerance)
         np.testing.assert_allclose(seen.log_gain[t], log_gain + kept, atol=tolerance)
     for last, all_layers in zip(jax.tree.leaves(final), jax.tree.leaves(seen), strict=True):
-        np.testing.assert_array_equal(last, all_layers[-1])
+        np.testing.assert_allclose(last, all_layers[-1], rtol=tolerance)
 
 
 def expected_trace(layers, taps, boundary, log_gain=0.0):
@@ -244,6 +244,18 @@ def test_thousands_of_layers_neither_overflow_nor_underflow(dtype, scale):
     rtol = {"float32": 2e-4, "float64": 1e-10}[dtype]
     np.testing.assert_allclose(log_energy, closed_form, rtol, rtol)
     np.testing.assert_allclose(final.values, 0.25, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+@pytest.mark.parametrize("normalize", ["sum", "l2", "max"])
+def test_normalised_layers_hold_any_scale_of_the_kernel(normalize, scale):
+    kernel, pattern = KERNEL.astype(np.float32), im.fields.disk(31, 3.0, dtype="float32")
+    plain, seen = im.rollout(kernel, pattern, 8, normalize=normalize)
+    scaled, same = im.rollout(np.float32(scale) * kernel, pattern, 8, normalize=normalize)
+    np.testing.assert_allclose(scaled.values, plain.values, rtol=1e-4)
+    np.testing.assert_allclose(same.centre, seen.centre, rtol=1e-5)
+    log_energy = np.asarray(seen.log_energy) + 2 * np.log(scale) * np.arange(9)
+    np.testing.assert_allclose(same.log_energy, log_energy, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
