@@ -12,7 +12,7 @@ from infomech.rollout import Trace
 REASONS = (
     "ok",
     "fit window too short: fewer than three observations at or after burn_in",
-    "the field died: no mass, or no centre, within the fit window",
+    "the field died: nothing is left within the fit window",
     "the pattern touched the boundary before the end of the fit window",
     "the numbers overflowed within the fit window",
     "no growth of the covariance to fit",
@@ -231,7 +231,7 @@ def _from(trace, burn_in):
 
 def _status(trace, burn_in, count, edge_tolerance):
     used = _from(trace, burn_in)
-    dead = jnp.any(used & (jnp.isneginf(trace.log_mass) | jnp.isneginf(trace.log_energy)))
+    dead = jnp.any(used & jnp.isneginf(trace.log_energy))
     finite = (
         jnp.all(jnp.isfinite(trace.centre), axis=-1)
         & jnp.all(jnp.isfinite(trace.covariance), axis=(-2, -1))
@@ -239,8 +239,10 @@ def _status(trace, burn_in, count, edge_tolerance):
     )
     touched = jnp.any(trace.edge > edge_tolerance)
     least = LEAST_BALANCE * jnp.finfo(trace.balance.dtype).eps
-    status = jnp.where(jnp.any(used & (trace.balance < least)), _CANCELLED, _OK)
-    status = jnp.where(jnp.any(used & ~finite), _OVERFLOW, status)
+    # also where they cancel to exactly 0, which leaves no centre
+    cancelled = used & (trace.balance < least) & jnp.isfinite(trace.log_energy)
+    status = jnp.where(jnp.any(used & ~finite), _OVERFLOW, _OK)
+    status = jnp.where(jnp.any(cancelled), _CANCELLED, status)
     status = jnp.where(touched, _TOUCHED, status)
     status = jnp.where(dead, _DEAD, status)
     return jnp.where(count < 3, _SHORT, status)

@@ -39,5 +39,5 @@ def _segment(length: int) -> int:
     if length <= 8:
         return max(length, 1)
     root = math.isqrt(length)
-    near = [n for n in range(root // 2, 2 * root + 1) if length % n == 0]
+    near = [n for n in range(max(2, root // 2), 2 * root + 1) if length % n == 0]
     return min(near, key=lambda n: abs(n - root), default=root)

@@ -122,10 +122,10 @@ def test_eulers_identity_of_homogeneous_layers(taps, pixels, steps, rectifier):
 
 
 def test_gradients_are_finite_where_the_field_dies():
-    kernel, u = -np.ones(2), np.ones(9)
+    kernel, u, black = -np.ones(2), np.ones(9), np.zeros(9)
 
-    def end(kernel, u, normalize):
-        final, _ = im.rollout(kernel, u, 2, normalize=normalize, observe=None)
+    def end(kernel, u, **settings):
+        final, _ = im.rollout(kernel, u, 2, observe=None, **settings)
         return jnp.sum(final.values) + final.log_gain
 
     def seen(kernel, u):
@@ -133,9 +133,16 @@ def test_gradients_are_finite_where_the_field_dies():
         numbers = (trace.centre, trace.covariance, trace.spread, trace.edge, trace.balance)
         return sum(jnp.nansum(a) for a in numbers) + trace.log_energy[-1] + trace.log_mass[-1]
 
-    losses = [functools.partial(end, normalize=normalize) for normalize in NORMALISATIONS]
-    slopes = [jax.grad(loss, argnums=(0, 1)) for loss in (*losses, seen)]
-    for slope in jax.tree.leaves(jax.jit(lambda *at: [f(*at) for f in slopes])(kernel, u)):
+    @jax.jit
+    def slopes(kernel, u, black):
+        found = [jax.grad(seen, argnums=(0, 1))(kernel, u)]
+        for normalize in NORMALISATIONS:
+            for rectifier, field in [("relu", u), ("modulus", black)]:
+                loss = functools.partial(end, normalize=normalize, rectifier=rectifier)
+                found.append(jax.grad(loss, argnums=(0, 1))(kernel, field))
+        return found
+
+    for slope in jax.tree.leaves(slopes(kernel, u, black)):
         assert np.all(np.isfinite(slope))
 
 

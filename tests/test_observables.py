@@ -201,13 +201,15 @@ def test_cancelled_mass_has_no_centre_even_on_a_ring():
     assert np.isnan(observables.edge(u, reach, boundary="periodic"))
 
 
-def test_a_single_pixel_has_no_skewness():
+def test_a_single_pixel_has_no_spread_and_no_shape():
     for pixel, height in [(3, 1.0), (7, 0.3), (22, 1 / 3)]:
         u = np.zeros(24)
         u[pixel] = height
         np.testing.assert_array_equal(observables.covariance(u), 0.0)
         assert np.all(np.isnan(observables.skewness(u)))
         assert np.all(np.isnan(observables.excess_kurtosis(u)))
+    slope = jax.grad(lambda u: jnp.sum(observables.spread(u)))(u)
+    np.testing.assert_array_equal(slope, 0.0)  # where it is infinite
 
 
 def test_single_precision_is_enough_far_from_pixel_0():

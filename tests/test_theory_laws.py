@@ -206,8 +206,8 @@ REFUSED = {
 }
 
 
-def spoilt(trace, how):
-    """The trace with one kind of trouble from layer 8 on."""
+def spoilt(trace, how, layers=slice(8, None)):
+    """The trace with one kind of trouble at some of its layers."""
     nowhere = {"centre": np.nan, "covariance": np.nan, "log_mass": -np.inf}
     trouble = {
         "short": {},
@@ -217,7 +217,7 @@ def spoilt(trace, how):
         "cancelled": {"balance": 1e-14},
         "cancelled exactly": {**nowhere, "balance": 0.0},
     }
-    changed = {name: getattr(trace, name).at[8:].set(x) for name, x in trouble[how].items()}
+    changed = {name: getattr(trace, name).at[layers].set(x) for name, x in trouble[how].items()}
     return dataclasses.replace(trace, **changed)
 
 
@@ -228,6 +228,14 @@ def test_a_refused_rate_is_nan_and_says_why(rate, how):
     assert np.all(np.isnan(found.value))
     assert np.all(np.isnan(found.stderr))
     assert REFUSED[how] in found.reason
+
+
+def test_trouble_before_the_fit_window_matters_only_at_the_boundary():
+    for how in ("overflow", "cancelled", "cancelled exactly"):
+        early = spoilt(made_up_trace(), how, slice(3))
+        np.testing.assert_array_equal(speed(early, 3).value, speed(made_up_trace(), 3).value)
+        assert np.all(np.isnan(speed(early, 2).value))
+    assert "touched" in speed(spoilt(made_up_trace(), "touched", slice(3)), 3).reason
 
 
 def test_contact_within_the_tolerance_is_let_pass():

@@ -1,0 +1,37 @@
+"""What the README shows runs, and gives the numbers that it says."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def shown():
+    """All names that the README's Python blocks define, run in order."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
+    assert len(blocks) >= 2
+    names = {}
+    for block in blocks:
+        exec(block, names)
+    return names
+
+
+def test_python_blocks_give_the_numbers_they_show(shown):
+    im, trace, kernel = shown["im"], shown["trace"], shown["k"]
+    measured = im.laws.speed(trace, burn_in=16).value
+    np.testing.assert_allclose(measured, [0, 0.408], atol=5e-4)
+    np.testing.assert_allclose(im.theory.predict(kernel).speed, measured, atol=1e-6)
+    np.testing.assert_allclose(shown["slope"], 1.276, atol=5e-4)
+    assert shown["speeds"].shape == (21,)
+
+
+def test_commands_and_files_that_are_named_exist():
+    text = (ROOT / "README.md").read_text("utf-8")
+    for target in re.findall(r"^make (\w+)", text, re.M):
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", text):
+        assert (ROOT / link).exists()
