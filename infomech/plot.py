@@ -116,7 +116,7 @@ def _finish_law(by_share, by_tangent, by_speed, limits):
     v = np.linspace(0, 1, 200)
     by_speed.plot(
         v,
-        np.sqrt(1 - v**2),
+        theory.contraction(v, 1.0),
         color="black",
         linewidth=1.2,
         label=r"$1/\gamma=\sqrt{1-v^2/\sigma_1^2}$",

@@ -149,9 +149,8 @@ def _run(kernel, field, *, steps, rectifier, boundary, normalize, observe, every
         state, _ = scans.checkpointed(lambda s, k: (advance(s, k), None), state, kernels, every)
         return state, None if measure is None else measure(_as_seen(state, rectifier))
 
-    size = observables.total(jnp.abs(jax.lax.stop_gradient(field.values))) / field.values.size
-    scale = 1 / guards.magnitude(size) if free and steps else jnp.ones((), field.values.dtype)
-    state = (field.values, field.origin, field.log_gain, scale.astype(field.values.dtype))
+    scale = _first_scale(field.values) if free and steps else jnp.ones((), field.values.dtype)
+    state = (field.values, field.origin, field.log_gain, scale)
     first = None if measure is None else measure(field)
     blocks = steps // every
     cut = blocks * every
@@ -167,6 +166,12 @@ def _run(kernel, field, *, steps, rectifier, boundary, normalize, observe, every
     if observe == "trace":
         seen = _trace(seen, np.arange(blocks + 1) * every, field.values.shape, boundary)
     return final, seen
+
+
+def _first_scale(values):
+    """1 over the mean of |u|: brings a field of any scale to where its squares can be added up."""
+    size = jnp.abs(jax.lax.stop_gradient(values)).astype(guards.wider(values.dtype, jnp.float32))
+    return (1 / guards.magnitude(observables.total(size) / size.size)).astype(values.dtype)
 
 
 def _scaled_kernels(kernel, stacked, dtype, free):

@@ -2,6 +2,7 @@
 
 import itertools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -246,6 +247,14 @@ def test_thousands_of_layers_neither_overflow_nor_underflow(dtype, scale):
     np.testing.assert_allclose(final.values, 0.25, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_large_field_of_half_precision_keeps_its_energy(dtype):
+    """Its mass is more than float16 can hold."""
+    ones = jnp.ones((512, 512), dtype)
+    _, trace = im.rollout(jnp.ones((1, 1), dtype), ones, 2, boundary="periodic")
+    np.testing.assert_allclose(trace.log_energy, 2 * np.log(512), rtol=1e-3)
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 @pytest.mark.parametrize("normalize", ["sum", "l2", "max"])
 def test_normalised_layers_hold_any_scale_of_the_kernel(normalize, scale):
@@ -294,6 +303,17 @@ def test_jit_changes_nothing():
     plain = im.rollout(KERNEL, PATTERN, 8)
     for a, b in zip(jax.tree.leaves(compiled), jax.tree.leaves(plain), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+
+
+def test_a_jitted_batch_is_traced_once():
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def centres(kernels):
+        return jax.vmap(lambda k: im.rollout(k, PATTERN, 8)[1].centre)(kernels)
+
+    for seed in range(3):
+        kernels = np.random.default_rng(seed).random((4, *KERNEL.shape))
+        assert np.all(np.isfinite(centres(kernels)))
 
 
 def test_new_numbers_are_not_compiled_again():

@@ -196,6 +196,17 @@ def test_burn_in_may_be_traced():
 
 # --- refusals -------------------------------------------------------------------------------
 
+
+def test_a_path_far_from_position_0_keeps_its_error_small():
+    """A mean of large float32 numbers is rounded: the fit is about the first of them."""
+    trace = made_up_trace(n=40, dtype="float32")
+    layer = np.arange(40.0)
+    centre = jnp.asarray(np.stack([1e6 + 0.5 * layer, 3e5 - 0.25 * layer], -1), jnp.float32)
+    speed = laws.speed(dataclasses.replace(trace, centre=centre))
+    np.testing.assert_allclose(speed.value, [0.5, -0.25], rtol=1e-6)
+    np.testing.assert_allclose(speed.stderr, 0, atol=1e-6)
+
+
 REFUSED = {
     "short": "fewer than three observations",
     "dead": "the field died",
