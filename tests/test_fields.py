@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from bad_input import BAD_SHAPES
 from jax.test_util import check_grads
 
 from infomech import fields
@@ -459,9 +460,6 @@ BAD_FIELDS = {
 def test_bad_field_is_refused(values, origin, log_gain, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         fields.as_field(Field(values, origin, log_gain))
-
-
-BAD_SHAPES = [0, -1, True, 2.5, None, "3", (), (3, 0), (3, -1), (3, True), (3, 2.0), (2, 2, 2, 2)]
 
 
 @pytest.mark.parametrize("shape", BAD_SHAPES, ids=str)

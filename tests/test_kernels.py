@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from bad_input import BAD_SHAPES
 from hypothesis import given
 from hypothesis import strategies as st
 from jax.test_util import check_grads
@@ -255,7 +256,6 @@ TAKE_SHAPE = {
     "gaussian": functools.partial(kernels.gaussian, sigma=1.0),
     "random": functools.partial(kernels.random, key=KEY),
 }
-BAD_SHAPES = [0, -1, True, 2.5, None, "3", (), (3, 0), (3, -1), (3, True), (3, 2.0), (2, 2, 2, 2)]
 
 
 @pytest.mark.parametrize("shape", BAD_SHAPES, ids=str)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from bad_input import BAD_KERNELS
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -138,19 +139,6 @@ def test_traced_taps_may_come_in_a_list():
 
 # --- bad input ------------------------------------------------------------------------------
 
-BAD_KERNELS = {
-    "empty": ([], "no taps, expected at least one tap"),
-    "an empty axis": (np.ones((3, 0)), "no taps, expected at least one tap"),
-    "a number": (1.0, "0 axes, expected a kernel of 1, 2 or 3 axes"),
-    "four axes": (np.ones((1, 1, 1, 1)), "4 axes, expected a kernel of 1, 2 or 3 axes"),
-    "NaN": ([1.0, np.nan], "1 of 2 values not finite"),
-    "infinite": (jnp.array([1.0, -jnp.inf, jnp.inf]), "2 of 3 values not finite"),
-    "complex": ([1j], "complex128, expected real numbers"),
-    "a word": ("abc", "str, expected an array of real numbers"),
-    "words": (["left", "right"], "list, expected an array of real numbers"),
-    "None": (None, "NoneType, expected an array of real numbers"),
-    "ragged": ([[1.0, 2.0], [3.0]], "list, expected an array of real numbers"),
-}
 FUNCTIONS = [parity.reflect, parity.split, parity.mirror_split, parity.mirror_energies]
 
 

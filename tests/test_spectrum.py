@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from bad_input import BAD_KERNELS
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -233,15 +234,6 @@ def test_derivatives_match_finite_differences():
 
 # --- bad input ------------------------------------------------------------------------------
 
-BAD_KERNELS = {
-    "empty": (np.ones((3, 0)), "no taps, expected at least one tap"),
-    "a number": (1.0, "0 axes, expected a kernel of 1, 2 or 3 axes"),
-    "four axes": (np.ones((1, 1, 1, 1)), "4 axes, expected a kernel of 1, 2 or 3 axes"),
-    "NaN": ([1.0, np.nan], "1 of 2 values not finite"),
-    "infinite": ([1.0, -np.inf, np.inf], "2 of 3 values not finite"),
-    "complex": ([1j], "complex128, expected real numbers"),
-    "a word": ("abc", "str, expected an array of real numbers"),
-}
 TAKE_KERNEL = {
     "dct": spectrum.dct,
     "from_dct": spectrum.from_dct,
