@@ -14,8 +14,8 @@ test: $(VENV)/test ## lint, types and tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-bench: $(VENV)/bench ## the rollout beside OpenCV, PyTorch and lax.conv
-	$(BIN)/python -m benchmarks.rollout
+bench: $(VENV)/bench ## the rollout beside its peers: benchmarks/RESULTS.md and scaling.png
+	$(BIN)/python -m benchmarks
 
 clean: ## remove the virtual environment and everything written
 	rm -rf $(VENV) out

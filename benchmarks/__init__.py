@@ -1,1 +1,1 @@
-"""Speed beside peers, side by side in one run: `python -m benchmarks.rollout`."""
+"""infomech beside what one would use instead, and beside what the machine can do."""

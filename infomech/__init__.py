@@ -17,6 +17,7 @@ from infomech import (
     survey,
     theory,
 )
+from infomech.engines.plan import plan
 from infomech.fields import Field
 from infomech.rectifiers import Rectifier
 from infomech.rollout import Trace, layer, rollout
@@ -35,6 +36,7 @@ __all__ = [
     "observables",
     "parity",
     "patterns",
+    "plan",
     "rectifiers",
     "rollout",
     "spectrum",

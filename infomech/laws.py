@@ -237,7 +237,7 @@ def _status(trace, burn_in, count, edge_tolerance):
         & jnp.all(jnp.isfinite(trace.covariance), axis=(-2, -1))
         & jnp.isfinite(trace.log_energy)
     )
-    touched = jnp.any(trace.edge > edge_tolerance)
+    touched = jnp.any(jnp.maximum(trace.edge, trace.cut) > edge_tolerance)
     least = LEAST_BALANCE * jnp.finfo(trace.balance.dtype).eps
     # also where they cancel to exactly 0, which leaves no centre
     cancelled = used & (trace.balance < least) & jnp.isfinite(trace.log_energy)

@@ -22,7 +22,7 @@ BOUNDARIES = ("zero", "periodic", "reflect")
 def mass(field: Any) -> jax.Array:
     """M = Σ u, true value exp(log_gain) Σ values; shape ()."""
     field = as_field(field)
-    return jnp.exp(field.log_gain) * total(_wide(field))
+    return jnp.exp(field.log_gain) * guards.total(_wide(field))
 
 
 def log_mass(field: Any) -> jax.Array:
@@ -31,7 +31,7 @@ def log_mass(field: Any) -> jax.Array:
     −∞ for a dead field, NaN for a negative mass.
     """
     field = as_field(field)
-    return field.log_gain + guards.log(total(_wide(field)))
+    return field.log_gain + guards.log(guards.total(_wide(field)))
 
 
 def energy(field: Any) -> jax.Array:
@@ -46,9 +46,9 @@ def log_energy(field: Any) -> jax.Array:
     """
     field = as_field(field)
     values = _wide(field)
-    size = jax.lax.stop_gradient(total(jnp.abs(values)) / values.size)
+    size = jax.lax.stop_gradient(guards.total(jnp.abs(values)) / values.size)
     scale = jnp.where(size > 0, size, 1)
-    return 2 * (field.log_gain + jnp.log(scale)) + guards.log(total((values / scale) ** 2))
+    return 2 * (field.log_gain + jnp.log(scale)) + guards.log(guards.total((values / scale) ** 2))
 
 
 def centre(field: Any, *, boundary: str = "zero") -> jax.Array:
@@ -115,7 +115,7 @@ def balance(field: Any) -> jax.Array:
     error over this number.
     """
     values = _wide(as_field(field))
-    return guards.divide(jnp.abs(total(values)), total(jnp.abs(values)))
+    return guards.divide(jnp.abs(guards.total(values)), guards.total(jnp.abs(values)))
 
 
 def edge(field: Any, reach: tuple[tuple[int, int], ...], *, boundary: str = "zero") -> jax.Array:
@@ -146,7 +146,7 @@ def edge(field: Any, reach: tuple[tuple[int, int], ...], *, boundary: str = "zer
             far = (jnp.abs(_away(n, c, boundary)) >= seam) & (max(reach[a]) > 0)
             near = near | jnp.expand_dims(far, [b for b in range(size.ndim) if b != a])
         located = ~jnp.any(jnp.isnan(jnp.stack(middles)))
-        touching = jnp.where(located, total(jnp.where(near, size, 0)), jnp.nan)
+        touching = jnp.where(located, guards.total(jnp.where(near, size, 0)), jnp.nan)
     else:
         touching = jnp.zeros((), size.dtype)
         inner = size
@@ -156,7 +156,7 @@ def edge(field: Any, reach: tuple[tuple[int, int], ...], *, boundary: str = "zer
             last = jax.lax.slice_in_dim(inner, high, n, axis=a)
             touching = touching + jnp.sum(first) + jnp.sum(last)
             inner = jax.lax.slice_in_dim(inner, low, high, axis=a)
-    everything = total(size)
+    everything = guards.total(size)
     return jnp.where(everything > 0, touching / jnp.where(everything > 0, everything, 1), 0)
 
 
@@ -196,18 +196,6 @@ def _located(field: Any, boundary: str) -> tuple[Field, list[jax.Array]]:
     return field, [middle(values, axis) for axis in range(values.ndim)]
 
 
-def total(values: jax.Array, weights: dict[int, jax.Array] | None = None) -> jax.Array:
-    """Σ_x u(x) Π_a w_a(x_a), with weight 1 on the axes not named.
-
-    Contracts one axis after the other, the last first: XLA's matrix products are some ten times
-    faster on CPU than its reductions, and moments that share a contraction compute it once.
-    """
-    for axis in reversed(range(values.ndim)):
-        ones = np.ones(values.shape[axis], values.dtype)
-        values = jnp.matmul(values, (weights or {}).get(axis, ones), precision="highest")
-    return values
-
-
 def _plain_mean(values: jax.Array, axis: int) -> jax.Array:
     n = values.shape[axis]
     x = jnp.asarray(np.arange(n) - n // 2, values.dtype)
@@ -220,9 +208,9 @@ def _plain_mean(values: jax.Array, axis: int) -> jax.Array:
 def _circular_mean(values: jax.Array, axis: int) -> jax.Array:
     n = values.shape[axis]
     angle = 2 * np.pi * np.arange(n) / n
-    sign = jnp.sign(total(values))
-    sine = sign * total(values, {axis: jnp.asarray(np.sin(angle), values.dtype)})
-    cosine = sign * total(values, {axis: jnp.asarray(np.cos(angle), values.dtype)})
+    sign = jnp.sign(guards.total(values))
+    sine = sign * guards.total(values, {axis: jnp.asarray(np.sin(angle), values.dtype)})
+    cosine = sign * guards.total(values, {axis: jnp.asarray(np.cos(angle), values.dtype)})
     exists = (sine != 0) | (cosine != 0)
     turn = jnp.arctan2(jnp.where(exists, sine, 0), jnp.where(exists, cosine, 1)) / (2 * np.pi)
     return jnp.where(exists, jnp.mod(turn, 1) * n, jnp.nan)
@@ -250,4 +238,4 @@ def _standardised(field: Any, boundary: str, power: int) -> jax.Array:
 
 def _mean(values: jax.Array, weights: dict[int, jax.Array]) -> jax.Array:
     """Mean of Π_a w_a(x_a) over the mass; NaN where there is none."""
-    return guards.divide(total(values, weights), total(values))
+    return guards.divide(guards.total(values, weights), guards.total(values))

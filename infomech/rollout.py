@@ -1,5 +1,6 @@
 """Layers of rectified convolution, one after the other, observed on the way."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -10,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks, guards, observables, rectifiers, scans
-from infomech.engines import plan
+from infomech import advancing, checks, guards, observables, rectifiers, scans
+from infomech.engines import derivatives, plan
 from infomech.fields import Field, as_field
 
 #: what the field is divided by after each layer: 1, Σ|u|, √Σu² or max|u|
@@ -34,6 +35,9 @@ class Trace:
             above 0 the other numbers begin to depend on the domain.
         balance: |Σ u| / Σ |u|, shape (n,); 1 while the field has one sign. Near the rounding error
             of the dtype, centre and covariance are noise.
+        cut: share of Σ |u| that was cut off up to here when the domain followed the pattern,
+            shape (n,); 0 for a domain that stays. What is lost at the boundary between two moves
+            is not in it, but felt by `edge`.
     """
 
     layer: jax.Array
@@ -43,6 +47,7 @@ class Trace:
     log_energy: jax.Array
     edge: jax.Array
     balance: jax.Array
+    cut: jax.Array
 
     @property
     def spread(self) -> jax.Array:
@@ -71,8 +76,8 @@ def layer(kernel: Any, field: Any, *, rectifier: Any = "relu", boundary: str = "
     """
     rectifier = rectifiers.get(rectifier)
     kernel, field = _prepared(kernel, field, None, rectifier, boundary)
-    values = rectifier(plan.choose(kernel.shape)(kernel, field.values, boundary))
-    return Field(values, field.origin + _origin_step(kernel.shape, field), field.log_gain)
+    how = advancing.How(1, rectifier, boundary, "none", None, 1, "auto", "checkpointed", 0)
+    return _run(kernel, field, how=how)[0]
 
 
 def rollout(
@@ -85,13 +90,16 @@ def rollout(
     normalize: str = "l2",
     observe: Callable[[Field], Any] | str | None = "trace",
     every: int = 1,
+    follow: int = 0,
+    engine: str = "auto",
+    grad_mode: str = "auto",
 ) -> tuple[Field, Any]:
     """Passes a field through `steps` layers and observes it on the way ([M]).
 
     u ← φ(k * u) / norm. For a homogeneous rectifier the norms are kept in the field's log_gain, so
     that true mass and energy stay known, and normalising changes nothing but the range of numbers;
     for any other rectifier it changes the dynamics, is part of the layer and leaves log_gain at 0.
-    Reverse mode stores about 2√steps fields and recomputes the rest; forward mode works too.
+    Derivatives of any order can be taken, in reverse and forward, by what `grad_mode` says.
 
     Args:
         kernel: taps, d axes; or (steps, *taps), one kernel per layer.
@@ -103,6 +111,14 @@ def rollout(
         observe: "trace" for a `Trace`; any function of a `Field`, whose results are stacked; or
             None. A function is compiled once: pass the same one again, not a new lambda.
         every: layers between observations; the first is before layer 1.
+        follow: most layers after which the domain is moved by whole pixels so that the centre of
+            mass lies in its middle again, as it is before each observation; 0 for a domain that
+            stays. For a boundary of "zero" and the default trace, whose `cut` says what was lost.
+        engine: how layers are executed: "auto" or a name in `infomech.engines.plan.ENGINES`.
+        grad_mode: "checkpointed": reverse mode remembers about 2√steps fields and computes the
+            others again; "full": remembers all of them, in plain JAX; "forward": derivatives for
+            the taps are carried along, in memory that doesn't grow with the steps; "auto":
+            checkpointed if there is memory for it, else forward.
 
     Returns:
         `(final, trace)`: the `Field` after the last layer, and what was observed, along a leading
@@ -110,8 +126,8 @@ def rollout(
 
     Raises:
         ValueError: kernel and field don't fit, NaN in the kernel, steps < 0, a stack of another
-            length than `steps`, an unknown name; on a periodic domain an `every` so large that a
-            turn around the domain could pass unseen.
+            length than `steps`, an unknown name, an engine that can't do this; on a periodic domain
+            an `every` so large that a turn around the domain could pass unseen.
     """
     rectifier = rectifiers.get(rectifier)
     steps, every = checks.integer("steps", steps, 0), checks.integer("every", every, 1)
@@ -126,128 +142,116 @@ def rollout(
             if every > 1 and every * (n // 2) >= pixels / 2:
                 most = max(1, math.ceil(pixels / 2 / (n // 2)) - 1)
                 raise checks.fail("every", every, f"at most {most} on {pixels} periodic pixels")
-    return _run(
-        kernel, field, steps=steps, rectifier=rectifier, boundary=boundary,
-        normalize=normalize, observe=observe, every=every,
-    )  # fmt: skip
+    if observe is None:
+        every = max(steps, 1)
+    checks.one_of("grad_mode", grad_mode, ("auto", *plan.GRAD_MODES))
+    follow = checks.integer("follow", follow, 0)
+    if follow and (boundary != "zero" or observe != "trace"):
+        got = f"{follow} with boundary={boundary!r}, observe={observe!r}"
+        raise checks.fail("follow", got, "0, or boundary='zero' and observe='trace'")
+    stacked = kernel.ndim > len(taps)
+    stack = advancing.stack_of(taps, field, max(steps, 1), stacked, rectifier, boundary, True)
+    plan.choose(stack, engine)  # says now what is wrong
+    if grad_mode == "auto":
+        grad_mode = plan.choose_grad_mode(stack)
+    how = advancing.How(
+        steps, rectifier, boundary, normalize, observe, every, engine, grad_mode, follow
+    )
+    return _run(kernel, field, how=how)
 
 
-@functools.partial(
-    jax.jit, static_argnames=("steps", "rectifier", "boundary", "normalize", "observe", "every")
-)
-def _run(kernel, field, *, steps, rectifier, boundary, normalize, observe, every):
-    stacked = kernel.ndim > field.values.ndim
+@functools.partial(jax.jit, static_argnames=("how",))
+def _run(kernel, field, *, how):
+    if how.grad_mode == "forward":
+        return _forward_only(kernel, field, how)
+    return _passed(kernel, field, how)
+
+
+def _passed(kernel, field, how):
+    """The rollout; kernels of their own per layer go through the scans, a shared one doesn't."""
     taps = kernel.shape[-field.values.ndim :]
-    free = rectifier.homogeneous and normalize != "none"
-    layers = _scaled_kernels(kernel, stacked, field.log_gain.dtype, free)
-    advance = _layer_step(layers, taps, field, rectifier, boundary, normalize)
-    measure = observe
-    if observe == "trace":
-        measure = functools.partial(_measure, taps=taps, every=every, boundary=boundary)
+    stacked = kernel.ndim > field.values.ndim
+    free = how.rectifier.homogeneous and how.normalize != "none"
+    kernels = advancing.scaled_kernels(kernel, stacked, field.log_gain.dtype, free)
+    own = kernels if stacked else None
+    advance = functools.partial(advancing.advance, how, taps, field, None if stacked else kernels)
+    measure = functools.partial(_measure, how, taps)
 
-    def block(state, kernels):
-        state, _ = scans.checkpointed(lambda s, k: (advance(s, k), None), state, kernels, every)
-        return state, None if measure is None else measure(_as_seen(state, rectifier))
+    def block(state, own):
+        state = advance(state, own, how.every)
+        return state, measure(advancing.as_seen(state, how.rectifier), state.log_kept)
 
-    scale = _first_scale(field.values) if free and steps else jnp.ones((), field.values.dtype)
-    state = (field.values, field.origin, field.log_gain, scale)
-    first = None if measure is None else measure(field)
-    blocks = steps // every
-    cut = blocks * every
-    layers = layers if stacked else None
-    head = jax.tree.map(lambda a: a[:cut].reshape(blocks, every, *a.shape[1:]), layers)
-    tail = jax.tree.map(lambda a: a[cut:], layers)
+    state = advancing.start(field, free and how.steps > 0)
+    first = measure(field, state.log_kept)
+    blocks = how.steps // how.every
+    cut = blocks * how.every
+    head = jax.tree.map(lambda a: a[:cut].reshape(blocks, how.every, *a.shape[1:]), own)
     state, seen = scans.checkpointed(block, state, head, blocks)
-    state, _ = scans.checkpointed(lambda s, k: (advance(s, k), None), state, tail, steps - cut)
-    final = _as_seen(state, rectifier)
-    if measure is None:
+    if how.steps > cut:
+        state = advance(state, jax.tree.map(lambda a: a[cut:], own), how.steps - cut)
+    final = advancing.as_seen(state, how.rectifier)
+    if how.observe is None:
         return final, None
     seen = jax.tree.map(lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b]), first, seen)
-    if observe == "trace":
-        seen = _trace(seen, np.arange(blocks + 1) * every, field.values.shape, boundary)
+    if how.observe == "trace":
+        layers = np.arange(blocks + 1) * how.every
+        seen = _trace(seen, layers, field.values.shape, how.boundary)
     return final, seen
 
 
-def _first_scale(values):
-    """1 over the mean of |u|: brings a field of any scale to where its squares can be added up."""
-    size = jnp.abs(jax.lax.stop_gradient(values)).astype(guards.wider(values.dtype, jnp.float32))
-    return (1 / guards.magnitude(observables.total(size) / size.size)).astype(values.dtype)
+def _forward_only(kernel, field, how):
+    """A rollout whose derivatives for the taps are taken forward, whichever way they are asked for.
 
-
-def _scaled_kernels(kernel, stacked, dtype, free):
-    """Each kernel over its largest tap, and the logarithm of that.
-
-    So that no scale of the kernels can over- or underflow; only where scales are `free`.
+    So memory is a few fields per tap and doesn't grow with the layers. Derivatives for the field
+    are taken in reverse.
     """
+    shape = jax.eval_shape(functools.partial(_passed, how=how), kernel, field)
+    leaves, tree = jax.tree.flatten(shape)
+    integers = [i for i, leaf in enumerate(leaves) if not jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    order = sorted(range(len(leaves)), key=lambda i: (i in integers, i))
 
-    def scaled(kernel):
-        scale = guards.magnitude(kernel) if free else jnp.ones((), kernel.dtype)
-        return kernel / scale, jnp.log(scale.astype(dtype))
+    def both(kernel, *parts):
+        found = jax.tree.leaves(_passed(kernel, Field(*parts), how))
+        return tuple(found[i] for i in order)
 
-    return jax.vmap(scaled)(kernel) if stacked else scaled(kernel)
+    def floating(*operands):
+        return both(*operands[:4])[: len(order) - len(integers)]
 
+    def reverse(wanted):
+        def forward(*operands):
+            args, cotangents = operands[:4], operands[4 + len(integers) :]
+            if any(wanted[1:]):
+                found = jax.vjp(floating, *args)[1](cotangents)
+                return tuple(c for c, w in zip(found, wanted, strict=True) if w)
 
-def _layer_step(layers, taps, field, rectifier, boundary, normalize):
-    """The function that takes the state one layer on: by `layers`, or by the layer's own kernel.
+            def along(direction):
+                moved = jax.jvp(lambda k: floating(k, *args[1:]), args[:1], (direction,))[1]
+                parts = [jnp.sum(m * c) for m, c in zip(moved, cotangents, strict=True)]
+                return sum(p.astype(args[0].dtype) for p in parts)
 
-    The state is (values, origin, log_gain, scale): the normalised field is values · scale. The
-    scale goes into the next layer's taps, which saves a pass over the field.
-    """
-    convolve = plan.choose(taps)
-    step = _origin_step(taps, field)
+            basis = jnp.eye(args[0].size, dtype=args[0].dtype).reshape(-1, *args[0].shape)
+            return (jax.vmap(along)(basis).reshape(args[0].shape),)
 
-    # recomputed in reverse mode: one saved field per layer instead of one per tap
-    @functools.partial(jax.checkpoint, prevent_cse=False)
-    def apply(kernel, values):
-        return rectifier(convolve(kernel, values, boundary)).astype(values.dtype)
+        return derivatives.Function(forward, forward)
 
-    def advance(state, own):
-        values, origin, log_gain, scale = state
-        kernel, log_scale = layers if own is None else own
-        values = apply(kernel * scale, values)
-        if rectifier.homogeneous:
-            log_gain = log_gain + log_scale - jnp.log(scale.astype(log_gain.dtype))
-        return values, origin + step, log_gain, _inverse_norm(values, normalize)
-
-    return advance
-
-
-def _as_seen(state, rectifier):
-    """The normalised field of a state."""
-    values, origin, log_gain, scale = state
-    if rectifier.homogeneous:
-        log_gain = log_gain - jnp.log(scale.astype(log_gain.dtype))
-    return Field(values * scale, origin, log_gain)
+    function = derivatives.Function(both, floating, reverse)
+    found = derivatives.call(function, kernel, *dataclasses.astuple(field))
+    back = {i: leaf for i, leaf in zip(order, found, strict=True)}
+    return jax.tree.unflatten(tree, [back[i] for i in range(len(leaves))])
 
 
-def _inverse_norm(values, normalize):
-    if normalize == "none":
-        return jnp.ones((), values.dtype)
-    wide = values.astype(guards.wider(values.dtype, jnp.float32))
-    size = jnp.abs(wide)
-    if normalize == "sum":
-        norm = observables.total(size)
-    elif normalize == "max":
-        norm = jnp.max(size)
-    else:
-        norm = guards.sqrt(observables.total(wide**2))
-    return jnp.where(norm > 0, 1 / jnp.where(norm > 0, norm, 1), 1).astype(values.dtype)
-
-
-def _origin_step(taps, field):
-    shift = [(n - 1) // 2 - (n - 1) / 2 for n in taps]
-    return jnp.asarray(shift, field.origin.dtype)
-
-
-def _measure(field, *, taps, every, boundary):
-    reach = observables.layer_reach(taps, every, boundary=boundary)
+def _measure(how, taps, field, log_kept):
+    if how.observe != "trace":
+        return None if how.observe is None else how.observe(field)
+    reach = observables.layer_reach(taps, how.every, boundary=how.boundary)
     return {
-        "centre": observables.centre(field, boundary=boundary),
-        "covariance": observables.covariance(field, boundary=boundary),
+        "centre": observables.centre(field, boundary=how.boundary),
+        "covariance": observables.covariance(field, boundary=how.boundary),
         "log_mass": observables.log_mass(field),
         "log_energy": observables.log_energy(field),
-        "edge": observables.edge(field, reach, boundary=boundary),
+        "edge": observables.edge(field, reach, boundary=how.boundary),
         "balance": observables.balance(field),
+        "cut": 0 - jnp.expm1(log_kept),
     }
 
 

@@ -1,4 +1,4 @@
-"""A scan whose reverse mode remembers few states and recomputes the rest."""
+"""Scans in pieces: reverse mode remembers few states and recomputes the rest."""
 
 import functools
 import math
@@ -13,7 +13,7 @@ def checkpointed(
     body: Callable[[Any, Any], tuple[Any, Any]], state: Any, xs: Any, length: int
 ) -> tuple[Any, Any]:
     """`lax.scan` over `length` steps whose reverse mode stores O(√length) states."""
-    inner = _segment(length)
+    inner = piece(length, 8)
     outer = length // inner
     if outer <= 1:
         return jax.lax.scan(body, state, xs, length=length)
@@ -34,10 +34,24 @@ def checkpointed(
     return state, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), seen, rest)
 
 
-def _segment(length: int) -> int:
-    """A length of segments near √length, one that divides `length` if there is any near."""
-    if length <= 8:
+def in_pieces(
+    run: Callable[[Any, Any, int], Any], state: Any, xs: Any, length: int, each: int
+) -> Any:
+    """`run(state, xs, count)` over `length` entries of xs, `each` at a time and then the rest."""
+    pieces = length // each if length > each else 0
+    cut = pieces * each
+    if pieces:
+        folded = jax.tree.map(lambda a: a[:cut].reshape(pieces, each, *a.shape[1:]), xs)
+        state, _ = jax.lax.scan(lambda s, x: (run(s, x, each), None), state, folded, length=pieces)
+    if cut < length:
+        state = run(state, jax.tree.map(lambda a: a[cut:], xs), length - cut)
+    return state
+
+
+def piece(length: int, least: int) -> int:
+    """A length of pieces near √length and not below `least`, that divides it if there is any."""
+    root = max(math.isqrt(length), least)
+    if length <= root:
         return max(length, 1)
-    root = math.isqrt(length)
-    near = [n for n in range(max(2, root // 2), 2 * root + 1) if length % n == 0]
+    near = [n for n in range(max(least, root // 2), 2 * root + 1) if length % n == 0]
     return min(near, key=lambda n: abs(n - root), default=root)

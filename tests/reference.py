@@ -153,6 +153,52 @@ def rollout(kernels, u, steps, rectifier, boundary, normalize):
     return layers
 
 
+def layers(kernels, u, count, rectifier, boundary):
+    """The field after `count` layers as (values, e) of values * 2^e, with max |values| near 1.
+
+    `kernels` has a leading axis of one kernel per layer, or of one kernel for all.
+    """
+    values, exponent = np.array(u, dtype=float), 0
+    for layer in range(count):
+        k = kernels[layer % len(kernels)]
+        values = RECTIFIERS[rectifier](convolve(values, k, boundary))
+        if rectifier in HOMOGENEOUS:
+            _, e = np.frexp(np.max(np.abs(values)))
+            values, exponent = np.ldexp(values, -e), exponent + int(e)
+    return values, exponent
+
+
+# dphi/dx below and at 0; it is 1 above.
+SLOPES = {"relu": (0, 0), "modulus": (-1, 0), "identity": (1, 1), "leaky_relu": (0.01, 1)}
+
+
+def pullback(kernels, u, count, rectifier, boundary, g):
+    """dL/dkernels and dL/du of L = sum g u_T, u_T the field after `count` layers."""
+    kernels = np.asarray(kernels, dtype=float)
+    fields, seen = [np.array(u, dtype=float)], []
+    for layer in range(count):
+        seen.append(convolve(fields[-1], kernels[layer % len(kernels)], boundary))
+        fields.append(RECTIFIERS[rectifier](seen[-1]))
+    below, at_zero = SLOPES[rectifier]
+    by_kernels, g = np.zeros(kernels.shape), np.array(g, dtype=float)
+    for layer in reversed(range(count)):
+        kind, z = layer % len(kernels), seen[layer]
+        m = g * np.where(z > 0, 1.0, np.where(z < 0, below, at_zero))
+        g = np.zeros(g.shape)
+        for i in np.ndindex(*kernels.shape[1:]):
+            sources, present = zip(
+                *(
+                    source_index(np.arange(length) - j + (n - 1) // 2, length, boundary)
+                    for j, n, length in zip(i, kernels.shape[1:], z.shape, strict=True)
+                ),
+                strict=True,
+            )
+            there, box = m * outer(present), np.ix_(*sources)
+            by_kernels[(kind, *i)] += np.sum(there * fields[layer][box])
+            np.add.at(g, box, kernels[(kind, *i)] * there)
+    return by_kernels, g
+
+
 # --- observables of a field -----------------------------------------------------------------
 
 

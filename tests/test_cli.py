@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 
@@ -25,13 +26,15 @@ def test_law_prints_a_table_and_writes_all_its_files(capsys, tmp_path):
     code, out, _ = run(capsys, "law", *QUICK, "--size", 2, "--out", tmp_path)
     assert code == 0
     assert "Verdict: speed is linear in the odd share" in out
-    assert out.rstrip().endswith("law.pdf")
+    assert "law.pdf" in out
+    assert re.search(r"^time +compiling [\d.]+ s, running [\d.]+ s$", out, re.M)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "law.csv", "law.json", "law.pdf", "law.png"
     ]  # fmt: skip
     record = json.loads((tmp_path / "law.json").read_text())
     assert record["config"]["steps"] == 6
     assert {"jax", "device", "commit"} <= set(record["provenance"])
+    assert set(record["seconds"]) == {"compile", "run"}
     with (tmp_path / "law.csv").open() as table:
         rows = list(csv.DictReader(table))
     assert len(rows) == 2 * 5
@@ -210,3 +213,66 @@ def test_console_script_and_import_without_the_extras():
     assert finished.returncode == 2
     assert finished.stderr == "infomech: share: got 2.0, expected a number in [0, 1]\n"
     assert finished.stdout == ""
+
+
+def test_plan_says_which_engine_and_why(capsys):
+    code, out, _ = run(capsys, "plan", "--size", 3, 3, "--domain", 64, 64, "--platform", "gpu")
+    assert code == 0
+    assert "engine     shifts" in out
+    assert "not spectral     it is for the identity, not relu" in out
+    assert "not native       it is for the CPU, not gpu" in out
+    code, out, _ = run(
+        capsys, "plan", "--size", 3, "--domain", 64, "--steps", 100, "--outputs", 9, "--json"
+    )
+    assert code == 0
+    assert json.loads(out)["grad_mode"] == "forward"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--engine", "spectral"], "engine"),
+        (["--engine", "warp"], "engine"),
+        (["--size", 3, "--domain", 8, 8], "taps"),
+        (["--size", 9, 9, "--domain", 8, 8], "taps"),
+        (["--steps", 0], "steps"),
+        (["--batch", 0], "batch"),
+        (["--outputs", 0], "outputs"),
+        (["--every", -1], "every"),
+        (["--boundary", "open"], "boundary"),
+        (["--normalize", "l3"], "normalize"),
+        (["--platform", "abacus"], "platform"),
+        (["--dtype", "int8"], "dtype"),
+    ],
+)
+def test_plan_names_a_bad_argument_in_one_line(capsys, arguments, named):
+    code, out, err = run(capsys, "plan", *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"infomech: {named}: got ")
+    assert err.count("\n") == 1
+
+
+def test_simulate_follows_a_pattern(capsys, tmp_path):
+    code, out, _ = run(
+        capsys, "simulate", "--taps", "0 0 1", "--domain", 31, "--steps", 200, "--follow", 5,
+        "--radius", 3, "--json", "--out", tmp_path,
+    )  # fmt: skip
+    assert code == 0
+    result = json.loads(out)["result"]
+    np.testing.assert_allclose(result["speed"], [1], atol=1e-6)
+    assert result["cut"] == 0
+
+
+@pytest.mark.slow
+def test_compiled_code_is_kept_and_false_alarms_are_not_shown(tmp_path):
+    script = "import sys; from infomech.cli import main; raise SystemExit(main(sys.argv[1:]))"
+    command = [
+        sys.executable, "-c", script, "simulate", "--share", "0.2", "--steps", "6", "--json",
+        "--out", str(tmp_path / "out"), "--compile-cache", str(tmp_path / "cache"),
+    ]  # fmt: skip
+    runs = [subprocess.run(command, capture_output=True, text=True) for _ in range(2)]
+    assert [r.returncode for r in runs] == [0, 0]
+    first, second = (json.loads(r.stdout)["seconds"]["compile"] for r in runs)
+    assert any((tmp_path / "cache").iterdir())
+    assert second < first
+    assert "cpu_aot_loader" not in runs[1].stderr

@@ -1,121 +1,897 @@
-"""Both convolution engines against the reference, and their gradients against exact ones."""
+"""Every engine against the reference and against every other, and the plan that chooses one."""
 
+import dataclasses
 import functools
+import logging
+import math
+import os
 
+import hypothesis
+import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
 
-from infomech.engines import convolution, plan, shifts
+import infomech as im
+from infomech import rectifiers
+from infomech.engines import build, native, plan
+from infomech.engines.stack import Stack
 
-ENGINES = {"convolution": convolution.convolve, "shifts": shifts.convolve}
-BOUNDARIES = ("periodic", "reflect", "zero")
-TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
+BOUNDARIES = ("zero", "periodic", "reflect")
+RECTIFIERS = ("relu", "modulus", "identity", "leaky_relu")
+TOLERANCE = {"float32": 1e-4, "float64": 1e-12}
+LAYERS = 7  # more than a float32 field may pass between two scales
 
-ON_A_LINE = [((n,), (17,)) for n in (1, 2, 3, 4, 5, 6, 7, 15)]
-IN_A_PLANE = [
+LINE = [((n,), (17,)) for n in range(1, 9)]
+PLANE = [
+    ((1, 1), (5, 3)),
     ((2, 2), (5, 8)),
     ((3, 3), (8, 5)),
-    ((4, 3), (6, 9)),
-    ((1, 6), (7, 6)),
-    ((7, 5), (9, 7)),
+    ((4, 4), (9, 21)),
+    ((5, 5), (7, 18)),
+    ((6, 6), (9, 8)),
+    ((7, 7), (11, 34)),
+    ((1, 3), (7, 19)),
+    ((3, 1), (19, 7)),
+    ((2, 5), (6, 9)),
+    ((4, 3), (4, 3)),
 ]
-IN_SPACE = [((2, 2, 2), (4, 5, 3)), ((3, 3, 3), (5, 4, 6)), ((2, 3, 1), (5, 3, 4))]
-CASES = [(*case, "float64") for case in ON_A_LINE + IN_A_PLANE + IN_SPACE] + [
-    (*case, "float32") for case in ON_A_LINE[3:5] + IN_A_PLANE[:1] + IN_SPACE[2:]
+SPACE = [
+    ((1, 1, 3), (3, 4, 17)),
+    ((1, 3, 3), (4, 6, 9)),
+    ((2, 2, 2), (4, 5, 3)),
+    ((3, 3, 3), (5, 4, 6)),
+    ((3, 2, 3), (3, 5, 7)),
+    ((2, 4, 4), (3, 9, 6)),
+    ((3, 1, 2), (5, 3, 18)),
+    ((2, 5, 5), (2, 6, 5)),
 ]
+MANY = [((9, 9), (13, 11)), ((100,), (131,)), ((5, 4, 5), (6, 7, 8))]
+CASES = LINE + PLANE + SPACE + MANY
+STEPPED = ("native", "shifts", "convolution")
 
 
-def sample(taps, pixels, dtype, seed=0):
+def stack_of(
+    taps,
+    pixels,
+    layers=LAYERS,
+    *,
+    stacked=False,
+    rectifier="relu",
+    boundary="zero",
+    dtype="float64",
+    rescale=True,
+):
+    rectifier = rectifiers.get(rectifier)
+    return Stack(pixels, taps, layers, stacked, rectifier, boundary, dtype, rescale)
+
+
+needs_native = pytest.mark.skipif(
+    native.objection(stack_of((3,), (9,)), "cpu") is not None, reason="no C compiler"
+)
+EVERY_ENGINE = [pytest.param(n, marks=needs_native if n == "native" else ()) for n in STEPPED]
+
+
+def operands(stack, batch=(), seed=0):
+    """Kernels of largest tap 1 and a field, of either sign but with a gain well above 0."""
     rng = np.random.default_rng(seed)
-    return rng.normal(size=taps).astype(dtype), rng.normal(size=pixels).astype(dtype)
+    kernels = rng.uniform(-0.3, 1.0, size=(stack.layers if stack.stacked else 1, *stack.taps))
+    values = rng.uniform(-0.2, 1.0, size=(*batch, *stack.pixels))
+    return (kernels / np.abs(kernels).max()).astype(stack.dtype), values.astype(stack.dtype)
 
 
-@jax.jit
-def all_ways(kernel, values):
-    """Every engine with every boundary, compiled together."""
-    return {
-        (name, boundary): convolve(kernel, values, boundary)
-        for name, convolve in ENGINES.items()
-        for boundary in BOUNDARIES
-    }
+def execute(engine, stack, kernels, values):
+    assert plan.choose(stack, engine, "cpu") == engine
+    return plan.ENGINES[engine].run(stack, jnp.asarray(kernels), jnp.asarray(values))
 
 
-@pytest.mark.parametrize(("taps", "pixels", "dtype"), CASES)
-def test_engines_compute_the_true_convolution(taps, pixels, dtype):
-    kernel, values = sample(taps, pixels, dtype)
-    for (name, boundary), out in all_ways(kernel, values).items():
-        assert out.dtype == dtype
-        expected = reference.convolve(values, kernel, boundary)
-        atol = TOLERANCE[dtype] * np.abs(kernel).sum() * np.abs(values).max()
-        np.testing.assert_allclose(out, expected, rtol=0, atol=atol, err_msg=f"{name} {boundary}")
+def assert_right(stack, kernels, values, found, tolerance=1.0):
+    out, exponent = found
+    assert out.dtype == stack.dtype
+    name = stack.rectifier.name
+    expected, e = reference.layers(kernels, values, stack.layers, name, stack.boundary)
+    assert stack.rescale or exponent == 0
+    expected = np.ldexp(expected, e - int(exponent))
+    atol = tolerance * TOLERANCE[stack.dtype] * np.abs(expected).max()
+    np.testing.assert_allclose(out, expected, rtol=0, atol=atol, err_msg=str(stack))
 
 
-@pytest.mark.parametrize("boundary", BOUNDARIES)
-def test_many_taps_are_left_to_the_convolution_operator(boundary):
-    kernel, values = sample((9, 9), (13, 11), "float64")
-    convolve = plan.choose(kernel.shape)
-    assert convolve is convolution.convolve
-    expected = reference.convolve(values, kernel, boundary)
-    np.testing.assert_allclose(convolve(kernel, values, boundary), expected, atol=1e-12)
+# --- every engine against the reference -------------------------------------------------------
 
 
-@pytest.mark.parametrize("taps", [(1,), (7,), (3, 3), (7, 7), (3, 3, 3)])
-def test_few_taps_are_unrolled(taps):
-    assert plan.choose(taps) is shifts.convolve
+@needs_native
+@pytest.mark.parametrize(("taps", "pixels"), CASES)
+def test_native_layers_are_those_of_the_reference(taps, pixels):
+    for i, boundary in enumerate(BOUNDARIES):
+        for j, rectifier in enumerate(RECTIFIERS):
+            bits = (7 * sum(taps) + 4 * i + j) % 8
+            stack = stack_of(
+                taps,
+                pixels,
+                stacked=bool(bits & 1),
+                rectifier=rectifier,
+                boundary=boundary,
+                dtype=("float32", "float64")[bits >> 1 & 1],
+                rescale=bool(bits >> 2),
+            )
+            kernels, values = operands(stack, seed=i)
+            assert_right(stack, kernels, values, execute("native", stack, kernels, values))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("engine", "taps", "pixels"),
+    [("shifts", *case) for case in CASES if math.prod(case[0]) <= 64]
+    + [("convolution", *case) for case in LINE[::3] + PLANE[1::3] + SPACE[::3] + MANY],
+)
+def test_layers_in_jax_are_those_of_the_reference(engine, taps, pixels):
+    index = CASES.index((taps, pixels))
+    stacks, data = [], []
+    for i, boundary in enumerate(BOUNDARIES):
+        stacks.append(
+            stack_of(
+                taps,
+                pixels,
+                stacked=index % 2 == 0,
+                rectifier=RECTIFIERS[(index + i) % 4],
+                boundary=boundary,
+                dtype=("float32", "float64")[index // 2 % 2],
+                rescale=index // 4 % 2 == 0,
+            )
+        )
+        data.append(operands(stacks[-1], seed=i))
+    run = jax.jit(lambda data: [execute(engine, s, *d) for s, d in zip(stacks, data, strict=True)])
+    for stack, (kernels, values), found in zip(stacks, data, run(data), strict=True):
+        assert_right(stack, kernels, values, found)
+
+
+@pytest.mark.parametrize("engine", ["shifts", "convolution"])
+def test_rectifiers_that_are_not_homogeneous_see_every_layer(engine):
+    stack = stack_of((2, 3), (6, 7), 3, rectifier="softplus", boundary="periodic", rescale=False)
+    kernels, values = operands(stack)
+    run = jax.jit(functools.partial(execute, engine, stack))
+    assert_right(stack, kernels, values, run(kernels, values))
+
+
+@pytest.mark.parametrize("engine", EVERY_ENGINE)
 def test_the_response_to_an_impulse_is_the_kernel_in_its_own_order(engine):
     impulse = np.zeros(9)
     impulse[4] = 1.0
-    odd = ENGINES[engine](jnp.array([1.0, 2.0, 3.0]), jnp.asarray(impulse), "zero")
-    np.testing.assert_array_equal(odd, [0, 0, 0, 1, 2, 3, 0, 0, 0])
-    even = ENGINES[engine](jnp.array([1.0, 2.0, 3.0, 4.0]), jnp.asarray(impulse), "zero")
-    np.testing.assert_array_equal(even, [0, 0, 0, 1, 2, 3, 4, 0, 0])
+    for n, expected in [(3, [0, 0, 0, 1, 2, 3, 0, 0, 0]), (4, [0, 0, 0, 1, 2, 3, 4, 0, 0])]:
+        stack = stack_of((n,), (9,), 1, rescale=False)
+        out, _ = execute(engine, stack, np.arange(1.0, n + 1)[None], impulse)
+        np.testing.assert_array_equal(out, expected)
 
 
-def unit(shape, index):
-    one = np.zeros(shape)
-    one[index] = 1.0
-    return one
+ENGINES_OF_A_ROLLOUT = [*EVERY_ENGINE, "spectral"]
 
 
-@functools.partial(jax.jit, static_argnames="boundary")
-def gradients(kernel, values, weights, boundary):
-    def overlap(convolve, kernel, values):
-        return jnp.sum(weights * convolve(kernel, values, boundary))
+@pytest.mark.parametrize("engine", ENGINES_OF_A_ROLLOUT)
+@pytest.mark.parametrize("stacked", [False, True])
+def test_a_rollout_by_any_engine_is_that_of_the_reference(engine, stacked):
+    spectral = engine == "spectral"
+    rectifier, boundary = ("identity", "periodic") if spectral else ("relu", "reflect")
+    settings = {"rectifier": rectifier, "boundary": boundary, "normalize": "sum"}
+    steps, rng = 23, np.random.default_rng(5)
+    kernel = rng.uniform(-0.3, 1.0, size=((steps, 4) if stacked else (4,)))
+    values = rng.uniform(size=20)
+    layers = reference.rollout(kernel, values, steps, **settings)
+    for every in (1, 5, None):
+        observe = None if every is None else im.observables.log_energy
+        final, seen = im.rollout(
+            kernel, values, steps, engine=engine, observe=observe, every=every or 1, **settings
+        )
+        np.testing.assert_allclose(final.values, layers[-1][0], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(final.log_gain, layers[-1][2], rtol=1e-12)
+        np.testing.assert_allclose(final.origin, layers[-1][1])
+        if every is not None:
+            energies = [2 * gain + np.log(np.sum(u**2)) for u, _, gain in layers[::every]]
+            np.testing.assert_allclose(seen, energies, rtol=1e-12, atol=1e-12)
 
-    by_both = jax.grad(overlap, argnums=(1, 2))
-    return {name: by_both(convolve, kernel, values) for name, convolve in ENGINES.items()}
+
+# --- the ways of the native engine through a field --------------------------------------------
 
 
-@pytest.mark.parametrize("boundary", BOUNDARIES)
+@needs_native
 @pytest.mark.parametrize(
-    ("taps", "pixels"), [((4,), (7,)), ((3, 2), (4, 5)), ((2, 1, 3), (3, 2, 4))]
+    ("taps", "pixels"),
+    [
+        ((3,), (3,)),
+        ((2,), (5,)),
+        ((7,), (15,)),
+        ((3,), (16,)),
+        ((5,), (33,)),
+        ((2, 2), (2, 2)),
+        ((3, 3), (3, 7)),
+        ((5, 3), (5, 16)),
+        ((3, 3), (6, 31)),
+        ((7, 7), (9, 65)),
+        ((1, 4), (1, 40)),
+        ((4, 1), (41, 1)),
+        ((3, 3, 3), (3, 3, 3)),
+        ((2, 3, 2), (3, 5, 15)),
+        ((3, 1, 1), (17, 1, 1)),
+    ],
 )
-def test_gradients_are_those_of_a_bilinear_form(taps, pixels, boundary):
-    kernel, values = sample(taps, pixels, "float64")
-    weights, _ = sample(pixels, (1,), "float64", seed=1)
-    by_kernel = np.zeros(taps)
-    for i in np.ndindex(*taps):
-        by_kernel[i] = np.sum(weights * reference.convolve(values, unit(taps, i), boundary))
-    by_values = np.zeros(pixels)
-    for x in np.ndindex(*pixels):
-        by_values[x] = np.sum(weights * reference.convolve(unit(pixels, x), kernel, boundary))
-    for engine, found in gradients(kernel, values, weights, boundary).items():
-        np.testing.assert_allclose(found[0], by_kernel, atol=1e-13, err_msg=engine)
-        np.testing.assert_allclose(found[1], by_values, atol=1e-13, err_msg=engine)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_small_fields_pass_many_layers(taps, pixels, dtype):
+    for i, boundary in enumerate(BOUNDARIES):
+        stack = stack_of(
+            taps,
+            pixels,
+            43,
+            boundary=boundary,
+            dtype=dtype,
+            rectifier=RECTIFIERS[i],
+            stacked=i == 1,
+        )
+        kernels, values = operands(stack, seed=i)
+        assert_right(stack, kernels, values, execute("native", stack, kernels, values), 10)
 
 
+TILED = [
+    ((3, 3), (300, 300)),
+    ((4, 5), (301, 299)),
+    ((3, 3), (70, 2100)),
+    ((2, 3), (70, 1100)),
+    ((3,), (70000,)),
+    ((8,), (20001,)),
+    ((3, 3, 3), (40, 40, 40)),
+    ((5, 2, 3), (45, 20, 43)),
+    ((2, 2, 2), (33, 5, 1100)),
+]
+
+
+@needs_native
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize("engine", ENGINES)
-def test_batched_kernels_and_fields_give_what_single_ones_give(engine, boundary):
-    kernels, fields = sample((4, 2, 3), (4, 6, 5), "float64")
-    convolve = functools.partial(ENGINES[engine], boundary=boundary)
-    together = jax.jit(jax.vmap(convolve))(kernels, fields)
-    for kernel, field, out in zip(kernels, fields, together, strict=True):
-        expected = reference.convolve(field, kernel, boundary)
-        np.testing.assert_allclose(out, expected, atol=1e-13)
+@pytest.mark.parametrize(("taps", "pixels"), TILED)
+def test_tiles_pass_several_layers_as_the_whole_field_does(taps, pixels, boundary):
+    cost = math.prod(taps) * math.prod(pixels)
+    # depths of 5 and 19 with scales, of 2, 8 and 16 without
+    for dtype, rescale, layers in [("float32", True, 12), ("float64", False, 17)]:
+        stack = stack_of(
+            taps,
+            pixels,
+            layers if cost < 6e5 else layers // 3 + 1,
+            boundary=boundary,
+            dtype=dtype,
+            rescale=rescale,
+            rectifier="relu" if rescale else "modulus",
+            stacked=not rescale,
+        )
+        kernels, values = operands(stack)
+        assert_right(stack, kernels, values, execute("native", stack, kernels, values), 10)
+
+
+@needs_native
+@pytest.mark.slow
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize(("taps", "pixels"), [((3, 3), (300, 300)), ((3,), (70000,))])
+def test_tiles_pass_deep_stacks(taps, pixels, boundary):
+    for rescale, layers in [(True, 45), (False, 40)]:
+        stack = stack_of(taps, pixels, layers, boundary=boundary, rescale=rescale)
+        kernels, values = operands(stack)
+        assert_right(stack, kernels, values, execute("native", stack, kernels, values), 100)
+
+
+@needs_native
+@pytest.mark.parametrize(
+    ("taps", "pixels", "layers"),
+    [((3, 3), (60, 61), 9), ((5,), (3000,), 21), ((3, 2, 3), (21, 10, 9), 7)],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_field_gives_the_same_bits_alone_and_in_a_batch_of_any_size(taps, pixels, layers, dtype):
+    threads = os.cpu_count() or 1
+    stack = stack_of(taps, pixels, layers, boundary="reflect", dtype=dtype)
+    kernels, fields = operands(stack, (2 * threads + 3,))
+    fields[1] = 2.0**20 * fields[0]
+    run = functools.partial(execute, "native", stack, kernels)
+
+    def true(values, exponent):  # over a power of 2 that leaves no bit out
+        return np.ldexp(np.asarray(values, float), int(exponent) - 64)
+
+    alone = [true(*run(u)) for u in fields[:4]]
+    assert np.all(np.isfinite(alone))
+    for batch in (1, 2, 3, 2 * threads, 2 * threads + 3):
+        together = jax.vmap(run)(fields[:batch])
+        for i, one in enumerate(alone[:batch]):
+            np.testing.assert_array_equal(true(together[0][i], together[1][i]), one)
+    np.testing.assert_array_equal(alone[1], 2.0**20 * alone[0])
+
+
+@needs_native
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_a_call_left_in_memory_is_not_seen_by_the_next(dtype):
+    """Memory is kept between calls, and rows in it are read beyond their end."""
+
+    def finite(stack, kernels, values):
+        out, pull = jax.vjp(lambda *a: execute("native", stack, *a)[0], kernels, values)
+        return [bool(np.all(np.isfinite(a))) for a in (out, *pull(out))]
+
+    line = stack_of((3,), (5000,), 4, dtype=dtype)
+    kernels, values = operands(line)
+    for pixels, taps in [((20, 37), (5, 3)), ((9, 7, 6), (3, 3, 2)), ((50,), (4,))]:
+        for boundary in BOUNDARIES:
+            for rectifier in ("relu", "modulus"):
+                stack = stack_of(
+                    taps, pixels, 4, boundary=boundary, dtype=dtype, rectifier=rectifier
+                )
+                assert not any(finite(line, kernels, np.full_like(values, np.nan)))
+                assert all(finite(stack, *operands(stack))), stack
+
+
+@st.composite
+def stacks(draw, most=40):
+    d = draw(st.integers(1, 3))
+    pixels = tuple(draw(st.integers(1, (most, 14, 7)[d - 1])) for _ in range(d))
+    taps = tuple(draw(st.integers(1, min(n, 9 if d == 1 else 5))) for n in pixels)
+    return stack_of(
+        taps,
+        pixels,
+        draw(st.integers(1, 30)),
+        stacked=draw(st.booleans()),
+        rectifier=draw(st.sampled_from(RECTIFIERS)),
+        boundary=draw(st.sampled_from(BOUNDARIES)),
+        dtype=draw(st.sampled_from(["float32", "float64"])),
+        rescale=draw(st.booleans()),
+    )
+
+
+@needs_native
+@hypothesis.settings(max_examples=100)
+@hypothesis.given(stack=stacks(), seed=st.integers(0, 2**32 - 1))
+def test_any_stack_is_executed_natively_as_by_the_reference(stack, seed):
+    kernels, values = operands(stack, seed=seed)
+    if stack.dtype == "float32":
+        kernels = kernels / np.abs(kernels).sum() * np.float32(2)  # whose range is small
+    assert_right(stack, kernels, values, execute("native", stack, kernels, values), 10)
+
+
+@hypothesis.settings(max_examples=12)
+@hypothesis.given(stack=stacks(16), seed=st.integers(0, 2**32 - 1))
+def test_any_stack_is_executed_by_shifts_as_by_the_reference(stack, seed):
+    hypothesis.assume(math.prod(stack.taps) <= 64)
+    kernels, values = operands(stack, seed=seed)
+    if stack.dtype == "float32":
+        kernels = kernels / np.abs(kernels).sum() * np.float32(2)
+    run = jax.jit(functools.partial(execute, "shifts", stack))
+    assert_right(stack, kernels, values, run(kernels, values), 10)
+
+
+# --- transformations --------------------------------------------------------------------------
+
+SPECTRAL = {"rectifier": "identity", "boundary": "periodic"}
+
+
+@functools.cache
+def end_of(engine):
+    """The end of a short rollout, as a function of kernel and field that is compiled once."""
+    settings = SPECTRAL if engine == "spectral" else {"boundary": "reflect"}
+
+    def end(kernel, values):
+        final, _ = im.rollout(kernel, values, 5, engine=engine, observe=None, **settings)
+        return jnp.concatenate([final.values.ravel(), final.log_gain[None]])
+
+    return end
+
+
+@pytest.mark.parametrize("engine", ENGINES_OF_A_ROLLOUT)
+def test_jit_and_vmap_change_nothing(engine):
+    rng = np.random.default_rng(2)
+    kernels, fields = rng.uniform(-0.2, 1.0, size=(2, 2, 3)), rng.uniform(size=(3, 5, 6))
+    end = end_of(engine)
+    single = np.array([[end(k, u) for u in fields] for k in kernels])
+    assert len(np.unique(single)) > 50
+
+    @jax.jit
+    def batches(kernels, fields):
+        return {
+            "jit": end(kernels[0], fields[0]),
+            "kernels": jax.vmap(end, (0, None))(kernels, fields[0]),
+            "fields": jax.vmap(end, (None, 0))(kernels[0], fields),
+            "both": jax.vmap(end)(kernels, fields[:2]),
+            "nested": jax.vmap(lambda k: jax.vmap(lambda u: end(k, u))(fields))(kernels),
+            "last axis": jax.vmap(end, (None, 2), 1)(kernels[0], jnp.moveaxis(fields, 0, 2)),
+        }
+
+    found = batches(kernels, fields)
+    expected = {
+        "jit": single[0, 0],
+        "kernels": single[:, 0],
+        "fields": single[0],
+        "both": single[[0, 1], [0, 1]],
+        "nested": single,
+        "last axis": single[0].T,
+    }
+    for name, numbers in expected.items():
+        np.testing.assert_allclose(found[name], numbers, 1e-12, 1e-13, err_msg=name)
+
+
+@pytest.mark.parametrize("engine", ENGINES_OF_A_ROLLOUT)
+def test_forward_and_reverse_mode_agree_with_finite_differences(engine):
+    rng = np.random.default_rng(3)
+    kernel, values = rng.uniform(-0.2, 1.0, size=(2, 3)), rng.uniform(size=(5, 6))
+    along, weights = (rng.normal(size=(2, 3)), rng.normal(size=(5, 6))), rng.normal(size=31)
+
+    @jax.jit
+    def modes(kernel, values):
+        slope = jax.jvp(end_of(engine), (kernel, values), along)[1]
+        return slope, jax.vjp(end_of(engine), kernel, values)[1](jnp.asarray(weights))
+
+    slope, back = modes(kernel, values)
+    h = 1e-6
+    above, below = (
+        end_of(engine)(kernel + s * h * along[0], values + s * h * along[1]) for s in (1, -1)
+    )
+    np.testing.assert_allclose(slope, (above - below) / (2 * h), rtol=1e-6, atol=1e-8)
+    overlap = sum(np.sum(a * b) for a, b in zip(back, along, strict=True))
+    np.testing.assert_allclose(overlap, np.sum(weights * slope), rtol=1e-11)
+
+
+@pytest.mark.parametrize("engine", ENGINES_OF_A_ROLLOUT)
+def test_new_numbers_are_not_compiled_again(engine):
+    traced = []
+
+    def observe(field):
+        traced.append(field.values.shape)
+        return im.observables.mass(field)
+
+    settings = {"engine": engine, "observe": observe, **SPECTRAL}
+    im.rollout(np.ones(3), np.ones(9), 5, **settings)
+    once = len(traced)
+    im.rollout(np.arange(3.0), im.fields.impulse(9), 5, **settings)
+    assert len(traced) == once
+    im.rollout(np.ones(4), np.ones(9), 5, **settings)
+    assert len(traced) > once
+
+
+# --- any scale, and no numbers ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", ENGINES_OF_A_ROLLOUT)
+@pytest.mark.parametrize("size", [1e-30, 1.0, 1e30])
+def test_thousands_of_layers_hold_any_scale_of_the_kernel(engine, size):
+    settings = SPECTRAL if engine == "spectral" else {"boundary": "periodic"}
+    rng = np.random.default_rng(6)
+    kernel, values = rng.uniform(0.2, 1.0, size=3), rng.uniform(size=33)
+    steps = 2000
+    run = functools.partial(im.rollout, steps=steps, observe=None, **settings)
+    scaled = np.float32(size) * kernel.astype(np.float32)
+    final, _ = run(scaled, values.astype(np.float32), engine=engine)
+    exact, _ = run(scaled.astype(np.float64), values, engine="shifts")
+    assert final.values.dtype == np.float32
+    np.testing.assert_allclose(final.log_gain, exact.log_gain, rtol=1e-5)
+    np.testing.assert_allclose(final.values, exact.values, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("engine", "taps", "pixels"),
+    [
+        ("shifts", (2,), (8,)),
+        ("convolution", (2,), (8,)),
+        pytest.param("native", (2,), (8,), marks=needs_native),
+        pytest.param("native", (2,), (40000,), marks=needs_native),
+        pytest.param("native", (1, 2), (200, 201), marks=needs_native),
+        pytest.param("native", (1, 1, 2), (40, 9, 100), marks=needs_native),
+    ],
+)
+def test_a_pattern_that_fades_by_orders_of_magnitude_each_layer_lives_on(engine, taps, pixels):
+    """Every layer leaves a millionth of what it was given, which is not what scales the kernel."""
+    kernel = np.array([1.0, -1.0 + 1e-6], np.float32)
+    final, _ = im.rollout(
+        kernel.reshape(taps), np.ones(pixels, np.float32), 300, boundary="periodic",
+        engine=engine, observe=None,
+    )  # fmt: skip
+    norm = np.sqrt(math.prod(pixels))
+    np.testing.assert_allclose(final.values, 1 / norm, rtol=1e-4)
+    left = float(kernel[0]) + float(kernel[1])
+    expected = 300 * np.log(left) + np.log(norm)
+    # taps that nearly cancel leave no more than two digits of each layer's loss
+    np.testing.assert_allclose(final.log_gain, expected, rtol=5e-3)
+
+
+@pytest.mark.parametrize("engine", ENGINES_OF_A_ROLLOUT)
+@pytest.mark.parametrize("size", [1e-37, 1e-30, 1e30, 1e37])
+def test_a_field_of_any_scale_keeps_its_pattern(engine, size):
+    settings = SPECTRAL if engine == "spectral" else {"boundary": "periodic"}
+    values = (1 + np.random.default_rng(7).uniform(size=400)).astype(np.float32)
+    kernel = np.array([0.25, 0.5, 1.0], np.float32)
+    run = functools.partial(im.rollout, kernel, steps=9, engine=engine, observe=None, **settings)
+    plain, _ = run(values)
+    scaled, _ = run(values * np.float32(size))
+    np.testing.assert_allclose(scaled.values, plain.values, rtol=1e-4)
+    np.testing.assert_allclose(scaled.log_gain, float(plain.log_gain) + np.log(size), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "taps", "pixels", "steps"),
+    [
+        ("float32", (8, 8), (32, 32), 40),
+        ("bfloat16", (3, 3), (32, 32), 40),
+        ("bfloat16", (5, 5), (32, 32), 16),
+        ("bfloat16", (8, 8), (32, 32), 18),
+        ("float16", (3, 3), (32, 32), 40),
+        ("float16", (8, 8), (32, 32), 16),
+        ("float16", (3, 3), (512, 512), 16),
+    ],
+)
+def test_a_box_overflows_in_no_dtype(dtype, taps, pixels, steps):
+    ones = jnp.ones(pixels, dtype)
+    final, _ = im.rollout(jnp.ones(taps, dtype), ones, steps, boundary="periodic", observe=None)
+    norm = np.sqrt(math.prod(pixels))
+    np.testing.assert_allclose(final.values.astype(float), 1 / norm, rtol=0.05)
+    expected = steps * np.log(math.prod(taps)) + np.log(norm)
+    np.testing.assert_allclose(final.log_gain, expected, rtol=0.01)
+
+
+@pytest.mark.parametrize("engine", ENGINES_OF_A_ROLLOUT)
+@pytest.mark.parametrize("normalize", ["none", "l2"])
+def test_what_is_no_number_does_not_disappear(engine, normalize):
+    settings = SPECTRAL if engine == "spectral" else {"boundary": "zero"}
+
+    @jax.jit
+    def run(values):  # the numbers are not known beforehand
+        return im.rollout(
+            np.ones(3), values, 7, engine=engine, normalize=normalize, observe=None, **settings
+        )[0].values
+
+    for bad in (np.nan, np.inf):
+        values = np.ones(40)
+        values[3] = bad
+        assert not np.all(np.isfinite(run(values)))
+
+
+@pytest.mark.parametrize("engine", EVERY_ENGINE)
+def test_a_dead_field_stays_dead(engine):
+    final, trace = im.rollout(-np.ones(3), np.ones(20), 40, engine=engine)
+    assert np.all(final.values == 0)
+    assert np.isfinite(final.log_gain)
+    assert np.all(np.isneginf(trace.log_energy[1:]))
+
+
+# --- all layers at once in Fourier space ------------------------------------------------------
+
+
+def both_ways(kernel, values, steps, **settings):
+    return [
+        im.rollout(kernel, values, steps, engine=engine, observe=None, **SPECTRAL, **settings)[0]
+        for engine in ("spectral", "shifts")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("steps", "taps", "pixels", "dtype", "normalize"),
+    [
+        (1, (3,), (17,), "float32", "l2"),
+        (1, (2, 3), (6, 9), "float64", "none"),
+        (2, (4,), (16,), "float64", "l2"),
+        (2, (3, 2, 2), (4, 5, 6), "float32", "max"),
+        (7, (2, 3), (6, 9), "float32", "none"),
+        (7, (8,), (8,), "float64", "sum"),
+        (100, (4,), (17,), "float32", "l2"),
+        (100, (3, 2, 2), (4, 5, 6), "float64", "l2"),
+        (100, (2, 3), (6, 9), "float64", "none"),
+    ],
+)
+def test_the_spectral_engine_gives_what_steps_give(steps, taps, pixels, dtype, normalize):
+    rng = np.random.default_rng(steps)
+    kernel = rng.normal(size=taps).astype(dtype)
+    values = rng.normal(size=pixels).astype(dtype)
+    fast, slow = both_ways(kernel, values, steps, normalize=normalize)
+    atol = {"float32": 2e-6, "float64": 1e-14}[dtype] * (20 + 5 * steps)
+    size = np.abs(slow.values).max()
+    np.testing.assert_allclose(fast.values, slow.values, rtol=0, atol=atol * size)
+    np.testing.assert_allclose(fast.log_gain, slow.log_gain, rtol=atol, atol=atol)
+    np.testing.assert_array_equal(fast.origin, slow.origin)
+
+
+def test_the_spectral_engine_takes_a_kernel_per_layer():
+    rng = np.random.default_rng(0)
+    for taps, pixels in [((3,), (17,)), ((2, 3), (6, 9))]:
+        kernels, values = 1e3 * rng.normal(size=(120, *taps)), rng.normal(size=pixels)
+        fast, slow = both_ways(kernels, values, 120)
+        np.testing.assert_allclose(fast.values, slow.values, rtol=0, atol=1e-11)
+        np.testing.assert_allclose(fast.log_gain, slow.log_gain, rtol=1e-12)
+
+
+ZEROS = [
+    ("gradient", np.array([1.0, -1.0])),
+    ("central", np.array([1.0, 0.0, -1.0])),
+    ("box of 2", np.ones(2)),
+    ("box of 3", np.ones(3)),
+    ("box in a plane", np.ones((2, 3))),
+    ("gradient in a plane", np.outer([1.0, 1.0], [1.0, 0.0, -1.0])),
+]
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4, 5))
+def overlap_and_slopes(kernel, values, weights, steps, engine, rescale):
+    stack = stack_of(kernel.shape, values.shape, steps, rescale=rescale, **SPECTRAL)
+
+    def overlap(kernel, values):
+        out, exponent = execute(engine, stack, kernel[None], values)
+        return jnp.sum(weights * out) * 2.0 ** exponent.astype(float)
+
+    return jax.value_and_grad(overlap, argnums=(0, 1))(kernel, values)
+
+
+@pytest.mark.parametrize(("name", "kernel"), ZEROS, ids=[name for name, _ in ZEROS])
+def test_zeros_of_the_transfer_function_are_no_obstacle(name, kernel):
+    pixels = (8, 12)[-kernel.ndim :]
+    rng = np.random.default_rng(1)
+    values, weights = 1 + rng.normal(size=pixels), rng.normal(size=pixels)
+    for steps, rescale in [(1, True), (2, False), (2, True), (31, True)]:
+        found = overlap_and_slopes(kernel, values, weights, steps, "spectral", rescale)
+        expected = overlap_and_slopes(kernel, values, weights, steps, "shifts", rescale)
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            size = max(1, np.abs(b).max())
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-11 * size, err_msg=f"{steps} layers")
+
+
+@pytest.mark.parametrize("steps", [2, 3, 4])
+def test_second_derivatives_at_zeros_of_the_transfer_function_are_those_of_steps(steps):
+    values, weights = 1 + np.random.default_rng(2).normal(size=(2, 8))
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def curvature(kernel, engine):
+        def loss(kernel):
+            final, _ = im.rollout(
+                kernel, values, steps, engine=engine, observe=None, normalize="none", **SPECTRAL
+            )
+            return jnp.sum(weights * final.values)
+
+        return jax.hessian(loss)(kernel)
+
+    kernel = np.array([1.0, -1.0])
+    expected = curvature(kernel, "shifts")
+    np.testing.assert_allclose(curvature(kernel, "spectral"), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("steps", [10**5, 10**5 + 1])
+@pytest.mark.parametrize("kernel", [[1.0, 0.0, -1.0], [2.5, 0.25, -2.5], [1e200, 0.0, -0.5e200]])
+def test_a_cosine_passes_a_hundred_thousand_layers_as_the_closed_form_says(kernel, steps):
+    pixels, modes = 64, np.arange(33)
+    kernel, x = np.array(kernel), np.arange(pixels)
+    with np.errstate(over="ignore"):
+        transfer = reference.transfer_function(kernel, [2 * np.pi * modes / pixels])
+    size = np.hypot(transfer.real, transfer.imag)
+    m = int(np.argmax(size))  # any other would drown in the rounding errors of this one
+    omega = 2 * np.pi * m / pixels
+    final, _ = im.rollout(
+        kernel, np.cos(omega * x + 0.3), steps, engine="spectral", observe=None, **SPECTRAL
+    )
+    moved = np.cos(omega * x + 0.3 + steps * np.angle(transfer[m]))
+    moved, norm = moved / np.linalg.norm(moved), np.linalg.norm(np.cos(omega * x + 0.3))
+    np.testing.assert_allclose(final.values, moved, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(final.log_gain, steps * np.log(size[m]) + np.log(norm), rtol=1e-10)
+
+
+# --- what an engine can't do ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("engine", "taps", "settings", "why"),
+    [
+        ("spectral", (3,), {"boundary": "periodic"}, "identity, not relu"),
+        ("spectral", (3,), {"rectifier": "identity"}, "periodic boundary, not zero"),
+        ("spectral", (3,), {**SPECTRAL, "dtype": "float16"}, "Fourier transform of float16"),
+        ("native", (3,), {"rectifier": "gelu"}, "no gelu"),
+        ("native", (3,), {"dtype": "float16"}, "no float16"),
+        ("native", (3,), {"dtype": "bfloat16"}, "no bfloat16"),
+        ("native", (513,), {}, "512 taps"),
+        ("native", (23, 23), {}, "512 taps"),
+        ("shifts", (65,), {}, "65 taps"),
+        ("fast", (3,), {}, "one of auto, spectral, native, shifts, convolution"),
+        (None, (3,), {}, "one of auto"),
+    ],
+)
+def test_an_engine_that_cant_do_it_is_named_with_the_reason(engine, taps, settings, why):
+    settings = {**settings}
+    dtype = settings.pop("dtype", "float32")
+    kernel, values = jnp.ones(taps, dtype), jnp.ones((600, 30)[: len(taps)], dtype)
+    with pytest.raises(ValueError, match=f"^engine: got {engine!r}") as error:
+        im.rollout(kernel, values, 3, engine=engine, **settings)
+    assert why in str(error.value)
+    with pytest.raises(ValueError, match=f"^engine: got {engine!r}"):
+        im.plan(taps, values.shape, 3, engine=engine, dtype=dtype, **settings)
+
+
+@needs_native
+def test_as_many_taps_as_allowed_are_executed_natively():
+    stack = stack_of((16, 32), (20, 40), 3, boundary="periodic")
+    kernels, values = operands(stack)
+    assert_right(stack, kernels, values, execute("native", stack, kernels, values))
+
+
+# --- the plan ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def extra(monkeypatch):
+    """A machine on which the extra is installed, whether or not it is."""
+    monkeypatch.setattr(build, "has_extra", lambda: True)
+    monkeypatch.setattr(native, "_missing", lambda: None)
+
+
+@pytest.mark.usefixtures("extra")
+@pytest.mark.parametrize(
+    ("taps", "pixels", "steps", "settings", "chosen", "objections"),
+    [
+        ((3, 3), (64, 64), 100, {}, "native", {"spectral": "identity, not relu"}),
+        ((3,), (64,), 100, {"dtype": "float64"}, "native", {"spectral": "identity"}),
+        ((16, 32), (64, 64), 9, {}, "native", {"shifts": "512 taps"}),
+        ((3, 3), (64, 64), 100, SPECTRAL, "spectral", {}),
+        ((3, 3), (64, 64), 1, SPECTRAL, "native", {"spectral": "layer by layer"}),
+        ((3, 3), (64, 64), 100, {**SPECTRAL, "every": 1}, "native", {"spectral": "layer by layer"}),
+        ((3, 3), (64, 64), 99, {**SPECTRAL, "stacked": True}, "native", {"spectral": "layer by"}),
+        ((3, 3), (64, 64), 100, {"rectifier": "gelu"}, "shifts", {"native": "no gelu"}),
+        ((3, 3), (64, 64), 100, {"dtype": "bfloat16"}, "shifts", {"native": "no bfloat16"}),
+        ((9, 9), (64, 64), 100, {"rectifier": "tanh"}, "convolution", {"shifts": "81 taps"}),
+        ((3, 3), (64, 64), 100, {"platform": "gpu"}, "shifts", {"native": "the CPU, not gpu"}),
+        ((9, 9), (64, 64), 100, {"platform": "tpu"}, "convolution", {"native": "CPU, not tpu"}),
+        ((3, 3), (64, 64), 100, {**SPECTRAL, "platform": "gpu"}, "spectral", {"native": "CPU"}),
+        ((3, 3), (64, 64), 100, {"engine": "convolution"}, "convolution", {"spectral": "identity"}),
+    ],
+)
+def test_the_plan_says_which_engine_and_why_no_other(
+    taps, pixels, steps, settings, chosen, objections
+):
+    found = im.plan(taps, pixels, steps, **{"platform": "cpu", **settings})
+    assert found.engine == chosen
+    assert chosen not in found.objections
+    for name, why in objections.items():
+        assert why in found.objections[name]
+        assert why in str(found)
+    assert str(found).startswith(f"engine     {chosen}\n")
+
+
+def test_the_platform_of_a_plan_is_that_of_jax_if_not_given():
+    here = im.plan((3,), (9,), 2)
+    assert here == im.plan((3,), (9,), 2, platform=jax.default_backend())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "argument"),
+    [
+        (((3,), (2,), 5), {}, "taps"),
+        (((3,), (9, 9), 5), {}, "taps"),
+        (((3,), (9,), 0), {}, "steps"),
+        (((3,), (9,), 5), {"every": -1}, "every"),
+        (((3,), (9,), 5), {"batch": 0}, "batch"),
+        (((3,), (9,), 5), {"outputs": 0}, "outputs"),
+        (((3,), (9,), 5), {"boundary": "wrap"}, "boundary"),
+        (((3,), (9,), 5), {"normalize": "l1"}, "normalize"),
+        (((3,), (9,), 5), {"rectifier": "rely"}, "rectifier"),
+        (((3,), (9,), 5), {"dtype": "int32"}, "dtype"),
+        (((3,), (9,), 5), {"platform": "npu"}, "platform"),
+        (((3, 0), (9, 9), 5), {}, "taps"),
+        (((3,), (9.0,), 5), {}, "pixels"),
+    ],
+)
+def test_a_plan_names_a_mistake(arguments, settings, argument):
+    with pytest.raises(ValueError, match=f"^{argument}: got "):
+        im.plan(*arguments, **settings)
+
+
+def test_without_the_extra_layers_are_shifts_unless_asked_otherwise(monkeypatch):
+    monkeypatch.setattr(build, "has_extra", lambda: False)
+    found = im.plan((3, 3), (64, 64), 100, platform="cpu")
+    assert found.engine == "shifts"
+    assert found.objections["native"] == "it comes with pip install 'infomech[native]'"
+    assert im.plan((8, 8), (64, 64), 100, platform="cpu").engine == "shifts"
+    assert im.plan((5, 13), (64, 64), 100, platform="cpu").engine == "convolution"
+    assert im.plan((3,), (64,), 900, platform="cpu", **SPECTRAL).engine == "spectral"
+    monkeypatch.setattr(native, "_missing", lambda: None)  # a compiler of the machine's own
+    assert im.plan((3,), (64,), 100, engine="native", platform="cpu").engine == "native"
+
+
+@pytest.mark.usefixtures("extra")
+def test_gradients_are_taken_forward_where_memory_is_small(monkeypatch):
+    stack = stack_of((3, 3), (64, 64), 100, dtype="float32")
+    size = 4 * 64 * 64
+    monkeypatch.setattr(plan, "_memory", lambda: 1e12)
+    assert plan.choose_grad_mode(stack) == "checkpointed"
+    assert im.plan((3, 3), (64, 64), 100).grad_mode == "checkpointed"
+    need = im.plan((3, 3), (64, 64), 100).fields["checkpointed"]
+    assert need < 50
+    for share, mode in [(2.1, "checkpointed"), (1.9, "forward")]:
+        monkeypatch.setattr(plan, "_memory", lambda share=share: share * need * size)
+        assert plan.choose_grad_mode(stack) == mode
+        found = im.plan((3, 3), (64, 64), 100)
+        assert (found.grad_mode, found.memory) == (mode, share * need * size)
+        # twice as many fields need twice as much, and so does a wider dtype
+        assert im.plan((3, 3), (64, 64), 100, batch=2).grad_mode == "forward"
+        assert im.plan((3, 3), (64, 64), 100, dtype="float64").grad_mode == "forward"
+        # a stack has too many taps to carry
+        assert plan.choose_grad_mode(dataclasses.replace(stack, stacked=True)) == "checkpointed"
+    monkeypatch.setattr(plan, "_memory", lambda: 1e12)
+    assert im.plan((3,), (64,), 100, outputs=100).grad_mode == "forward"
+    assert im.plan((3,), (64,), 100, outputs=100, stacked=True).grad_mode == "checkpointed"
+
+
+def test_the_plan_counts_the_fields_a_gradient_remembers():
+    few, many = (im.plan((3,), (64,), steps) for steps in (100, 10000))
+    assert few.bytes == many.bytes == 4 * 64
+    assert few.fields["forward"] == many.fields["forward"]
+    assert many.fields["full"] == 100 * few.fields["full"]
+    assert 5 < many.fields["checkpointed"] / few.fields["checkpointed"] < 11
+    assert im.plan((3,), (64,), 100, batch=7, dtype="float64").bytes == 7 * 8 * 64
+
+
+# --- no compiler ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_compiler(monkeypatch):
+    def missing():
+        raise build.UnavailableError("no C compiler: pip install 'infomech[native]'")
+
+    monkeypatch.setattr(build, "_compiler", missing)
+    caches = [native._missing, build.library]
+    for cached in caches:
+        cached.cache_clear()
+    yield
+    for cached in caches:
+        cached.cache_clear()
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_without_a_compiler_everything_works_by_shifts():
+    assert im.plan((3,), (43,), 9, platform="cpu").engine == "shifts"
+    rng = np.random.default_rng(8)
+    kernel, values = rng.uniform(size=3), rng.uniform(size=43)  # of a shape not compiled elsewhere
+    final, _ = im.rollout(kernel, values, 9)
+    expected = reference.rollout(kernel, values, 9, "relu", "zero", "l2")[-1]
+    np.testing.assert_allclose(final.values, expected[0], rtol=1e-12)
+    slope = jax.grad(lambda k: im.rollout(k, values, 9, observe=None)[0].log_gain)(kernel)
+    np.testing.assert_allclose(np.sum(kernel * slope), 9.0, rtol=1e-12)
+    text = "^engine: got 'native', but no C compiler: pip install 'infomech\\[native\\]', expected"
+    with pytest.raises(ValueError, match=text):
+        im.rollout(kernel, values, 9, engine="native")
+
+
+@needs_native
+def test_the_library_is_found_again_after_it_was_missing():
+    test_as_many_taps_as_allowed_are_executed_natively()
+
+
+@pytest.mark.parametrize("failure", ["exit 1", "true"])
+def test_a_compiler_that_fails_says_so_and_layers_are_shifts(
+    failure, no_compiler, monkeypatch, tmp_path, caplog
+):
+    script = tmp_path / "broken-cc"
+    script.write_text(f"#!/bin/sh\necho no such option >&2\n{failure}\n", encoding="utf-8")
+    script.chmod(0o755)
+    monkeypatch.setattr(build, "_compiler", lambda: [str(script)])
+    monkeypatch.setenv("INFOMECH_CACHE", str(tmp_path / "cache"))
+    with caplog.at_level(logging.WARNING, "infomech"):
+        found = im.plan((3,), (43,), 9, platform="cpu")
+    assert "compiling" in caplog.text
+    assert found.engine == "shifts"
+    with pytest.raises(ValueError, match=r"^engine: got 'native', but .*failed: no such option"):
+        im.plan((3,), (43,), 9, engine="native", platform="cpu")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_cache_that_cant_be_written_leaves_shifts(no_compiler, monkeypatch, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("", encoding="utf-8")
+    monkeypatch.setattr(build, "_compiler", lambda: ["cc"])
+    monkeypatch.setenv("INFOMECH_CACHE", str(blocked / "cache"))
+    assert im.plan((3,), (43,), 9, platform="cpu").engine == "shifts"
+    with pytest.raises(ValueError, match=r"^engine: got 'native', but .*can't be written"):
+        im.plan((3,), (43,), 9, engine="native", platform="cpu")
+
+
+@needs_native
+@pytest.mark.slow
+def test_the_library_is_compiled_once_into_the_folder_named(no_compiler, monkeypatch, tmp_path):
+    monkeypatch.undo()
+    monkeypatch.setenv("INFOMECH_CACHE", str(tmp_path))
+    build.library()
+    (made,) = tmp_path.iterdir()
+    stamp = made.stat().st_mtime_ns
+    build.library.cache_clear()
+    build.library()
+    assert [(p, p.stat().st_mtime_ns) for p in tmp_path.iterdir()] == [(made, stamp)]

@@ -32,6 +32,16 @@ def test_python_blocks_give_the_numbers_they_show(shown):
     assert shown["speeds"].shape == (21,)
 
 
+def test_the_domain_that_follows_gives_the_numbers_shown(shown):
+    im, far = shown["im"], shown["far"]
+    text = (ROOT / "README.md").read_text("utf-8")
+    said = [float(x) for x in re.search(r"# \[(.*?)\] pixels\n", text)[1].split(",")]
+    np.testing.assert_allclose(far.centre[-1] - far.centre[0], said, atol=0.5)
+    speed = im.laws.speed(far).value
+    np.testing.assert_allclose(speed, im.theory.predict(shown["swift"]).speed, atol=1e-5)
+    assert float(re.search(r"less than ([\de-]+)", text)[1]) > far.cut[-1] >= 0
+
+
 def test_commands_and_files_that_are_named_exist():
     text = (ROOT / "README.md").read_text("utf-8")
     for target in re.findall(r"^make (\w+)", text, re.M):

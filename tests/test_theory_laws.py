@@ -139,7 +139,7 @@ def made_up_trace(seed=0, n=20, d=2, dtype="float64"):
     zero = jnp.zeros(n, dtype)
     return im.Trace(
         jnp.asarray(layer), jnp.asarray(centre, dtype), jnp.asarray(covariance, dtype),
-        log_mass=zero, log_energy=zero, edge=zero, balance=zero + 1,
+        log_mass=zero, log_energy=zero, edge=zero, balance=zero + 1, cut=zero,
     )  # fmt: skip
 
 
@@ -211,6 +211,7 @@ REFUSED = {
     "short": "fewer than three observations",
     "dead": "the field died",
     "touched": "touched the boundary",
+    "cut": "touched the boundary",
     "overflow": "overflowed",
     "cancelled": "cancel",
     "cancelled exactly": "cancel",
@@ -224,6 +225,7 @@ def spoilt(trace, how, layers=slice(8, None)):
         "short": {},
         "dead": {**nowhere, "log_energy": -np.inf, "balance": np.nan},
         "touched": {"edge": 1e-3},
+        "cut": {"cut": 1e-3},
         "overflow": {"centre": np.nan, "log_energy": np.inf},
         "cancelled": {"balance": 1e-14},
         "cancelled exactly": {**nowhere, "balance": 0.0},

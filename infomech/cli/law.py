@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from infomech import files, laws, plot, survey
-from infomech.cli.options import use
+from infomech.cli.options import Clock, use
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,15 @@ class Law:
     config: survey.LawConfig = field(default_factory=survey.LawConfig)
     out: Path = Path("out/law")
     """Folder for the figure and the numbers; made if need be."""
+    compile_cache: Path | None = None
+    """Folder that keeps compiled code, so that the next time it need not be compiled again."""
     json: bool = False
     """Print the whole result as JSON instead of tables."""
 
     def run(self) -> int:
         """Runs the survey, writes its files and prints it."""
-        use(self.config.dtype)
+        use(self.config.dtype, self.compile_cache)
+        clock = Clock()
         out = files.folder(self.out)
         outcomes = survey.run(self.config, _progress)
         paths = {kind: out / f"law.{kind}" for kind in ("json", "csv", "png", "pdf")}
@@ -38,6 +41,7 @@ class Law:
             {
                 "config": asdict(self.config),
                 "provenance": files.provenance(),
+                "seconds": clock.seconds(),
                 "files": paths,
                 "outcomes": [{**asdict(o), "top": o.top, "verdict": o.verdict} for o in outcomes],
             }
@@ -47,7 +51,7 @@ class Law:
         figure = plot.law(outcomes)
         plot.save(figure, paths["png"])
         plot.save(figure, paths["pdf"])
-        print(result if self.json else _report(outcomes, paths))
+        print(result if self.json else _report(outcomes, paths, clock))
         return 0
 
 
@@ -55,11 +59,12 @@ def _progress(settings: list[survey.Setting]) -> Any:
     return tqdm(settings, desc="settings", unit="setting", file=sys.stderr)
 
 
-def _report(outcomes: list[survey.Outcome], paths: dict[str, Path]) -> str:
+def _report(outcomes: list[survey.Outcome], paths: dict[str, Path], clock: Clock) -> str:
     parts = [_table(outcome) for outcome in outcomes]
     parts.append(_overall(outcomes))
     parts.append(
-        f"numbers  {paths['json']}, {paths['csv']}\nfigure   {paths['png']}, {paths['pdf']}"
+        f"numbers  {paths['json']}, {paths['csv']}\nfigure   {paths['png']}, {paths['pdf']}\n"
+        f"time     {clock}"
     )
     return "\n\n".join(parts)
 

@@ -1,20 +1,78 @@
 """What the options of several commands spell: a number type and a kernel."""
 
+import atexit
 import json
+import os
+import sys
+import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
-from infomech import checks, kernels
+from infomech import checks, files, kernels
 
 
-def use(dtype: str) -> None:
-    """Enables 64-bit types if `dtype` needs them. Raises ValueError for an unknown dtype."""
+def use(dtype: str, compile_cache: Path | None = None) -> None:
+    """Enables 64-bit types if `dtype` needs them, and a folder that keeps compiled code.
+
+    Raises ValueError for an unknown dtype, or a folder that can't be made.
+    """
     checks.one_of("dtype", dtype, ("float32", "float64"))
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
+    if compile_cache is not None:
+        jax.config.update("jax_compilation_cache_dir", str(files.folder(compile_cache)))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        _leave_out_false_alarms()
+
+
+def _leave_out_false_alarms() -> None:
+    """Holds back what XLA itself writes, until the end, and then leaves out its false alarms.
+
+    For each piece of cached code it finds features missing on this machine that are names of its
+    own for preferences: hundreds of long lines.
+    """
+    terminal, held = os.dup(2), tempfile.TemporaryFile()  # noqa: SIM115
+    sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1)
+    os.dup2(held.fileno(), 2)
+
+    def tell() -> None:
+        os.dup2(terminal, 2)
+        held.seek(0)
+        lines = held.read().splitlines(keepends=True)
+        os.write(2, b"".join(line for line in lines if b"cpu_aot_loader" not in line))
+
+    atexit.register(tell)
+
+
+class Clock:
+    """Wall time since it was made, with what JAX spent on compiling told apart."""
+
+    def __init__(self) -> None:
+        """Starts now."""
+        self._start = time.perf_counter()
+        self._compiling = 0.0
+        jax.monitoring.register_event_duration_secs_listener(self._hear)
+
+    def _hear(self, event: str, duration_secs: float, **_: Any) -> None:
+        if event.startswith("/jax/core/compile/"):
+            self._compiling += duration_secs
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds spent compiling and running until now."""
+        total = time.perf_counter() - self._start
+        compiling = min(self._compiling, total)
+        return {"compile": compiling, "run": total - compiling}
+
+    def __str__(self) -> str:
+        """The same in words."""
+        seconds = self.seconds()
+        return f"compiling {seconds['compile']:.1f} s, running {seconds['run']:.1f} s"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from infomech import checks, files, laws, observables, patterns, plot, theory
-from infomech.cli.options import KernelChoice, numbers_in_line, use
+from infomech.cli.options import Clock, KernelChoice, numbers_in_line, use
 from infomech.fields import Field, as_field
 from infomech.rollout import Trace, rollout
 
@@ -42,21 +42,29 @@ class Simulate:
     """gif or webp: write an animation as well."""
     out: Path = Path("out/simulate")
     """Folder for the files; made if need be."""
+    follow: int = 0
+    """Layers after which the domain moves with the pattern by whole pixels; 0: it stays."""
+    engine: str = "auto"
+    """auto, spectral, native, shifts or convolution: see `infomech plan`."""
+    compile_cache: Path | None = None
+    """Folder that keeps compiled code, so that the next time it need not be compiled again."""
     json: bool = False
     """Print JSON instead of text."""
 
     def run(self) -> int:
         """Runs the rollout, writes its files and prints what moved."""
-        use(self.dtype)
+        use(self.dtype, self.compile_cache)
+        clock = Clock()
         if self.animation:
             checks.one_of("animation", self.animation, ("gif", "webp"))
         checks.positive("radius", self.radius, self.dtype)
         kernel, out = self.kernel.build(self.dtype), files.folder(self.out)
         first = self._start(kernel.shape)
         settings: dict[str, Any] = {
-            "rectifier": self.rectifier, "boundary": self.boundary, "normalize": self.normalize
+            "rectifier": self.rectifier, "boundary": self.boundary, "normalize": self.normalize,
+            "engine": self.engine,
         }  # fmt: skip
-        final, trace = rollout(kernel, first, self.steps, **settings)
+        final, trace = rollout(kernel, first, self.steps, follow=self.follow, **settings)
         result = _result(kernel, trace, self.burn_in, self.rectifier)
         paths = {kind: out / f"simulate.{kind}" for kind in ("json", "npz", "png")}
         plot.save(plot.simulation(first, final, trace), paths["png"])
@@ -70,11 +78,12 @@ class Simulate:
         text = files.to_json(
             {
                 "config": asdict(self), "provenance": files.provenance(), "files": paths,
+                "seconds": clock.seconds(),
                 "result": result, "trace": trace,
             }
         )  # fmt: skip
         files.write_text(paths["json"], text + "\n")
-        print(text if self.json else _report(result, paths))
+        print(text if self.json else _report(result, paths, clock))
         return 0
 
     def _start(self, taps: tuple[int, ...]) -> Field:
@@ -101,10 +110,11 @@ def _result(kernel: Any, trace: Trace, burn_in: int, rectifier: str) -> dict[str
         "speed": speed.value, "speed_stderr": speed.stderr, "status": speed.reason,
         "diffusion": diffusion.value, "theory_speed": predicted.speed,
         "theory_diffusion": predicted.diffusion, "edge": np.max(np.asarray(trace.edge)),
+        "cut": np.asarray(trace.cut)[-1],
     }  # fmt: skip
 
 
-def _report(result: dict[str, Any], paths: dict[str, Path]) -> str:
+def _report(result: dict[str, Any], paths: dict[str, Path], clock: Clock) -> str:
     def numbers(name: str) -> str:
         value = np.asarray(result[name], np.float64)
         if np.all(np.isnan(value)):
@@ -119,6 +129,12 @@ def _report(result: dict[str, Any], paths: dict[str, Path]) -> str:
             f"diffusion           {numbers('diffusion')}",
             f"  theory            {numbers('theory_diffusion')}",
             f"mass at boundary    {float(result['edge']):.3g} of the whole at most",
+            *(
+                [f"mass cut off        {float(result['cut']):.3g} of the whole"]
+                if result["cut"]
+                else []
+            ),
             *(f"wrote               {path}" for path in paths.values()),
+            f"time                {clock}",
         ]
     )

@@ -1,15 +1,22 @@
 """The convolution by XLA's own operator, whose time to compile doesn't grow with the taps."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
-from infomech.engines.shifts import pad
+from infomech.engines import layers, shifts
+from infomech.engines.stack import Stack
 
 
-def convolve(kernel: jax.Array, values: jax.Array, boundary: str) -> jax.Array:
-    """Σ_i k[i] u[x − i + c] as one operator: for kernels of many taps."""
-    padded = pad(values, kernel.shape, boundary)
+def objection(stack: Stack, platform: str) -> str | None:
+    """None: this engine executes every stack of layers on every platform."""
+    return None
+
+
+def _convolve(kernel, values, boundary):
     # the operator is a cross-correlation: reflecting the kernel makes it a convolution
+    padded = shifts.pad(values, kernel.shape, boundary)
     out = jax.lax.conv_general_dilated(
         padded[None, None],
         jnp.flip(kernel)[None, None],
@@ -18,3 +25,15 @@ def convolve(kernel: jax.Array, values: jax.Array, boundary: str) -> jax.Array:
         precision=jax.lax.Precision.HIGHEST,
     )
     return out[0, 0]
+
+
+def _reverse(kernel, values, boundary, cotangent, wanted):
+    def product(kernel, values):
+        return _convolve(kernel, values, boundary)
+
+    dk, du = jax.vjp(product, kernel, values)[1](cotangent)
+    return dk if wanted[0] else None, du if wanted[1] else None
+
+
+convolution = layers.Convolution(_convolve, _reverse)
+run = functools.partial(layers.run, convolution)

@@ -1,16 +1,206 @@
-"""Which engine executes a layer."""
+"""Which engine executes a rollout and how derivatives are taken: the choice, and why."""
 
+import functools
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from infomech.engines import convolution, shifts
+from infomech import checks, rectifiers, scans
+from infomech.engines import build, convolution, layers, native, shifts, spectral
+from infomech.engines.stack import Stack
 
-#: beyond this many taps an unrolled sum takes too long to compile
-MOST_UNROLLED_TAPS = 64
+#: every way to execute a stack of layers; the first that has no objection is chosen
+ENGINES: dict[str, ModuleType] = {
+    "spectral": spectral, "native": native, "shifts": shifts, "convolution": convolution
+}  # fmt: skip
+
+#: how derivatives are taken
+GRAD_MODES = ("forward", "checkpointed", "full")
+
+#: fewer layers than this at a time are not worth remembering apart
+_SHORT = 16
 
 
-def choose(taps: tuple[int, ...]) -> Callable[[jax.Array, jax.Array, str], jax.Array]:
-    """The `convolve(kernel, values, boundary)` of the engine for a kernel of shape `taps`."""
-    return shifts.convolve if math.prod(taps) <= MOST_UNROLLED_TAPS else convolution.convolve
+@dataclass(frozen=True)
+class Plan:
+    """How a rollout would be executed, and why.
+
+    Attributes:
+        engine: the engine chosen.
+        objections: why not, for each engine that comes before it or can't do this.
+        grad_mode: how derivatives would be taken.
+        reason: why so.
+        fields: fields that a gradient for the taps needs memory for, by mode.
+        memory: bytes of memory of the device.
+        bytes: of one field, times the fields in the batch.
+    """
+
+    engine: str
+    objections: dict[str, str]
+    grad_mode: str
+    reason: str
+    fields: dict[str, int]
+    memory: float
+    bytes: int
+
+    def __str__(self) -> str:
+        """The plan in lines for people."""
+        lines = [f"engine     {self.engine}"]
+        lines += [f"  not {name:<12} {why}" for name, why in self.objections.items()]
+        lines.append(f"gradients  {self.grad_mode}: {self.reason}")
+        for mode, count in self.fields.items():
+            lines.append(f"  {mode:<13}{count} fields, {count * self.bytes / 2**20:.3g} MiB")
+        return "\n".join(lines)
+
+
+def plan(
+    taps: Sequence[int],
+    pixels: Sequence[int],
+    steps: int,
+    *,
+    rectifier: Any = "relu",
+    boundary: str = "zero",
+    normalize: str = "l2",
+    every: int = 0,
+    batch: int = 1,
+    outputs: int = 1,
+    stacked: bool = False,
+    dtype: str = "float32",
+    engine: str = "auto",
+    platform: str | None = None,
+) -> Plan:
+    """How `infomech.rollout` would execute this, and why.
+
+    Args:
+        taps: shape of the kernel.
+        pixels: shape of the field, as many axes.
+        steps: number of layers, at least 1.
+        rectifier, boundary, normalize, engine: as for `rollout`.
+        every: layers between observations; 0: only the final field is asked for.
+        batch: fields at a time, under `jax.vmap`.
+        outputs: numbers whose gradients for the taps are asked for.
+        stacked: whether each layer has its own kernel.
+        dtype: name of the field's and kernel's dtype.
+        platform: "cpu", "gpu" or "tpu"; JAX's default backend if None.
+
+    Returns:
+        `Plan`, which prints as text.
+
+    Raises:
+        ValueError: an argument out of range, an unknown name, an engine that can't do this.
+    """
+    taps, pixels = checks.box("taps", taps), checks.box("pixels", pixels)
+    if len(taps) != len(pixels) or any(n > m for n, m in zip(taps, pixels, strict=True)):
+        raise checks.fail("taps", taps, f"{len(pixels)} axes, none longer than {pixels}")
+    steps, every = checks.integer("steps", steps, 1), checks.integer("every", every, 0)
+    batch, outputs = checks.integer("batch", batch, 1), checks.integer("outputs", outputs, 1)
+    checks.one_of("boundary", boundary, ("zero", "periodic", "reflect"))
+    checks.one_of("normalize", normalize, ("none", "sum", "l2", "max"))
+    rectifier, dtype = rectifiers.get(rectifier), checks.floating_dtype(dtype).name
+    platform = platform or jax.default_backend()
+    checks.one_of("platform", platform, ("cpu", "gpu", "tpu"))
+    rescale = rectifier.homogeneous and normalize != "none"
+    alone = not rectifier.homogeneous and normalize != "none"
+    at_once = 1 if alone else min(every or steps, remembered(steps, "checkpointed"))
+    stack = Stack(pixels, taps, at_once, stacked, rectifier, boundary, dtype, rescale)
+    chosen = choose(stack, engine, platform)
+    objections = {n: o for n, o in _objections(stack, platform).items() if o and n != chosen}
+    size = batch * math.prod(pixels) * jnp.dtype(dtype).itemsize
+    fields = {mode: _fields(mode, steps, math.prod(taps)) for mode in GRAD_MODES}
+    mode, reason = _grad_mode(fields, size, taps, outputs, stacked)
+    return Plan(chosen, objections, mode, reason, fields, _memory(), size)
+
+
+def choose(stack: Stack, engine: str = "auto", platform: str | None = None) -> str:
+    """The name of the engine for a stack of layers.
+
+    Raises:
+        ValueError: an unknown engine, or one that can't execute these layers.
+    """
+    checks.one_of("engine", engine, ("auto", *ENGINES))
+    platform = platform or jax.default_backend()
+    if engine != "auto":
+        if objection := ENGINES[engine].objection(stack, platform):
+            raise checks.fail("engine", f"{engine!r}, but {objection}", "another one, or 'auto'")
+        return engine
+    objections = _objections(stack, platform)
+    return next(name for name in ENGINES if objections[name] is None)
+
+
+def choose_grad_mode(stack: Stack) -> str:
+    """How derivatives of `stack.layers` layers are taken, if one output's are asked for."""
+    size = math.prod(stack.pixels) * jnp.dtype(stack.dtype).itemsize
+    fields = {m: _fields(m, stack.layers, math.prod(stack.taps)) for m in GRAD_MODES}
+    return _grad_mode(fields, size, stack.taps, 1, stack.stacked)[0]
+
+
+def runner(name: str, grad_mode: str) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    """`run(stack, kernels, values)` of an engine, with derivatives taken as `grad_mode` says."""
+    module = ENGINES[name]
+    if grad_mode == "full" and name != "spectral":
+        return functools.partial(layers.passed, getattr(module, "convolution", shifts.convolution))
+    return module.run
+
+
+def remembered(steps: int, grad_mode: str) -> int:
+    """How many layers lie between two fields that reverse mode remembers."""
+    return steps if grad_mode == "full" else scans.piece(steps, _SHORT)
+
+
+def _objections(stack: Stack, platform: str) -> dict[str, str | None]:
+    """Why not, for every engine; a matter of speed where the engine could."""
+    found: dict[str, str | None] = {}
+    for name, module in ENGINES.items():
+        if name == "native" and platform == "cpu" and not build.has_extra():
+            found[name] = "it comes with pip install 'infomech[native]'"
+        elif name == "spectral" and not _worth_transforming(stack):
+            found[name] = module.objection(stack, platform) or "layer by layer is faster"
+        else:
+            found[name] = module.objection(stack, platform)
+    return found
+
+
+def _worth_transforming(stack: Stack) -> bool:
+    transforms = 10 * math.log2(max(2, math.prod(stack.pixels)))
+    return not stack.stacked and stack.layers * math.prod(stack.taps) > transforms
+
+
+def _fields(mode: str, steps: int, taps: int) -> int:
+    """Fields in memory for value and gradient."""
+    each = remembered(steps, "checkpointed")
+    return {
+        "forward": 3 * (taps + 2),
+        "checkpointed": math.ceil(steps / each) + min(each, steps) + 4,
+        "full": 2 * steps,
+    }[mode]
+
+
+def _grad_mode(fields, size, taps, outputs, stacked) -> tuple[str, str]:
+    """The mode, and why, by costs in forward runs as `python -m benchmarks` finds them."""
+    reverse, forward = 4 * outputs, 1 + 3 * math.prod(taps)
+    costs = (
+        f"reverse for {outputs} output{'s' * (outputs > 1)} costs about {reverse} forward runs, "
+        f"carrying {math.prod(taps)} taps forward about {forward}"
+    )
+    if stacked:
+        return "checkpointed", "each layer has taps of its own, too many to carry forward"
+    if fields["checkpointed"] * size > 0.5 * _memory():
+        return "forward", "the fields that reverse mode remembers take more than half the memory"
+    return "forward" if forward < reverse else "checkpointed", costs
+
+
+def _memory() -> float:
+    """Bytes of memory of the default device."""
+    device = jax.local_devices()[0]
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return float(stats["bytes_limit"])
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return math.inf

@@ -1,29 +1,77 @@
 """The convolution as a sum of shifted copies of the field, which XLA fuses to one pass."""
 
+import functools
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from infomech import guards
+from infomech.engines import layers
+from infomech.engines.stack import Stack
 
-def convolve(kernel: jax.Array, values: jax.Array, boundary: str) -> jax.Array:
-    """Σ_i k[i] u[x − i + c], with every tap unrolled: best for kernels of few taps."""
-    # on CPU a shift by padding with negative edges fuses better than slices of one padded copy
-    padded = None if boundary == "zero" else pad(values, kernel.shape, boundary)
-    total = jnp.zeros((), values.dtype)
-    for index in np.ndindex(kernel.shape):
-        if padded is None:
-            shift = [i - (n - 1) // 2 for i, n in zip(index, kernel.shape, strict=True)]
-            zero = jnp.zeros((), values.dtype)
-            shifted = jax.lax.pad(values, zero, [(s, -s, 0) for s in shift])
-        else:
-            start = [n - 1 - i for i, n in zip(index, kernel.shape, strict=True)]
-            stop = [a + n for a, n in zip(start, values.shape, strict=True)]
-            shifted = jax.lax.slice(padded, start, stop)
-        total = total + kernel[index] * shifted
-    return total
+#: more taps than this take long to compile: each is an operation of its own
+MOST_TAPS = 64
+
+
+def objection(stack: Stack, platform: str) -> str | None:
+    """Why this engine can't execute these layers on any platform; None if it can."""
+    taps = math.prod(stack.taps)
+    return f"{taps} taps, one operation each, take long to compile" if taps > MOST_TAPS else None
 
 
 def pad(values: jax.Array, taps: tuple[int, ...], boundary: str) -> jax.Array:
     """`values` with the n//2 pixels below and (n − 1)//2 above that a kernel of n taps reads."""
     mode = {"zero": "constant", "periodic": "wrap", "reflect": "reflect"}[boundary]
     return jnp.pad(values, [(n // 2, (n - 1) // 2) for n in taps], mode=mode)
+
+
+def _convolve(kernel, values, boundary):
+    """Σ_i k[i] u[x − i + c]."""
+    shifted = _shifted(pad(values, kernel.shape, boundary), kernel.shape, values.shape)
+    return sum((kernel[i] * s for i, s in shifted), start=jnp.zeros((), values.dtype))
+
+
+def _reverse(kernel, values, boundary, cotangent, wanted):
+    """dL/dk[i] = Σ_x g(x) u(x − i + c) and dL/du = Σ_i k[i] g(y + i − c), for g = dL/d(k * u)."""
+    dk = du = None
+    if wanted[0]:
+        shifted = _shifted(pad(values, kernel.shape, boundary), kernel.shape, values.shape)
+        # XLA's matrix products are some ten times faster on CPU than its reductions
+        dk = jnp.stack([guards.total(cotangent * s) for _, s in shifted]).reshape(kernel.shape)
+    if wanted[1]:
+        du = _correlate(kernel, cotangent, boundary)
+    return dk, du
+
+
+def _correlate(kernel, cotangent, boundary):
+    if boundary != "reflect":
+        mode = {"zero": "constant", "periodic": "wrap"}[boundary]
+        below = [((n - 1) // 2, n // 2) for n in kernel.shape]
+        padded = jnp.pad(cotangent, below, mode=mode)
+        shifted = _shifted(padded, kernel.shape, cotangent.shape)
+        return sum((kernel[tuple(n - 1 - a for a, n in zip(i, kernel.shape, strict=True))] * s
+                    for i, s in shifted), start=jnp.zeros((), cotangent.dtype))  # fmt: skip
+    # what lies beyond the mirror gets its share as well, and is folded back
+    wide = [(n - 1, n - 1) for n in kernel.shape]
+    shape = tuple(m + n - 1 for m, n in zip(cotangent.shape, kernel.shape, strict=True))
+    flipped = jnp.flip(kernel)
+    shifted = _shifted(jnp.pad(cotangent, wide), kernel.shape, shape)
+    full = sum((flipped[i] * s for i, s in shifted), start=jnp.zeros((), cotangent.dtype))
+    mirror = functools.partial(pad, taps=kernel.shape, boundary=boundary)
+    return jax.linear_transpose(mirror, cotangent)(full)[0]
+
+
+def _shifted(padded, taps, shape):
+    """(i, the padded field from n − 1 − i on) for each tap i of a box of n."""
+    for index in np.ndindex(taps):
+        start = [n - 1 - i for i, n in zip(index, taps, strict=True)]
+        yield (
+            index,
+            jax.lax.slice(padded, start, [a + m for a, m in zip(start, shape, strict=True)]),
+        )
+
+
+convolution = layers.Convolution(_convolve, _reverse)
+run = functools.partial(layers.run, convolution)

@@ -1,0 +1,600 @@
+/* Layers of rectified convolution on one field of REAL, forward and reverse; included once per type.
+
+   A tile of the field lies in a patch, a buffer with room for the halo that the layers ahead read, whose
+   rows start aligned and may be overshot, so that every loop runs over whole vectors. A patch passes
+   several layers while it stays in the cache; cells outside the domain are filled anew after each. */
+
+#define LANES ((int64_t)(VECTOR_BYTES / sizeof(REAL)))
+typedef REAL NAME(Vector) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL)), may_alias));
+#define VEC NAME(Vector)
+
+typedef struct {
+  REAL *cells;
+  Region held;
+  int64_t row, plane, shift, size;
+} NAME(Patch);
+#define PATCH NAME(Patch)
+
+static inline REAL *NAME(at)(const PATCH *p, int64_t z, int64_t y, int64_t x) {
+  return p->cells + (z - p->held.first[0]) * p->plane + (y - p->held.first[1]) * p->row +
+         (x - p->held.first[2]) + p->shift;
+}
+
+/* The layout of a patch that holds these cells of a tile that starts at column `start`. */
+static PATCH NAME(layout)(const Region *held, int64_t start) {
+  int64_t left = start - held->first[2];
+  PATCH p = {.held = *held};
+  p.shift = round_up(left + LANES, LANES) - left;
+  p.row = round_up(p.shift + held->last[2] - held->first[2] + LANES, LANES);
+  if (p.row * (int64_t)sizeof(REAL) % 1024 == 0) p.row += LANES; /* or rows share cache sets */
+  p.plane = p.row * (held->last[1] - held->first[1] + ROWS);
+  p.size = p.plane * (held->last[0] - held->first[0]) + LANES;
+  return p;
+}
+
+/* What is loaded of a field u: u itself, phi(u), or g phi'(u). */
+typedef struct {
+  const REAL *u, *g;
+  int rectified;
+} NAME(Source);
+
+/* Cells of a row; slopes are copied first, or the compiler must assume that `to` changes them. */
+static void NAME(load_cells)(REAL *restrict to, const Stack *s, const NAME(Source) *from, int64_t offset, int64_t n) {
+  const REAL *restrict u = from->u + offset, *restrict g = from->g ? from->g + offset : 0;
+  const REAL slope = (REAL)s->slope, at_zero = (REAL)s->at_zero;
+  if (g)
+    for (int64_t x = 0; x < n; x++) to[x] = g[x] * (u[x] > 0 ? 1 : u[x] < 0 ? slope : at_zero);
+  else if (from->rectified)
+    for (int64_t x = 0; x < n; x++) to[x] = u[x] < 0 ? slope * u[x] : u[x];
+  else
+    memcpy(to, u, n * sizeof(REAL));
+}
+
+/* Fills a patch from a field, with `boundary` outside the domain. */
+static void NAME(load)(const PATCH *p, const Stack *s, const NAME(Source) *from, int boundary) {
+  const int64_t *n = s->pixels, first = p->held.first[2], last = p->held.last[2];
+  int64_t inner = larger(first, 0), outer = smaller(last, n[2]);
+  for (int64_t z = p->held.first[0]; z < p->held.last[0]; z++)
+    for (int64_t y = p->held.first[1]; y < p->held.last[1]; y++) {
+      REAL *row = NAME(at)(p, z, y, 0);
+      int64_t sz = source(z, n[0], boundary), sy = source(y, n[1], boundary);
+      memset(row + last, 0, LANES * sizeof(REAL));
+      if (sz < 0 || sy < 0) {
+        memset(row + first, 0, (last - first) * sizeof(REAL));
+        continue;
+      }
+      int64_t offset = (sz * n[1] + sy) * n[2];
+      NAME(load_cells)(row + inner, s, from, offset + inner, outer - inner);
+      for (int64_t x = first; x < last; x++) {
+        if (x == inner) x = outer;
+        if (x >= last) break;
+        int64_t sx = source(x, n[2], boundary);
+        if (sx < 0) row[x] = 0;
+        else NAME(load_cells)(row + x, s, from, offset + sx, 1);
+      }
+    }
+}
+
+static void NAME(store)(const PATCH *p, const Stack *s, const Region *tile, REAL *field) {
+  size_t width = (tile->last[2] - tile->first[2]) * sizeof(REAL);
+  for (int64_t z = tile->first[0]; z < tile->last[0]; z++)
+    for (int64_t y = tile->first[1]; y < tile->last[1]; y++)
+      memcpy(field + (z * s->pixels[1] + y) * s->pixels[2] + tile->first[2],
+             NAME(at)(p, z, y, tile->first[2]), width);
+}
+
+/* Fills the cells of `needed` that are not in `known` from those that are, by the boundary rule. */
+static void NAME(fill)(const PATCH *p, const Stack *s, const Region *known, const Region *needed,
+                       int boundary) {
+  const int64_t *a = known->first, *e = known->last, *na = needed->first, *ne = needed->last;
+  int64_t count = 0, cells[2 * MOST_TAPS], from[2 * MOST_TAPS]; /* two halos at either end */
+  for (int64_t x = na[2]; x < ne[2]; x++) {
+    if (x == a[2]) x = e[2];
+    if (x >= ne[2]) break;
+    cells[count] = x;
+    from[count++] = source(x, s->pixels[2], boundary);
+  }
+  for (int64_t z = a[0]; z < e[0] && count; z++)
+    for (int64_t y = a[1]; y < e[1]; y++) {
+      REAL *row = NAME(at)(p, z, y, 0);
+      for (int64_t i = 0; i < count; i++) row[cells[i]] = from[i] < 0 ? 0 : row[from[i]];
+    }
+  size_t width = (ne[2] - na[2] + LANES) * sizeof(REAL); /* with what is overshot, which may be read */
+  for (int64_t z = na[0]; z < ne[0]; z++) {
+    int plane_known = z >= a[0] && z < e[0]; /* it may lie beyond a periodic domain all the same */
+    int64_t fz = plane_known ? z : source(z, s->pixels[0], boundary);
+    for (int64_t y = na[1]; y < ne[1]; y++) {
+      int row_known = y >= a[1] && y < e[1];
+      if (plane_known && row_known) continue;
+      int64_t fy = row_known ? y : source(y, s->pixels[1], boundary);
+      REAL *row = NAME(at)(p, z, y, na[2]);
+      if ((fz < 0 && !plane_known) || (fy < 0 && !row_known)) memset(row, 0, width);
+      else memcpy(row, NAME(at)(p, fz, fy, na[2]), width);
+    }
+  }
+}
+
+/* How a layer ends: phi of the sum, the sum itself kept as well if there is room for it; or in reverse the
+   sum times phi'(seen), if that is given. Their patches are laid out as the one written to. */
+typedef struct {
+  REAL slope, at_zero;
+  REAL *kept;
+  const REAL *seen;
+} NAME(Ending);
+
+static inline __attribute__((always_inline)) VEC NAME(choose)(__typeof__((VEC){0} < 0) mask, VEC yes, VEC no) {
+  return (VEC)(((__typeof__(mask))yes & mask) | ((__typeof__(mask))no & ~mask));
+}
+
+/* sum_j taps[j] in[x + j] at `columns` vectors of `rows` rows. */
+static inline __attribute__((always_inline)) void NAME(block)(
+    REAL *restrict out, int64_t to_row, const REAL *restrict in, int64_t row, int64_t plane,
+    const REAL *taps, int64_t p0, const int p1, const int p2, const int rows, const int columns,
+    const NAME(Ending) *end, int64_t at) {
+  VEC sum[ROWS * WIDEST];
+  UNROLL for (int i = 0; i < rows * columns; i++) sum[i] = (VEC){0};
+  for (int64_t a = 0; a < p0; a++) {
+    const REAL *k = taps + a * p1 * p2, *cell = in + a * plane;
+    UNROLL for (int i = 0; i < rows + p1 - 1; i++)
+      UNROLL for (int c = 0; c < p2; c++)
+        UNROLL for (int v = 0; v < columns; v++) {
+          VEC u = *(const VEC *)(cell + i * row + c + v * LANES);
+          UNROLL for (int j = 0; j < rows; j++)
+            if (i - j >= 0 && i - j < p1) sum[j * columns + v] += k[(i - j) * p2 + c] * u;
+        }
+  }
+  UNROLL for (int j = 0; j < rows; j++)
+    UNROLL for (int v = 0; v < columns; v++) {
+      int64_t offset = j * to_row + v * LANES;
+      VEC z = sum[j * columns + v];
+      if (end->seen) {
+        VEC s = *(const VEC *)(end->seen + at + offset), low = NAME(choose)(s < 0, z * end->slope, z * end->at_zero);
+        *(VEC *)(out + offset) = NAME(choose)(s > 0, z, low);
+      } else {
+        if (end->kept) *(VEC *)(end->kept + at + offset) = z;
+        *(VEC *)(out + offset) = NAME(choose)(z < 0, end->slope * z, z);
+      }
+    }
+}
+
+/* A region of one layer; p1 and p2 known to the compiler keep sums and taps in registers. */
+static inline __attribute__((always_inline)) void NAME(region)(
+    const PATCH *to, const PATCH *from, const Region *r, const int64_t *below, const REAL *given,
+    int64_t p0, const int p1, const int p2, const int rows, const int columns, const NAME(Ending) *given_end) {
+  int64_t start = r->first[2] - (to->shift + r->first[2] - to->held.first[2]) % LANES;
+  int64_t width = r->last[2] - start;
+  REAL taps[MOST_TAPS];
+  NAME(Ending) end = *given_end;
+  memcpy(taps, given, p0 * p1 * p2 * sizeof(REAL));
+  for (int64_t z = r->first[0]; z < r->last[0]; z++)
+    for (int64_t y = r->first[1]; y < r->last[1]; y += rows) {
+      REAL *out = NAME(at)(to, z, y, start);
+      const REAL *in = NAME(at)(from, z - below[0], y - below[1], start - below[2]);
+      int64_t x = 0, at = out - to->cells;
+      for (; x + (columns - 1) * LANES < width; x += columns * LANES)
+        NAME(block)(out + x, to->row, in + x, from->row, from->plane, taps, p0, p1, p2, rows, columns, &end, at + x);
+      for (; x < width; x += LANES)
+        NAME(block)(out + x, to->row, in + x, from->row, from->plane, taps, p0, p1, p2, rows, 1, &end, at + x);
+    }
+}
+
+/* One layer on a region: to[x] = ending(sum_j taps[j] from[x - below + j]). */
+static void NAME(sweep)(const PATCH *to, const PATCH *from, const Region *r, const int64_t *shape,
+                        const int64_t *below, const REAL *taps, const NAME(Ending) *end) {
+#define ONE_ROW(n) \
+  if (shape[0] == 1 && shape[1] == 1 && shape[2] == n) \
+    return NAME(region)(to, from, r, below, taps, 1, 1, n, 1, WIDEST, end);
+#define SQUARE(p0, p1, p2) \
+  if ((p0 == 0 || shape[0] == p0) && shape[1] == p1 && shape[2] == p2) \
+    return NAME(region)(to, from, r, below, taps, p0 ? p0 : shape[0], p1, p2, ROWS, COLUMNS, end);
+  ONE_ROW(2) ONE_ROW(3) ONE_ROW(4) ONE_ROW(5) ONE_ROW(7)
+  SQUARE(1, 2, 2) SQUARE(1, 3, 3) SQUARE(1, 4, 4) SQUARE(1, 5, 5) SQUARE(1, 6, 6) SQUARE(1, 7, 7)
+  SQUARE(0, 2, 2) SQUARE(0, 3, 3) SQUARE(0, 4, 4) SQUARE(0, 5, 5)
+#undef ONE_ROW
+#undef SQUARE
+  NAME(region)(to, from, r, below, taps, shape[0], (int)shape[1], (int)shape[2], 1, 1, end);
+}
+
+static REAL NAME(largest)(const PATCH *p, const Region *r) {
+  REAL most = 0;
+  for (int64_t z = r->first[0]; z < r->last[0]; z++)
+    for (int64_t y = r->first[1]; y < r->last[1]; y++) {
+      const REAL *row = NAME(at)(p, z, y, 0);
+      REAL high = 0;
+      for (int64_t x = r->first[2]; x < r->last[2]; x++) {
+        REAL size = row[x] < 0 ? -row[x] : row[x];
+        high = size > high ? size : high;
+      }
+      most = high > most ? high : most;
+    }
+  return most;
+}
+
+/* The taps of a layer times 2^-exponent, point-reflected for the forward direction. */
+static void NAME(scaled)(const Stack *s, const REAL *kernels, int64_t layer, int64_t exponent, int reflect,
+                         REAL *to) {
+  const REAL *k = kernels + (s->stacked ? layer * s->taps : 0);
+  REAL scale = (REAL)ldexp(1, (int)-exponent);
+  for (int64_t i = 0; i < s->taps; i++) to[i] = scale * k[reflect ? s->taps - 1 - i : i];
+}
+
+/* What the tiles of one field share on its way forward. */
+typedef struct {
+  const Stack *s;
+  const Tiling *tiling;
+  const REAL *kernels, *in;
+  REAL *out, *largest;
+  int64_t layer, count, exponent, total;
+} NAME(Forward);
+
+/* One tile through `count` layers. A tile that is the whole field renews its scale on the way. */
+static void NAME(forward_tile)(void *shared, int64_t index) {
+  NAME(Forward) *job = shared;
+  const Stack *s = job->s;
+  Region tile = tile_at(job->tiling, s, index), held = halo(s, &tile, job->count);
+  int whole = job->tiling->tiles == 1;
+  PATCH p[2];
+  REAL taps[MOST_TAPS];
+  NAME(Ending) end = {.slope = (REAL)s->slope};
+  int64_t exponent = job->exponent;
+  p[0] = p[1] = NAME(layout)(&held, tile.first[2]);
+  p[0].cells = scratch(2 * p[0].size * sizeof(REAL));
+  p[1].cells = p[0].cells + p[0].size;
+  NAME(load)(&p[0], s, &(NAME(Source)){.u = job->in}, s->boundary);
+  Region known = computed(s, &tile, job->count - 1);
+  for (int64_t i = 0; i < job->count; i++) {
+    const PATCH *now = &p[(i + 1) % 2];
+    NAME(scaled)(s, job->kernels, job->layer + i, exponent, 1, taps);
+    NAME(sweep)(now, &p[i % 2], &known, s->shape, s->below, taps, &end);
+    job->total += whole ? exponent : 0;
+    if (i + 1 == job->count) break;
+    exponent = whole && s->renew ? exponent_of(NAME(largest)(now, &tile), sizeof(REAL)) : 0;
+    Region next = computed(s, &tile, job->count - 2 - i), needed = next;
+    for (int a = 0; a < 3; a++) {
+      needed.first[a] -= s->below[a];
+      needed.last[a] += s->above[a];
+    }
+    NAME(fill)(now, s, &known, &needed, s->boundary);
+    known = next;
+  }
+  const PATCH *last = &p[job->count % 2];
+  if (!whole && s->renew) job->largest[index] = NAME(largest)(last, &tile);
+  NAME(store)(last, s, &tile, job->out);
+}
+
+static REAL NAME(most)(const REAL *largest, int64_t tiles) {
+  REAL most = 0;
+  for (int64_t i = 0; i < tiles; i++) most = largest[i] > most ? largest[i] : most;
+  return most;
+}
+
+/* All layers of one field; returns e of out * 2^e. `spare` holds one field for tiles to alternate with.
+
+   Between scales a field may fade by half the range of its exponents. If it faded by more, what is small in
+   it may be lost, and the layers since are passed again one by one. */
+static int64_t NAME(forward)(const Stack *s, Crew *crew, const Tiling *tiling, const REAL *kernels,
+                             const REAL *in, REAL *out, REAL *spare, REAL *largest) {
+  NAME(Forward) job = {.s = s, .tiling = tiling, .kernels = kernels, .largest = largest, .out = out};
+  const REAL faded = sizeof(REAL) == 4 ? 0x1p-62 : 0x1p-510;
+  int64_t depth = tiling->tiles == 1 ? s->layers : tiling->depth, chunks = (s->layers + depth - 1) / depth, total = 0;
+  const REAL *now = in;
+  for (int64_t done = 0, chunk = chunks; done < s->layers; chunk--) {
+    int64_t count = smaller(depth, s->layers - done), renewed = tiling->tiles > 1 && s->renew, again = 0;
+    for (int64_t end = done + count, each = count; done < end;) {
+      job.in = now, job.layer = done, job.count = each;
+      job.out = now == out || (now == in && chunk % 2 == 0) ? spare : out; /* so that most end in `out` */
+      share(crew, tiling->tiles, NAME(forward_tile), &job);
+      REAL most = renewed ? NAME(most)(largest, tiling->tiles) : 1;
+      if (most < faded && each > 1 && !again) {
+        each = 1, again = 1;
+        continue;
+      }
+      now = job.out, done += each;
+      total += job.exponent;
+      job.exponent = renewed && done < s->layers ? exponent_of(most, sizeof(REAL)) : 0;
+    }
+  }
+  if (now != out) memcpy(out, now, s->cells * sizeof(REAL));
+  return tiling->tiles > 1 ? total : job.total;
+}
+
+/* sum[b][c] += sum over `n` <= LANES cells of `rows` rows of m(x) u(x + (b, c)). */
+static inline __attribute__((always_inline)) void NAME(dots_block)(
+    VEC *sum, const REAL *m, int64_t m_row, const REAL *u, int64_t u_row, int64_t n, const int p1,
+    const int p2, const int rows) {
+  VEC ms[ROWS];
+  UNROLL for (int j = 0; j < rows; j++) ms[j] = *(const VEC *)(m + j * m_row);
+  if (n < LANES) {
+    REAL part[LANES];
+    UNROLL for (int j = 0; j < rows; j++) {
+      for (int64_t l = 0; l < LANES; l++) part[l] = l < n ? m[j * m_row + l] : 0;
+      VEC one;
+      memcpy(&one, part, sizeof part);
+      ms[j] = one;
+    }
+  }
+  UNROLL for (int i = 0; i < rows + p1 - 1; i++)
+    UNROLL for (int c = 0; c < p2; c++) {
+      VEC v = *(const VEC *)(u + i * u_row + c);
+      UNROLL for (int j = 0; j < rows; j++)
+        if (i - j >= 0 && i - j < p1) sum[(i - j) * p2 + c] += ms[j] * v;
+    }
+}
+
+/* to[b][c] += sum over a tile of m(x) u(x - below + (a, b, c)) for one plane a of taps. */
+static inline __attribute__((always_inline)) void NAME(dots)(const PATCH *m, const PATCH *u, const Region *r,
+                                                             const int64_t *below, int64_t a, const int p1,
+                                                             const int p2, const int rows, double *to) {
+  VEC sum[DOTS];
+  int64_t width = r->last[2] - r->first[2], full = width / LANES * LANES;
+  UNROLL for (int i = 0; i < p1 * p2; i++) sum[i] = (VEC){0};
+  for (int64_t z = r->first[0]; z < r->last[0]; z++)
+    for (int64_t y = r->first[1]; y < r->last[1];) {
+      const REAL *ms = NAME(at)(m, z, y, r->first[2]);
+      const REAL *us = NAME(at)(u, z - below[0] + a, y - below[1], r->first[2] - below[2]);
+      int64_t x = 0;
+      if (y + rows <= r->last[1]) {
+        for (; x < full; x += LANES) NAME(dots_block)(sum, ms + x, m->row, us + x, u->row, LANES, p1, p2, rows);
+        if (x < width) NAME(dots_block)(sum, ms + x, m->row, us + x, u->row, width - x, p1, p2, rows);
+        y += rows;
+      } else {
+        for (; x < full; x += LANES) NAME(dots_block)(sum, ms + x, m->row, us + x, u->row, LANES, p1, p2, 1);
+        if (x < width) NAME(dots_block)(sum, ms + x, m->row, us + x, u->row, width - x, p1, p2, 1);
+        y++;
+      }
+    }
+  UNROLL for (int i = 0; i < p1 * p2; i++) {
+    REAL lanes[LANES];
+    VEC one = sum[i]; /* a copy, or the sums would have to lie in memory all along */
+    memcpy(lanes, &one, sizeof lanes);
+    for (int64_t l = 0; l < LANES; l++) to[i] += (double)lanes[l];
+  }
+}
+
+static void NAME(all_dots)(const PATCH *m, const PATCH *u, const Region *r, const Stack *s, double *to) {
+  for (int64_t a = 0; a < s->shape[0]; a++, to += s->shape[1] * s->shape[2]) {
+#define CASE(p1, p2) \
+  if (s->shape[1] == p1 && s->shape[2] == p2) { \
+    NAME(dots)(m, u, r, s->below, a, p1, p2, p1 == 1 ? 1 : p1 * p2 < 16 ? ROWS : 2, to); \
+    continue; \
+  }
+    CASE(1, 2) CASE(1, 3) CASE(1, 4) CASE(1, 5) CASE(2, 2) CASE(3, 3) CASE(4, 4) CASE(5, 5)
+#undef CASE
+    for (int64_t b = 0; b < s->shape[1]; b++)
+      for (int64_t c = 0; c < s->shape[2]; c++) {
+        int64_t below[3] = {s->below[0], s->below[1] - b, s->below[2] - c};
+        NAME(dots)(m, u, r, below, a, 1, 1, 1, to + b * s->shape[2] + c);
+      }
+  }
+}
+
+/* Adds what lies beyond a mirror to the cells that it is the image of. */
+static void NAME(fold)(const PATCH *p, const Stack *s, const Region *r) {
+  Region left = *r;
+  for (int a = 2; a >= 0; a--) {
+    int64_t n = s->pixels[a], from[3];
+    for (int end = 0; end < 2; end++) {
+      int64_t first = end ? larger(n, left.first[a]) : left.first[a];
+      int64_t last = end ? left.last[a] : smaller(0, left.last[a]);
+      for (int64_t i = first; i < last; i++) {
+        Region slab = left;
+        slab.first[a] = i, slab.last[a] = i + 1;
+        for (int64_t z = slab.first[0]; z < slab.last[0]; z++)
+          for (int64_t y = slab.first[1]; y < slab.last[1]; y++)
+            for (int64_t x = slab.first[2]; x < slab.last[2]; x++) {
+              from[0] = z, from[1] = y, from[2] = x;
+              from[a] = source(i, n, REFLECT);
+              *NAME(at)(p, from[0], from[1], from[2]) += *NAME(at)(p, z, y, x);
+            }
+      }
+    }
+    left.first[a] = larger(left.first[a], 0), left.last[a] = smaller(left.last[a], n);
+  }
+}
+
+/* A pass over all fields kept on the way back, each laid out as a whole with the halo of one layer: what
+   the tiles share. In turn `pass` is one of the functions below. */
+typedef struct {
+  const Stack *s;
+  const Tiling *tiling;
+  Region reach;
+  PATCH to, from, seen;
+  NAME(Ending) end;
+  const int64_t *below;
+  const REAL *taps;
+  REAL *largest;
+  double *partial;
+  int boundary, folds;
+} NAME(Pass);
+
+/* Fills the cells before and behind the rows of a tile, and forgets what was overshot. */
+static void NAME(surround_rows)(const PATCH *p, const Stack *s, const Region *tile, int boundary) {
+  Region needed = *tile;
+  needed.first[2] = p->held.first[2];
+  needed.last[2] = p->held.last[2];
+  NAME(fill)(p, s, tile, &needed, boundary);
+  for (int64_t z = tile->first[0]; z < tile->last[0]; z++)
+    for (int64_t y = tile->first[1]; y < tile->last[1]; y++)
+      memset(NAME(at)(p, z, y, p->held.last[2]), 0, LANES * sizeof(REAL));
+}
+
+/* Fills the rows and planes around all those of a field; the ends of its only row as well if it is cut. */
+static void NAME(surround)(const PATCH *p, const Stack *s, const Tiling *tiling, int boundary) {
+  Region known = p->held, whole = {{0, 0, 0}, {1, 1, s->pixels[2]}};
+  if (tiling->parts[2] > 1) NAME(surround_rows)(p, s, &whole, boundary);
+  for (int a = 0; a < 2; a++) known.first[a] = 0, known.last[a] = s->pixels[a];
+  NAME(fill)(p, s, &known, &p->held, boundary);
+}
+
+static void NAME(sweep_tile)(void *shared, int64_t index) {
+  NAME(Pass) *job = shared;
+  const Stack *s = job->s;
+  Region tile = tile_at(job->tiling, s, index), reach = tile;
+  for (int a = 0; a < 3; a++) {
+    if (tile.first[a] == 0) reach.first[a] = job->reach.first[a];
+    if (tile.last[a] == s->pixels[a]) reach.last[a] = job->reach.last[a];
+  }
+  NAME(sweep)(&job->to, &job->from, &reach, s->shape, job->below, job->taps, &job->end);
+  if (!job->folds && job->tiling->parts[2] == 1) NAME(surround_rows)(&job->to, s, &tile, job->boundary);
+  if (job->largest) job->largest[index] = NAME(largest)(&job->to, &tile);
+}
+
+static void NAME(dots_tile)(void *shared, int64_t index) {
+  NAME(Pass) *job = shared;
+  Region tile = tile_at(job->tiling, job->s, index);
+  double *partial = job->partial + index * job->s->taps;
+  memset(partial, 0, job->s->taps * sizeof(double));
+  NAME(all_dots)(&job->to, &job->from, &tile, job->s, partial);
+}
+
+/* to = phi(from), or to *= phi'(seen), on the rows of a tile. */
+static void NAME(rectify_tile)(void *shared, int64_t index) {
+  NAME(Pass) *job = shared;
+  Region tile = tile_at(job->tiling, job->s, index);
+  int64_t width = tile.last[2] - tile.first[2];
+  for (int64_t z = tile.first[0]; z < tile.last[0]; z++)
+    for (int64_t y = tile.first[1]; y < tile.last[1]; y++) {
+      REAL *to = NAME(at)(&job->to, z, y, tile.first[2]);
+      const REAL *from = NAME(at)(job->end.seen ? &job->seen : &job->from, z, y, tile.first[2]);
+      REAL *g = scratch(width * sizeof(REAL));
+      if (job->end.seen) memcpy(g, to, width * sizeof(REAL));
+      NAME(load_cells)(to, job->s, &(NAME(Source)){.u = from, .g = job->end.seen ? g : 0, .rectified = 1}, 0, width);
+    }
+  if (job->tiling->parts[2] == 1)
+    NAME(surround_rows)(&job->to, job->s, &tile, job->end.seen ? job->boundary : job->s->boundary);
+}
+
+/* dL/dk and dL/du of all layers of one field, from dL/d(out * 2^exponent).
+
+   The layers are passed once more and what their rectifiers see is kept, in `layers` + 4 patches of the
+   whole field; for the modulus, which alone forgets the sign, before it and else after it. */
+static void NAME(reverse)(const Stack *s, Crew *crew, const Tiling *tiling, int wanted, const REAL *kernels,
+                          const REAL *in, int64_t exponent, const REAL *g, REAL *dk, REAL *du,
+                          const PATCH *like, REAL *memory, REAL *largest, double *partial) {
+  int forgets = s->slope < 0, mirrored = s->boundary == REFLECT;
+  int64_t kinds = s->stacked ? s->layers : 1, total = 0, exponents[s->layers + 1];
+  double sums[kinds * s->taps];
+  REAL taps[MOST_TAPS];
+  Region whole = {{0, 0, 0}, {s->pixels[0], s->pixels[1], s->pixels[2]}};
+  NAME(Pass) job = {.s = s, .tiling = tiling, .reach = whole, .taps = taps, .partial = partial, .boundary = s->boundary};
+  PATCH patch[s->layers + 4], *turn = patch + s->layers + 1, *spare = patch + s->layers + 3;
+  for (int64_t i = 0; i < s->layers + 4; i++) {
+    patch[i] = *like;
+    patch[i].cells = memory + i * like->size;
+  }
+  memset(sums, 0, sizeof sums);
+  exponents[0] = 0;
+  NAME(load)(&patch[0], s, &(NAME(Source)){.u = in}, s->boundary);
+  for (int64_t i = 0; i < s->layers; i++) {
+    int last = i + 1 == s->layers, renewed = s->renew && !last;
+    job.from = forgets && i ? turn[i % 2] : patch[i];
+    job.to = forgets ? turn[(i + 1) % 2] : patch[i + 1];
+    job.end = (NAME(Ending)){.slope = (REAL)s->slope, .kept = forgets ? patch[i + 1].cells : 0};
+    job.below = s->below;
+    job.largest = renewed ? largest : 0;
+    NAME(scaled)(s, kernels, i, exponents[i], 1, taps);
+    share(crew, tiling->tiles, NAME(sweep_tile), &job);
+    if (!last) NAME(surround)(&job.to, s, tiling, s->boundary);
+    total += exponents[i];
+    exponents[i + 1] = renewed ? exponent_of(NAME(most)(largest, tiling->tiles), sizeof(REAL)) : 0;
+  }
+  job.largest = 0;
+  job.boundary = mirrored ? ZERO : s->boundary;
+  NAME(store)(&patch[s->layers], s, &whole, du); /* as room for what the last rectifier saw, without halo */
+  NAME(load)(&turn[0], s, &(NAME(Source)){.u = du, .g = g}, job.boundary);
+  double back = ldexp(1, (int)(total - exponent));
+  for (int64_t i = s->layers - 1; i >= 0; i--) {
+    PATCH m = turn[(s->layers - 1 - i) % 2], next = turn[(s->layers - i) % 2];
+    if (wanted & WANT_TAPS) {
+      job.to = m, job.from = patch[i];
+      if (forgets && i) {
+        job.to = *spare, job.end.seen = 0;
+        share(crew, tiling->tiles, NAME(rectify_tile), &job);
+        NAME(surround)(spare, s, tiling, s->boundary);
+        job.to = m, job.from = *spare;
+      }
+      share(crew, tiling->tiles, NAME(dots_tile), &job);
+      double *sum = sums + (s->stacked ? i : 0) * s->taps, scale = ldexp(back, (int)-exponents[i]);
+      for (int64_t tile = 0; tile < tiling->tiles; tile++)
+        for (int64_t j = 0; j < s->taps; j++) sum[s->taps - 1 - j] += scale * partial[tile * s->taps + j];
+    }
+    job.to = next, job.from = m, job.seen = patch[i], job.below = s->above;
+    job.end = (NAME(Ending)){.slope = 1};
+    if (i && !mirrored) job.end = (NAME(Ending)){.slope = (REAL)s->slope, .at_zero = (REAL)s->at_zero, .seen = patch[i].cells};
+    job.folds = mirrored;
+    for (int a = 0; a < 3 && mirrored; a++) { /* cells beyond the mirror get their share, and are folded back */
+      job.reach.first[a] = -s->below[a];
+      job.reach.last[a] = s->pixels[a] + s->above[a];
+    }
+    NAME(scaled)(s, kernels, i, exponents[i], 0, taps);
+    share(crew, tiling->tiles, NAME(sweep_tile), &job);
+    if (mirrored) {
+      NAME(fold)(&next, s, &job.reach);
+      job.end.seen = patch[i].cells;
+      if (i) share(crew, tiling->tiles, NAME(rectify_tile), &job);
+    }
+    if (i) NAME(surround)(&next, s, tiling, job.boundary);
+    else NAME(store)(&next, s, &whole, du);
+  }
+  for (int64_t x = 0; x < s->cells && back != 1; x++) du[x] *= (REAL)back;
+  for (int64_t j = 0; j < kinds * s->taps; j++) dk[j] = (REAL)sums[j];
+}
+
+/* The fields of a call; forward if there is no g. */
+typedef struct {
+  const Stack *s;
+  const REAL *kernels, *in, *g;
+  REAL *out, *dk;
+  int32_t *exponents;
+  Crew *crew;
+  int wanted;
+  _Atomic int failed;
+} NAME(Batch);
+
+static void NAME(batch_field)(void *shared, int64_t f) {
+  NAME(Batch) *b = shared;
+  const Stack *s = b->s;
+  Tiling tiling = divide(s, sizeof(REAL), b->crew ? b->crew->threads : 1, b->g ? 1 : s->layers, b->g != 0);
+  int64_t taps = s->taps * (s->stacked ? s->layers : 1), cells = tiling.tiles > 1 ? s->cells : 0;
+  PATCH like = {0};
+  if (b->g) {
+    Region held;
+    for (int a = 0; a < 3; a++) { /* one layer beyond the mirror reads twice the halo */
+      int64_t reach = larger(s->below[a], s->above[a]) * (s->boundary == REFLECT ? 2 : 1);
+      held.first[a] = -reach;
+      held.last[a] = s->pixels[a] + reach;
+    }
+    like = NAME(layout)(&held, 0);
+    cells = (s->layers + 4) * like.size;
+  }
+  Store *store = take_store(tiling.tiles * (s->taps + 1) * sizeof(double) + cells * sizeof(REAL));
+  if (!store) {
+    b->failed = 1;
+    return;
+  }
+  double *partial = store->memory;
+  REAL *largest = (REAL *)(partial + tiling.tiles * s->taps), *memory = (REAL *)(partial + tiling.tiles * (s->taps + 1));
+  const REAL *kernels = b->kernels + f * taps, *in = b->in + f * s->cells;
+  REAL *out = b->out + f * s->cells;
+  if (b->g)
+    NAME(reverse)(s, b->crew, &tiling, b->wanted, kernels, in, b->exponents[f], b->g + f * s->cells, b->dk + f * taps,
+                  out, &like, memory, largest, partial);
+  else
+    b->exponents[f] = (int32_t)NAME(forward)(s, b->crew, &tiling, kernels, in, out, memory, largest);
+  give_back(store);
+}
+
+/* Each field by one thread if there are enough of them, else each by all. Nonzero if memory ran out. */
+static int NAME(batch)(NAME(Batch) *b, int64_t fields) {
+  Crew *crew = b->crew;
+  if (crew && fields >= 2 * crew->threads) {
+    b->crew = 0;
+    share(crew, fields, NAME(batch_field), b);
+  } else
+    for (int64_t f = 0; f < fields; f++) NAME(batch_field)(b, f);
+  return b->failed;
+}
+
+#undef LANES
+#undef VEC
+#undef PATCH

@@ -1,0 +1,176 @@
+"""A function with a fast reverse mode of its own that can still be pushed forward and batched.
+
+`jax.custom_vjp` blocks forward mode. Here a function comes in two forms, a fast one that JAX can't
+look into and a plain one that it can. Values come from the fast form, reverse mode from its own
+fast form, and every other derivative, of any order, from the plain one.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+
+@dataclass(frozen=True)
+class Function:
+    """Two forms of one function of arrays, and its reverse mode.
+
+    Attributes:
+        fast: `fast(*args)`, the outputs: floating ones first, then integers.
+        plain: `plain(*args, *integers)`, the floating outputs as they are where the integer outputs
+            have these values, in operations that JAX can differentiate.
+        reverse: `reverse(wanted)`, for which of the args a derivative is wanted, gives the Function
+            of (*args, *integers, *cotangents of the floating outputs) that returns these
+            derivatives; None: reverse mode is that of the plain form.
+    """
+
+    fast: Callable[..., tuple[jax.Array, ...]]
+    plain: Callable[..., tuple[jax.Array, ...]]
+    reverse: Callable[[tuple[bool, ...]], "Function"] | None = None
+
+
+def call(function: Function, *args: jax.Array) -> tuple[jax.Array, ...]:
+    """The outputs of `function.fast(*args)`, differentiable and batchable as said above."""
+    return tuple(_call_p.bind(*args, function=function))
+
+
+_call_p, _tangent_p = Primitive("infomech_call"), Primitive("infomech_tangent")
+
+
+def _call(*args, function):
+    return function.fast(*args)
+
+
+def _tangent(*operands, function, given):
+    """Tangents of the floating outputs, for tangents of those args that are `given` one."""
+    count = len(given)
+    rest = len(operands) - sum(given)
+    args, integers, tangents = operands[:count], operands[count:rest], iter(operands[rest:])
+    full = [next(tangents) if g else _no_tangent(a) for a, g in zip(args, given, strict=True)]
+    return jax.jvp(lambda *a: function.plain(*a, *integers), args, tuple(full))[1]
+
+
+def _no_tangent(array):
+    if jnp.issubdtype(array.dtype, jnp.inexact):
+        return jnp.zeros_like(array)
+    return np.zeros(array.shape, jax.dtypes.float0)
+
+
+def _plain_reverse(function, wanted, *operands):
+    count = len(wanted)
+    rest = len(operands) - len(jax.eval_shape(function.plain, *_known(function, wanted, operands)))
+    args, integers, cotangents = operands[:count], operands[count:rest], operands[rest:]
+    _, pull = jax.vjp(lambda *a: function.plain(*a, *integers), *args)
+    found = pull(tuple(cotangents))
+    return tuple(c for c, w in zip(found, wanted, strict=True) if w)
+
+
+def _known(function, wanted, operands):
+    """The leading operands that the plain form takes: args and integers."""
+    args = operands[: len(wanted)]
+    integers = [o for o in operands[len(wanted) :] if not jnp.issubdtype(o.dtype, jnp.inexact)]
+    return (*args, *integers)
+
+
+def _reversed(function, wanted):
+    if function.reverse is not None:
+        return function.reverse(wanted)
+    plain = functools.partial(_plain_reverse, function, wanted)
+    return Function(plain, plain)
+
+
+def _jvp(primals, tangents, *, function):
+    outputs = _call_p.bind(*primals, function=function)
+    given = tuple(not isinstance(t, ad.Zero) for t in tangents)
+    integers = [o for o in outputs if not jnp.issubdtype(o.dtype, jnp.inexact)]
+    there = [t for t in tangents if not isinstance(t, ad.Zero)]
+    moved = _tangent_p.bind(*primals, *integers, *there, function=function, given=given)
+    return outputs, [*moved, *(ad.Zero(jax.typeof(o).to_tangent_aval()) for o in integers)]
+
+
+def _jvp_of_tangent(primals, tangents, **params):
+    filled = [
+        jnp.zeros_like(p) if isinstance(t, ad.Zero) and jnp.issubdtype(p.dtype, jnp.inexact) else t
+        for p, t in zip(primals, tangents, strict=True)
+    ]
+    floating = [i for i, p in enumerate(primals) if jnp.issubdtype(p.dtype, jnp.inexact)]
+
+    def of_floating(*values):
+        operands = list(primals)
+        for i, value in zip(floating, values, strict=True):
+            operands[i] = value
+        return _tangent(*operands, **params)
+
+    return jax.jvp(of_floating, [primals[i] for i in floating], [filled[i] for i in floating])
+
+
+def _transpose(cotangents, *operands, function, given):
+    rest = len(operands) - sum(given)
+    known = operands[:rest]
+    linear = [ad.is_undefined_primal(o) for o in operands[rest:]]
+    flags = iter(linear)
+    wanted = tuple(g and next(flags) for g in given)
+    filled = [ad.instantiate_zeros(c) for c in cotangents]
+    found = iter(_call_p.bind(*known, *filled, function=_reversed(function, wanted)))
+    return [None] * rest + [next(found) if is_linear else None for is_linear in linear]
+
+
+def _batched(function, axes, size):
+    """The Function of a batch: along axis 0 of each arg, or of none where its axis is None."""
+
+    def fast(*args):
+        return jax.vmap(function.fast, in_axes=axes, axis_size=size)(*args)
+
+    def plain(*args):
+        every = (*axes, *([0] * (len(args) - len(axes))))
+        return jax.vmap(function.plain, in_axes=every, axis_size=size)(*args)
+
+    def reverse(wanted):
+        one = _reversed(function, wanted)
+        shared = [axis is None for axis, w in zip(axes, wanted, strict=True) if w]
+
+        def added_up(form, *operands):
+            every = (*axes, *([0] * (len(operands) - len(axes))))
+            found = jax.vmap(form, in_axes=every, axis_size=size)(*operands)
+            return tuple(jnp.sum(f, axis=0) if s else f for f, s in zip(found, shared, strict=True))
+
+        return Function(
+            functools.partial(added_up, one.fast), functools.partial(added_up, one.plain)
+        )
+
+    return Function(fast, plain, reverse)
+
+
+def _batch_call(operands, dims, *, function):
+    sizes = {o.shape[d] for o, d in zip(operands, dims, strict=True) if d is not None}
+    moved = [o if d is None else jnp.moveaxis(o, d, 0) for o, d in zip(operands, dims, strict=True)]
+    axes = tuple(None if d is None else 0 for d in dims)
+    outputs = _call_p.bind(*moved, function=_batched(function, axes, sizes.pop()))
+    return outputs, [0] * len(outputs)
+
+
+def _batch_tangent(operands, dims, **params):
+    outputs = jax.vmap(functools.partial(_tangent, **params), in_axes=tuple(dims))(*operands)
+    return outputs, [0] * len(outputs)
+
+
+def _abstract(evaluate, *operands, **params):
+    shapes = jax.eval_shape(functools.partial(evaluate, **params), *operands)
+    return [jax.core.ShapedArray(s.shape, s.dtype) for s in shapes]
+
+
+for _primitive, _evaluate in ((_call_p, _call), (_tangent_p, _tangent)):
+    _primitive.multiple_results = True
+    _primitive.def_impl(_evaluate)
+    _primitive.def_abstract_eval(functools.partial(_abstract, _evaluate))
+    mlir.register_lowering(_primitive, mlir.lower_fun(_evaluate, multiple_results=True))
+ad.primitive_jvps[_call_p] = _jvp
+ad.primitive_jvps[_tangent_p] = _jvp_of_tangent
+ad.primitive_transposes[_tangent_p] = _transpose
+batching.primitive_batchers[_call_p] = _batch_call
+batching.primitive_batchers[_tangent_p] = _batch_tangent

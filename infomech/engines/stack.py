@@ -1,0 +1,31 @@
+"""What every engine is told of the layers it executes."""
+
+from dataclasses import dataclass
+
+from infomech.rectifiers import Rectifier
+
+
+@dataclass(frozen=True)
+class Stack:
+    """`layers` layers u ← φ(k * u) on a field: everything about them that is static.
+
+    Attributes:
+        pixels: shape of the field.
+        taps: shape of a kernel.
+        layers: number of layers.
+        stacked: the kernels are (layers, *taps), one per layer, instead of (1, *taps).
+        rectifier: φ.
+        boundary: "zero", "periodic" or "reflect".
+        dtype: of kernels and field, by name.
+        rescale: the field may be scaled by powers of 2 on the way, so that no number of layers
+            overflows; for homogeneous rectifiers.
+    """
+
+    pixels: tuple[int, ...]
+    taps: tuple[int, ...]
+    layers: int
+    stacked: bool
+    rectifier: Rectifier
+    boundary: str
+    dtype: str
+    rescale: bool

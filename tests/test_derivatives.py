@@ -1,0 +1,839 @@
+"""Derivatives of every engine and every way to take them, against plain JAX and the reference."""
+
+import functools
+import math
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+import infomech as im
+from infomech import rectifiers
+from infomech.engines import derivatives, native, plan
+from infomech.engines.stack import Stack
+
+BOUNDARIES = ("zero", "periodic", "reflect")
+RECTIFIERS = ("relu", "modulus", "identity", "leaky_relu")
+MODES = ("checkpointed", "forward", "full")
+SPECTRAL = {"rectifier": "identity", "boundary": "periodic"}
+
+
+def stack_of(
+    taps,
+    pixels,
+    layers=7,
+    *,
+    stacked=False,
+    rectifier="relu",
+    boundary="zero",
+    dtype="float64",
+    rescale=True,
+):
+    rectifier = rectifiers.get(rectifier)
+    return Stack(pixels, taps, layers, stacked, rectifier, boundary, dtype, rescale)
+
+
+needs_native = pytest.mark.skipif(
+    native.objection(stack_of((3,), (9,)), "cpu") is not None, reason="no C compiler"
+)
+NATIVE = pytest.param("native", marks=needs_native)
+EVERY_ENGINE = [NATIVE, "shifts", "convolution"]
+
+
+def execute(engine, stack, kernels, values):
+    assert plan.choose(stack, engine, "cpu") == engine
+    return plan.ENGINES[engine].run(stack, kernels, values)
+
+
+def pulled_back(engine, stack, kernels, values, weights):
+    """dL/dkernels and dL/dvalues of L = Σ weights · values, and the exponent of the values."""
+
+    def out(kernels, values):
+        out, exponent = execute(engine, stack, kernels, values)
+        return out, exponent
+
+    _, pull, exponent = jax.vjp(out, kernels, values, has_aux=True)
+    return *pull(weights), exponent
+
+
+def operands(stack, seed=0):
+    """Kernels of largest tap 1, a field and weights of its pixels, of either sign."""
+    rng = np.random.default_rng(seed)
+    kernels = rng.uniform(-0.3, 1.0, size=(stack.layers if stack.stacked else 1, *stack.taps))
+    values, weights = rng.uniform(-0.2, 1.0, stack.pixels), rng.normal(size=stack.pixels)
+    return [jnp.asarray(a, stack.dtype) for a in (kernels / np.abs(kernels).max(), values, weights)]
+
+
+def assert_slopes(stack, given, found, tolerance):
+    by_kernels, by_values, exponent = found
+    name = stack.rectifier.name
+    expected = reference.pullback(*given[:2], stack.layers, name, stack.boundary, given[2])
+    for a, b in zip((by_kernels, by_values), expected, strict=True):
+        assert a.dtype == stack.dtype
+        b = np.ldexp(b, -int(exponent))
+        atol = tolerance * np.abs(b).max()
+        np.testing.assert_allclose(a, b, rtol=0, atol=atol, err_msg=str(stack))
+
+
+# --- one engine's reverse mode against the reference ---
+
+CASES = [
+    ((1,), (9,)),
+    ((2,), (17,)),
+    ((3,), (40,)),
+    ((4,), (4,)),
+    ((5,), (16,)),
+    ((7,), (33,)),
+    ((40,), (47,)),
+    ((2, 2), (5, 8)),
+    ((3, 3), (8, 17)),
+    ((4, 4), (9, 7)),
+    ((5, 5), (6, 18)),
+    ((7, 7), (8, 9)),
+    ((1, 3), (7, 9)),
+    ((3, 1), (9, 7)),
+    ((2, 5), (6, 9)),
+    ((9, 9), (11, 10)),
+    ((1, 1, 3), (3, 4, 9)),
+    ((2, 2, 2), (4, 5, 3)),
+    ((3, 2, 3), (3, 5, 7)),
+    ((3, 3, 3), (5, 4, 6)),
+    ((2, 5, 5), (2, 6, 5)),
+]
+
+
+@needs_native
+@pytest.mark.parametrize(("taps", "pixels"), CASES)
+def test_native_slopes_are_those_of_the_reference(taps, pixels):
+    for i, boundary in enumerate(BOUNDARIES):
+        for j, rectifier in enumerate(RECTIFIERS):
+            bits = (5 * sum(taps) + 3 * i + j) % 4
+            stack = stack_of(
+                taps,
+                pixels,
+                7 if math.prod(taps) < 30 else 3,
+                stacked=bool(bits & 1),
+                rectifier=rectifier,
+                boundary=boundary,
+                rescale=bool(bits >> 1),
+            )
+            given = operands(stack, seed=i)
+            assert_slopes(stack, given, pulled_back("native", stack, *given), 1e-11)
+
+
+@needs_native
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_native_slopes_in_float32(boundary):
+    for taps, pixels in [((3,), (40,)), ((3, 3), (9, 21)), ((2, 3, 2), (4, 5, 18))]:
+        stack = stack_of(taps, pixels, rectifier="identity", boundary=boundary, dtype="float32")
+        given = operands(stack)
+        assert_slopes(stack, given, pulled_back("native", stack, *given), 1e-4)
+
+
+@needs_native
+@pytest.mark.parametrize("taps", [(2, 2), (3, 3), (4, 4), (5, 5), (1, 3)])
+def test_native_slopes_are_right_at_every_width(taps):
+    """Rows end within a vector, and the last rows are fewer than others are taken at a time."""
+    for width in [*range(taps[1], 22), 31, 32, 33, 36]:
+        height = taps[0] + width % 4
+        stack = stack_of(
+            taps, (height, width), 1, rectifier="identity", boundary="periodic", dtype="float32"
+        )
+        given = operands(stack, seed=width)
+        assert_slopes(stack, given, pulled_back("native", stack, *given), 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("engine", "taps", "pixels"),
+    [("shifts", *case) for case in CASES[1::4]] + [("convolution", *case) for case in CASES[3::4]],
+)
+def test_slopes_in_jax_are_those_of_the_reference(engine, taps, pixels):
+    index = CASES.index((taps, pixels))
+    stacks = [
+        stack_of(
+            taps,
+            pixels,
+            3,
+            stacked=index // 4 % 2 == 0,
+            rectifier=RECTIFIERS[(index // 4 + i) % 4],
+            boundary=boundary,
+        )
+        for i, boundary in enumerate(BOUNDARIES)
+    ]
+    given = [operands(s) for s in stacks]
+    run = jax.jit(
+        lambda given: [pulled_back(engine, s, *g) for s, g in zip(stacks, given, strict=True)]
+    )
+    for stack, one, found in zip(stacks, given, run(given), strict=True):
+        assert_slopes(stack, one, found, 1e-11)
+
+
+@needs_native
+@pytest.mark.parametrize(("taps", "pixels"), [((3, 3), (60, 2100)), ((3,), (70000,))])
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_tiles_side_by_side_do_not_disturb_each_other(taps, pixels, boundary):
+    for rectifier in ("relu", "modulus"):
+        stack = stack_of(taps, pixels, 3, rectifier=rectifier, boundary=boundary)
+        given = operands(stack)
+        for _ in range(4):
+            assert_slopes(stack, given, pulled_back("native", stack, *given), 1e-11)
+
+
+@needs_native
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_slopes_of_large_fields_are_those_of_the_reference(boundary):
+    for taps, pixels in [((4, 3), (300, 301)), ((3, 2, 3), (40, 21, 22)), ((5,), (9000,))]:
+        stack = stack_of(taps, pixels, 3, rectifier="leaky_relu", boundary=boundary)
+        given = operands(stack)
+        assert_slopes(stack, given, pulled_back("native", stack, *given), 1e-11)
+
+
+@needs_native
+@pytest.mark.parametrize("stacked", [False, True])
+def test_deep_stacks_are_gone_back_through_with_their_scales(stacked):
+    """Reverse mode meets layers where the scale of the field was taken out."""
+    for dtype, layers in [("float32", 17), ("float64", 60)]:
+        stack = stack_of(
+            (3, 3), (12, 20), layers, stacked=stacked, rectifier="identity", dtype=dtype
+        )
+        given = operands(stack)
+        tolerance = {"float32": 1e-3, "float64": 1e-10}[dtype]
+        assert_slopes(stack, given, pulled_back("native", stack, *given), tolerance)
+
+
+@needs_native
+@pytest.mark.parametrize("batch", [2, 3, 40])
+def test_a_batch_of_slopes_is_that_of_single_ones(batch):
+    stack = stack_of((3, 2), (30, 31), 6, boundary="reflect")
+    kernels, fields, weights = (
+        jnp.stack(a) for a in zip(*(operands(stack, seed) for seed in range(batch)), strict=True)
+    )
+    together = jax.vmap(functools.partial(pulled_back, "native", stack))(kernels, fields, weights)
+    for i in {0, 1, batch - 1}:
+        one = [together[j][i] for j in range(3)]
+        assert_slopes(stack, (kernels[i], fields[i], weights[i]), one, 1e-11)
+
+
+@st.composite
+def stacks(draw):
+    d = draw(st.integers(1, 3))
+    pixels = tuple(draw(st.integers(1, (40, 12, 6)[d - 1])) for _ in range(d))
+    taps = tuple(draw(st.integers(1, min(n, 9 if d == 1 else 4))) for n in pixels)
+    return stack_of(
+        taps,
+        pixels,
+        draw(st.integers(1, 6)),
+        stacked=draw(st.booleans()),
+        rectifier=draw(st.sampled_from(RECTIFIERS)),
+        boundary=draw(st.sampled_from(BOUNDARIES)),
+        rescale=draw(st.booleans()),
+    )
+
+
+@needs_native
+@hypothesis.settings(max_examples=60)
+@hypothesis.given(stack=stacks(), seed=st.integers(0, 2**32 - 1))
+def test_any_stack_has_the_native_slopes_of_the_reference(stack, seed):
+    given = operands(stack, seed)
+    assert_slopes(stack, given, pulled_back("native", stack, *given), 1e-10)
+
+
+# --- rollouts against plain JAX ------------------------------------------------------------------
+
+PHI = {
+    "relu": jax.nn.relu,
+    "modulus": jnp.abs,
+    "identity": lambda x: x,
+    "leaky_relu": jax.nn.leaky_relu,
+}
+PAD = {"zero": "constant", "periodic": "wrap", "reflect": "reflect"}
+
+
+def plain_layers(kernels, u, steps, rectifier="relu", boundary="zero"):
+    """All fields of a rollout without scales, with nothing but shifted slices."""
+    taps, fields = kernels.shape[kernels.ndim - u.ndim :], [u]
+    for t in range(steps):
+        k = kernels if kernels.ndim == u.ndim else kernels[t]
+        wide = jnp.pad(fields[-1], [(n // 2, (n - 1) // 2) for n in taps], mode=PAD[boundary])
+        z = jnp.zeros(u.shape)
+        for i in np.ndindex(*taps):
+            start = [n - 1 - j for n, j in zip(taps, i, strict=True)]
+            box = tuple(slice(a, a + m) for a, m in zip(start, u.shape, strict=True))
+            z = z + k[i] * wide[box]
+        fields.append(PHI[rectifier](z))
+    return fields
+
+
+def plain_end(kernels, u, steps, *, rectifier="relu", boundary="zero"):
+    """Values of unit norm and the logarithm of the true norm."""
+    last = plain_layers(kernels, u, steps, rectifier, boundary)[-1]
+    norm = jnp.sqrt(jnp.sum(last**2))
+    return last / norm, jnp.log(norm)
+
+
+def plain_seen(kernels, u, steps, every, *, rectifier="relu", boundary="zero"):
+    """Centre without the origin, second moments, log mass and log energy of layers observed."""
+    seen = []
+    for u_t in plain_layers(kernels, u, steps, rectifier, boundary)[::every]:
+        x = jnp.stack(jnp.meshgrid(*(jnp.arange(1.0 * n) for n in u.shape), indexing="ij"))
+        mass, axes = jnp.sum(u_t), tuple(range(1, u.ndim + 1))
+        centre = jnp.sum(x * u_t[None], axes) / mass
+        away = x - centre.reshape(-1, *(1,) * u.ndim)
+        moments = jnp.sum(away[:, None] * away[None] * u_t[None, None], tuple(a + 1 for a in axes))
+        seen.append((centre, moments / mass, jnp.log(mass), jnp.log(jnp.sum(u_t**2))))
+    return tuple(jnp.stack(a) for a in zip(*seen, strict=True))
+
+
+def random_weights(like, seed=9):
+    rng = np.random.default_rng(seed)
+    return [jnp.asarray(rng.normal(size=a.shape)) for a in like]
+
+
+def overlap(weights, numbers):
+    return sum(jnp.sum(w.astype(a.dtype) * a) for w, a in zip(weights, numbers, strict=True))
+
+
+def sample(taps, pixels, stacked, steps, seed=0):
+    """A kernel with a negative tap, so that the rectifier works, whose gain keeps the field."""
+    rng = np.random.default_rng(seed)
+    kernel = rng.uniform(0.2, 1.0, size=(steps if stacked else 1, math.prod(taps)))
+    kernel[:, 0] *= -0.4
+    kernel = kernel.reshape((steps, *taps) if stacked else taps)
+    return jnp.asarray(kernel), jnp.asarray(rng.uniform(0.1, 1.5, size=pixels))
+
+
+ENDS = [
+    ("native", "checkpointed", (3,), (14,), "relu", "zero", False),
+    ("native", "checkpointed", (2, 3), (5, 7), "modulus", "reflect", True),
+    ("native", "forward", (4,), (13,), "leaky_relu", "periodic", False),
+    ("native", "forward", (2,), (9,), "relu", "reflect", True),
+    ("native", "full", (2, 2, 2), (3, 4, 3), "relu", "periodic", False),
+    ("shifts", "checkpointed", (3, 2), (6, 5), "leaky_relu", "reflect", False),
+    ("shifts", "checkpointed", (5,), (12,), "identity", "periodic", True),
+    ("shifts", "forward", (3,), (12,), "modulus", "zero", False),
+    ("shifts", "full", (4,), (12,), "relu", "reflect", True),
+    ("convolution", "checkpointed", (3, 3), (5, 6), "relu", "reflect", False),
+    ("convolution", "checkpointed", (2,), (11,), "modulus", "periodic", True),
+    ("convolution", "forward", (3,), (11,), "relu", "zero", False),
+    ("convolution", "full", (2, 1, 3), (3, 3, 4), "identity", "zero", False),
+    ("spectral", "checkpointed", (3, 2), (6, 5), "identity", "periodic", False),
+    ("spectral", "checkpointed", (4,), (9,), "identity", "periodic", True),
+    ("spectral", "forward", (3,), (10,), "identity", "periodic", False),
+    ("spectral", "full", (3,), (10,), "identity", "periodic", False),
+]
+
+
+@pytest.mark.parametrize(
+    ("engine", "grad_mode", "taps", "pixels", "rectifier", "boundary", "stacked"),
+    [pytest.param(*row, marks=needs_native if row[0] == "native" else ()) for row in ENDS],
+    ids=["-".join(map(str, (*row[:3], *row[4:]))) for row in ENDS],
+)
+def test_slopes_of_the_end_are_those_of_plain_jax(
+    engine, grad_mode, taps, pixels, rectifier, boundary, stacked
+):
+    steps, settings = 4, {"rectifier": rectifier, "boundary": boundary}
+    point = sample(taps, pixels, stacked, steps)
+
+    def end(kernel, u):
+        final, _ = im.rollout(
+            kernel, u, steps, engine=engine, grad_mode=grad_mode, observe=None, **settings
+        )
+        return final.values, final.log_gain
+
+    plain = functools.partial(plain_end, steps=steps, **settings)
+    weights = random_weights(jax.eval_shape(plain, *point))
+
+    along = tuple(random_weights(point))
+
+    @jax.jit
+    def slopes(kernel, u):
+        def weighted(kernel, u):
+            return overlap(weights, end(kernel, u))
+
+        pushed = jax.jvp(weighted, (kernel, u), along)[1]
+        return pushed, jax.grad(weighted, argnums=(0, 1))(kernel, u)
+
+    expected = jax.jit(jax.jacfwd(lambda *a: overlap(weights, plain(*a)), argnums=(0, 1)))(*point)
+    pushed, reverse = slopes(*point)
+    for a, b in zip(reverse, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-10)
+    np.testing.assert_allclose(pushed, overlap(along, expected), rtol=1e-9, atol=1e-10)
+    h = 1e-6
+    above, below = (
+        overlap(weights, end(*(a + s * h * b for a, b in zip(point, along, strict=True))))
+        for s in (1, -1)
+    )
+    np.testing.assert_allclose(overlap(along, reverse), (above - below) / (2 * h), 1e-5, 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("engine", "grad_mode", "stacked", "every", "dtype", "taps", "pixels"),
+    [
+        pytest.param(
+            "native", "checkpointed", False, 1, "float64", (2, 3), (9, 8), marks=needs_native
+        ),
+        pytest.param(
+            "native", "checkpointed", False, 3, "float32", (4,), (19,), marks=needs_native
+        ),
+        pytest.param("native", "forward", False, 3, "float64", (3,), (18,), marks=needs_native),
+        ("shifts", "checkpointed", True, 1, "float32", (3,), (18,)),
+    ],
+)
+def test_slopes_of_a_trace_are_those_of_plain_jax(
+    engine, grad_mode, stacked, every, dtype, taps, pixels
+):
+    steps = 7
+    kernel, u = sample(taps, pixels, stacked, steps)
+    names = ("centre", "covariance", "log_mass", "log_energy")
+
+    def seen(kernel, u):
+        _, trace = im.rollout(kernel, u, steps, every=every, engine=engine, grad_mode=grad_mode)
+        return tuple(getattr(trace, name) for name in names)
+
+    plain = functools.partial(plain_seen, steps=steps, every=every)
+    weights = random_weights(jax.eval_shape(plain, kernel, u))
+
+    def slope(of):
+        return jax.jit(jax.grad(lambda *a: overlap(weights, of(*a)), argnums=(0, 1)))
+
+    expected = slope(plain)(kernel, u)
+    found = slope(seen)(kernel.astype(dtype), u.astype(dtype))
+    rtol = {"float32": 2e-4, "float64": 1e-9}[dtype]
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == dtype
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * np.abs(b).max())
+
+
+# --- higher orders and transformations ---
+
+
+@pytest.mark.parametrize("engine", [*EVERY_ENGINE, "spectral"])
+def test_second_derivatives_by_any_order_of_modes_are_those_of_plain_jax(engine):
+    settings = {**SPECTRAL} if engine == "spectral" else {"boundary": "reflect"}
+    stack = stack_of((3,), (6,), 3, rescale=False, **settings)
+    kernel, u = sample((3,), (6,), False, 3)
+    weights = random_weights([u])
+
+    def end(point):
+        values, _ = execute(engine, stack, point[None, :3], point[3:])
+        return overlap(weights, (values,))
+
+    def plain(point):
+        return overlap(weights, (plain_layers(point[:3], point[3:], 3, **settings)[-1],))
+
+    @jax.jit
+    def curvatures(point, along):
+        return {
+            "forward over reverse": jax.jacfwd(jax.grad(end))(point),
+            "reverse over reverse": jax.jacrev(jax.grad(end))(point),
+            "reverse over forward": jax.jacrev(jax.jacfwd(end))(point),
+            "forward over forward": jax.jacfwd(jax.jacfwd(end))(point),
+            "product": jax.jvp(jax.grad(end), (point,), (along,))[1],
+        }
+
+    point, along = jnp.concatenate([kernel, u]), random_weights([jnp.zeros(9)])[0]
+    exact = np.asarray(jax.jit(jax.jacfwd(jax.jacfwd(plain)))(point))
+    assert np.abs(exact).max() > 0.1
+    for name, found in curvatures(point, along).items():
+        expected = exact @ along if name == "product" else exact
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize("grad_mode", MODES)
+def test_second_derivatives_by_any_grad_mode_are_those_of_plain_jax(grad_mode):
+    kernel, u = sample((2,), (7,), False, 3)
+    weights = random_weights([u, u[0]])
+
+    def end(kernel):
+        final, _ = im.rollout(kernel, u, 3, grad_mode=grad_mode, observe=None)
+        return overlap(weights, (final.values, final.log_gain))
+
+    exact = jax.jit(jax.jacfwd(jax.jacfwd(lambda k: overlap(weights, plain_end(k, u, 3)))))(kernel)
+    found = jax.jit(lambda k: (jax.hessian(end)(k), jax.jacrev(jax.jacrev(end))(k)))(kernel)
+    for one in found:
+        np.testing.assert_allclose(one, exact, rtol=1e-8, atol=1e-9)
+
+
+@needs_native
+def test_a_third_derivative_is_that_of_plain_jax():
+    kernel, u = sample((2,), (6,), False, 3)
+    weights = random_weights([u])
+    stack = stack_of((2,), (6,), 3, rescale=False)
+
+    def end(k):
+        return overlap(weights, execute("native", stack, k[None], u)[:1])
+
+    def plain(k):
+        return overlap(weights, plain_layers(k, u, 3)[-1:])
+
+    found = jax.jit(jax.jacfwd(jax.jacrev(jax.grad(end))))(kernel)
+    expected = jax.jit(jax.jacfwd(jax.jacfwd(jax.jacfwd(plain))))(kernel)
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("engine", "grad_mode"),
+    [
+        pytest.param("native", "checkpointed", marks=needs_native),
+        pytest.param("native", "forward", marks=needs_native),
+        ("shifts", "checkpointed"),
+    ],
+)
+def test_slopes_of_batches_are_those_of_single_ones(engine, grad_mode):
+    rng = np.random.default_rng(1)
+    kernels = jnp.asarray(rng.uniform(-0.2, 1.0, size=(3, 2)))
+    fields = jnp.asarray(rng.uniform(0.1, 1.0, size=(3, 6)))
+    weights = random_weights([fields[0], jnp.zeros(())])
+
+    def end(kernel, u):
+        final, _ = im.rollout(
+            kernel, u, 4, engine=engine, grad_mode=grad_mode, boundary="reflect", observe=None
+        )
+        return overlap(weights, (final.values, final.log_gain))
+
+    slope = jax.grad(end, argnums=(0, 1))
+
+    @jax.jit
+    def all_ways(kernels, fields):
+        def shared_kernel(k, fields):
+            return jnp.sum(jax.vmap(end, (None, 0))(k, fields))
+
+        def shared_field(kernels, u):
+            return jnp.sum(jax.vmap(end, (0, None))(kernels, u))
+
+        def pairs(kernels, fields):
+            return jnp.sum(jax.vmap(end)(kernels, fields))
+
+        def square(kernels, fields):
+            return jnp.sum(jax.vmap(lambda k: jax.vmap(lambda u: end(k, u))(fields))(kernels))
+
+        return {
+            "slopes of pairs": jax.vmap(slope)(kernels, fields),
+            "slopes at one kernel": jax.vmap(slope, (None, 0))(kernels[0], fields),
+            "one kernel": jax.grad(shared_kernel, argnums=(0, 1))(kernels[0], fields),
+            "one field": jax.grad(shared_field, argnums=(0, 1))(kernels, fields[0]),
+            "pairs": jax.grad(pairs, argnums=(0, 1))(kernels, fields),
+            "square": jax.grad(square, argnums=(0, 1))(kernels, fields),
+            "rows": jax.jacrev(jax.vmap(end, (None, 0)))(kernels[0], fields),
+            "columns": jax.jacfwd(jax.vmap(end, (None, 0)))(kernels[0], fields),
+            "pushed": jax.jvp(jax.vmap(end), (kernels, fields), (kernels, fields))[1],
+        }
+
+    found, alone = all_ways(kernels, fields), jax.jit(slope)
+    single = [[alone(k, u) for u in fields] for k in kernels]
+    k, u = (np.array([[pair[a] for pair in row] for row in single]) for a in (0, 1))
+    pairs = (np.arange(3), np.arange(3))
+    expected = {
+        "slopes of pairs": (k[pairs], u[pairs]),
+        "slopes at one kernel": (k[0], u[0]),
+        "one kernel": (k[0].sum(0), u[0]),
+        "one field": (k[:, 0], u[:, 0].sum(0)),
+        "pairs": (k[pairs], u[pairs]),
+        "square": (k.sum(1), u.sum(0)),
+        "rows": k[0],
+        "columns": k[0],
+        "pushed": np.sum(k[pairs] * kernels, 1) + np.sum(u[pairs] * fields, 1),
+    }
+    for name, numbers in expected.items():
+        for a, b in zip(jax.tree.leaves(found[name]), jax.tree.leaves(numbers), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11, err_msg=name)
+
+
+@pytest.mark.parametrize("grad_mode", MODES)
+@pytest.mark.parametrize("stacked", [False, True])
+def test_the_slope_along_the_kernel_is_that_along_the_last_field_once_per_layer(grad_mode, stacked):
+    """Σ k ∂L/∂k = ⟨u_T, ∂L/∂u_T⟩ for each layer's kernel, as u_T is homogeneous in each."""
+    steps = 19
+    kernel, u = sample((3,), (12,), stacked, steps)
+    kernel = kernel / jnp.sum(kernel, -1, keepdims=True)
+    weights = jnp.asarray(np.random.default_rng(2).normal(size=12))
+
+    def loss(last):
+        return jnp.sum(jnp.sin(weights * last))
+
+    @jax.jit
+    def both(kernel):
+        def last(kernel):
+            return im.rollout(
+                kernel, u, steps, grad_mode=grad_mode, normalize="none", observe=None
+            )[0].values
+
+        end = last(kernel)
+        return jnp.sum(end * jax.grad(loss)(end)), jax.grad(lambda k: loss(last(k)))(kernel)
+
+    along_field, slope = both(kernel)
+    along_kernel = np.sum(kernel * slope, axis=-1)
+    assert abs(along_field) > 1e-3
+    times = 1 if stacked else steps
+    np.testing.assert_allclose(along_kernel, times * along_field, rtol=1e-9)
+
+
+def test_no_rounding_of_scales_is_seen_by_a_deep_derivative():
+    """Log gain grows by one per layer and unit of the logarithm of the kernel, at any scale."""
+    kernel, u = np.array([0.2, 0.5, 0.4], np.float32), np.ones(32, np.float32)
+    for grad_mode in MODES:
+
+        def gain(log_size, kernel, grad_mode=grad_mode):
+            return im.rollout(
+                kernel * jnp.exp(log_size), u, 300,
+                boundary="periodic", observe=None, grad_mode=grad_mode,
+            )[0].log_gain  # fmt: skip
+
+        slope = jax.jit(jax.grad(gain))
+        for size in (1e-20, 1.0, 1e20):
+            found = slope(jnp.zeros((), np.float32), kernel * np.float32(size))
+            np.testing.assert_allclose(found, 300, rtol=1e-4)
+
+
+# --- memory ---
+
+
+def bytes_of_a_gradient(steps, grad_mode, observe=None, engine="shifts"):
+    kernel, u = jnp.ones(2, jnp.float32), jnp.ones(8192, jnp.float32)
+
+    def loss(kernel):
+        final, trace = im.rollout(
+            kernel, u, steps, engine=engine, grad_mode=grad_mode, observe=observe
+        )
+        return final.log_gain if trace is None else jnp.sum(trace.centre)
+
+    compiled = jax.jit(jax.grad(loss)).lower(kernel).compile()
+    return compiled.memory_analysis().temp_size_in_bytes / u.nbytes
+
+
+@pytest.mark.parametrize("observe", [None, "trace"])
+def test_reverse_mode_remembers_fields_as_the_square_root_of_the_layers(observe):
+    few, many = (bytes_of_a_gradient(steps, "checkpointed", observe) for steps in (256, 4096))
+    assert 16 < few < 100
+    assert 2.5 * few < many < 6 * few
+
+
+@needs_native
+def test_native_reverse_mode_remembers_fields_as_the_square_root_of_the_layers():
+    few, many = (bytes_of_a_gradient(n, "checkpointed", engine="native") for n in (256, 4096))
+    assert 8 < few < 60
+    assert many < 6 * few
+
+
+def test_forward_mode_remembers_as_many_fields_whatever_the_layers():
+    few, many = (bytes_of_a_gradient(steps, "forward") for steps in (256, 4096))
+    assert few < 30
+    assert many < 1.1 * few
+    assert bytes_of_a_gradient(256, "full") > 256
+
+
+# --- a function in two forms ---
+
+
+class Toy:
+    """x sin(y) / 2ⁿ and n = ⌊x⌋ of scalars, in forms that tell when they are used."""
+
+    def __init__(self, own_reverse=True):
+        self.used = []
+        reverse = self.reverse if own_reverse else None
+        self.function = derivatives.Function(self.fast, self.plain, reverse)
+
+    def fast(self, x, y):
+        self.used.append("fast")
+
+        def compute(x, y):
+            n = np.floor(x)
+            return (x * np.sin(y) / 2**n).astype(x.dtype), n.astype(np.int32)
+
+        shapes = jax.ShapeDtypeStruct((), x.dtype), jax.ShapeDtypeStruct((), jnp.int32)
+        return jax.pure_callback(compute, shapes, x, y, vmap_method="broadcast_all")
+
+    def plain(self, x, y, n):
+        self.used.append("plain")
+        return (x * jnp.sin(y) * jnp.exp2(-n.astype(x.dtype)),)
+
+    def reverse(self, wanted):
+        self.used.append(("reverse", wanted))
+
+        def by_hand(x, y, n, g):
+            scale = g * jnp.exp2(-n.astype(x.dtype))
+            found = scale * jnp.sin(y), scale * x * jnp.cos(y)
+            return tuple(f for f, w in zip(found, wanted, strict=True) if w)
+
+        def fast(*operands):
+            self.used.append("fast reverse")
+            return by_hand(*operands)
+
+        return derivatives.Function(fast, by_hand)
+
+    def __call__(self, x, y):
+        return derivatives.call(self.function, x, y)
+
+
+def exact(x, y):
+    """The floating output where n is 2."""
+    return x * jnp.sin(y) / 4
+
+
+X, Y = jnp.array(2.3), jnp.array(0.7)
+
+
+def test_values_come_from_the_fast_form_with_integers():
+    toy = Toy()
+    value, n = toy(X, Y)
+    np.testing.assert_allclose(value, exact(X, Y), rtol=1e-14)
+    assert n == 2
+    assert n.dtype == jnp.int32
+    value, n = jax.jit(toy)(X, Y)
+    np.testing.assert_allclose(value, exact(X, Y), rtol=1e-14)
+    assert "plain" not in toy.used
+
+
+def test_reverse_mode_is_the_functions_own_for_what_is_wanted():
+    for argnums, wanted in [(0, (True, False)), (1, (False, True)), ((0, 1), (True, True))]:
+        toy = Toy()
+        found = jax.grad(lambda x, y, toy=toy: toy(x, y)[0], argnums=argnums)(X, Y)
+        expected = jax.grad(exact, argnums=argnums)(X, Y)
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-14), found, expected)
+        assert ("reverse", wanted) in toy.used
+        assert "fast reverse" in toy.used
+
+
+def test_forward_mode_is_that_of_the_plain_form():
+    toy = Toy()
+    (value, n), (slope, none) = jax.jvp(toy, (X, Y), (jnp.array(0.3), jnp.array(-2.0)))
+    expected = jax.jvp(exact, (X, Y), (jnp.array(0.3), jnp.array(-2.0)))
+    np.testing.assert_allclose((value, slope), expected, rtol=1e-14)
+    assert (n, none.dtype) == (2, jax.dtypes.float0)
+    assert "plain" in toy.used
+    assert "fast reverse" not in toy.used
+
+
+@pytest.mark.parametrize("own_reverse", [False, True])
+def test_derivatives_of_any_order_and_nesting_are_exact(own_reverse):
+    toy = Toy(own_reverse)
+
+    def of(f):
+        return {
+            "reverse": jax.grad(f, (0, 1))(X, Y),
+            "forward": jax.jacfwd(f, (0, 1))(X, Y),
+            "hessian": jax.hessian(f, (0, 1))(X, Y),
+            "reverse twice": jax.jacrev(jax.jacrev(f, (0, 1)), (0, 1))(X, Y),
+            "forward twice": jax.jacfwd(jax.jacfwd(f, (0, 1)), (0, 1))(X, Y),
+            "mixed": jax.jacrev(jax.jacfwd(f, 1), 0)(X, Y),
+            "third": jax.jacfwd(jax.jacrev(jax.jacrev(f, 1), 1), 1)(X, Y),
+            "fourth": jax.grad(jax.grad(jax.grad(jax.grad(f, 1), 1), 1), 1)(X, Y),
+            "linearised": jax.linearize(f, X, Y)[1](jnp.array(1.0), jnp.array(2.0)),
+        }
+
+    run = jax.jit(of, static_argnums=0)
+    found, expected = run(lambda x, y: toy(x, y)[0]), run(exact)
+    for name, numbers in expected.items():
+        for a, b in zip(jax.tree.leaves(found[name]), jax.tree.leaves(numbers), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14, err_msg=name)
+
+
+@pytest.mark.parametrize("own_reverse", [False, True])
+def test_batches_of_a_function_and_of_its_derivatives_are_exact(own_reverse):
+    toy = Toy(own_reverse)
+    xs, ys = jnp.linspace(2.1, 2.9, 3), jnp.linspace(-1, 1, 4)
+
+    def of(f):
+        def square(xs, ys):
+            return jax.vmap(jax.vmap(f, (None, 0)), (0, None))(xs, ys)
+
+        def total(xs, ys):
+            return jnp.sum(square(xs, ys) ** 2)
+
+        return {
+            "values": square(xs, ys),
+            "row": jax.vmap(f, (0, None))(xs, Y),
+            "slopes": jax.vmap(jax.vmap(jax.grad(f, (0, 1)), (None, 0)), (0, None))(xs, ys),
+            "shared": jax.grad(lambda y: jnp.sum(jax.vmap(f, (0, None))(xs, y)))(Y),
+            "total": jax.grad(total, (0, 1))(xs, ys),
+            "curvature": jax.hessian(total, (0, 1))(xs, ys),
+            "pushed": jax.vmap(lambda x: jax.jvp(f, (x, Y), (x, Y)))(xs),
+            "slope of pushed": jax.grad(
+                lambda y: jnp.sum(jax.vmap(lambda x: jax.jvp(f, (x, y), (x, y))[1])(xs))
+            )(Y),
+            "tangents": jax.vmap(jax.linearize(f, X, Y)[1])(xs, xs),
+            "cotangents": jax.vmap(jax.vjp(f, X, Y)[1])(xs),
+        }
+
+    run = jax.jit(of, static_argnums=0)
+    found, expected = run(lambda x, y: toy(x, y)[0]), run(exact)
+    for name, numbers in expected.items():
+        for a, b in zip(jax.tree.leaves(found[name]), jax.tree.leaves(numbers), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14, err_msg=name)
+    np.testing.assert_array_equal(jax.vmap(toy, (0, None))(xs + jnp.arange(3.0), Y)[1], [2, 3, 4])
+
+
+def test_a_function_works_inside_loops_branches_and_checkpoints():
+    toy = Toy()
+
+    def of(f):
+        def looped(x, y):
+            def step(x, _):
+                x = 2 + f(x, y) ** 2
+                return x, x
+
+            return jnp.sum(jax.lax.scan(jax.checkpoint(step), x, length=5)[1])
+
+        def branched(x, y):
+            return jax.lax.cond(x > 1, lambda: f(x, y), lambda: x)
+
+        loops = jax.grad(looped, (0, 1)), jax.jacfwd(looped, (0, 1)), jax.grad(branched, (0, 1))
+        return [one(X, Y) for one in loops]
+
+    run = jax.jit(of, static_argnums=0)
+    found, expected = run(lambda x, y: toy(x, y)[0]), run(exact)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_integers_may_go_in_and_carry_no_derivative():
+    def power(x, n):
+        return (jnp.prod(jnp.where(jnp.arange(9) < n, x, 1.0)),)
+
+    function = derivatives.Function(power, power)
+    n = jnp.array(3)
+
+    def f(x):
+        return derivatives.call(function, x, n)[0]
+
+    np.testing.assert_allclose(jax.grad(f)(X), 3 * X**2, rtol=1e-12)
+    np.testing.assert_allclose(jax.jacfwd(jax.grad(f))(X), 6 * X, rtol=1e-12)
+    _, slope = jax.jvp(
+        lambda *a: derivatives.call(function, *a)[0],
+        (X, n),
+        (jnp.ones(()), np.zeros((), jax.dtypes.float0)),
+    )
+    np.testing.assert_allclose(slope, 3 * X**2, rtol=1e-12)
+    many = jax.vmap(lambda n: jax.grad(lambda x: derivatives.call(function, x, n)[0])(X))
+    np.testing.assert_allclose(many(jnp.arange(4)), [0, 1, 2 * X, 3 * X**2], rtol=1e-12)
+
+
+def test_outputs_that_are_not_used_cost_no_reverse():
+    toy = Toy()
+    slope = jax.grad(lambda x: toy(x, Y)[1].astype(float) * x)(X)
+    np.testing.assert_allclose(slope, 2.0)
+
+
+def test_several_outputs_have_their_cotangents_in_order():
+    def both(x, y):
+        return x * y, x - math.pi * y, jnp.floor(x).astype(jnp.int32)
+
+    def plain(x, y, n):
+        return both(x, y)[:2]
+
+    function = derivatives.Function(both, plain)
+
+    def f(x, y):
+        a, b, _ = derivatives.call(function, x, y)
+        return 2 * a + 3 * b
+
+    np.testing.assert_allclose(
+        jax.grad(f, (0, 1))(X, Y), (2 * Y + 3, 2 * X - 3 * math.pi), rtol=1e-12
+    )
+    only_second = jax.grad(lambda x, y: derivatives.call(function, x, y)[1], (0, 1))(X, Y)
+    np.testing.assert_allclose(only_second, (1, -math.pi), rtol=1e-12)
