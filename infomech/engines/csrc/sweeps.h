@@ -305,13 +305,9 @@ static inline __attribute__((always_inline)) void NAME(dots_block)(
   VEC ms[ROWS];
   UNROLL for (int j = 0; j < rows; j++) ms[j] = *(const VEC *)(m + j * m_row);
   if (n < LANES) {
-    REAL part[LANES];
-    UNROLL for (int j = 0; j < rows; j++) {
-      for (int64_t l = 0; l < LANES; l++) part[l] = l < n ? m[j * m_row + l] : 0;
-      VEC one;
-      memcpy(&one, part, sizeof part);
-      ms[j] = one;
-    }
+    __typeof__(ms[0] < 0) within;
+    UNROLL for (int l = 0; l < LANES; l++) within[l] = -(l < n);
+    UNROLL for (int j = 0; j < rows; j++) ms[j] = NAME(choose)(within, ms[j], (VEC){0});
   }
   UNROLL for (int i = 0; i < rows + p1 - 1; i++)
     UNROLL for (int c = 0; c < p2; c++) {
