@@ -15,7 +15,7 @@
 #include "xla/ffi/api/c_api.h"
 
 #if defined(__AVX512F__)
-enum { VECTOR_BYTES = 64, ROWS = 4, COLUMNS = 2 };
+enum { VECTOR_BYTES = 64, ROWS = 6, COLUMNS = 2 };
 #elif defined(__AVX__)
 enum { VECTOR_BYTES = 32, ROWS = 4, COLUMNS = 1 };
 #else

@@ -83,29 +83,50 @@ static void NAME(store)(const PATCH *p, const Stack *s, const Region *tile, REAL
              NAME(at)(p, z, y, tile->first[2]), width);
 }
 
-/* Fills the cells of `needed` that are not in `known` from those that are, by the boundary rule. */
-static void NAME(fill)(const PATCH *p, const Stack *s, const Region *known, const Region *needed,
-                       int boundary) {
-  const int64_t *a = known->first, *e = known->last, *na = needed->first, *ne = needed->last;
+/* Fills the cells before and behind the known ones of each row, whole vectors at a time where they are
+   all 0 or lie together elsewhere in the row. */
+static void NAME(fill_rows)(const PATCH *p, const Stack *s, const Region *known, int64_t first, int64_t last, int boundary) {
+  const int64_t *a = known->first, *e = known->last, n = s->pixels[2], before = a[2] - first, after = last - e[2];
+  int whole = a[2] == 0 && e[2] == n, near = before <= LANES && after <= LANES;
   int64_t count = 0, cells[2 * MOST_TAPS], from[2 * MOST_TAPS]; /* two halos at either end */
-  for (int64_t x = na[2]; x < ne[2]; x++) {
-    if (x == a[2]) x = e[2];
-    if (x >= ne[2]) break;
-    cells[count] = x;
-    from[count++] = source(x, s->pixels[2], boundary);
+  if (before == 0 && after == 0) return;
+  for (int64_t z = a[0]; z < e[0] && near && (boundary == ZERO || (boundary == PERIODIC && whole && n >= LANES)); z++) {
+    const int64_t step = p->row, rows = e[1] - a[1], width = e[2] - a[2];
+    REAL *row = NAME(at)(p, z, a[1], a[2]);
+    for (int64_t y = 0; y < rows; y++, row += step) {
+      VEC left = boundary == ZERO ? (VEC){0} : *(const VEC *)(row + width - LANES);
+      VEC right = boundary == ZERO ? (VEC){0} : *(const VEC *)row;
+      if (before) *(VEC *)(row - LANES) = left;
+      if (after) *(VEC *)(row + width) = right;
+    }
+    if (z + 1 == e[0]) return;
   }
-  for (int64_t z = a[0]; z < e[0] && count; z++)
+  for (int64_t x = first; x < last; x++) {
+    if (x == a[2]) x = e[2];
+    if (x >= last) break;
+    cells[count] = x;
+    from[count++] = source(x, n, boundary);
+  }
+  for (int64_t z = a[0]; z < e[0]; z++)
     for (int64_t y = a[1]; y < e[1]; y++) {
       REAL *row = NAME(at)(p, z, y, 0);
       for (int64_t i = 0; i < count; i++) row[cells[i]] = from[i] < 0 ? 0 : row[from[i]];
     }
+}
+
+/* Fills the cells of `needed` that are not in `known` from those that are, by the boundary rule. */
+static void NAME(fill)(const PATCH *p, const Stack *s, const Region *known, const Region *needed,
+                       int boundary) {
+  const int64_t *a = known->first, *e = known->last, *na = needed->first, *ne = needed->last;
+  NAME(fill_rows)(p, s, known, na[2], ne[2], boundary);
   size_t width = (ne[2] - na[2] + LANES) * sizeof(REAL); /* with what is overshot, which may be read */
   for (int64_t z = na[0]; z < ne[0]; z++) {
     int plane_known = z >= a[0] && z < e[0]; /* it may lie beyond a periodic domain all the same */
     int64_t fz = plane_known ? z : source(z, s->pixels[0], boundary);
     for (int64_t y = na[1]; y < ne[1]; y++) {
+      if (plane_known && y == a[1]) y = e[1];
+      if (y >= ne[1]) break;
       int row_known = y >= a[1] && y < e[1];
-      if (plane_known && row_known) continue;
       int64_t fy = row_known ? y : source(y, s->pixels[1], boundary);
       REAL *row = NAME(at)(p, z, y, na[2]);
       if ((fz < 0 && !plane_known) || (fy < 0 && !row_known)) memset(row, 0, width);
@@ -126,87 +147,149 @@ static inline __attribute__((always_inline)) VEC NAME(choose)(__typeof__((VEC){0
   return (VEC)(((__typeof__(mask))yes & mask) | ((__typeof__(mask))no & ~mask));
 }
 
-/* sum_j taps[j] in[x + j] at `columns` vectors of `rows` rows. */
+static inline __attribute__((always_inline)) void NAME(finish)(
+    const VEC *sum, REAL *restrict out, int64_t to_row, int64_t at, const int rows, const int columns,
+    const NAME(Ending) *end) {
+  if (end->kept)
+    UNROLL for (int i = 0; i < rows * columns; i++)
+      *(VEC *)(end->kept + at + i / columns * to_row + i % columns * LANES) = sum[i];
+  if (end->seen)
+    UNROLL for (int i = 0; i < rows * columns; i++) {
+      int64_t offset = i / columns * to_row + i % columns * LANES;
+      VEC s = *(const VEC *)(end->seen + at + offset);
+      VEC low = NAME(choose)(s < 0, sum[i] * end->slope, sum[i] * end->at_zero);
+      *(VEC *)(out + offset) = NAME(choose)(s > 0, sum[i], low);
+    }
+  else
+    UNROLL for (int i = 0; i < rows * columns; i++)
+      *(VEC *)(out + i / columns * to_row + i % columns * LANES) = NAME(choose)(sum[i] < 0, end->slope * sum[i], sum[i]);
+}
+
+/* Rows of one layer that are computed together: where they start, and how far apart rows and planes are. */
+typedef struct {
+  REAL *restrict out;
+  const REAL *restrict in, *taps;
+  const int64_t *shape;
+  int64_t to_row, row, plane, width, at;
+  NAME(Ending) end;
+} NAME(Rows);
+
+/* sum_j taps[j] in[x + j] at `columns` vectors of `rows` rows. The compiler knows p1 and p2 and keeps `near`,
+   the taps if they are few, in registers. */
 static inline __attribute__((always_inline)) void NAME(block)(
-    REAL *restrict out, int64_t to_row, const REAL *restrict in, int64_t row, int64_t plane,
-    const REAL *taps, int64_t p0, const int p1, const int p2, const int rows, const int columns,
-    const NAME(Ending) *end, int64_t at) {
+    const NAME(Rows) *l, int64_t x, const VEC *near, const int p1, const int p2, const int rows, const int columns) {
   VEC sum[ROWS * WIDEST];
   UNROLL for (int i = 0; i < rows * columns; i++) sum[i] = (VEC){0};
-  for (int64_t a = 0; a < p0; a++) {
-    const REAL *k = taps + a * p1 * p2, *cell = in + a * plane;
+  for (int64_t a = 0; a < (near ? 1 : l->shape[0]); a++) {
+    const REAL *taps = l->taps + a * p1 * p2, *cell = l->in + x + a * l->plane;
     UNROLL for (int i = 0; i < rows + p1 - 1; i++)
       UNROLL for (int c = 0; c < p2; c++)
         UNROLL for (int v = 0; v < columns; v++) {
-          VEC u = *(const VEC *)(cell + i * row + c + v * LANES);
+          VEC u = *(const VEC *)(cell + i * l->row + c + v * LANES);
           UNROLL for (int j = 0; j < rows; j++)
-            if (i - j >= 0 && i - j < p1) sum[j * columns + v] += k[(i - j) * p2 + c] * u;
+            if (i - j >= 0 && i - j < p1)
+              sum[j * columns + v] += (near ? near[(i - j) * p2 + c] : (VEC){0} + taps[(i - j) * p2 + c]) * u;
         }
   }
-  UNROLL for (int j = 0; j < rows; j++)
-    UNROLL for (int v = 0; v < columns; v++) {
-      int64_t offset = j * to_row + v * LANES;
-      VEC z = sum[j * columns + v];
-      if (end->seen) {
-        VEC s = *(const VEC *)(end->seen + at + offset), low = NAME(choose)(s < 0, z * end->slope, z * end->at_zero);
-        *(VEC *)(out + offset) = NAME(choose)(s > 0, z, low);
-      } else {
-        if (end->kept) *(VEC *)(end->kept + at + offset) = z;
-        *(VEC *)(out + offset) = NAME(choose)(z < 0, end->slope * z, z);
-      }
-    }
+  NAME(finish)(sum, l->out + x, l->to_row, l->at + x, rows, columns, &l->end);
 }
 
-/* A region of one layer; p1 and p2 known to the compiler keep sums and taps in registers. */
-static inline __attribute__((always_inline)) void NAME(region)(
-    const PATCH *to, const PATCH *from, const Region *r, const int64_t *below, const REAL *given,
-    int64_t p0, const int p1, const int p2, const int rows, const int columns, const NAME(Ending) *given_end) {
-  int64_t start = r->first[2] - (to->shift + r->first[2] - to->held.first[2]) % LANES;
-  int64_t width = r->last[2] - start;
-  REAL taps[MOST_TAPS];
-  NAME(Ending) end = *given_end;
-  memcpy(taps, given, p0 * p1 * p2 * sizeof(REAL));
-  for (int64_t z = r->first[0]; z < r->last[0]; z++)
-    for (int64_t y = r->first[1]; y < r->last[1]; y += rows) {
-      REAL *out = NAME(at)(to, z, y, start);
-      const REAL *in = NAME(at)(from, z - below[0], y - below[1], start - below[2]);
-      int64_t x = 0, at = out - to->cells;
-      for (; x + (columns - 1) * LANES < width; x += columns * LANES)
-        NAME(block)(out + x, to->row, in + x, from->row, from->plane, taps, p0, p1, p2, rows, columns, &end, at + x);
-      for (; x < width; x += LANES)
-        NAME(block)(out + x, to->row, in + x, from->row, from->plane, taps, p0, p1, p2, rows, 1, &end, at + x);
-    }
+/* The same for any number of taps. */
+static inline __attribute__((always_inline)) void NAME(any_block)(
+    const NAME(Rows) *l, int64_t x, const int rows, const int columns) {
+  VEC sum[ROWS * WIDEST];
+  const REAL *tap = l->taps;
+  UNROLL for (int i = 0; i < rows * columns; i++) sum[i] = (VEC){0};
+  for (int64_t a = 0; a < l->shape[0]; a++)
+    for (int64_t b = 0; b < l->shape[1]; b++)
+      for (int64_t c = 0; c < l->shape[2]; c++, tap++) {
+        const REAL *cell = l->in + x + a * l->plane + b * l->row + c;
+        UNROLL for (int i = 0; i < rows * columns; i++)
+          sum[i] += *tap * *(const VEC *)(cell + i / columns * l->row + i % columns * LANES);
+      }
+  NAME(finish)(sum, l->out + x, l->to_row, l->at + x, rows, columns, &l->end);
 }
+
+/* One function for each shape of taps. They aren't inlined, or the compiler carries so many addresses from
+   one group of rows to the next that short rows take twice as long. */
+#define WITH_TAPS(name, p1, p2, few, rows, columns) \
+  static __attribute__((noinline)) void NAME(name)(const NAME(Rows) *given) { \
+    const NAME(Rows) l = *given; \
+    VEC near[few ? p1 * p2 : 1]; \
+    int64_t x = 0; \
+    if (few) UNROLL for (int i = 0; i < p1 * p2; i++) near[i] = (VEC){0} + l.taps[i]; \
+    for (; x + (columns - 1) * LANES < l.width; x += columns * LANES) NAME(block)(&l, x, few ? near : 0, p1, p2, rows, columns); \
+    for (; x < l.width; x += LANES) NAME(block)(&l, x, few ? near : 0, p1, p2, rows, 1); \
+  }
+#define WITH_ANY_TAPS(name, rows, columns) \
+  static __attribute__((noinline)) void NAME(name)(const NAME(Rows) *given) { \
+    const NAME(Rows) l = *given; \
+    int64_t x = 0; \
+    for (; x + (columns - 1) * LANES < l.width; x += columns * LANES) NAME(any_block)(&l, x, rows, columns); \
+    for (; x < l.width; x += LANES) NAME(any_block)(&l, x, rows, 1); \
+  }
+WITH_TAPS(row_2, 1, 2, 1, 1, WIDEST)
+WITH_TAPS(row_3, 1, 3, 1, 1, WIDEST)
+WITH_TAPS(row_5, 1, 5, 1, 1, WIDEST)
+WITH_TAPS(rows_2_2, 2, 2, 1, ROWS, COLUMNS)
+WITH_TAPS(rows_3_3, 3, 3, 1, ROWS, COLUMNS)
+WITH_TAPS(planes_2_2, 2, 2, 0, ROWS, COLUMNS)
+WITH_TAPS(planes_3_3, 3, 3, 0, ROWS, COLUMNS)
+WITH_TAPS(planes_4_4, 4, 4, 0, ROWS, COLUMNS)
+WITH_TAPS(planes_5_5, 5, 5, 0, ROWS, COLUMNS)
+WITH_TAPS(planes_7_7, 7, 7, 0, ROWS, COLUMNS)
+WITH_ANY_TAPS(any_row, 1, WIDEST)
+WITH_ANY_TAPS(any_rows, ROWS, COLUMNS)
+#undef WITH_TAPS
+#undef WITH_ANY_TAPS
 
 /* One layer on a region: to[x] = ending(sum_j taps[j] from[x - below + j]). */
 static void NAME(sweep)(const PATCH *to, const PATCH *from, const Region *r, const int64_t *shape,
                         const int64_t *below, const REAL *taps, const NAME(Ending) *end) {
-#define ONE_ROW(n) \
-  if (shape[0] == 1 && shape[1] == 1 && shape[2] == n) \
-    return NAME(region)(to, from, r, below, taps, 1, 1, n, 1, WIDEST, end);
-#define SQUARE(p0, p1, p2) \
-  if ((p0 == 0 || shape[0] == p0) && shape[1] == p1 && shape[2] == p2) \
-    return NAME(region)(to, from, r, below, taps, p0 ? p0 : shape[0], p1, p2, ROWS, COLUMNS, end);
-  ONE_ROW(2) ONE_ROW(3) ONE_ROW(4) ONE_ROW(5) ONE_ROW(7)
-  SQUARE(1, 2, 2) SQUARE(1, 3, 3) SQUARE(1, 4, 4) SQUARE(1, 5, 5) SQUARE(1, 6, 6) SQUARE(1, 7, 7)
-  SQUARE(0, 2, 2) SQUARE(0, 3, 3) SQUARE(0, 4, 4) SQUARE(0, 5, 5)
-#undef ONE_ROW
-#undef SQUARE
-  NAME(region)(to, from, r, below, taps, shape[0], (int)shape[1], (int)shape[2], 1, 1, end);
+  static const struct {
+    int64_t planes, shape[2], rows; /* planes is 0 for any number */
+    void (*run)(const NAME(Rows) *);
+  } known[] = {
+      {1, {1, 2}, 1, NAME(row_2)}, {1, {1, 3}, 1, NAME(row_3)}, {1, {1, 5}, 1, NAME(row_5)},
+      {1, {2, 2}, ROWS, NAME(rows_2_2)}, {1, {3, 3}, ROWS, NAME(rows_3_3)}, {0, {2, 2}, ROWS, NAME(planes_2_2)},
+      {0, {3, 3}, ROWS, NAME(planes_3_3)}, {0, {4, 4}, ROWS, NAME(planes_4_4)}, {0, {5, 5}, ROWS, NAME(planes_5_5)},
+      {0, {7, 7}, ROWS, NAME(planes_7_7)},
+  };
+  int single = r->last[1] - r->first[1] == 1, rows = single ? 1 : ROWS, kinds = sizeof known / sizeof *known;
+  void (*run)(const NAME(Rows) *) = single ? NAME(any_row) : NAME(any_rows);
+  for (int i = kinds - 1; i >= 0; i--)
+    if ((!known[i].planes || shape[0] == 1) && shape[1] == known[i].shape[0] && shape[2] == known[i].shape[1])
+      run = known[i].run, rows = (int)known[i].rows;
+  int64_t start = r->first[2] - (to->shift + r->first[2] - to->held.first[2]) % LANES;
+  NAME(Rows) l = {.taps = taps, .shape = shape, .to_row = to->row, .row = from->row, .plane = from->plane,
+                  .width = r->last[2] - start, .end = *end};
+  for (int64_t z = r->first[0]; z < r->last[0]; z++)
+    for (int64_t y = r->first[1]; y < r->last[1]; y += rows) {
+      l.out = NAME(at)(to, z, y, start);
+      l.in = NAME(at)(from, z - below[0], y - below[1], start - below[2]);
+      l.at = l.out - to->cells;
+      run(&l);
+    }
 }
 
+/* The largest size in a region; NaN is passed over. */
 static REAL NAME(largest)(const PATCH *p, const Region *r) {
+  int64_t width = r->last[2] - r->first[2], full = width / LANES * LANES;
+  VEC high = {0};
   REAL most = 0;
   for (int64_t z = r->first[0]; z < r->last[0]; z++)
     for (int64_t y = r->first[1]; y < r->last[1]; y++) {
-      const REAL *row = NAME(at)(p, z, y, 0);
-      REAL high = 0;
-      for (int64_t x = r->first[2]; x < r->last[2]; x++) {
-        REAL size = row[x] < 0 ? -row[x] : row[x];
-        high = size > high ? size : high;
+      const REAL *row = NAME(at)(p, z, y, r->first[2]);
+      for (int64_t x = 0; x < full; x += LANES) {
+        VEC u = *(const VEC *)(row + x), size = NAME(choose)(u < 0, -u, u);
+        high = NAME(choose)(size > high, size, high);
       }
-      most = high > most ? high : most;
+      for (int64_t x = full; x < width; x++) {
+        REAL size = row[x] < 0 ? -row[x] : row[x];
+        most = size > most ? size : most;
+      }
     }
+  UNROLL for (int l = 0; l < LANES; l++) most = high[l] > most ? high[l] : most;
   return most;
 }
 
@@ -227,29 +310,32 @@ typedef struct {
   int64_t layer, count, exponent, total;
 } NAME(Forward);
 
-/* One tile through `count` layers. A tile that is the whole field renews its scale on the way. */
-static void NAME(forward_tile)(void *shared, int64_t index) {
-  NAME(Forward) *job = shared;
+/* Between scales a field may fade by half the range of its exponents; if it faded by more, what is small in
+   it may be lost, and the layers since are passed again one by one. */
+static const REAL NAME(faded) = sizeof(REAL) == 4 ? (REAL)0x1p-62 : (REAL)0x1p-510;
+
+/* One tile through `count` layers. One that is the whole field renews its scale on the way, after every few
+   layers; returns 0 if it faded before that. */
+static int NAME(pass_tile)(NAME(Forward) *job, const Region *tile, PATCH *p, int whole, int64_t every) {
   const Stack *s = job->s;
-  Region tile = tile_at(job->tiling, s, index), held = halo(s, &tile, job->count);
-  int whole = job->tiling->tiles == 1;
-  PATCH p[2];
   REAL taps[MOST_TAPS];
   NAME(Ending) end = {.slope = (REAL)s->slope};
-  int64_t exponent = job->exponent;
-  p[0] = p[1] = NAME(layout)(&held, tile.first[2]);
-  p[0].cells = scratch(2 * p[0].size * sizeof(REAL));
-  p[1].cells = p[0].cells + p[0].size;
+  int64_t exponent = job->exponent, total = 0;
   NAME(load)(&p[0], s, &(NAME(Source)){.u = job->in}, s->boundary);
-  Region known = computed(s, &tile, job->count - 1);
+  Region known = computed(s, tile, job->count - 1);
   for (int64_t i = 0; i < job->count; i++) {
     const PATCH *now = &p[(i + 1) % 2];
     NAME(scaled)(s, job->kernels, job->layer + i, exponent, 1, taps);
     NAME(sweep)(now, &p[i % 2], &known, s->shape, s->below, taps, &end);
-    job->total += whole ? exponent : 0;
+    total += exponent;
+    exponent = 0;
+    if (whole && s->renew && ((i + 1) % every == 0 || i + 1 == job->count)) {
+      REAL most = NAME(largest)(now, tile);
+      if (every > 1 && most < NAME(faded)) return 0;
+      exponent = exponent_of(most, sizeof(REAL));
+    }
     if (i + 1 == job->count) break;
-    exponent = whole && s->renew ? exponent_of(NAME(largest)(now, &tile), sizeof(REAL)) : 0;
-    Region next = computed(s, &tile, job->count - 2 - i), needed = next;
+    Region next = computed(s, tile, job->count - 2 - i), needed = next;
     for (int a = 0; a < 3; a++) {
       needed.first[a] -= s->below[a];
       needed.last[a] += s->above[a];
@@ -257,6 +343,20 @@ static void NAME(forward_tile)(void *shared, int64_t index) {
     NAME(fill)(now, s, &known, &needed, s->boundary);
     known = next;
   }
+  if (whole) job->total = total;
+  return 1;
+}
+
+static void NAME(forward_tile)(void *shared, int64_t index) {
+  NAME(Forward) *job = shared;
+  const Stack *s = job->s;
+  Region tile = tile_at(job->tiling, s, index), held = halo(s, &tile, job->count);
+  int whole = job->tiling->tiles == 1;
+  PATCH p[2];
+  p[0] = p[1] = NAME(layout)(&held, tile.first[2]);
+  p[0].cells = scratch(2 * p[0].size * sizeof(REAL));
+  p[1].cells = p[0].cells + p[0].size;
+  if (!NAME(pass_tile)(job, &tile, p, whole, larger(s->renew, 1))) NAME(pass_tile)(job, &tile, p, whole, 1);
   const PATCH *last = &p[job->count % 2];
   if (!whole && s->renew) job->largest[index] = NAME(largest)(last, &tile);
   NAME(store)(last, s, &tile, job->out);
@@ -268,14 +368,10 @@ static REAL NAME(most)(const REAL *largest, int64_t tiles) {
   return most;
 }
 
-/* All layers of one field; returns e of out * 2^e. `spare` holds one field for tiles to alternate with.
-
-   Between scales a field may fade by half the range of its exponents. If it faded by more, what is small in
-   it may be lost, and the layers since are passed again one by one. */
+/* All layers of one field; returns e of out * 2^e. `spare` holds one field for tiles to alternate with. */
 static int64_t NAME(forward)(const Stack *s, Crew *crew, const Tiling *tiling, const REAL *kernels,
                              const REAL *in, REAL *out, REAL *spare, REAL *largest) {
   NAME(Forward) job = {.s = s, .tiling = tiling, .kernels = kernels, .largest = largest, .out = out};
-  const REAL faded = sizeof(REAL) == 4 ? 0x1p-62 : 0x1p-510;
   int64_t depth = tiling->tiles == 1 ? s->layers : tiling->depth, chunks = (s->layers + depth - 1) / depth, total = 0;
   const REAL *now = in;
   for (int64_t done = 0, chunk = chunks; done < s->layers; chunk--) {
@@ -285,7 +381,7 @@ static int64_t NAME(forward)(const Stack *s, Crew *crew, const Tiling *tiling, c
       job.out = now == out || (now == in && chunk % 2 == 0) ? spare : out; /* so that most end in `out` */
       share(crew, tiling->tiles, NAME(forward_tile), &job);
       REAL most = renewed ? NAME(most)(largest, tiling->tiles) : 1;
-      if (most < faded && each > 1 && !again) {
+      if (most < NAME(faded) && each > 1 && !again) {
         each = 1, again = 1;
         continue;
       }
@@ -563,13 +659,14 @@ static void NAME(batch_field)(void *shared, int64_t f) {
     like = NAME(layout)(&held, 0);
     cells = (s->layers + 4) * like.size;
   }
-  Store *store = take_store(tiling.tiles * (s->taps + 1) * sizeof(double) + cells * sizeof(REAL));
+  int64_t sums = round_up(tiling.tiles * (s->taps + 1), 64); /* so that the cells start aligned */
+  Store *store = take_store(sums * sizeof(double) + cells * sizeof(REAL));
   if (!store) {
     b->failed = 1;
     return;
   }
   double *partial = store->memory;
-  REAL *largest = (REAL *)(partial + tiling.tiles * s->taps), *memory = (REAL *)(partial + tiling.tiles * (s->taps + 1));
+  REAL *largest = (REAL *)(partial + tiling.tiles * s->taps), *memory = (REAL *)(partial + sums);
   const REAL *kernels = b->kernels + f * taps, *in = b->in + f * s->cells;
   REAL *out = b->out + f * s->cells;
   if (b->g)
