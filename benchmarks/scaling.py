@@ -81,7 +81,7 @@ def _median(case: Case, runs: int = 5) -> float:
     run, _ = peers.CONTENDERS[peers.OURS].variants[""](case, kernels, fields) or (None, None)
     assert run is not None
     run()
-    return float(np.median([turns.timed(run)[0] for _ in range(runs)]))
+    return float(np.median([turns.settled(run) for _ in range(runs)]))
 
 
 def draw(result: dict[str, Any], path: Path) -> None:

@@ -17,6 +17,8 @@ from benchmarks.roof import Roof
 LONGEST = 60.0
 #: seconds from which on a run isn't repeated without need
 SLOW = 2.0
+#: seconds that a fast contender runs before it is timed, and then again
+SETTLING = 0.03
 #: timed runs of contenders that take longer than so many seconds
 RUNS = {10.0: 2, SLOW: 5, 0.0: 7}
 
@@ -119,10 +121,21 @@ def in_turns(entries: dict[str, Entry], runs: int | None) -> dict[str, list[floa
             slower = max(limit for limit in RUNS if entry.seconds >= limit)
             if turn >= RUNS[slower]:
                 continue
-            if not slower:
-                entry.run()  # untimed: caches and spinning threads are still the last contender's
-            taken[name].append(timed(entry.run)[0])
+            taken[name].append(timed(entry.run)[0] if slower else settled(entry.run))
     return taken
+
+
+def settled(run: Callable[[], Any]) -> float:
+    """Seconds per call over a while, after a while untimed for caches and threads to settle.
+
+    At first both are still the last contender's, whose threads may spin for some milliseconds.
+    """
+    for _ in range(2):
+        calls, start = 0, time.perf_counter()
+        while (seconds := time.perf_counter() - start) < SETTLING or not calls:
+            run()
+            calls += 1
+    return seconds / calls
 
 
 def timed(run: Callable[[], Any]) -> tuple[float, Any]:

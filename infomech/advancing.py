@@ -75,13 +75,14 @@ def advance(
     """The state `layers` layers on, by their `own` scaled kernels or, if None, the `shared` one."""
     # a rectifier that isn't homogeneous sees the normalised field: each layer by itself
     alone = not how.rectifier.homogeneous and how.normalize != "none"
-    each = plan.remembered(layers, how.grad_mode)
     run = functools.partial(_run_layers, how, taps, field, shared)
 
     def segment(state, own, layers):
         if alone:
-            return _one_by_one(run, state, own, layers)
-        return scans.in_pieces(run, state, own, layers, each)
+            return _one_by_one(functools.partial(run, None), state, own, layers)
+        engine = plan.choose(_stack(how, taps, field, layers, own is not None), how.engine)
+        each = plan.remembered(layers, how.grad_mode, engine)
+        return scans.in_pieces(functools.partial(run, engine), state, own, layers, each)
 
     if not how.follow:
         return segment(state, own, layers)
@@ -99,12 +100,11 @@ def _one_by_one(run, state, own, layers):
     return scans.checkpointed(one, state, own, layers)[0]
 
 
-def _run_layers(how, taps, field, shared, state, own, layers):
-    """The state after layers that one call of an engine executes."""
+def _run_layers(how, taps, field, shared, engine, state, own, layers):
+    """The state after layers that one call of an engine executes, one chosen for them if None."""
     kernels, log_scales = shared if own is None else own
-    rescale = how.rectifier.homogeneous and how.normalize != "none"
-    stack = stack_of(taps, field, layers, own is not None, how.rectifier, how.boundary, rescale)
-    run = plan.runner(plan.choose(stack, how.engine), how.grad_mode)
+    stack = _stack(how, taps, field, layers, own is not None)
+    run = plan.runner(engine or plan.choose(stack, how.engine), how.grad_mode)
     # one layer takes the scale in its taps; of several only the first should
     inside = layers == 1
     values, exponent = run(
@@ -145,6 +145,11 @@ def _recentred(state, taps, layers):
     cut = guards.total(jnp.where(stays, 0, size)) / jnp.where(everything > 0, everything, 1)
     log_kept = state.log_kept + jnp.log1p(-jnp.minimum(cut, 1 - jnp.finfo(cut.dtype).eps))
     return state._replace(values=moved, origin=state.origin + shift, log_kept=log_kept)
+
+
+def _stack(how, taps, field, layers, stacked):
+    rescale = how.rectifier.homogeneous and how.normalize != "none"
+    return stack_of(taps, field, layers, stacked, how.rectifier, how.boundary, rescale)
 
 
 def stack_of(

@@ -137,7 +137,8 @@ def test_slow_contenders_run_less_often(monkeypatch):
 
     taken = turns.in_turns({"a": entry("a", 0.1), "b": entry("b", 1.5), "c": entry("c", 9.0)}, None)
     assert {name: len(seconds) for name, seconds in taken.items()} == {"a": 5, "b": 3, "c": 2}
-    assert count == {"a": 10, "b": 3, "c": 2}
+    assert count["a"] >= 10
+    assert (count["b"], count["c"]) == (3, 2)
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def plan(
     checks.one_of("platform", platform, ("cpu", "gpu", "tpu"))
     rescale = rectifier.homogeneous and normalize != "none"
     alone = not rectifier.homogeneous and normalize != "none"
-    at_once = 1 if alone else min(every or steps, remembered(steps, "checkpointed"))
+    at_once = 1 if alone else min(every or steps, steps)
     stack = Stack(pixels, taps, at_once, stacked, rectifier, boundary, dtype, rescale)
     chosen = choose(stack, engine, platform)
     objections = {n: o for n, o in _objections(stack, platform).items() if o and n != chosen}
@@ -148,9 +148,10 @@ def runner(name: str, grad_mode: str) -> Callable[..., tuple[jax.Array, jax.Arra
     return module.run
 
 
-def remembered(steps: int, grad_mode: str) -> int:
+def remembered(steps: int, grad_mode: str, engine: str) -> int:
     """How many layers lie between two fields that reverse mode remembers."""
-    return steps if grad_mode == "full" else scans.piece(steps, _SHORT)
+    whole = grad_mode == "full" or engine == "spectral"
+    return steps if whole else scans.piece(steps, _SHORT)
 
 
 def _objections(stack: Stack, platform: str) -> dict[str, str | None]:
@@ -159,21 +160,22 @@ def _objections(stack: Stack, platform: str) -> dict[str, str | None]:
     for name, module in ENGINES.items():
         if name == "native" and platform == "cpu" and not build.has_extra():
             found[name] = "it comes with pip install 'infomech[native]'"
-        elif name == "spectral" and not _worth_transforming(stack):
-            found[name] = module.objection(stack, platform) or "layer by layer is faster"
         else:
             found[name] = module.objection(stack, platform)
+    if found["spectral"] is None and not _worth_transforming(stack, found["native"] is None):
+        found["spectral"] = "layer by layer is faster"
     return found
 
 
-def _worth_transforming(stack: Stack) -> bool:
-    transforms = 10 * math.log2(max(2, math.prod(stack.pixels)))
+def _worth_transforming(stack: Stack, native: bool) -> bool:
+    """Whether two transforms and a power take less time than all multiply-adds, as measured."""
+    transforms = (110 if native else 16) * math.log2(max(2, math.prod(stack.pixels)))
     return not stack.stacked and stack.layers * math.prod(stack.taps) > transforms
 
 
 def _fields(mode: str, steps: int, taps: int) -> int:
     """Fields in memory for value and gradient."""
-    each = remembered(steps, "checkpointed")
+    each = remembered(steps, "checkpointed", "")
     return {
         "forward": 3 * (taps + 2),
         "checkpointed": math.ceil(steps / each) + min(each, steps) + 4,

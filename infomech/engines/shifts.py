@@ -11,14 +11,14 @@ from infomech import guards
 from infomech.engines import layers
 from infomech.engines.stack import Stack
 
-#: more taps than this take long to compile: each is an operation of its own
-MOST_TAPS = 64
+#: with more taps than this, each an operation of its own, XLA falls back to something slow
+MOST_TAPS = 200
 
 
 def objection(stack: Stack, platform: str) -> str | None:
     """Why this engine can't execute these layers on any platform; None if it can."""
     taps = math.prod(stack.taps)
-    return f"{taps} taps, one operation each, take long to compile" if taps > MOST_TAPS else None
+    return f"{taps} taps, one operation each, are too many" if taps > MOST_TAPS else None
 
 
 def pad(values: jax.Array, taps: tuple[int, ...], boundary: str) -> jax.Array:

@@ -91,7 +91,8 @@ static Tiling divide(const Stack *s, int64_t bytes, int threads, int64_t layers,
   enum { PATCH_BYTES = 1 << 18, SMALLEST = 16, LONG_ROW = 1 << 16, ROW = 1 << 12 };
   int outer = s->pixels[0] > 1 ? 0 : s->pixels[1] > 1 ? 1 : 2;
   Tiling t = {.parts = {1, 1, 1}, .tiles = 1};
-  int64_t deepest = smaller(s->renew ? s->renew : outer == 0 ? 2 : outer == 1 ? 8 : 16, layers);
+  int64_t deepest = outer == 0 ? 2 : outer == 1 ? larger(16 / larger(s->shape[1] - 1, 2), 1) : 16; /* or halos grow */
+  deepest = smaller(s->renew ? smaller(s->renew, deepest) : deepest, layers);
   if (outer == 2) whole_rows = 0;
   int64_t size = s->cells * bytes, row = whole_rows ? s->pixels[2] : smaller(s->pixels[2], (outer == 2 ? LONG_ROW : ROW) / bytes);
   t.depth = s->renew ? deepest : (layers + (layers + deepest - 1) / deepest - 1) / ((layers + deepest - 1) / deepest);
@@ -119,13 +120,20 @@ static Region tile_at(const Tiling *t, const Stack *s, int64_t index) {
   return r;
 }
 
+enum { LARGE_PAGE = 1 << 21 };
+
 /* Large pages where there are some: to touch new small ones costs as much as several layers. */
-static void *aligned_memory(size_t bytes) {
-  size_t page = bytes < (1 << 22) ? 1 << 12 : 1 << 21;
-  void *memory = aligned_alloc(page, (bytes / page + 1) * page);
+static void want_large_pages(void *memory, size_t bytes) {
 #if defined(MADV_HUGEPAGE)
-  if (memory && page > 4096) madvise(memory, (bytes / page + 1) * page, MADV_HUGEPAGE);
+  uintptr_t first = round_up((uintptr_t)memory, LARGE_PAGE), last = ((uintptr_t)memory + bytes) / LARGE_PAGE * LARGE_PAGE;
+  if (first < last) madvise((void *)first, last - first, MADV_HUGEPAGE);
 #endif
+}
+
+static void *aligned_memory(size_t bytes) {
+  size_t page = bytes < 2 * LARGE_PAGE ? 1 << 12 : LARGE_PAGE, size = (bytes / page + 1) * page;
+  void *memory = aligned_alloc(page, size);
+  if (memory) want_large_pages(memory, size);
   return memory;
 }
 
@@ -308,6 +316,7 @@ static XLA_FFI_Error *run(XLA_FFI_CallFrame *frame, int reverse) {
   for (int64_t i = 0; i < values->rank - numbers[0]; i++) fields *= values->dims[i];
   if (s.taps > MOST_TAPS || kernels->dtype != values->dtype)
     return failure(frame, XLA_FFI_Error_Code_INVALID_ARGUMENT, "infomech: kernels don't fit the values");
+  want_large_pages(rets[reverse ? 1 : 0]->data, fields * s.cells * (values->dtype == XLA_FFI_DataType_F32 ? 4 : 8));
   Crew *crew = gather(frame, (double)fields * s.cells * s.taps * s.layers);
   int failed;
 #define BATCH(real) { \

@@ -186,9 +186,12 @@ static inline __attribute__((always_inline)) void NAME(block)(
       UNROLL for (int c = 0; c < p2; c++)
         UNROLL for (int v = 0; v < columns; v++) {
           VEC u = *(const VEC *)(cell + i * l->row + c + v * LANES);
-          UNROLL for (int j = 0; j < rows; j++)
-            if (i - j >= 0 && i - j < p1)
-              sum[j * columns + v] += (near ? near[(i - j) * p2 + c] : (VEC){0} + taps[(i - j) * p2 + c]) * u;
+          UNROLL for (int j = 0; j < rows; j++) {
+            int b = i - j;
+            if (b < 0 || b >= p1) continue;
+            if (near) sum[j * columns + v] += near[b * p2 + c] * u;
+            else sum[j * columns + v] += taps[b * p2 + c] * u;
+          }
         }
   }
   NAME(finish)(sum, l->out + x, l->to_row, l->at + x, rows, columns, &l->end);
@@ -443,21 +446,27 @@ static inline __attribute__((always_inline)) void NAME(dots)(const PATCH *m, con
   }
 }
 
+/* All taps of a plane at once if there are few, else some of a row of them at a time. */
 static void NAME(all_dots)(const PATCH *m, const PATCH *u, const Region *r, const Stack *s, double *to) {
-  for (int64_t a = 0; a < s->shape[0]; a++, to += s->shape[1] * s->shape[2]) {
-#define CASE(p1, p2) \
-  if (s->shape[1] == p1 && s->shape[2] == p2) { \
-    NAME(dots)(m, u, r, s->below, a, p1, p2, p1 == 1 ? 1 : p1 * p2 < 16 ? ROWS : 2, to); \
+  enum { AT_ONCE = 5 };
+#define CASE(condition, p1, p2, offsets, rows, sums) \
+  if (condition) { \
+    NAME(dots)(m, u, r, offsets, a, p1, p2, rows, sums); \
     continue; \
   }
-    CASE(1, 2) CASE(1, 3) CASE(1, 4) CASE(1, 5) CASE(2, 2) CASE(3, 3) CASE(4, 4) CASE(5, 5)
-#undef CASE
+#define PLANE(p, rows) CASE(s->shape[1] == p && s->shape[2] == p, p, p, s->below, rows, to)
+#define PART(p) CASE(n == p, 1, p, below, 1, to + b * s->shape[2] + c)
+  for (int64_t a = 0; a < s->shape[0]; a++, to += s->shape[1] * s->shape[2]) {
+    PLANE(2, ROWS) PLANE(3, ROWS) PLANE(4, 2) PLANE(5, 2)
     for (int64_t b = 0; b < s->shape[1]; b++)
-      for (int64_t c = 0; c < s->shape[2]; c++) {
-        int64_t below[3] = {s->below[0], s->below[1] - b, s->below[2] - c};
-        NAME(dots)(m, u, r, below, a, 1, 1, 1, to + b * s->shape[2] + c);
+      for (int64_t c = 0; c < s->shape[2]; c += AT_ONCE) {
+        int64_t below[3] = {s->below[0], s->below[1] - b, s->below[2] - c}, n = smaller(s->shape[2] - c, AT_ONCE);
+        PART(1) PART(2) PART(3) PART(4) PART(5)
       }
   }
+#undef CASE
+#undef PLANE
+#undef PART
 }
 
 /* Adds what lies beyond a mirror to the cells that it is the image of. */
