@@ -499,11 +499,11 @@ typedef struct {
   const Stack *s;
   const Tiling *tiling;
   Region reach;
-  PATCH to, from, seen;
+  PATCH to, from, seen, dotted;
   NAME(Ending) end;
   const int64_t *below;
-  const REAL *taps;
-  REAL *largest;
+  const REAL *taps, *in;
+  REAL *largest, *out, scale;
   double *partial;
   int boundary, folds;
 } NAME(Pass);
@@ -540,15 +540,47 @@ static void NAME(sweep_tile)(void *shared, int64_t index) {
   if (job->largest) job->largest[index] = NAME(largest)(&job->to, &tile);
 }
 
-static void NAME(dots_tile)(void *shared, int64_t index) {
+/* Sums for the taps, of `from` and `dotted`, then a sweep of `from` while it is in the cache. */
+static void NAME(dots_and_sweep_tile)(void *shared, int64_t index) {
   NAME(Pass) *job = shared;
   Region tile = tile_at(job->tiling, job->s, index);
   double *partial = job->partial + index * job->s->taps;
   memset(partial, 0, job->s->taps * sizeof(double));
-  NAME(all_dots)(&job->to, &job->from, &tile, job->s, partial);
+  NAME(all_dots)(&job->from, &job->dotted, &tile, job->s, partial);
+  NAME(sweep_tile)(shared, index);
 }
 
-/* to = phi(from), or to *= phi'(seen), on the rows of a tile. */
+/* The rows of a tile: to = in, or in phi'(seen) if something was seen. */
+static void NAME(take_tile)(void *shared, int64_t index) {
+  NAME(Pass) *job = shared;
+  const Stack *s = job->s;
+  Region tile = tile_at(job->tiling, s, index);
+  int64_t x = tile.first[2], width = tile.last[2] - x;
+  for (int64_t z = tile.first[0]; z < tile.last[0]; z++)
+    for (int64_t y = tile.first[1]; y < tile.last[1]; y++) {
+      REAL *to = NAME(at)(&job->to, z, y, x);
+      const REAL *in = job->in + (z * s->pixels[1] + y) * s->pixels[2] + x;
+      if (job->end.seen) NAME(load_cells)(to, s, &(NAME(Source)){.u = NAME(at)(&job->seen, z, y, x), .g = in}, 0, width);
+      else memcpy(to, in, width * sizeof(REAL));
+    }
+  if (job->tiling->parts[2] == 1) NAME(surround_rows)(&job->to, s, &tile, job->boundary);
+}
+
+/* The rows of a tile: out = scale from. */
+static void NAME(give_tile)(void *shared, int64_t index) {
+  NAME(Pass) *job = shared;
+  const Stack *s = job->s;
+  Region tile = tile_at(job->tiling, s, index);
+  const REAL scale = job->scale;
+  for (int64_t z = tile.first[0]; z < tile.last[0]; z++)
+    for (int64_t y = tile.first[1]; y < tile.last[1]; y++) {
+      REAL *restrict out = job->out + (z * s->pixels[1] + y) * s->pixels[2];
+      const REAL *restrict from = NAME(at)(&job->from, z, y, 0);
+      for (int64_t x = tile.first[2]; x < tile.last[2]; x++) out[x] = scale * from[x];
+    }
+}
+
+/* The rows of a tile: to = phi(from), or to *= phi'(seen) if something was seen. */
 static void NAME(rectify_tile)(void *shared, int64_t index) {
   NAME(Pass) *job = shared;
   Region tile = tile_at(job->tiling, job->s, index);
@@ -561,8 +593,13 @@ static void NAME(rectify_tile)(void *shared, int64_t index) {
       if (job->end.seen) memcpy(g, to, width * sizeof(REAL));
       NAME(load_cells)(to, job->s, &(NAME(Source)){.u = from, .g = job->end.seen ? g : 0, .rectified = 1}, 0, width);
     }
-  if (job->tiling->parts[2] == 1)
-    NAME(surround_rows)(&job->to, job->s, &tile, job->end.seen ? job->boundary : job->s->boundary);
+  if (job->tiling->parts[2] == 1) NAME(surround_rows)(&job->to, job->s, &tile, job->boundary);
+}
+
+/* A pass by all threads, and the rows and planes around what it wrote. */
+static void NAME(pass)(Crew *crew, NAME(Pass) *job, void (*tile)(void *, int64_t), int surrounded) {
+  share(crew, job->tiling->tiles, tile, job);
+  if (surrounded) NAME(surround)(&job->to, job->s, job->tiling, job->boundary);
 }
 
 /* dL/dk and dL/du of all layers of one field, from dL/d(out * 2^exponent).
@@ -572,7 +609,7 @@ static void NAME(rectify_tile)(void *shared, int64_t index) {
 static void NAME(reverse)(const Stack *s, Crew *crew, const Tiling *tiling, int wanted, const REAL *kernels,
                           const REAL *in, int64_t exponent, const REAL *g, REAL *dk, REAL *du,
                           const PATCH *like, REAL *memory, REAL *largest, double *partial) {
-  int forgets = s->slope < 0, mirrored = s->boundary == REFLECT;
+  int forgets = s->slope < 0, mirrored = s->boundary == REFLECT, back_boundary = mirrored ? ZERO : s->boundary;
   int64_t kinds = s->stacked ? s->layers : 1, total = 0, exponents[s->layers + 1];
   double sums[kinds * s->taps];
   REAL taps[MOST_TAPS];
@@ -585,7 +622,8 @@ static void NAME(reverse)(const Stack *s, Crew *crew, const Tiling *tiling, int 
   }
   memset(sums, 0, sizeof sums);
   exponents[0] = 0;
-  NAME(load)(&patch[0], s, &(NAME(Source)){.u = in}, s->boundary);
+  job.to = patch[0], job.in = in;
+  NAME(pass)(crew, &job, NAME(take_tile), 1);
   for (int64_t i = 0; i < s->layers; i++) {
     int last = i + 1 == s->layers, renewed = s->renew && !last;
     job.from = forgets && i ? turn[i % 2] : patch[i];
@@ -594,30 +632,22 @@ static void NAME(reverse)(const Stack *s, Crew *crew, const Tiling *tiling, int 
     job.below = s->below;
     job.largest = renewed ? largest : 0;
     NAME(scaled)(s, kernels, i, exponents[i], 1, taps);
-    share(crew, tiling->tiles, NAME(sweep_tile), &job);
-    if (!last) NAME(surround)(&job.to, s, tiling, s->boundary);
+    NAME(pass)(crew, &job, NAME(sweep_tile), !last);
     total += exponents[i];
     exponents[i + 1] = renewed ? exponent_of(NAME(most)(largest, tiling->tiles), sizeof(REAL)) : 0;
   }
   job.largest = 0;
-  job.boundary = mirrored ? ZERO : s->boundary;
-  NAME(store)(&patch[s->layers], s, &whole, du); /* as room for what the last rectifier saw, without halo */
-  NAME(load)(&turn[0], s, &(NAME(Source)){.u = du, .g = g}, job.boundary);
+  job.to = turn[0], job.in = g, job.seen = patch[s->layers], job.boundary = back_boundary;
+  job.end.seen = job.seen.cells;
+  NAME(pass)(crew, &job, NAME(take_tile), 1);
   double back = ldexp(1, (int)(total - exponent));
   for (int64_t i = s->layers - 1; i >= 0; i--) {
     PATCH m = turn[(s->layers - 1 - i) % 2], next = turn[(s->layers - i) % 2];
-    if (wanted & WANT_TAPS) {
-      job.to = m, job.from = patch[i];
-      if (forgets && i) {
-        job.to = *spare, job.end.seen = 0;
-        share(crew, tiling->tiles, NAME(rectify_tile), &job);
-        NAME(surround)(spare, s, tiling, s->boundary);
-        job.to = m, job.from = *spare;
-      }
-      share(crew, tiling->tiles, NAME(dots_tile), &job);
-      double *sum = sums + (s->stacked ? i : 0) * s->taps, scale = ldexp(back, (int)-exponents[i]);
-      for (int64_t tile = 0; tile < tiling->tiles; tile++)
-        for (int64_t j = 0; j < s->taps; j++) sum[s->taps - 1 - j] += scale * partial[tile * s->taps + j];
+    job.dotted = patch[i];
+    if (wanted & WANT_TAPS && forgets && i) {
+      job.to = job.dotted = *spare, job.from = patch[i], job.end.seen = 0, job.boundary = s->boundary;
+      NAME(pass)(crew, &job, NAME(rectify_tile), 1);
+      job.boundary = back_boundary;
     }
     job.to = next, job.from = m, job.seen = patch[i], job.below = s->above;
     job.end = (NAME(Ending)){.slope = 1};
@@ -628,16 +658,18 @@ static void NAME(reverse)(const Stack *s, Crew *crew, const Tiling *tiling, int 
       job.reach.last[a] = s->pixels[a] + s->above[a];
     }
     NAME(scaled)(s, kernels, i, exponents[i], 0, taps);
-    share(crew, tiling->tiles, NAME(sweep_tile), &job);
+    NAME(pass)(crew, &job, wanted & WANT_TAPS ? NAME(dots_and_sweep_tile) : NAME(sweep_tile), i && !mirrored);
+    double *sum = sums + (s->stacked ? i : 0) * s->taps, scale = ldexp(back, (int)-exponents[i]);
+    for (int64_t tile = 0; tile < tiling->tiles && wanted & WANT_TAPS; tile++)
+      for (int64_t j = 0; j < s->taps; j++) sum[s->taps - 1 - j] += scale * partial[tile * s->taps + j];
     if (mirrored) {
       NAME(fold)(&next, s, &job.reach);
       job.end.seen = patch[i].cells;
-      if (i) share(crew, tiling->tiles, NAME(rectify_tile), &job);
+      if (i) NAME(pass)(crew, &job, NAME(rectify_tile), 1);
     }
-    if (i) NAME(surround)(&next, s, tiling, job.boundary);
-    else NAME(store)(&next, s, &whole, du);
   }
-  for (int64_t x = 0; x < s->cells && back != 1; x++) du[x] *= (REAL)back;
+  job.from = turn[s->layers % 2], job.out = du, job.scale = (REAL)back;
+  NAME(pass)(crew, &job, NAME(give_tile), 0);
   for (int64_t j = 0; j < kinds * s->taps; j++) dk[j] = (REAL)sums[j];
 }
 
