@@ -4,8 +4,8 @@ import dataclasses
 import functools
 import logging
 import math
-import re
 import os
+import re
 
 import hypothesis
 import hypothesis.strategies as st
