@@ -25,7 +25,7 @@ COLUMNS = (
 LEGEND = """\
 - A layer is u ← max(k * u, 0), a true convolution with zeros outside; kernels are random, positive
   and of gain Σ k = 1, fields standard normal. Every contender gives the same fields, which is
-  checked first. They take turns in one process, each run after an untimed one of its own.
+  checked first. They take turns in one process, each timed while after an untimed one of its own.
 - **Gcell-steps/s**: 10⁹ pixels through one layer, per second. **ratio**: median of the contender's
   time over infomech's in the same turn; above 1, infomech is faster.
 - **of FMA roof**, %: taps × cell-steps/s over the multiply-adds/s of all cores. **of single-sweep
@@ -34,7 +34,7 @@ LEGEND = """\
 - **memory**: peak resident memory of one run in a process of its own, above kernels, fields and
   compiled code; result and work space count. **in fields**: of the size of one field of the case.
 - **compile s** is not part of the time; where it is missing, nothing is compiled.
-- **runs**: timed runs; fewer for those that take more than 2 s, which have no untimed one either.
+- **runs**: turns; fewer for runs that take more than 2 s, which are timed one by one.
 - Value only is the rollout and Σ u_T² without its gradient. Of variants, such as memory layouts,
   the fastest counts and is named in brackets."""
 
