@@ -6,10 +6,8 @@ import pytest
 from infomech import canary
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_compiler_is_right_where_it_has_been_wrong(dtype):
-    wrong = [f for f in canary.check((3,), (40000,), (dtype,)) if not f.right]
-    assert not wrong
+def test_compiler_is_right_where_it_has_been_wrong():
+    assert not [f for f in canary.check((3,), (40000,), ("float32",)) if not f.right]
 
 
 @pytest.mark.slow

@@ -124,12 +124,23 @@ def test_simulate_refuses_a_speed_when_the_pattern_touched(capsys, tmp_path):
     assert "speed               none: the pattern touched the boundary" in out
 
 
-def test_doctor_finds_a_sound_compiler(capsys):
+def test_doctor_finds_a_sound_compiler(capsys, monkeypatch):
+    """It asks for what has been seen to fail; here the same check runs on smaller batches."""
+    from infomech import canary
+
+    asked, check = [], canary.check
+
+    def smaller(minors, batches, dtypes):
+        asked.append((minors, batches, dtypes))
+        return check((3,), (64,), dtypes)
+
+    monkeypatch.setattr(canary, "check", smaller)
     code, out, _ = run(capsys, "doctor", "--json")
     assert code == 0
     facts = json.loads(out)
     assert facts["wrong"] == []
-    assert facts["checks"] > 50
+    assert facts["checks"] == 2 * canary.quantities()
+    assert asked == [((3, 7), (40000,), ("float32", "float64"))]
 
 
 def test_doctor_fails_on_wrong_numbers(capsys, monkeypatch):

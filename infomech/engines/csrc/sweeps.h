@@ -11,7 +11,7 @@ typedef REAL NAME(Vector) __attribute__((vector_size(VECTOR_BYTES), aligned(size
 typedef struct {
   REAL *cells;
   Region held;
-  int64_t row, plane, shift, size;
+  int64_t row, plane, shift, size, overshot; /* cells behind a row's halo that belong to it alone */
 } NAME(Patch);
 #define PATCH NAME(Patch)
 
@@ -20,15 +20,23 @@ static inline REAL *NAME(at)(const PATCH *p, int64_t z, int64_t y, int64_t x) {
          (x - p->held.first[2]) + p->shift;
 }
 
-/* The layout of a patch that holds these cells of a tile that starts at column `start`. */
-static PATCH NAME(layout)(const Region *held, int64_t start) {
-  int64_t left = start - held->first[2];
+/* The layout of a patch that holds these cells of a tile of columns `start` to `end`. Where zeros surround a
+   row, one vector of them may serve as the end of one row and the beginning of the next: more of a small
+   field then stays in the nearest cache. */
+static PATCH NAME(layout)(const Region *held, int64_t start, int64_t end, int zeros_around) {
+  int64_t left = start - held->first[2], right = held->last[2] - end;
   PATCH p = {.held = *held};
-  p.shift = round_up(left + LANES, LANES) - left;
-  p.row = round_up(p.shift + held->last[2] - held->first[2] + LANES, LANES);
+  if (zeros_around && left + right <= LANES) {
+    p.shift = LANES - left;
+    p.row = round_up(end - start, LANES) + LANES;
+  } else {
+    p.overshot = LANES;
+    p.shift = round_up(left + LANES, LANES) - left;
+    p.row = round_up(p.shift + held->last[2] - held->first[2] + LANES, LANES);
+  }
   if (p.row * (int64_t)sizeof(REAL) % 1024 == 0) p.row += LANES; /* or rows share cache sets */
   p.plane = p.row * (held->last[1] - held->first[1] + ROWS);
-  p.size = p.plane * (held->last[0] - held->first[0]) + LANES;
+  p.size = p.plane * (held->last[0] - held->first[0]) + 2 * LANES;
   return p;
 }
 
@@ -119,7 +127,7 @@ static void NAME(fill)(const PATCH *p, const Stack *s, const Region *known, cons
                        int boundary) {
   const int64_t *a = known->first, *e = known->last, *na = needed->first, *ne = needed->last;
   NAME(fill_rows)(p, s, known, na[2], ne[2], boundary);
-  size_t width = (ne[2] - na[2] + LANES) * sizeof(REAL); /* with what is overshot, which may be read */
+  size_t width = (ne[2] - na[2] + p->overshot) * sizeof(REAL);
   for (int64_t z = na[0]; z < ne[0]; z++) {
     int plane_known = z >= a[0] && z < e[0]; /* it may lie beyond a periodic domain all the same */
     int64_t fz = plane_known ? z : source(z, s->pixels[0], boundary);
@@ -356,7 +364,8 @@ static void NAME(forward_tile)(void *shared, int64_t index) {
   Region tile = tile_at(job->tiling, s, index), held = halo(s, &tile, job->count);
   int whole = job->tiling->tiles == 1;
   PATCH p[2];
-  p[0] = p[1] = NAME(layout)(&held, tile.first[2]);
+  int zeros_around = s->boundary == ZERO && whole_axis(s, &tile, 2);
+  p[0] = p[1] = NAME(layout)(&held, tile.first[2], tile.last[2], zeros_around);
   p[0].cells = scratch(2 * p[0].size * sizeof(REAL));
   p[1].cells = p[0].cells + p[0].size;
   if (!NAME(pass_tile)(job, &tile, p, whole, larger(s->renew, 1))) NAME(pass_tile)(job, &tile, p, whole, 1);
@@ -697,7 +706,7 @@ static void NAME(batch_field)(void *shared, int64_t f) {
       held.first[a] = -reach;
       held.last[a] = s->pixels[a] + reach;
     }
-    like = NAME(layout)(&held, 0);
+    like = NAME(layout)(&held, 0, s->pixels[2], 0);
     cells = (s->layers + 4) * like.size;
   }
   int64_t sums = round_up(tiling.tiles * (s->taps + 1), 64); /* so that the cells start aligned */
