@@ -5,9 +5,11 @@ arXiv 2512.24338. What carries no citation is derived in the docstring and teste
 """
 
 from infomech import (
+    design,
     fields,
     kernels,
     laws,
+    losses,
     mechanics,
     observables,
     parity,
@@ -28,10 +30,12 @@ __all__ = [
     "Field",
     "Rectifier",
     "Trace",
+    "design",
     "fields",
     "kernels",
     "laws",
     "layer",
+    "losses",
     "mechanics",
     "observables",
     "parity",

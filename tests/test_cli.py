@@ -156,6 +156,12 @@ def test_doctor_fails_on_wrong_numbers(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["design", "--velocity", "1", "--size", "3", "3"], "velocity: got 1 numbers"),
+        (["design", "--velocity", "1", "--family", "f"], "family: got 'f', expected one of"),
+        (["design", "--velocity", "1", "--solver", "s"], "solver: got 's', expected one of"),
+        (["design", "--velocity", "1", "--steps", "0"], "steps: got 0"),
+        (["design", "--velocity", "1", "--starts", "0"], "starts: got 0"),
+        (["design", "--velocity", "1", "--tolerance", "0"], "tolerance: got 0"),
         (["kernel"], "taps: got no kernel"),
         (["kernel", "--taps", ""], "taps: got no kernel"),
         (["kernel", "--taps", ";"], "taps: got shape (0,), which has no taps"),
@@ -287,3 +293,25 @@ def test_compiled_code_is_kept_and_false_alarms_are_not_shown(tmp_path):
     assert any((tmp_path / "cache").iterdir())
     assert second < first
     assert "cpu_aot_loader" not in runs[1].stderr
+
+
+def test_design_finds_a_kernel_and_writes_it(capsys, tmp_path):
+    options = ["--size", "3", "--steps", "6", "--starts", "3", "--out", str(tmp_path)]
+    code, out, err = run(capsys, "design", "--velocity", "0.3", *options)
+    assert code == 0, err
+    assert out.startswith("achieved\nvelocity")
+    assert "odd share ε" in out
+    taps = np.load(tmp_path / "design.npy")
+    facts = json.loads((tmp_path / "design.json").read_text("utf-8"))
+    np.testing.assert_allclose(facts["result"]["kernel"], taps)
+    np.testing.assert_allclose(facts["result"]["measured"]["velocity"], [0.3], atol=1e-4)
+    assert (tmp_path / "design.png").stat().st_size > 5000
+
+
+def test_design_says_why_a_wish_cant_be_met(capsys, tmp_path):
+    options = ["--size", "2", "--steps", "4", "--starts", "2", "--radius", "2"]
+    code, out, _ = run(capsys, "design", "--velocity", "1.5", *options, "--out", str(tmp_path))
+    assert code == 1
+    reason = "with 2 taps nothing keeps moving faster than 0.5 pixels per layer along axis 0"
+    assert out.startswith(f"not achieved: out of reach: {reason}")
+    assert (tmp_path / "design.npy").exists()

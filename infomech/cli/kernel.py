@@ -37,6 +37,11 @@ class Kernel:
         return 0
 
 
+def described(taps: Any, rectifier: str) -> str:
+    """The mechanics of a kernel, line by line."""
+    return _text(_facts(taps, rectifier))
+
+
 def _facts(taps: Any, rectifier: str) -> dict[str, Any]:
     predicted = theory.predict(taps, rectifier=rectifier)
     low = spectrum.low_frequency_share(taps)

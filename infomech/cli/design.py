@@ -1,0 +1,147 @@
+"""`infomech design`: a kernel that moves a pattern as wished."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from infomech import checks, design, files, losses, patterns, plot
+from infomech.cli import kernel as kernel_command
+from infomech.cli.options import Clock, numbers_in_line, use
+from infomech.design import parametrisations
+from infomech.rollout import rollout
+
+FAMILIES = {
+    "taps": parametrisations.taps,
+    "unit-energy": parametrisations.unit_energy,
+    "non-negative": parametrisations.non_negative,
+}
+
+
+@dataclass(frozen=True)
+class Design:
+    """Find a kernel that moves a pattern at a wished velocity, and say how good it is.
+
+    Writes the taps (design.npy), a picture of them (design.png) and everything else (design.json).
+    Ends with 1 and the best that was found if the wish can't be met.
+    """
+
+    velocity: tuple[float, ...]
+    """Pixels per layer, one number for each axis."""
+    size: tuple[int, ...] = (3,)
+    """Taps on each axis; one number for all axes."""
+    diffusion: float | None = None
+    """Growth of the variance, mean over the axes, in pixels² per layer; not asked for if absent."""
+    rectifier: str = "relu"
+    """relu, modulus, identity, leaky_relu, softplus, gelu or tanh."""
+    family: str = "taps"
+    """Kernels that may be found: taps, unit-energy or non-negative."""
+    steps: int = 32
+    """Layers."""
+    pattern: str = "disk"
+    """disk, impulse, gaussian, box, an image file or a photograph such as camera."""
+    radius: float = 5.0
+    """Of the disk, half width of the box, two sigma of the gaussian; in pixels."""
+    tolerance: float = 1e-4
+    """Largest error that is let pass, in the units of the wish."""
+    starts: int = 16
+    """Random kernels to start from."""
+    seed: int = 0
+    """Of the starts."""
+    solver: str = "auto"
+    """auto, least squares, dogleg, lbfgs or adam."""
+    animation: str = ""
+    """gif or webp: write an animation as well."""
+    out: Path = Path("out/design")
+    """Folder for the files; made if need be."""
+    compile_cache: Path | None = None
+    """Folder that keeps compiled code, so that the next time it need not be compiled again."""
+    json: bool = False
+    """Print JSON instead of text."""
+
+    def run(self) -> int:
+        """Fits, writes the files, prints what was found; 1 if it isn't what was wished for."""
+        use("float32", self.compile_cache)
+        clock = Clock()
+        if self.animation:
+            checks.one_of("animation", self.animation, ("gif", "webp"))
+        checks.one_of("family", self.family, FAMILIES)
+        checks.positive("tolerance", self.tolerance, "float32")
+        axes = len(self.velocity)
+        size = self.size * axes if len(self.size) == 1 else self.size
+        size, out = checks.box("size", size), files.folder(self.out)
+        if len(size) != axes:
+            raise checks.fail("velocity", f"{axes} numbers", f"{len(size)}, one per axis of taps")
+        values = patterns.pattern(self.pattern, self.radius, axes, "float32")
+        first = patterns.with_room(values, size, checks.integer("steps", self.steps, 1))
+        wish = losses.velocity(np.asarray(self.velocity, np.float32))
+        if self.diffusion is not None:
+            wish = wish + losses.diffusion(np.float32(self.diffusion))
+        starts = design.starts(
+            size, checks.integer("starts", self.starts, 1), key=jax.random.key(self.seed)
+        )
+        found = design.fit(
+            wish, starts, field=first, steps=self.steps, rectifier=self.rectifier,
+            family=FAMILIES[self.family], solver=self.solver, tolerance=self.tolerance**2,
+            progress=not self.json, stop_at_first=True,
+        )  # fmt: skip
+        taps = found.kernel[found.best]
+        result = self._result(found, taps, size)
+        paths = {kind: out / f"design.{kind}" for kind in ("npy", "png", "json")}
+        with files.replacing(paths["npy"]) as part, part.open("wb") as stream:
+            np.save(stream, taps)
+        plot.save(plot.kernel(taps), paths["png"])
+        if self.animation:
+            paths[self.animation] = out / f"design.{self.animation}"
+            _, frames = rollout(taps, first, self.steps, rectifier=self.rectifier, observe=_values)
+            plot.animation(frames, paths[self.animation])
+        text = files.to_json(
+            {
+                "config": asdict(self), "provenance": files.provenance(), "files": paths,
+                "seconds": clock.seconds(), "result": result,
+            }
+        )  # fmt: skip
+        files.write_text(paths["json"], text + "\n")
+        print(text if self.json else _report(result, taps, self.rectifier, paths, clock))
+        return 0 if result["achieved"] else 1
+
+    def _result(self, found: design.Result, taps: Any, size: tuple[int, ...]) -> dict[str, Any]:
+        best = found.best
+        achieved = found.status[best] == design.CONVERGED
+        too_fast = [a for a, (v, n) in enumerate(zip(self.velocity, size, strict=True))
+                    if abs(v) > (n - 1) / 2]  # fmt: skip
+        reason = found.reason[best]
+        if not achieved and too_fast:
+            axis = too_fast[0]
+            reason = (
+                f"out of reach: with {size[axis]} taps nothing keeps moving faster than "
+                f"{(size[axis] - 1) / 2:g} pixels per layer along axis {axis}"
+            )
+        return {
+            "achieved": bool(achieved), "reason": reason, "solver": found.solver,
+            "starts_converged": int(np.sum(found.status == design.CONVERGED)),
+            "kernel": taps, "loss": found.loss[best],
+            "measured": {name: value[best] for name, value in found.achieved.items()},
+            "wished": found.wished,
+        }  # fmt: skip
+
+
+def _values(field: Any) -> Any:
+    return field.values
+
+
+def _report(
+    result: dict[str, Any], taps: Any, rectifier: str, paths: dict[str, Path], clock: Clock
+) -> str:
+    lines = ["achieved" if result["achieved"] else f"not achieved: {result['reason']}"]
+    for name, value in result["measured"].items():
+        wished = numbers_in_line(np.asarray(result["wished"][name], np.float64))
+        lines.append(f"{name:<24}{numbers_in_line(np.asarray(value))}, wished {wished}")
+    lines += [
+        f"{'starts that got there':<24}{result['starts_converged']}, by {result['solver']}",
+        "", kernel_command.described(taps, rectifier), "",
+        *(f"wrote  {path}" for path in paths.values()), f"time   {clock}",
+    ]  # fmt: skip
+    return "\n".join(lines)

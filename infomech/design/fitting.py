@@ -1,0 +1,286 @@
+"""Kernels that do what is asked: from a loss and some starts to kernels, and how good they are."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from tqdm import tqdm
+
+from infomech import checks, fields, observables, rectifiers
+from infomech.design import parametrisations, solvers
+from infomech.design.parametrisations import Parametrisation
+from infomech.design.simulation import Setup, again
+from infomech.losses import Loss, batch_axes
+
+#: what `Result.status` means
+REASONS = (
+    "converged",
+    "stalled: no more progress above the tolerance",
+    "hit a bound of the family of kernels",
+    "the pattern left the domain",
+    "the field died",
+    "the loss is not finite",
+    "ran out of rounds while it still made progress",
+    "not confirmed at double precision on a larger domain",
+)
+CONVERGED, STALLED, BOUND, LEFT, DEAD, NOT_FINITE, UNFINISHED, UNCONFIRMED = range(len(REASONS))
+#: share of the mass at the boundary from which on a pattern has left the domain
+EDGE_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a design found, for n starts.
+
+    Attributes:
+        kernel: the kernels found, (n, *taps) or (n, steps, *taps), of the dtype of the start.
+        loss: Σ w r² of each at double precision on a larger domain, (n,).
+        status: index into `REASONS` for each, (n,).
+        achieved: what each term of the loss measured there, by name, along a leading axis n.
+        wished: the target of each term, by name.
+        history: loss after each round, (rounds + 1, n).
+        solver: its name.
+    """
+
+    kernel: np.ndarray
+    loss: np.ndarray
+    status: np.ndarray
+    achieved: dict[str, np.ndarray]
+    wished: dict[str, np.ndarray]
+    history: np.ndarray
+    solver: str
+
+    @property
+    def best(self) -> int:
+        """Index of the start that came closest."""
+        return int(np.argmin(np.where(np.isfinite(self.loss), self.loss, np.inf)))
+
+    @property
+    def reason(self) -> list[str]:
+        """`status` in words, one for each start."""
+        return [REASONS[i] for i in self.status]
+
+
+def starts(shape: Any, count: int, *, key: jax.Array, dtype: Any = None) -> jax.Array:
+    """Random kernels to start from: non-negative taps, uniform on the simplex Σ k = 1.
+
+    No field dies of them, and under ReLU theory knows what each of them does.
+
+    Args:
+        shape: taps on each axis.
+        count: number of kernels n.
+        key: typed key, `jax.random.key`.
+        dtype: floating dtype; JAX's default float if None.
+
+    Returns:
+        Kernels (n, *shape), dimensionless.
+    """
+    shape, count = checks.box("shape", shape), checks.integer("count", count, 1)
+    ones = jnp.ones(int(np.prod(shape)), checks.floating_dtype(dtype))
+    drawn = jax.random.dirichlet(checks.key(key), ones, (count,), ones.dtype)
+    return drawn.reshape(count, *shape)
+
+
+def fit(
+    loss: Loss,
+    start: Any,
+    *,
+    field: Any,
+    steps: int,
+    family: Parametrisation = parametrisations.taps,
+    solver: str | optax.GradientTransformation = "auto",
+    rectifier: Any = "relu",
+    boundary: str = "zero",
+    normalize: str = "l2",
+    every: int = 1,
+    rounds: int = 20,
+    tolerance: float = 1e-10,
+    each_its_own: bool = False,
+    stop_at_first: bool = False,
+    progress: bool = True,
+) -> Result:
+    """Kernels that make the loss small, from many starts at once.
+
+    Starts go through one `vmap`, so that a bad one spoils none of the others. What a start ends
+    with is simulated again at double precision, on a domain on which no kernel of this size could
+    reach the boundary, before it is called converged.
+
+    Args:
+        loss: of a rollout; see `infomech.losses`.
+        start: kernels to begin with: (n, *taps), or one of them (*taps); with a stack of kernels
+            (n, steps, *taps), one per layer. The nearest kernels of the family are taken.
+        field: `Field` or array that the rollout starts from.
+        steps, rectifier, boundary, normalize, every: as for `infomech.rollout`.
+        family: which kernels may be found; see `infomech.design.parametrisations`.
+        solver: "least squares" (Levenberg-Marquardt; needs `pip install 'infomech[design]'`),
+            "dogleg" (the same), "lbfgs", "adam", or any optax optimiser; "auto" is the first that
+            is installed of least squares and lbfgs.
+        rounds: most rounds, of 10 steps each for second-order solvers and of 50 for the others.
+        tolerance: a loss this small is converged.
+        each_its_own: whether targets and weights have a leading axis n, one for each start; single
+            numbers are shared.
+        stop_at_first: whether to stop as soon as one start is as close as the tolerance.
+        progress: whether to show a progress bar.
+
+    Returns:
+        `Result`.
+
+    Raises:
+        ValueError: an argument that doesn't fit, a solver that isn't there, a loss that isn't
+            finite at any start, a domain too small for a velocity that is wished for.
+    """
+    setup = Setup(
+        checks.integer("steps", steps, 1), rectifiers.get(rectifier), boundary, normalize,
+        checks.integer("every", every, 1),
+    )  # fmt: skip
+    rounds = checks.integer("rounds", rounds, 1)
+    field = fields.as_field(field)
+    kernels = _starts(start, field, loss, each_its_own)
+    _enough_room(loss, field, setup)
+    chosen = solvers.choose(solver)
+    problem = _Problem(setup, family, chosen, each_its_own)
+    params = jax.vmap(family.free)(kernels)
+    state = problem.init(params, loss, field)
+    value = np.asarray(problem.values(params, loss, field))
+    if not np.isfinite(value).any():
+        raise checks.fail("start", _why(problem, params, field), "a start with a finite loss")
+    history = [value]
+    best, least = params, value
+    active = np.isfinite(value)
+    for _ in tqdm(range(rounds), desc=chosen.name, unit="round", disable=not progress):
+        moved, state = problem.advance(params, state, loss, field)
+        params = _where(active, moved, params)
+        value = np.asarray(problem.values(params, loss, field))
+        history.append(value)
+        better = value < least
+        best, before = _where(better, params, best), least
+        least = np.where(better, value, least)
+        active = active & (least > tolerance) & np.isfinite(value) & (least < 0.999 * before)
+        if not active.any() or (stop_at_first and (least <= tolerance).any()):
+            break
+    found = jax.vmap(family.kernel)(best)
+    status = _status(problem, found, field, least, active, tolerance)
+    exact, achieved = again(loss, found, field, setup, each_its_own)
+    status = np.where((status == CONVERGED) & ~(exact <= 4 * tolerance), UNCONFIRMED, status)
+    return Result(
+        np.asarray(found), exact, status, achieved,
+        {name: np.asarray(target) for name, target in loss.targets.items()},
+        np.stack(history), chosen.name,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """The functions of one design, each compiled once for all starts."""
+
+    setup: Setup
+    family: Parametrisation
+    solver: solvers.Solver
+    each_its_own: bool
+
+    def residuals(self, params: jax.Array, loss: Loss, field: fields.Field) -> jax.Array:
+        return loss.residuals(self.setup.run(self.family.kernel(params), field))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def values(self, params, loss, field):
+        def value(params, loss):
+            return jnp.sum(self.residuals(params, loss, field) ** 2)
+
+        return self._each(value)(params, loss)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def init(self, params, loss, field):
+        return self._each(lambda p, loss: self.solver.init(p))(params, loss)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def advance(self, params, state, loss, field):
+        def one(params, loss, state):
+            return self.solver.advance(lambda p: self.residuals(p, loss, field), params, state)
+
+        return self._each(one, 0)(params, loss, state)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def signs(self, kernels, field):
+        """Of each kernel: whether the pattern left, whether the field died, whether at a bound."""
+
+        def one(kernel):
+            run = self.setup.run(kernel, field)
+            left = jnp.max(run.trace.edge) > EDGE_TOLERANCE
+            return left, jnp.isneginf(run.trace.log_energy[-1]), self.family.bound(kernel)
+
+        return jax.vmap(one)(kernels)
+
+    def _each(self, function: Callable, *more: int) -> Callable:
+        def mapped(params, loss, *rest):
+            axes = batch_axes(loss) if self.each_its_own else None
+            return jax.vmap(function, in_axes=(0, axes, *more))(params, loss, *rest)
+
+        return mapped
+
+
+def _starts(start, field, loss, each_its_own):
+    d = field.values.ndim
+    kernels = checks.floating("start", start)
+    if kernels.ndim < d or kernels.ndim > d + 2:
+        raise checks.fail("start", f"{kernels.ndim} axes", f"{d}, or {d + 1} with many starts")
+    kernels = kernels[None] if kernels.ndim == d else kernels
+    checks.finite("start", kernels)
+    for leaf in jax.tree.leaves(loss) if each_its_own else ():
+        if np.ndim(leaf) and np.shape(leaf)[0] != len(kernels):
+            raise checks.fail(
+                "loss", f"a target or weight of shape {np.shape(leaf)}",
+                f"a leading axis of {len(kernels)}, one for each start",
+            )  # fmt: skip
+    return kernels
+
+
+def _enough_room(loss, field, setup):
+    """Whether a pattern that moves as wished can stay in the domain."""
+    wished = loss.targets.get("velocity")
+    known = None if wished is None else checks.concrete(wished)
+    if known is None or setup.boundary == "periodic":
+        return
+    target = np.asarray(known).reshape(-1, np.shape(known)[-1])
+    if target.shape[-1] != field.values.ndim:
+        raise checks.fail(
+            "velocity", f"{target.shape[-1]} numbers", f"{field.values.ndim}, one per axis"
+        )
+    centre = np.asarray(observables.centre(field) - field.origin)
+    ends = centre + target * setup.steps
+    pixels = np.asarray(field.values.shape)
+    outside = np.maximum(-ends, ends - (pixels - 1)).max(0)
+    if (outside > 0).any():
+        needed = np.ceil(pixels + 2 * np.maximum(outside, 0)).astype(int)
+        raise checks.fail(
+            "field", f"{field.values.shape} pixels", f"at least {tuple(needed.tolist())}, "
+            f"for it moves {np.abs(target * setup.steps).max():g} pixels in {setup.steps} layers",
+        )  # fmt: skip
+
+
+def _why(problem, params, field):
+    _, dead, _ = problem.signs(jax.vmap(problem.family.kernel)(params), field)
+    if np.all(dead):
+        return "kernels under which the field dies"
+    return "kernels whose loss is not finite" + (" (the field dies)" if np.any(dead) else "")
+
+
+def _where(mask, yes, no):
+    def pick(a, b):
+        return jnp.where(jnp.asarray(mask).reshape(-1, *[1] * (a.ndim - 1)), a, b)
+
+    return jax.tree.map(pick, yes, no)
+
+
+def _status(problem, kernels, field, value, active, tolerance):
+    left, dead, bound = (np.asarray(a) for a in problem.signs(kernels, field))
+    status = np.where(active, UNFINISHED, STALLED)
+    status = np.where((status == STALLED) & bound, BOUND, status)
+    status = np.where(value <= tolerance, CONVERGED, status)
+    status = np.where(left, LEFT, status)
+    status = np.where(~np.isfinite(value), NOT_FINITE, status)
+    return np.where(dead, DEAD, status)

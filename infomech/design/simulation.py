@@ -1,0 +1,65 @@
+"""The rollouts of a design, and the one at double precision by which it is judged."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from infomech import patterns
+from infomech.fields import Field, as_field
+from infomech.losses import Loss, Run
+from infomech.rollout import rollout
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything static about the rollouts of a design; see `infomech.rollout`."""
+
+    steps: int
+    rectifier: Any = "relu"
+    boundary: str = "zero"
+    normalize: str = "l2"
+    every: int = 1
+
+    def run(self, kernel: jax.Array, field: Field) -> Run:
+        """The rollout of a kernel, as losses want it."""
+        final, trace = rollout(
+            kernel, field, self.steps, rectifier=self.rectifier, boundary=self.boundary,
+            normalize=self.normalize, every=self.every,
+        )  # fmt: skip
+        return Run(kernel, field, final, trace)
+
+
+def again(
+    loss: Loss, kernels: Any, field: Field, setup: Setup, each_its_own: bool
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Loss and what it measures at double precision, where nothing can reach the boundary."""
+    with jax.enable_x64(True):
+        values = np.asarray(field.values, np.float64)
+        kernels = jnp.asarray(np.asarray(kernels), jnp.float64)
+        taps = kernels.shape[-values.ndim :]
+        if setup.boundary == "zero":
+            wide = patterns.with_room(values, taps, setup.steps)
+            wide = replace(wide, origin=wide.origin + np.asarray(field.origin, np.float64))
+        else:
+            wide = as_field(jnp.asarray(values))
+            wide = replace(wide, origin=jnp.asarray(np.asarray(field.origin, np.float64)))
+        loss = jax.tree.map(lambda a: jnp.asarray(np.asarray(a), jnp.float64), loss)
+        if each_its_own:
+            loss = jax.tree.map(lambda a: a if a.ndim else jnp.full(len(kernels), a), loss)
+
+        @jax.jit
+        def measured(kernels, loss, wide):
+            def one(pair):
+                kernel, loss = pair
+                run = setup.run(kernel, wide)
+                return loss(run), loss.measured(run)
+
+            if each_its_own:
+                return jax.lax.map(one, (kernels, loss), batch_size=64)
+            return jax.lax.map(lambda kernel: one((kernel, loss)), kernels, batch_size=64)
+
+        value, found = measured(kernels, loss, wide)
+        return np.asarray(value), {name: np.asarray(a) for name, a in found.items()}

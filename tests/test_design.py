@@ -1,0 +1,284 @@
+"""Kernels that do what is asked: recovery, statuses, families, and the trust in gradients."""
+
+import importlib.util
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import infomech as im
+from infomech import design, losses
+from infomech.design import parametrisations, solvers
+
+STEPS = 8
+needs_optimistix = pytest.mark.skipif(
+    importlib.util.find_spec("optimistix") is None, reason="comes with infomech[design]"
+)
+SETTINGS = {"steps": STEPS, "progress": False}
+
+
+def line(pixels=48, dtype="float64"):
+    return im.fields.box((pixels,), 5, dtype=dtype)
+
+
+def first_starts(count, shape=(3,), seed=0, dtype="float64"):
+    return design.starts(shape, count, key=jax.random.key(seed), dtype=dtype)
+
+
+# --- families of kernels ----------------------------------------------------------------------
+
+KERNEL = np.random.default_rng(0).uniform(0.1, 1.0, (3, 4))
+FAMILIES = {
+    "taps": (parametrisations.taps, KERNEL),
+    "unit energy": (parametrisations.unit_energy, KERNEL / np.linalg.norm(KERNEL)),
+    "non-negative": (parametrisations.non_negative, KERNEL),
+    "odd share": (
+        parametrisations.odd_share(0.3), np.asarray(im.kernels.mix((3, 4), share=0.3)),
+    ),
+    "all odd": (parametrisations.odd_share(1.0), np.asarray(im.kernels.gradient((3, 4)))),
+    "low order": (
+        parametrisations.low_order((3, 4), 1),
+        np.asarray(im.spectrum.from_dct(np.array([[1.0, 0.3, 0, 0], [0.2] + 3 * [0], 4 * [0]]))),
+    ),
+    "mirror": (parametrisations.mirror_symmetric((1,)), KERNEL + KERNEL[:, ::-1]),
+    "stack": (
+        parametrisations.per_layer(parametrisations.non_negative), np.stack([KERNEL, KERNEL**2]),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_holds_its_own_kernels(name):
+    family, kernel = FAMILIES[name]
+    found = family.kernel(family.free(jnp.asarray(kernel)))
+    np.testing.assert_allclose(found, kernel, rtol=1e-9, atol=1e-12)
+    assert not family.bound(jnp.asarray(kernel))
+    slope = jax.jacobian(family.kernel)(family.free(jnp.asarray(kernel)))
+    assert np.isfinite(slope).all()
+
+
+def test_whatever_the_numbers_are_the_kernel_is_of_the_family():
+    free = jnp.asarray(np.random.default_rng(1).normal(size=(3, 4)) * 3)
+    np.testing.assert_allclose(jnp.sum(parametrisations.unit_energy.kernel(free) ** 2), 1)
+    assert (parametrisations.non_negative.kernel(free) > 0).all()
+    for share in (0.0, 0.4, 1.0):
+        em = im.mechanics.energy_momentum(parametrisations.odd_share(share).kernel(free))
+        np.testing.assert_allclose([em.share, em.energy], [share, 1], atol=1e-12)
+    kernel = parametrisations.mirror_symmetric((0, 1)).kernel(free)
+    np.testing.assert_allclose(im.mechanics.energy_momentum(kernel).momentum, 0, atol=1e-12)
+    few = parametrisations.low_order((3, 4), 2)
+    modes = np.asarray(im.spectrum.dct(few.kernel(jnp.arange(1.0, 7.0))))
+    indices = np.indices((3, 4)).sum(0)
+    np.testing.assert_allclose(modes[indices > 2], 0, atol=1e-12)
+    np.testing.assert_allclose(modes[indices <= 2], np.arange(1, 7))
+    assert parametrisations.non_negative.bound(jnp.asarray([1.0, 1e-9]))
+
+
+# --- fits -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("solver", "rounds"),
+    [
+        pytest.param("least squares", 5, marks=needs_optimistix),
+        pytest.param("dogleg", 5, marks=needs_optimistix),
+        ("lbfgs", 5),
+        ("adam", 20),
+        (optax.sgd(0.3, momentum=0.9), 20),
+        ("auto", 5),
+    ],
+)
+def test_every_solver_finds_a_velocity(solver, rounds):
+    wish = losses.velocity(np.array([0.3]))
+    found = design.fit(
+        wish,
+        first_starts(3),
+        field=line(),
+        solver=solver,
+        rounds=rounds,
+        tolerance=1e-8,
+        **SETTINGS,
+    )
+    assert found.reason == ["converged"] * 3
+    np.testing.assert_allclose(found.achieved["velocity"], np.full((3, 1), 0.3), atol=1e-4)
+    np.testing.assert_allclose(found.loss, np.sum((found.achieved["velocity"] - 0.3) ** 2, 1))
+    speeds = [im.laws.speed(im.rollout(k, line(), STEPS)[1]).value for k in found.kernel]
+    np.testing.assert_allclose(speeds, found.achieved["velocity"], atol=1e-9)
+    assert found.history.shape[1] == 3
+    assert (found.history[-1] <= found.history[0]).all()
+
+
+def test_a_known_kernel_is_recovered():
+    """Speed and diffusion of three non-negative taps of unit sum leave one kernel only."""
+    known = np.array([0.5, 0.3, 0.2])
+    theory = im.theory.predict(known)
+    wish = losses.velocity(theory.speed) + losses.diffusion(theory.diffusion)
+    wish = wish + losses.observable("gain", lambda run: jnp.sum(run.kernel), 1.0)
+    found = design.fit(
+        wish, first_starts(2), field=line(), family=parametrisations.non_negative, rounds=10,
+        tolerance=1e-14, **SETTINGS,
+    )  # fmt: skip
+    assert found.reason == ["converged"] * 2
+    np.testing.assert_allclose(found.kernel, [known, known], atol=1e-6)
+
+
+def test_a_bad_start_spoils_no_other_and_each_says_what_became_of_it():
+    good = first_starts(2)
+    dead = -jnp.ones((1, 3))
+    wish = losses.velocity(np.array([-0.2]))
+    alone = design.fit(wish, good, field=line(), solver="lbfgs", rounds=4, **SETTINGS)
+    mixed = design.fit(
+        wish, jnp.concatenate([good[:1], dead, good[1:]]), field=line(), solver="lbfgs", rounds=4,
+        **SETTINGS,
+    )  # fmt: skip
+    np.testing.assert_allclose(mixed.kernel[[0, 2]], alone.kernel, rtol=1e-9)
+    assert mixed.reason == ["converged", "the field died", "converged"]
+    assert mixed.best in (0, 2)
+
+
+def test_a_speed_out_of_reach_hits_the_bound_of_non_negative_kernels():
+    found = design.fit(
+        losses.velocity(np.array([1.2])), first_starts(2), field=line(96), solver="lbfgs",
+        family=parametrisations.non_negative, rounds=20, **SETTINGS,
+    )  # fmt: skip
+    assert all(status != design.CONVERGED for status in found.status)
+    assert "hit a bound of the family of kernels" in found.reason
+    assert (found.achieved["velocity"] <= 1.0 + 1e-12).all()
+
+
+def test_a_pattern_that_left_is_told_and_measured_where_it_fits():
+    field = im.fields.box((20,), 5, dtype="float64")
+    found = design.fit(
+        losses.velocity(np.array([0.9])), first_starts(1), field=field, solver="lbfgs", rounds=6,
+        **SETTINGS,
+    )  # fmt: skip
+    assert found.reason == ["the pattern left the domain"]
+
+
+def test_what_single_precision_found_is_measured_at_double():
+    found = design.fit(
+        losses.velocity(np.array([0.25], np.float32)), first_starts(2, dtype="float32"),
+        field=line(dtype="float32"), solver="lbfgs", rounds=6, **SETTINGS,
+    )  # fmt: skip
+    assert found.kernel.dtype == np.float32
+    assert found.loss.dtype == np.float64
+    exact = [im.theory.predict(k.astype(np.float64)).speed for k in found.kernel]
+    idle = [im.theory.predict(k).idle for k in found.kernel]
+    np.testing.assert_allclose(
+        found.achieved["velocity"][idle], np.asarray(exact)[idle], atol=1e-12
+    )
+    assert found.reason == ["converged"] * 2
+
+
+def test_each_start_may_have_a_wish_of_its_own():
+    targets = np.linspace(-0.6, 0.6, 5)[:, None]
+    found = design.fit(
+        losses.velocity(targets), first_starts(5), field=line(), solver="lbfgs", rounds=6,
+        each_its_own=True, **SETTINGS,
+    )  # fmt: skip
+    assert found.reason == ["converged"] * 5
+    np.testing.assert_allclose(found.achieved["velocity"], targets, atol=1e-4)
+
+
+def test_a_stack_carries_a_pattern_along_a_path():
+    path = np.array([24.0, 24.5, 25.0, 24.8, 24.2])[:, None]
+    stack = first_starts(8).reshape(2, 4, 3)
+    found = design.fit(
+        losses.trajectory(path), stack, field=im.fields.box((49,), 5, dtype="float64"), steps=4,
+        solver="lbfgs", family=parametrisations.per_layer(parametrisations.taps), rounds=8,
+        progress=False,
+    )  # fmt: skip
+    assert found.kernel.shape == (2, 4, 3)
+    assert found.reason == ["converged"] * 2
+    np.testing.assert_allclose(found.achieved["trajectory"], [path, path], atol=1e-4)
+
+
+def test_the_same_seed_gives_the_same_kernels():
+    one, other = first_starts(4, seed=3), first_starts(4, seed=3)
+    np.testing.assert_array_equal(one, other)
+    assert not np.array_equal(one, first_starts(4, seed=4))
+    np.testing.assert_allclose(np.sum(one, 1), 1)
+    assert (np.asarray(one) >= 0).all()
+
+
+def test_it_stops_at_the_first_that_is_close_enough_if_asked():
+    settings = dict(field=line(), solver="lbfgs", rounds=9, tolerance=1e-3, **SETTINGS)
+    found = design.fit(
+        losses.velocity(np.array([0.1])), first_starts(6), stop_at_first=True, **settings
+    )
+    assert len(found.history) <= 3
+    assert design.CONVERGED in found.status
+
+
+def test_mistakes_are_named(monkeypatch):
+    wish, field = losses.velocity(np.array([0.1])), line()
+    cases = [
+        ("start", lambda: design.fit(wish, -jnp.ones((2, 3)), field=field, **SETTINGS)),
+        ("start", lambda: design.fit(wish, jnp.ones((1, 1, 1, 3)), field=field, **SETTINGS)),
+        ("start", lambda: design.fit(wish, jnp.full(3, jnp.nan), field=field, **SETTINGS)),
+        ("solver", lambda: design.fit(wish, jnp.ones(3), field=field, solver="sgd", **SETTINGS)),
+        ("steps", lambda: design.fit(wish, jnp.ones(3), field=field, steps=0)),
+        ("rounds", lambda: design.fit(wish, jnp.ones(3), field=field, rounds=0, **SETTINGS)),
+        (
+            "velocity",
+            lambda: design.fit(losses.velocity(np.zeros(2)), jnp.ones(3), field=field, **SETTINGS),
+        ),
+        (
+            "field",
+            lambda: design.fit(
+                losses.velocity(np.array([9.0])), jnp.ones(3), field=field, **SETTINGS
+            ),
+        ),
+        (
+            "loss",
+            lambda: design.fit(
+                losses.velocity(np.zeros((3, 1))), jnp.ones((2, 3)), field=field,
+                each_its_own=True, **SETTINGS,
+            ),
+        ),
+        ("share", lambda: parametrisations.odd_share(1.5)),
+        ("order", lambda: parametrisations.low_order((3,), -1)),
+    ]  # fmt: skip
+    for argument, call in cases:
+        with pytest.raises(ValueError, match=f"^{argument}: got "):
+            call()
+    with pytest.raises(ValueError, match=r"at least .*145"):
+        design.fit(losses.velocity(np.array([9.0])), jnp.ones(3), field=field, **SETTINGS)
+    monkeypatch.setattr(solvers.importlib.util, "find_spec", lambda name: None)
+    assert solvers.choose("auto").name == "lbfgs"
+    with pytest.raises(ValueError, match=r"^solver: .*infomech\[design\]"):
+        solvers.choose("least squares")
+
+
+# --- trust in gradients -----------------------------------------------------------------------
+
+
+def test_an_idle_rectifier_has_a_gradient_to_trust():
+    found = design.diagnose(
+        losses.velocity(np.array([0.3])), np.array([0.2, 0.5, 0.3]), field=line(), steps=12
+    )
+    assert found.horizon == 12
+    assert found.error.min() < 1e-7
+    assert found.error[0] > found.error.min()
+    assert not found.unreached.any()
+    assert not found.kinked.any()
+    assert "12 of 12 layers" in str(found)
+
+
+def test_parameters_that_nothing_reaches_and_kinks_are_named():
+    def measure(run):
+        return jnp.abs(run.kernel[0] - 0.2)
+
+    found = design.diagnose(
+        losses.observable("kink", measure, -1.0), np.array([0.2, 0.5, 0.3]), field=line(), steps=2
+    )
+    np.testing.assert_array_equal(found.unreached, [False, True, True])
+    np.testing.assert_array_equal(found.kinked, [True, False, False])
+    assert "no derivative reaches (1), (2)" in str(found).replace(",)", ")")
+
+
+def test_a_dead_field_has_no_horizon():
+    found = design.diagnose(losses.velocity(np.array([0.1])), -np.ones(3), field=line(), steps=4)
+    assert found.horizon == 0

@@ -1,0 +1,183 @@
+"""Losses against their definition, closed forms of the idle rectifier, and finite differences."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import infomech as im
+from infomech import losses
+
+STEPS = 6
+KERNEL = np.array([[0.1, 0.2, 0.05], [0.0, 0.3, 0.2], [0.05, 0.0, 0.1]])
+
+
+def run_of(kernel, dtype="float64", **settings):
+    first = im.fields.disk((25, 27), radius=3.0, dtype=dtype)
+    final, trace = im.rollout(jnp.asarray(kernel, dtype), first, STEPS, **settings)
+    return losses.Run(jnp.asarray(kernel, dtype), first, final, trace)
+
+
+@pytest.fixture(scope="module")
+def run():
+    return run_of(KERNEL)
+
+
+PATH = np.linspace([12.0, 13.0], [13.0, 15.0], STEPS + 1)
+SQUARE = np.zeros((25, 27))
+SQUARE[3:8, 4:10] = 1.0
+EVERY = {
+    "velocity": losses.velocity(np.array([0.1, -0.2])),
+    "velocity late": losses.velocity(np.array([0.1, -0.2]), burn_in=3),
+    "mean diffusion": losses.diffusion(0.3),
+    "diffusion per axis": losses.diffusion(np.array([0.3, 0.2])),
+    "diffusion tensor": losses.diffusion(np.array([[0.3, 0.1], [0.1, 0.2]])),
+    "trajectory": losses.trajectory(PATH),
+    "arrival": losses.arrival(np.array([12.0, 14.0]), 4),
+    "shape": losses.shape(SQUARE),
+    "energy": losses.energy(-0.5),
+    "isotropy": losses.isotropy(),
+    "odd share": losses.odd_share(),
+    "high-frequency share": losses.high_frequency_share(),
+    "any": losses.observable("gain", lambda run: jnp.sum(run.kernel), 0.7),
+    "a sum": 0.3 * losses.velocity(np.array([0.1, 0.0])) + losses.odd_share() * 2.0,
+}
+
+
+def test_theory_is_where_losses_vanish(run):
+    theory = jax.tree.map(np.asarray, im.theory.predict(KERNEL))
+    for wish in (
+        losses.velocity(theory.speed),
+        losses.velocity(theory.speed, burn_in=4),
+        losses.diffusion(theory.diffusion),
+        losses.diffusion(np.diagonal(theory.diffusion)),
+        losses.diffusion(np.trace(theory.diffusion) / 2),
+        losses.trajectory(np.array([12.0, 13.0]) + np.arange(7)[:, None] * theory.speed),
+        losses.arrival(np.array([12.0, 13.0]) + 5 * theory.speed, 5),
+    ):
+        assert 0 <= wish(run) < 1e-18, wish.names
+
+
+def test_values_are_those_of_the_definitions(run):
+    trace, theory = run.trace, im.theory.predict(KERNEL)
+    value = {name: float(loss(run)) for name, loss in EVERY.items()}
+    speed, spread = np.asarray(theory.speed), np.asarray(theory.diffusion)
+    covariance = np.asarray(trace.covariance[-1])
+    round_one = np.trace(covariance) / 2 * np.eye(2)
+    expected = {
+        "velocity": np.sum((speed - [0.1, -0.2]) ** 2),
+        "velocity late": np.sum((speed - [0.1, -0.2]) ** 2),
+        "mean diffusion": (np.trace(spread) / 2 - 0.3) ** 2,
+        "diffusion per axis": np.sum((np.diagonal(spread) - [0.3, 0.2]) ** 2),
+        "diffusion tensor": np.sum((spread - [[0.3, 0.1], [0.1, 0.2]]) ** 2),
+        "trajectory": np.mean(np.sum((np.asarray(trace.centre) - PATH) ** 2, 1)),
+        "arrival": np.sum((np.array([12.0, 13.0]) + 4 * speed - [12.0, 14.0]) ** 2),
+        "energy": (float(trace.log_energy[-1] - trace.log_energy[0]) + 0.5) ** 2,
+        "isotropy": np.sum((covariance / round_one[0, 0] - np.eye(2)) ** 2),
+        "odd share": float(im.mechanics.energy_momentum(KERNEL).share),
+        "high-frequency share": 1 - float(im.spectrum.low_frequency_share(KERNEL)),
+        "any": (KERNEL.sum() - 0.7) ** 2,
+    }
+    expected["a sum"] = 0.3 * np.sum((speed - [0.1, 0.0]) ** 2) + 2 * expected["odd share"]
+    for name, number in expected.items():
+        np.testing.assert_allclose(value[name], number, rtol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize("moved", [(0, 0), (3, -4)])
+def test_a_shape_is_the_same_wherever_it_lies(run, moved):
+    values = np.asarray(run.final.values)
+    assert losses.shape(np.roll(5.0 * values, moved, (0, 1)))(run) < 1e-12
+    assert losses.shape(SQUARE)(run) > 0.05
+    np.testing.assert_allclose(losses.shape(SQUARE[2:12, 1:13])(run), losses.shape(SQUARE)(run))
+
+
+def test_every_loss_is_the_square_of_its_residuals_under_jit_and_vmap():
+    kernels = np.stack([KERNEL, KERNEL.T, np.flip(KERNEL), 2 * KERNEL])
+
+    @jax.jit
+    @jax.vmap
+    def both(kernel):
+        run = run_of(kernel)
+        return {n: (loss(run), loss.residuals(run)) for n, loss in EVERY.items()}
+
+    found = both(kernels)
+    for name, (value, residuals) in found.items():
+        np.testing.assert_allclose(value, np.sum(residuals**2, -1), rtol=1e-12, err_msg=name)
+        alone = [EVERY[name](run_of(kernel)) for kernel in kernels]
+        np.testing.assert_allclose(value, alone, rtol=1e-9, atol=1e-14, err_msg=name)
+
+
+def test_gradients_are_those_of_finite_differences():
+    bump = np.random.default_rng(0).normal(size=KERNEL.shape)
+
+    @jax.jit
+    def values(t):
+        run = run_of(jnp.asarray(KERNEL + 0.01) + t * bump)
+        return {name: loss(run) for name, loss in EVERY.items()}
+
+    h = 1e-6
+    up, down, slope = values(h), values(-h), jax.jacobian(values)(0.0)
+    for name in EVERY:
+        expected = (up[name] - down[name]) / (2 * h)
+        np.testing.assert_allclose(slope[name], expected, rtol=2e-6, atol=1e-9, err_msg=name)
+
+
+def test_targets_may_be_batched():
+    speeds = np.array([[0.0, 0.1], [0.2, 0.3], [-0.1, 0.0]])
+    run = run_of(KERNEL)
+    wishes = losses.velocity(speeds) + 2.0 * losses.odd_share()
+    found = jax.vmap(lambda loss: loss(run), (losses.batch_axes(wishes),))(wishes)
+    np.testing.assert_allclose(
+        found, [(losses.velocity(v) + 2.0 * losses.odd_share())(run) for v in speeds], rtol=1e-12
+    )
+
+
+def test_a_stack_counts_each_kernel():
+    stack = np.stack([KERNEL, np.flip(KERNEL)] * 3)
+    run = run_of(stack)
+    share = im.mechanics.energy_momentum(KERNEL).share
+    np.testing.assert_allclose(losses.odd_share()(run), share, rtol=1e-12)
+    assert losses.high_frequency_share()(run) > 0
+
+
+def test_float32_stays_float32():
+    run = run_of(KERNEL, "float32")
+    for name, loss in EVERY.items():
+        assert loss(run).dtype == jnp.float32, name
+
+
+def test_a_dead_field_is_a_loss_of_nan_with_a_finite_gradient():
+    def value(kernel):
+        return losses.velocity(np.array([0.1, 0.1]))(run_of(kernel))
+
+    slope = jax.grad(value)(-jnp.asarray(KERNEL))
+    assert np.isnan(value(-KERNEL))
+    assert np.isfinite(slope).all()
+
+
+def test_names_are_told_apart():
+    wish = losses.odd_share() + losses.velocity(np.zeros(2)) + losses.odd_share()
+    assert wish.names == ["odd share", "velocity", "odd share #2"]
+    assert list(wish.targets) == wish.names == list(wish.measured(run_of(KERNEL)))
+
+
+def test_mistakes_are_named(run):
+    for wish, argument in (
+        (losses.velocity(np.zeros(3)), "target"),
+        (losses.diffusion(np.zeros((3, 3))), "target"),
+        (losses.trajectory(PATH[:-1]), "target"),
+        (losses.shape(np.ones((40, 40))), "pattern"),
+    ):
+        with pytest.raises(ValueError, match=f"^{argument}: got "):
+            wish(run)
+    assert np.isnan(losses.arrival(np.zeros(2), 99)(run))
+    with pytest.raises(ValueError, match=r"^weight: got "):
+        -1.0 * losses.odd_share()
+    with pytest.raises(ValueError, match=r"^weight: got "):
+        losses.odd_share() * np.nan
+    with pytest.raises(ValueError, match=r"^loss: got "):
+        losses.odd_share() + 3.0
+    with pytest.raises(ValueError, match=r"^measure: got "):
+        losses.observable("gain", 3.0, 1.0)
+    with pytest.raises(ValueError, match=r"^burn_in: got "):
+        losses.velocity(np.zeros(2), burn_in=-1)
