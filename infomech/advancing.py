@@ -80,8 +80,9 @@ def advance(
     def segment(state, own, layers):
         if alone:
             return _one_by_one(functools.partial(run, None), state, own, layers)
-        engine = plan.choose(_stack(how, taps, field, layers, own is not None), how.engine)
-        each = plan.remembered(layers, how.grad_mode, engine)
+        stack = _stack(how, taps, field, layers, own is not None)
+        engine = plan.choose(stack, how.engine)
+        each = plan.remembered(stack, how.grad_mode, engine)
         return scans.in_pieces(functools.partial(run, engine), state, own, layers, each)
 
     if not how.follow:

@@ -709,6 +709,26 @@ def test_an_engine_that_cant_do_it_is_named_with_the_reason(engine, taps, settin
 
 
 @needs_native
+def test_a_library_that_computes_wrong_numbers_is_not_used(monkeypatch, tmp_path):
+    """A new library is examined once beside NumPy, and its verdict kept with it."""
+    assert native._examine() == ""
+    reverse = native._reverse
+
+    def wrong(stack, wanted, *operands):
+        by_taps, by_field = reverse(stack, wanted, *operands)
+        return by_taps.at[0, -1, 0].add(0.1 * (stack.taps == (5, 5))), by_field
+
+    monkeypatch.setattr(native, "_reverse", wrong)
+    assert re.fullmatch(r".* slopes for the taps are wrong by .* \(5 x 5 taps\)", native._examine())
+    monkeypatch.setattr(build, "_target", lambda: ([], tmp_path / "native.so"))
+    monkeypatch.setattr(build, "library", lambda: None)
+    monkeypatch.setattr(native, "_register", lambda library: None)
+    for _ in range(2):
+        assert "wrong by" in native._missing.__wrapped__()
+        monkeypatch.setattr(native, "_examine", pytest.fail)  # the verdict was kept
+
+
+@needs_native
 def test_as_many_taps_as_allowed_are_executed_natively():
     stack = stack_of((16, 32), (20, 40), 3, boundary="periodic")
     kernels, values = operands(stack)
@@ -799,35 +819,50 @@ def test_without_the_extra_layers_are_shifts_unless_asked_otherwise(monkeypatch)
 
 @pytest.mark.usefixtures("extra")
 def test_gradients_are_taken_forward_where_memory_is_small(monkeypatch):
-    stack = stack_of((3, 3), (64, 64), 100, dtype="float32")
-    size = 4 * 64 * 64
+    stack = stack_of((3, 3), (256, 256), 100, dtype="float32")
+    size = 4 * 256 * 256
     monkeypatch.setattr(plan, "_memory", lambda: 1e12)
-    assert plan.choose_grad_mode(stack) == "checkpointed"
-    assert im.plan((3, 3), (64, 64), 100).grad_mode == "checkpointed"
-    need = im.plan((3, 3), (64, 64), 100).fields["checkpointed"]
+    assert plan.choose_grad_mode(stack, "native") == "checkpointed"
+    assert im.plan((3, 3), (256, 256), 100).grad_mode == "checkpointed"
+    need = im.plan((3, 3), (256, 256), 100).fields["checkpointed"]
     assert need < 50
     for share, mode in [(2.1, "checkpointed"), (1.9, "forward")]:
         monkeypatch.setattr(plan, "_memory", lambda share=share: share * need * size)
-        assert plan.choose_grad_mode(stack) == mode
-        found = im.plan((3, 3), (64, 64), 100)
+        assert plan.choose_grad_mode(stack, "native") == mode
+        found = im.plan((3, 3), (256, 256), 100)
         assert (found.grad_mode, found.memory) == (mode, share * need * size)
         # twice as many fields need twice as much, and so does a wider dtype
-        assert im.plan((3, 3), (64, 64), 100, batch=2).grad_mode == "forward"
-        assert im.plan((3, 3), (64, 64), 100, dtype="float64").grad_mode == "forward"
+        assert im.plan((3, 3), (256, 256), 100, batch=2).grad_mode == "forward"
+        assert im.plan((3, 3), (256, 256), 100, dtype="float64").grad_mode == "forward"
         # a stack has too many taps to carry
-        assert plan.choose_grad_mode(dataclasses.replace(stack, stacked=True)) == "checkpointed"
+        assert (
+            plan.choose_grad_mode(dataclasses.replace(stack, stacked=True), "native")
+            == "checkpointed"
+        )
     monkeypatch.setattr(plan, "_memory", lambda: 1e12)
     assert im.plan((3,), (64,), 100, outputs=100).grad_mode == "forward"
     assert im.plan((3,), (64,), 100, outputs=100, stacked=True).grad_mode == "checkpointed"
 
 
 def test_the_plan_counts_the_fields_a_gradient_remembers():
-    few, many = (im.plan((3,), (64,), steps) for steps in (100, 10000))
+    few, many = (im.plan((3,), (64,), steps, platform="gpu") for steps in (100, 10000))
     assert few.bytes == many.bytes == 4 * 64
     assert few.fields["forward"] == many.fields["forward"]
     assert many.fields["full"] == 100 * few.fields["full"]
     assert 5 < many.fields["checkpointed"] / few.fields["checkpointed"] < 11
     assert im.plan((3,), (64,), 100, batch=7, dtype="float64").bytes == 7 * 8 * 64
+    assert im.plan((3,), (64,), 9999, engine="spectral", **SPECTRAL).fields["checkpointed"] < 9
+
+
+@pytest.mark.usefixtures("extra")
+def test_small_fields_are_passed_many_layers_at_a_time():
+    def remembered(pixels, layers, engine):
+        stack = stack_of((3, 3), (pixels, pixels), layers, dtype="float32")
+        return plan.remembered(stack, "checkpointed", engine)
+
+    assert remembered(128, 200, "native") == 100
+    assert remembered(129, 200, "native") == remembered(64, 200, "shifts") == 20
+    assert remembered(64, 50, "native") == 50
 
 
 # --- no compiler ------------------------------------------------------------------------------

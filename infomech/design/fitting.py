@@ -1,21 +1,23 @@
 """Kernels that do what is asked: from a loss and some starts to kernels, and how good they are."""
 
 import functools
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from tqdm import tqdm
 
 from infomech import checks, fields, observables, rectifiers
 from infomech.design import parametrisations, solvers
 from infomech.design.parametrisations import Parametrisation
 from infomech.design.simulation import Setup, again
 from infomech.losses import Loss, batch_axes
+
+if TYPE_CHECKING:
+    import optax
 
 #: what `Result.status` means
 REASONS = (
@@ -93,7 +95,7 @@ def fit(
     field: Any,
     steps: int,
     family: Parametrisation = parametrisations.taps,
-    solver: str | optax.GradientTransformation = "auto",
+    solver: Union[str, "optax.GradientTransformation"] = "auto",
     rectifier: Any = "relu",
     boundary: str = "zero",
     normalize: str = "l2",
@@ -125,7 +127,7 @@ def fit(
         each_its_own: whether targets and weights have a leading axis n, one for each start; single
             numbers are shared.
         stop_at_first: whether to stop as soon as one start is as close as the tolerance.
-        progress: whether to show a progress bar.
+        progress: whether to show a progress bar, where tqdm is installed.
 
     Returns:
         `Result`.
@@ -152,7 +154,7 @@ def fit(
     history = [value]
     best, least = params, value
     active = np.isfinite(value)
-    for _ in tqdm(range(rounds), desc=chosen.name, unit="round", disable=not progress):
+    for _ in _counted(range(rounds), chosen.name, progress):
         moved, state = problem.advance(params, state, loss, field)
         params = _where(active, moved, params)
         value = np.asarray(problem.values(params, loss, field))
@@ -267,6 +269,14 @@ def _why(problem, params, field):
     if np.all(dead):
         return "kernels under which the field dies"
     return "kernels whose loss is not finite" + (" (the field dies)" if np.any(dead) else "")
+
+
+def _counted(rounds, name, progress):
+    if not progress or importlib.util.find_spec("tqdm") is None:
+        return rounds
+    from tqdm import tqdm
+
+    return tqdm(rounds, desc=name, unit="round")
 
 
 def _where(mask, yes, no):

@@ -4,13 +4,15 @@ import functools
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from infomech import checks
+
+if TYPE_CHECKING:
+    import optax
 
 #: the solvers that have a name
 SOLVERS = ("auto", "least squares", "dogleg", "lbfgs", "adam")
@@ -44,12 +46,14 @@ class Solver:
     advance: Callable[[Callable, jax.Array, Any], tuple[jax.Array, Any]]
 
 
-def choose(solver: str | optax.GradientTransformation) -> Solver:
+def choose(solver: Union[str, "optax.GradientTransformation"]) -> Solver:
     """The solver of a name, or one made of an optax optimiser.
 
     Raises:
         ValueError: an unknown name, or least squares without its package.
     """
+    import optax  # here, or everyone who imports infomech would wait for it
+
     if isinstance(solver, optax.GradientTransformation):
         return _first_order("optax", solver)
     checks.one_of("solver", solver, SOLVERS)
@@ -63,6 +67,8 @@ def choose(solver: str | optax.GradientTransformation) -> Solver:
 
 @functools.cache
 def _named(solver: str) -> Solver:
+    import optax
+
     if solver == "adam":
         return _first_order(solver, optax.adam(optax.cosine_decay_schedule(0.02, 1000, 0.02)))
     if solver == "lbfgs":
@@ -74,7 +80,9 @@ def _named(solver: str) -> Solver:
 
 
 @functools.cache
-def _first_order(name: str, optimiser: optax.GradientTransformation) -> Solver:
+def _first_order(name: str, optimiser: "optax.GradientTransformation") -> Solver:
+    import optax
+
     optimiser = optax.with_extra_args_support(optimiser)
 
     def advance(residuals, params, state):

@@ -12,10 +12,13 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import jaxlib
+
+from infomech import files
 
 _SOURCE = Path(__file__).parent / "csrc"
 _FLAGS = ("-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
@@ -41,8 +44,7 @@ def library() -> ctypes.CDLL:
     Raises:
         UnavailableError: no compiler is found, or it fails.
     """
-    command = [*_compiler(), *_FLAGS, f"-I{jax.ffi.include_dir()}", str(_SOURCE / "layers.c")]
-    target = _cache() / f"native-{_fingerprint(command)}.so"
+    command, target = _target()
     try:
         if not target.exists():
             _compile(command, target)
@@ -51,6 +53,26 @@ def library() -> ctypes.CDLL:
         raise UnavailableError(
             f"the compiled library can't be written or loaded ({error})"
         ) from error
+
+
+def verdict(examine: Callable[[], str]) -> str:
+    """What is wrong with the compiled library, "" if nothing: found by `examine` once, and kept.
+
+    Compilers have been seen to get vectors wrong for one processor and not for another.
+    """
+    path = _target()[1].with_suffix(".verdict")
+    try:
+        if not path.exists():
+            files.write_text(path, examine())
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UnavailableError(f"its verdict can't be written or read ({error})") from error
+
+
+def _target() -> tuple[list[str], Path]:
+    """The command that compiles, and the file it makes."""
+    command = [*_compiler(), *_FLAGS, f"-I{jax.ffi.include_dir()}", str(_SOURCE / "layers.c")]
+    return command, _cache() / f"native-{_fingerprint(command)}.so"
 
 
 def _compiler() -> list[str]:

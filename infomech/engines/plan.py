@@ -4,7 +4,7 @@ import functools
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -25,6 +25,9 @@ GRAD_MODES = ("forward", "checkpointed", "full")
 
 #: fewer layers than this at a time are not worth remembering apart
 _SHORT = 16
+
+#: of fields of so many bytes, which are soon through, fewer than this
+_SMALL, _SHORT_OF_SMALL = 1 << 16, 64
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,8 @@ def plan(
     stack = Stack(pixels, taps, at_once, stacked, rectifier, boundary, dtype, rescale)
     chosen = choose(stack, engine, platform)
     objections = {n: o for n, o in _objections(stack, platform).items() if o and n != chosen}
-    size = batch * math.prod(pixels) * jnp.dtype(dtype).itemsize
-    fields = {mode: _fields(mode, steps, math.prod(taps)) for mode in GRAD_MODES}
+    size = batch * _bytes(stack)
+    fields = _fields(replace(stack, layers=steps), chosen)
     mode, reason = _grad_mode(fields, size, taps, outputs, stacked)
     return Plan(chosen, objections, mode, reason, fields, _memory(), size)
 
@@ -133,11 +136,10 @@ def choose(stack: Stack, engine: str = "auto", platform: str | None = None) -> s
     return next(name for name in ENGINES if objections[name] is None)
 
 
-def choose_grad_mode(stack: Stack) -> str:
+def choose_grad_mode(stack: Stack, engine: str) -> str:
     """How derivatives of `stack.layers` layers are taken, if one output's are asked for."""
-    size = math.prod(stack.pixels) * jnp.dtype(stack.dtype).itemsize
-    fields = {m: _fields(m, stack.layers, math.prod(stack.taps)) for m in GRAD_MODES}
-    return _grad_mode(fields, size, stack.taps, 1, stack.stacked)[0]
+    fields = _fields(stack, engine)
+    return _grad_mode(fields, _bytes(stack), stack.taps, 1, stack.stacked)[0]
 
 
 def runner(name: str, grad_mode: str) -> Callable[..., tuple[jax.Array, jax.Array]]:
@@ -148,10 +150,19 @@ def runner(name: str, grad_mode: str) -> Callable[..., tuple[jax.Array, jax.Arra
     return module.run
 
 
-def remembered(steps: int, grad_mode: str, engine: str) -> int:
-    """How many layers lie between two fields that reverse mode remembers."""
-    whole = grad_mode == "full" or engine == "spectral"
-    return steps if whole else scans.piece(steps, _SHORT)
+def remembered(stack: Stack, grad_mode: str, engine: str) -> int:
+    """How many of a stack's layers lie between two fields that reverse mode remembers.
+
+    The native engine keeps those in between of one field a thread, however many are in the batch.
+    """
+    if grad_mode == "full" or engine == "spectral":
+        return stack.layers
+    small = engine == "native" and _bytes(stack) <= _SMALL
+    return scans.piece(stack.layers, _SHORT_OF_SMALL if small else _SHORT)
+
+
+def _bytes(stack: Stack) -> int:
+    return math.prod(stack.pixels) * jnp.dtype(stack.dtype).itemsize
 
 
 def _objections(stack: Stack, platform: str) -> dict[str, str | None]:
@@ -173,14 +184,15 @@ def _worth_transforming(stack: Stack, native: bool) -> bool:
     return not stack.stacked and stack.layers * math.prod(stack.taps) > transforms
 
 
-def _fields(mode: str, steps: int, taps: int) -> int:
-    """Fields in memory for value and gradient."""
-    each = remembered(steps, "checkpointed", "")
+def _fields(stack: Stack, engine: str) -> dict[str, int]:
+    """Fields in memory for value and gradient, by mode."""
+    each = remembered(stack, "checkpointed", engine)
+    kept = 1 if engine == "spectral" else math.ceil(stack.layers / each) + min(each, stack.layers)
     return {
-        "forward": 3 * (taps + 2),
-        "checkpointed": math.ceil(steps / each) + min(each, steps) + 4,
-        "full": 2 * steps,
-    }[mode]
+        "forward": 3 * (math.prod(stack.taps) + 2),
+        "checkpointed": kept + 4,
+        "full": 2 * stack.layers,
+    }
 
 
 def _grad_mode(fields, size, taps, outputs, stacked) -> tuple[str, str]:
