@@ -115,10 +115,10 @@ def rollout(
             mass lies in its middle again, as it is before each observation; 0 for a domain that
             stays. For a boundary of "zero" and the default trace, whose `cut` says what was lost.
         engine: how layers are executed: "auto" or a name in `infomech.engines.plan.ENGINES`.
-        grad_mode: "checkpointed": reverse mode remembers about 2√steps fields, or some more small
-            ones, and computes the others again; "full": remembers all of them, in plain JAX;
-            "forward": derivatives for the taps are carried along, in memory that doesn't grow with
-            the steps; "auto": checkpointed if there is memory for it, else forward.
+        grad_mode: "checkpointed": reverse mode remembers about 2√steps fields and computes the
+            others again; "full": remembers all of them, in plain JAX; "forward": derivatives for
+            the taps are carried along, in memory that doesn't grow with the steps; "auto":
+            checkpointed if there is memory for it, else forward.
 
     Returns:
         `(final, trace)`: the `Field` after the last layer, and what was observed, along a leading

@@ -854,17 +854,6 @@ def test_the_plan_counts_the_fields_a_gradient_remembers():
     assert im.plan((3,), (64,), 9999, engine="spectral", **SPECTRAL).fields["checkpointed"] < 9
 
 
-@pytest.mark.usefixtures("extra")
-def test_small_fields_are_passed_many_layers_at_a_time():
-    def remembered(pixels, layers, engine):
-        stack = stack_of((3, 3), (pixels, pixels), layers, dtype="float32")
-        return plan.remembered(stack, "checkpointed", engine)
-
-    assert remembered(128, 200, "native") == 100
-    assert remembered(129, 200, "native") == remembered(64, 200, "shifts") == 20
-    assert remembered(64, 50, "native") == 50
-
-
 # --- no compiler ------------------------------------------------------------------------------
 
 

@@ -26,9 +26,6 @@ GRAD_MODES = ("forward", "checkpointed", "full")
 #: fewer layers than this at a time are not worth remembering apart
 _SHORT = 16
 
-#: of fields of so many bytes, which are soon through, fewer than this
-_SMALL, _SHORT_OF_SMALL = 1 << 16, 64
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -151,14 +148,9 @@ def runner(name: str, grad_mode: str) -> Callable[..., tuple[jax.Array, jax.Arra
 
 
 def remembered(stack: Stack, grad_mode: str, engine: str) -> int:
-    """How many of a stack's layers lie between two fields that reverse mode remembers.
-
-    The native engine keeps those in between of one field a thread, however many are in the batch.
-    """
-    if grad_mode == "full" or engine == "spectral":
-        return stack.layers
-    small = engine == "native" and _bytes(stack) <= _SMALL
-    return scans.piece(stack.layers, _SHORT_OF_SMALL if small else _SHORT)
+    """How many of a stack's layers lie between two fields that reverse mode remembers."""
+    whole = grad_mode == "full" or engine == "spectral"
+    return stack.layers if whole else scans.piece(stack.layers, _SHORT)
 
 
 def _bytes(stack: Stack) -> int:
