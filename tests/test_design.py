@@ -171,6 +171,17 @@ def test_what_single_precision_found_is_measured_at_double():
     assert found.reason == ["converged"] * 2
 
 
+def test_the_true_field_is_measured_again_for_a_rectifier_that_sees_its_size():
+    field = im.fields.as_field(0.01 * line().values)
+    scaled = im.Field(line().values, field.origin, field.log_gain + np.log(0.01))
+    wish = losses.energy(-0.5)
+    settings = dict(rectifier="tanh", normalize="none", solver="lbfgs", rounds=1, **SETTINGS)
+    plain, by_gain = (
+        design.fit(wish, 20.0 * first_starts(1), field=f, **settings) for f in (field, scaled)
+    )
+    np.testing.assert_allclose(by_gain.loss, plain.loss, rtol=1e-6, atol=1e-12)
+
+
 def test_each_start_may_have_a_wish_of_its_own():
     targets = np.linspace(-0.6, 0.6, 5)[:, None]
     found = design.fit(
@@ -223,6 +234,10 @@ def test_mistakes_are_named(monkeypatch):
         (
             "velocity",
             lambda: design.fit(losses.velocity(np.zeros(2)), jnp.ones(3), field=field, **SETTINGS),
+        ),
+        (
+            "target",
+            lambda: design.fit(losses.velocity(0.1), jnp.ones(3), field=field, **SETTINGS),
         ),
         (
             "field",

@@ -888,6 +888,7 @@ def test_without_a_compiler_everything_works_by_shifts():
 
 @needs_native
 def test_the_library_is_found_again_after_it_was_missing():
+    assert native._missing() is None
     test_as_many_taps_as_allowed_are_executed_natively()
 
 

@@ -109,8 +109,8 @@ def fit(
     """Kernels that make the loss small, from many starts at once.
 
     Starts go through one `vmap`, so that a bad one spoils none of the others. What a start ends
-    with is simulated again at double precision, on a domain on which no kernel of this size could
-    reach the boundary, before it is called converged.
+    with is simulated again at double precision before it is called converged, and where zeros lie
+    outside, on a domain on which no kernel of this size could reach them.
 
     Args:
         loss: of a rollout; see `infomech.losses`.
@@ -247,7 +247,8 @@ def _enough_room(loss, field, setup):
     known = None if wished is None else checks.concrete(wished)
     if known is None or setup.boundary == "periodic":
         return
-    target = np.asarray(known).reshape(-1, np.shape(known)[-1])
+    known = np.atleast_1d(known)
+    target = known.reshape(-1, known.shape[-1])
     if target.shape[-1] != field.values.ndim:
         raise checks.fail(
             "velocity", f"{target.shape[-1]} numbers", f"{field.values.ndim}, one per axis"

@@ -35,17 +35,18 @@ class Setup:
 def again(
     loss: Loss, kernels: Any, field: Field, setup: Setup, each_its_own: bool
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Loss and what it measures at double precision, where nothing can reach the boundary."""
+    """Loss and what it measures at double precision, a zero boundary being out of reach."""
     with jax.enable_x64(True):
         values = np.asarray(field.values, np.float64)
         kernels = jnp.asarray(np.asarray(kernels), jnp.float64)
         taps = kernels.shape[-values.ndim :]
         if setup.boundary == "zero":
             wide = patterns.with_room(values, taps, setup.steps)
-            wide = replace(wide, origin=wide.origin + np.asarray(field.origin, np.float64))
         else:
             wide = as_field(jnp.asarray(values))
-            wide = replace(wide, origin=jnp.asarray(np.asarray(field.origin, np.float64)))
+        origin = wide.origin + np.asarray(field.origin, np.float64)
+        log_gain = jnp.asarray(np.asarray(field.log_gain, np.float64))
+        wide = replace(wide, origin=origin, log_gain=log_gain)
         loss = jax.tree.map(lambda a: jnp.asarray(np.asarray(a), jnp.float64), loss)
         if each_its_own:
             loss = jax.tree.map(lambda a: a if a.ndim else jnp.full(len(kernels), a), loss)
