@@ -10,43 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from stacks import EVERY_ENGINE, RECTIFIERS, SPECTRAL, execute, needs_native, stack_of
 
 import infomech as im
-from infomech import rectifiers
-from infomech.engines import derivatives, native, plan
-from infomech.engines.stack import Stack
+from infomech.engines import derivatives
 
 BOUNDARIES = ("zero", "periodic", "reflect")
-RECTIFIERS = ("relu", "modulus", "identity", "leaky_relu")
 MODES = ("checkpointed", "forward", "full")
-SPECTRAL = {"rectifier": "identity", "boundary": "periodic"}
 
 
-def stack_of(
-    taps,
-    pixels,
-    layers=7,
-    *,
-    stacked=False,
-    rectifier="relu",
-    boundary="zero",
-    dtype="float64",
-    rescale=True,
-):
-    rectifier = rectifiers.get(rectifier)
-    return Stack(pixels, taps, layers, stacked, rectifier, boundary, dtype, rescale)
-
-
-needs_native = pytest.mark.skipif(
-    native.objection(stack_of((3,), (9,)), "cpu") is not None, reason="no C compiler"
-)
-NATIVE = pytest.param("native", marks=needs_native)
-EVERY_ENGINE = [NATIVE, "shifts", "convolution"]
-
-
-def execute(engine, stack, kernels, values):
-    assert plan.choose(stack, engine, "cpu") == engine
-    return plan.ENGINES[engine].run(stack, kernels, values)
+NATIVE = EVERY_ENGINE[0]
 
 
 def pulled_back(engine, stack, kernels, values, weights):

@@ -14,16 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from stacks import EVERY_ENGINE, RECTIFIERS, SPECTRAL, execute, needs_native, stack_of
 
 import infomech as im
-from infomech import rectifiers
 from infomech.engines import build, native, plan
-from infomech.engines.stack import Stack
 
 BOUNDARIES = ("zero", "periodic", "reflect")
-RECTIFIERS = ("relu", "modulus", "identity", "leaky_relu")
 TOLERANCE = {"float32": 1e-4, "float64": 1e-12}
-LAYERS = 7  # more than a float32 field may pass between two scales
 
 LINE = [((n,), (17,)) for n in range(1, 9)]
 PLANE = [
@@ -51,28 +48,6 @@ SPACE = [
 ]
 MANY = [((9, 9), (13, 11)), ((100,), (131,)), ((5, 4, 5), (6, 7, 8))]
 CASES = LINE + PLANE + SPACE + MANY
-STEPPED = ("native", "shifts", "convolution")
-
-
-def stack_of(
-    taps,
-    pixels,
-    layers=LAYERS,
-    *,
-    stacked=False,
-    rectifier="relu",
-    boundary="zero",
-    dtype="float64",
-    rescale=True,
-):
-    rectifier = rectifiers.get(rectifier)
-    return Stack(pixels, taps, layers, stacked, rectifier, boundary, dtype, rescale)
-
-
-needs_native = pytest.mark.skipif(
-    native.objection(stack_of((3,), (9,)), "cpu") is not None, reason="no C compiler"
-)
-EVERY_ENGINE = [pytest.param(n, marks=needs_native if n == "native" else ()) for n in STEPPED]
 
 
 def operands(stack, batch=(), seed=0):
@@ -81,11 +56,6 @@ def operands(stack, batch=(), seed=0):
     kernels = rng.uniform(-0.3, 1.0, size=(stack.layers if stack.stacked else 1, *stack.taps))
     values = rng.uniform(-0.2, 1.0, size=(*batch, *stack.pixels))
     return (kernels / np.abs(kernels).max()).astype(stack.dtype), values.astype(stack.dtype)
-
-
-def execute(engine, stack, kernels, values):
-    assert plan.choose(stack, engine, "cpu") == engine
-    return plan.ENGINES[engine].run(stack, jnp.asarray(kernels), jnp.asarray(values))
 
 
 def assert_right(stack, kernels, values, found, tolerance=1.0):
@@ -361,8 +331,6 @@ def test_any_stack_is_executed_by_shifts_as_by_the_reference(stack, seed):
 
 
 # --- transformations --------------------------------------------------------------------------
-
-SPECTRAL = {"rectifier": "identity", "boundary": "periodic"}
 
 
 @functools.cache
