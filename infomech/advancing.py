@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from infomech import guards, observables, rectifiers, scans
-from infomech.engines import plan
+from infomech.engines import derivatives, plan
 from infomech.engines.stack import Stack
 from infomech.fields import Field
 
@@ -70,20 +70,27 @@ def scaled_kernels(
 
 
 def advance(
-    how: How, taps: tuple[int, ...], field: Field, shared: Any, state: State, own: Any, layers: int
+    how: How, taps: tuple[int, ...], shared: Any, state: State, own: Any, layers: int
 ) -> State:
     """The state `layers` layers on, by their `own` scaled kernels or, if None, the `shared` one."""
     # a rectifier that isn't homogeneous sees the normalised field: each layer by itself
     alone = not how.rectifier.homogeneous and how.normalize != "none"
-    run = functools.partial(_run_layers, how, taps, field, shared)
+    run = functools.partial(_run_layers, how, taps)
 
     def segment(state, own, layers):
         if alone:
-            return _one_by_one(functools.partial(run, None), state, own, layers)
-        stack = _stack(how, taps, field, layers, own is not None)
+            return _one_by_one(functools.partial(run, None, shared), state, own, layers)
+        stack = _stack(how, taps, state, layers, own is not None)
         engine = plan.choose(stack, how.engine)
         each = plan.remembered(stack, how.grad_mode, engine)
-        return scans.in_pieces(functools.partial(run, engine), state, own, layers, each)
+
+        def at_once(shared, state, own):
+            return run(engine, shared, state, own, layers)
+
+        def in_pieces(shared, state, own):
+            return scans.in_pieces(functools.partial(run, engine, shared), state, own, layers, each)
+
+        return derivatives.differentiated_as(in_pieces, at_once, shared, state, own)
 
     if not how.follow:
         return segment(state, own, layers)
@@ -101,10 +108,10 @@ def _one_by_one(run, state, own, layers):
     return scans.checkpointed(one, state, own, layers)[0]
 
 
-def _run_layers(how, taps, field, shared, engine, state, own, layers):
+def _run_layers(how, taps, engine, shared, state, own, layers):
     """The state after layers that one call of an engine executes, one chosen for them if None."""
     kernels, log_scales = shared if own is None else own
-    stack = _stack(how, taps, field, layers, own is not None)
+    stack = _stack(how, taps, state, layers, own is not None)
     run = plan.runner(engine or plan.choose(stack, how.engine), how.grad_mode)
     # one layer takes the scale in its taps; of several only the first should
     inside = layers == 1
@@ -119,7 +126,7 @@ def _run_layers(how, taps, field, shared, engine, state, own, layers):
             jnp.broadcast_to(log_scales, (layers,))
         )
         log_gain = log_gain + taken - jnp.log(state.scale.astype(log_gain.dtype))
-    origin = state.origin + layers * _origin_step(taps, field)
+    origin = state.origin + layers * _origin_step(taps, state.origin.dtype)
     scale = _inverse_norm(values, how.normalize)
     return State(values, origin, log_gain, scale, state.log_kept)
 
@@ -148,14 +155,14 @@ def _recentred(state, taps, layers):
     return state._replace(values=moved, origin=state.origin + shift, log_kept=log_kept)
 
 
-def _stack(how, taps, field, layers, stacked):
+def _stack(how, taps, state, layers, stacked):
     rescale = how.rectifier.homogeneous and how.normalize != "none"
-    return stack_of(taps, field, layers, stacked, how.rectifier, how.boundary, rescale)
+    return stack_of(taps, state, layers, stacked, how.rectifier, how.boundary, rescale)
 
 
 def stack_of(
     taps: tuple[int, ...],
-    field: Field,
+    field: Field | State,
     layers: int,
     stacked: bool,
     rectifier: rectifiers.Rectifier,
@@ -189,6 +196,6 @@ def _inverse_norm(values, normalize):
     return jnp.where(norm > 0, 1 / jnp.where(norm > 0, norm, 1), 1).astype(values.dtype)
 
 
-def _origin_step(taps, field):
+def _origin_step(taps, dtype):
     shift = [(n - 1) // 2 - (n - 1) / 2 for n in taps]
-    return jnp.asarray(shift, field.origin.dtype)
+    return jnp.asarray(shift, dtype)

@@ -174,7 +174,7 @@ def _passed(kernel, field, how):
     free = how.rectifier.homogeneous and how.normalize != "none"
     kernels = advancing.scaled_kernels(kernel, stacked, field.log_gain.dtype, free)
     own = kernels if stacked else None
-    advance = functools.partial(advancing.advance, how, taps, field, None if stacked else kernels)
+    advance = functools.partial(advancing.advance, how, taps, None if stacked else kernels)
     measure = functools.partial(_measure, how, taps)
 
     def block(state, own):

@@ -17,7 +17,7 @@
 #if defined(__AVX512F__)
 enum { VECTOR_BYTES = 64, ROWS = 6, COLUMNS = 2 };
 #elif defined(__AVX__)
-enum { VECTOR_BYTES = 32, ROWS = 4, COLUMNS = 1 };
+enum { VECTOR_BYTES = 32, ROWS = 4, COLUMNS = 2 };
 #else
 enum { VECTOR_BYTES = 16, ROWS = 4, COLUMNS = 1 };
 #endif

@@ -169,16 +169,18 @@ static inline __attribute__((always_inline)) void NAME(finish)(
       *(VEC *)(out + offset) = NAME(choose)(s > 0, sum[i], low);
     }
   else
-    UNROLL for (int i = 0; i < rows * columns; i++)
-      *(VEC *)(out + i / columns * to_row + i % columns * LANES) = NAME(choose)(sum[i] < 0, end->slope * sum[i], sum[i]);
+    UNROLL for (int i = 0; i < rows * columns; i++) { /* one instruction for a maximum; it keeps NaN */
+      VEC low = end->slope == 0 ? (VEC){0} : end->slope * sum[i];
+      *(VEC *)(out + i / columns * to_row + i % columns * LANES) = NAME(choose)(low > sum[i], low, sum[i]);
+    }
 }
 
-/* Rows of one layer that are computed together: where they start, and how far apart rows and planes are. */
+/* Groups of rows of one layer that are computed together: where they start, how far apart rows and planes are. */
 typedef struct {
   REAL *restrict out;
   const REAL *restrict in, *taps;
   const int64_t *shape;
-  int64_t to_row, row, plane, width, at;
+  int64_t to_row, row, plane, width, groups, at;
   NAME(Ending) end;
 } NAME(Rows);
 
@@ -221,23 +223,27 @@ static inline __attribute__((always_inline)) void NAME(any_block)(
   NAME(finish)(sum, l->out + x, l->to_row, l->at + x, rows, columns, &l->end);
 }
 
-/* One function for each shape of taps. They aren't inlined, or the compiler carries so many addresses from
-   one group of rows to the next that short rows take twice as long. */
+/* One function for each shape of taps. Where a group of rows begins is hidden from the compiler, or it carries
+   so many addresses from one group to the next that short rows take twice as long. */
+#define ALL_GROUPS(rows, columns, block, ...) \
+  for (int64_t left = l.groups; left > 0; left--) { \
+    int64_t x = 0; \
+    __asm__ volatile("" : "+r"(l.out), "+r"(l.in)); \
+    for (; x + (columns - 1) * LANES < l.width; x += columns * LANES) NAME(block)(&l, x, __VA_ARGS__ rows, columns); \
+    for (; x < l.width; x += LANES) NAME(block)(&l, x, __VA_ARGS__ rows, 1); \
+    l.out += rows * l.to_row, l.in += rows * l.row, l.at += rows * l.to_row; \
+  }
 #define WITH_TAPS(name, p1, p2, few, rows, columns) \
   static __attribute__((noinline)) void NAME(name)(const NAME(Rows) *given) { \
-    const NAME(Rows) l = *given; \
+    NAME(Rows) l = *given; \
     VEC near[few ? p1 * p2 : 1]; \
-    int64_t x = 0; \
     if (few) UNROLL for (int i = 0; i < p1 * p2; i++) near[i] = (VEC){0} + l.taps[i]; \
-    for (; x + (columns - 1) * LANES < l.width; x += columns * LANES) NAME(block)(&l, x, few ? near : 0, p1, p2, rows, columns); \
-    for (; x < l.width; x += LANES) NAME(block)(&l, x, few ? near : 0, p1, p2, rows, 1); \
+    ALL_GROUPS(rows, columns, block, few ? near : 0, p1, p2,) \
   }
 #define WITH_ANY_TAPS(name, rows, columns) \
   static __attribute__((noinline)) void NAME(name)(const NAME(Rows) *given) { \
-    const NAME(Rows) l = *given; \
-    int64_t x = 0; \
-    for (; x + (columns - 1) * LANES < l.width; x += columns * LANES) NAME(any_block)(&l, x, rows, columns); \
-    for (; x < l.width; x += LANES) NAME(any_block)(&l, x, rows, 1); \
+    NAME(Rows) l = *given; \
+    ALL_GROUPS(rows, columns, any_block,) \
   }
 WITH_TAPS(row_2, 1, 2, 1, 1, WIDEST)
 WITH_TAPS(row_3, 1, 3, 1, 1, WIDEST)
@@ -253,6 +259,7 @@ WITH_ANY_TAPS(any_row, 1, WIDEST)
 WITH_ANY_TAPS(any_rows, ROWS, COLUMNS)
 #undef WITH_TAPS
 #undef WITH_ANY_TAPS
+#undef ALL_GROUPS
 
 /* One layer on a region: to[x] = ending(sum_j taps[j] from[x - below + j]). */
 static void NAME(sweep)(const PATCH *to, const PATCH *from, const Region *r, const int64_t *shape,
@@ -273,14 +280,13 @@ static void NAME(sweep)(const PATCH *to, const PATCH *from, const Region *r, con
       run = known[i].run, rows = (int)known[i].rows;
   int64_t start = r->first[2] - (to->shift + r->first[2] - to->held.first[2]) % LANES;
   NAME(Rows) l = {.taps = taps, .shape = shape, .to_row = to->row, .row = from->row, .plane = from->plane,
-                  .width = r->last[2] - start, .end = *end};
-  for (int64_t z = r->first[0]; z < r->last[0]; z++)
-    for (int64_t y = r->first[1]; y < r->last[1]; y += rows) {
-      l.out = NAME(at)(to, z, y, start);
-      l.in = NAME(at)(from, z - below[0], y - below[1], start - below[2]);
-      l.at = l.out - to->cells;
-      run(&l);
-    }
+                  .width = r->last[2] - start, .groups = (r->last[1] - r->first[1] + rows - 1) / rows, .end = *end};
+  for (int64_t z = r->first[0]; z < r->last[0]; z++) {
+    l.out = NAME(at)(to, z, r->first[1], start);
+    l.in = NAME(at)(from, z - below[0], r->first[1] - below[1], start - below[2]);
+    l.at = l.out - to->cells;
+    run(&l);
+  }
 }
 
 /* The largest size in a region; NaN is passed over. */
@@ -334,6 +340,8 @@ static int NAME(pass_tile)(NAME(Forward) *job, const Region *tile, PATCH *p, int
   int64_t exponent = job->exponent, total = 0;
   NAME(load)(&p[0], s, &(NAME(Source)){.u = job->in}, s->boundary);
   Region known = computed(s, tile, job->count - 1);
+  /* zeros around rows of whole vectors, once they are in both patches, are written over by nobody */
+  int stays = s->boundary == ZERO && whole_axis(s, tile, 2) && s->pixels[2] % LANES == 0;
   for (int64_t i = 0; i < job->count; i++) {
     const PATCH *now = &p[(i + 1) % 2];
     NAME(scaled)(s, job->kernels, job->layer + i, exponent, 1, taps);
@@ -351,6 +359,7 @@ static int NAME(pass_tile)(NAME(Forward) *job, const Region *tile, PATCH *p, int
       needed.first[a] -= s->below[a];
       needed.last[a] += s->above[a];
     }
+    if (i && stays) needed.first[2] = next.first[2], needed.last[2] = next.last[2];
     NAME(fill)(now, s, &known, &needed, s->boundary);
     known = next;
   }
