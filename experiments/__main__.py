@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments import law
+from experiments import frontier, law
 
-CLAIMS = {"law": law}
+CLAIMS = {"law": law, "frontier": frontier}
 
 
 def main(arguments: list[str] | None = None) -> int:

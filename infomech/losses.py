@@ -157,9 +157,7 @@ def velocity(target: Any, *, burn_in: int = 0) -> Loss:
         target: v*, one number per axis; may be traced.
         burn_in: the line starts at this layer.
     """
-    return observable(
-        "velocity", functools.partial(_velocity, burn_in=_layer("burn_in", burn_in)), target
-    )
+    return observable("velocity", _Slope("centre", _layer("burn_in", burn_in)), target)
 
 
 def diffusion(target: Any, *, burn_in: int = 0) -> Loss:
@@ -170,7 +168,7 @@ def diffusion(target: Any, *, burn_in: int = 0) -> Loss:
             (d, d). May be traced.
         burn_in: the line starts at this layer.
     """
-    measure = functools.partial(_diffusion, burn_in=_layer("burn_in", burn_in))
+    measure = _Slope("covariance", _layer("burn_in", burn_in))
     return observable("diffusion", measure, target, residual=_tensor_difference)
 
 
@@ -190,8 +188,7 @@ def arrival(place: Any, layer: int) -> Loss:
         place: one number per axis, in the field's own coordinates; may be traced.
         layer: one that is observed; for any other the loss is NaN.
     """
-    measure = functools.partial(_centre_at, layer=_layer("layer", layer))
-    return observable(f"centre after layer {layer}", measure, place)
+    return observable(f"centre after layer {layer}", _CentreAt(_layer("layer", layer)), place)
 
 
 def shape(pattern: Any) -> Loss:
@@ -233,24 +230,38 @@ def _layer(argument: str, value: Any) -> int:
     return checks.integer(argument, value, 0)
 
 
-def _slope(trace: Trace, path: jax.Array, burn_in: int) -> jax.Array:
-    """Slope of the least-squares line through the observations from layer `burn_in` on."""
-    used = trace.layer >= burn_in
-    layer = trace.layer.astype(path.dtype)
-    count = jnp.sum(used).astype(path.dtype)
-    x = jnp.where(used, layer - guards.divide(jnp.sum(jnp.where(used, layer, 0)), count), 0)
-    # about the first entry, so that a pattern far from position 0 loses no digits
-    away = jnp.where(jnp.expand_dims(used, range(1, path.ndim)), path - path[:1], 0)
-    moved = jnp.tensordot(x, away, axes=1, precision="highest")
-    return guards.divide(moved, jnp.sum(x**2))
+@dataclass(frozen=True)
+class _Slope:
+    """Slope of the least-squares line through a path of the trace, from layer `burn_in` on.
+
+    Two of the same are equal, so that a wish made anew doesn't compile anew.
+    """
+
+    path: str
+    burn_in: int
+
+    def __call__(self, run: Run) -> jax.Array:
+        path = getattr(run.trace, self.path)
+        used = run.trace.layer >= self.burn_in
+        layer = run.trace.layer.astype(path.dtype)
+        count = jnp.sum(used).astype(path.dtype)
+        x = jnp.where(used, layer - guards.divide(jnp.sum(jnp.where(used, layer, 0)), count), 0)
+        # about the first entry, so that a pattern far from position 0 loses no digits
+        away = jnp.where(jnp.expand_dims(used, range(1, path.ndim)), path - path[:1], 0)
+        moved = jnp.tensordot(x, away, axes=1, precision="highest")
+        return guards.divide(moved, jnp.sum(x**2))
 
 
-def _velocity(run, burn_in):
-    return _slope(run.trace, run.trace.centre, burn_in)
+@dataclass(frozen=True)
+class _CentreAt:
+    """The centre after a layer, NaN if it isn't observed."""
 
+    layer: int
 
-def _diffusion(run, burn_in):
-    return _slope(run.trace, run.trace.covariance, burn_in)
+    def __call__(self, run: Run) -> jax.Array:
+        there = run.trace.layer == self.layer
+        place = jnp.sum(jnp.where(there[:, None], run.trace.centre, 0), axis=0)
+        return jnp.where(jnp.any(there), place, jnp.nan)
 
 
 def _tensor_difference(measured, target):
@@ -265,12 +276,6 @@ def _centres(run):
 
 def _mean_difference(measured, target):
     return _difference(measured, target) / math.sqrt(measured.shape[0])
-
-
-def _centre_at(run, layer):
-    there = run.trace.layer == layer
-    place = jnp.sum(jnp.where(there[:, None], run.trace.centre, 0), axis=0)
-    return jnp.where(jnp.any(there), place, jnp.nan)
 
 
 def _itself(run):

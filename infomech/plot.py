@@ -1,6 +1,7 @@
 """Figures and animations, drawn with matplotlib and Pillow."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,18 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _MARKERS = ("o", "^", "s", "D", "v", "P", "X")
 
 
+def style(*, grid: bool = True) -> AbstractContextManager[None]:
+    """The looks of all figures, within a `with`."""
+    return matplotlib.rc_context({**_STYLE, "axes.grid": grid})
+
+
 def save(figure: Figure, path: str | Path) -> None:
     """Writes a figure whole or not at all, in the format of the path's suffix.
 
     Raises:
         ValueError: the folder can't be written.
     """
-    with files.replacing(path) as part, matplotlib.rc_context(_STYLE):
+    with files.replacing(path) as part, style():
         figure.savefig(part, bbox_inches="tight")
 
 
@@ -49,7 +55,7 @@ def law(outcomes: Sequence[Outcome]) -> Figure:
     Returns:
         Figure of three panels.
     """
-    with matplotlib.rc_context(_STYLE):
+    with style():
         figure = Figure(figsize=(11, 3.9), layout="constrained")
         by_share, by_tangent, by_speed = figure.subplots(1, 3)
         sizes = sorted({o.setting.size for o in outcomes})
@@ -57,12 +63,12 @@ def law(outcomes: Sequence[Outcome]) -> Figure:
         for outcome in outcomes:
             colour = _COLOURS[sizes.index(outcome.setting.size) % len(_COLOURS)]
             kind = kinds.index(_kind(outcome))
-            style = {
+            look = {
                 "color": colour, "marker": _MARKERS[kind % len(_MARKERS)], "markersize": 4,
                 "linewidth": 0.8, "markerfacecolor": colour if kind % 2 == 0 else "white",
                 "linestyle": "-" if kind % 2 == 0 else "--",
             }  # fmt: skip
-            _draw_outcome(outcome, by_share, by_tangent, by_speed, style, _label(outcome, kinds))
+            _draw_outcome(outcome, by_share, by_tangent, by_speed, look, _label(outcome, kinds))
         _finish_law(by_share, by_tangent, by_speed, [theory.step_spread(n) for n in sizes])
         figure.legend(
             *by_share.get_legend_handles_labels(), loc="outside lower center",
@@ -87,18 +93,18 @@ def _label(outcome: Outcome, kinds: list[tuple[Any, ...]]) -> str:
     return ", ".join([f"{taps} taps", *shown])
 
 
-def _draw_outcome(outcome, by_share, by_tangent, by_speed, style, label):
+def _draw_outcome(outcome, by_share, by_tangent, by_speed, look, label):
     limit = theory.step_spread(outcome.setting.size)
     tangent = np.asarray(laws.candidates(outcome.share)["tangent"])
     dense = np.linspace(0, outcome.idle_share, 200)
     dense_tangent = np.sqrt(dense / np.maximum(1 - dense, 1e-12))
-    thin = {"color": style["color"], "linewidth": 3, "alpha": 0.25, "zorder": 0}
-    by_share.plot(outcome.share, outcome.speed, label=label, **style)
-    by_tangent.plot(tangent, outcome.speed, **style)
+    thin = {"color": look["color"], "linewidth": 3, "alpha": 0.25, "zorder": 0}
+    by_share.plot(outcome.share, outcome.speed, label=label, **look)
+    by_tangent.plot(tangent, outcome.speed, **look)
     if np.isfinite(outcome.idle_share):
         by_share.plot(dense, limit * dense_tangent, **thin)
         by_tangent.plot(dense_tangent, limit * dense_tangent, **thin)
-    by_speed.plot(outcome.speed / limit, outcome.contraction, **{**style, "linestyle": "none"})
+    by_speed.plot(outcome.speed / limit, outcome.contraction, **{**look, "linelook": "none"})
 
 
 def _finish_law(by_share, by_tangent, by_speed, limits):
@@ -144,7 +150,7 @@ def kernel(taps: Any) -> Figure:
     even, odd = (np.asarray(part) for part in parity.split(taps))
     energy = np.asarray(spectrum.energies(taps))
     limit = np.max(np.abs(taps)) or 1
-    with matplotlib.rc_context({**_STYLE, "axes.grid": False}):
+    with style(grid=False):
         figure = Figure(figsize=(11, 3), layout="constrained")
         panels = figure.subplots(*((2, 2) if taps.ndim == 3 else (1, 4))).ravel()
         for panel, title, values in zip(
@@ -197,7 +203,7 @@ def simulation(first: Field, final: Field, trace: Trace) -> Figure:
         Figure of four panels.
     """
     layers, centre, sigma = (np.asarray(x) for x in (trace.layer, trace.centre, trace.spread))
-    with matplotlib.rc_context(_STYLE):
+    with style():
         figure = Figure(figsize=(12, 3.2), layout="constrained")
         before, after, path, spread = figure.subplots(1, 4)
         _draw_field(before, first, "before")
@@ -207,9 +213,9 @@ def simulation(first: Field, final: Field, trace: Trace) -> Figure:
                 panel.plot(centre[:, -1], centre[:, -2], color="#D55E00", linewidth=1.2)
                 panel.plot(centre[-1:, -1], centre[-1:, -2], "x", color="#D55E00")
         for axis in range(centre.shape[1]):
-            style = {"color": _COLOURS[axis], "label": f"axis {axis}"}
-            path.plot(layers, centre[:, axis] - centre[0, axis], **style)
-            spread.plot(layers, sigma[:, axis], **style)
+            look = {"color": _COLOURS[axis], "label": f"axis {axis}"}
+            path.plot(layers, centre[:, axis] - centre[0, axis], **look)
+            spread.plot(layers, sigma[:, axis], **look)
         for panel, title, unit in (
             (path, "motion of the centre", "pixels"), (spread, "spread σ", "pixels")
         ):  # fmt: skip
