@@ -4,9 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments import frontier, law
+from experiments import frontier, law, targets
 
-CLAIMS = {"law": law, "frontier": frontier}
+CLAIMS = {"law": law, "frontier": frontier, "targets": targets}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -126,8 +126,8 @@ def trace_out(setting: Setting, *, seed: int = 0) -> Frontier:
             wish = wish + losses.observable("log energy of the kernel", _log_energy, 0.0)
             result = design.fit(
                 wish, kernels, field=field, steps=steps, rectifier=setting.rectifier,
-                family=FAMILIES[setting.family], solver="least squares", rounds=6, each_its_own=True,
-                progress=False,
+                family=FAMILIES[setting.family], solver="least squares", rounds=6,
+                each_its_own=True, progress=False,
             )  # fmt: skip
             kernels = jnp.asarray(result.kernel)
     return _best(setting, speeds, velocity, result)

@@ -236,8 +236,18 @@ def test_mistakes_are_named(monkeypatch):
             lambda: design.fit(losses.velocity(np.zeros(2)), jnp.ones(3), field=field, **SETTINGS),
         ),
         (
-            "target",
+            "velocity",
             lambda: design.fit(losses.velocity(0.1), jnp.ones(3), field=field, **SETTINGS),
+        ),
+        (
+            "field",
+            lambda: design.fit(
+                losses.trajectory(np.full((9, 1), 48.0)), jnp.ones(3), field=field, **SETTINGS
+            ),
+        ),
+        (
+            "field",
+            lambda: design.fit(losses.arrival([-1.0], 8), jnp.ones(3), field=field, **SETTINGS),
         ),
         (
             "field",

@@ -166,9 +166,8 @@ def fit(
         if not active.any() or (stop_at_first and (least <= tolerance).any()):
             break
     found = jax.vmap(family.kernel)(best)
-    status = _status(problem, found, field, least, active, tolerance)
     exact, achieved = again(loss, found, field, setup, each_its_own)
-    status = np.where((status == CONVERGED) & ~(exact <= 4 * tolerance), UNCONFIRMED, status)
+    status = _status(problem, found, field, least, exact, active, tolerance)
     return Result(
         np.asarray(found), exact, status, achieved,
         {name: np.asarray(target) for name, target in loss.targets.items()},
@@ -242,27 +241,24 @@ def _starts(start, field, loss, each_its_own):
 
 
 def _enough_room(loss, field, setup):
-    """Whether a pattern that moves as wished can stay in the domain."""
-    wished = loss.targets.get("velocity")
-    known = None if wished is None else checks.concrete(wished)
-    if known is None or setup.boundary == "periodic":
-        return
-    known = np.atleast_1d(known)
-    target = known.reshape(-1, known.shape[-1])
-    if target.shape[-1] != field.values.ndim:
-        raise checks.fail(
-            "velocity", f"{target.shape[-1]} numbers", f"{field.values.ndim}, one per axis"
-        )
-    centre = np.asarray(observables.centre(field) - field.origin)
-    ends = centre + target * setup.steps
-    pixels = np.asarray(field.values.shape)
-    outside = np.maximum(-ends, ends - (pixels - 1)).max(0)
-    if (outside > 0).any():
-        needed = np.ceil(pixels + 2 * np.maximum(outside, 0)).astype(int)
-        raise checks.fail(
-            "field", f"{field.values.shape} pixels", f"at least {tuple(needed.tolist())}, "
-            f"for it moves {np.abs(target * setup.steps).max():g} pixels in {setup.steps} layers",
-        )  # fmt: skip
+    """Whether the centre can get to where the wishes want it without leaving the domain."""
+    pixels, origin = np.asarray(field.values.shape), np.asarray(field.origin)
+    centre = np.asarray(observables.centre(field))
+    for name, term in zip(loss.names, loss.terms, strict=True):
+        known = None if term.places is None else checks.concrete(term.target)
+        if known is None or setup.boundary == "periodic":
+            continue
+        known = np.asarray(known)
+        if known.ndim == 0 or known.shape[-1] != len(pixels):
+            raise checks.fail(name, f"shape {known.shape}", f"{len(pixels)} numbers, one per axis")
+        places = term.places(known.reshape(-1, len(pixels)), centre, setup.steps) - origin
+        outside = np.maximum(-places, places - (pixels - 1)).max(0)
+        if (outside > 0).any():
+            needed = np.ceil(pixels + 2 * np.maximum(outside, 0)).astype(int)
+            raise checks.fail(
+                "field", f"{field.values.shape} pixels", f"at least {tuple(needed.tolist())}, "
+                f"since {name} takes the centre {outside.max():.3g} pixels beyond the end",
+            )  # fmt: skip
 
 
 def _why(problem, params, field):
@@ -287,11 +283,12 @@ def _where(mask, yes, no):
     return jax.tree.map(pick, yes, no)
 
 
-def _status(problem, kernels, field, value, active, tolerance):
+def _status(problem, kernels, field, value, exact, active, tolerance):
     left, dead, bound = (np.asarray(a) for a in problem.signs(kernels, field))
-    status = np.where(active, UNFINISHED, STALLED)
-    status = np.where((status == STALLED) & bound, BOUND, status)
-    status = np.where(value <= tolerance, CONVERGED, status)
+    close = value <= tolerance
+    status = np.where(active, UNFINISHED, np.where(bound, BOUND, STALLED))
+    status = np.where(close, UNCONFIRMED, status)
     status = np.where(left, LEFT, status)
+    status = np.where(close & (exact <= 4 * tolerance), CONVERGED, status)
     status = np.where(~np.isfinite(value), NOT_FINITE, status)
     return np.where(dead, DEAD, status)

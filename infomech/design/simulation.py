@@ -1,5 +1,6 @@
 """The rollouts of a design, and the one at double precision by which it is judged."""
 
+import functools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,17 +51,16 @@ def again(
         loss = jax.tree.map(lambda a: jnp.asarray(np.asarray(a), jnp.float64), loss)
         if each_its_own:
             loss = jax.tree.map(lambda a: a if a.ndim else jnp.full(len(kernels), a), loss)
-
-        @jax.jit
-        def measured(kernels, loss, wide):
-            def one(pair):
-                kernel, loss = pair
-                run = setup.run(kernel, wide)
-                return loss(run), loss.measured(run)
-
-            if each_its_own:
-                return jax.lax.map(one, (kernels, loss), batch_size=64)
-            return jax.lax.map(lambda kernel: one((kernel, loss)), kernels, batch_size=64)
-
-        value, found = measured(kernels, loss, wide)
+        value, found = _measured(loss, kernels, wide, setup, each_its_own)
         return np.asarray(value), {name: np.asarray(a) for name, a in found.items()}
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4))
+def _measured(loss, kernels, field, setup, each_its_own):
+    def one(kernel, loss):
+        run = setup.run(kernel, field)
+        return loss(run), loss.measured(run)
+
+    if each_its_own:
+        return jax.lax.map(lambda pair: one(*pair), (kernels, loss), batch_size=64)
+    return jax.lax.map(lambda kernel: one(kernel, loss), kernels, batch_size=64)

@@ -1,11 +1,5 @@
-"""What one may wish of a rollout, as differentiable losses: weighted sums of squared residuals.
+"""What one may wish of a rollout."""
 
-A loss is a pytree whose targets and weights may be traced, so one loss of a thousand targets goes
-through `jax.vmap`; `loss(run)` is Σ w r², and `loss.residuals(run)` the vector √w r that
-least-squares solvers want.
-"""
-
-import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,137 +11,7 @@ import numpy as np
 
 from infomech import checks, guards, mechanics, observables, spectrum
 from infomech.fields import Field, as_field
-from infomech.rollout import Trace
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Run:
-    """What a loss is given: the kernel, the field before and after, and what was observed.
-
-    Attributes:
-        kernel: taps, or (steps, *taps) with one kernel per layer.
-        first: the field before layer 1.
-        final: the field after the last layer.
-        trace: the `Trace` of the rollout.
-    """
-
-    kernel: jax.Array
-    first: Field
-    final: Field
-    trace: Trace
-
-
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["target", "weight"],
-    meta_fields=["name", "measure", "residual"],
-)
-@dataclass(frozen=True)
-class Term:
-    """One wish: `residual(measure(run), target)`, whose squares count `weight` times.
-
-    Attributes:
-        name: of what is measured.
-        measure: function of a `Run`, and of nothing traced besides.
-        residual: function of what was measured and the target.
-        target: what it should be.
-        weight: w ≥ 0.
-    """
-
-    name: str
-    measure: Callable[[Run], jax.Array]
-    residual: Callable[[jax.Array, jax.Array], jax.Array]
-    target: Any
-    weight: Any
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Loss:
-    """A weighted sum of wishes, Σ_i w_i ‖r_i‖²; add losses, and multiply them by weights ≥ 0."""
-
-    terms: tuple[Term, ...]
-
-    def __call__(self, run: Run) -> jax.Array:
-        """Σ w r², shape ()."""
-        return jnp.sum(self.residuals(run) ** 2)
-
-    def residuals(self, run: Run) -> jax.Array:
-        """√w r of all terms one after the other, shape (m,)."""
-        parts = []
-        for term in self.terms:
-            r = jnp.ravel(term.residual(term.measure(run), term.target))
-            parts.append(r * guards.sqrt(jnp.asarray(term.weight, r.dtype)))
-        return jnp.concatenate(parts)
-
-    def measured(self, run: Run) -> dict[str, jax.Array]:
-        """What each term measures, by name; a name that comes again is numbered."""
-        return {name: t.measure(run) for name, t in zip(self.names, self.terms, strict=True)}
-
-    @property
-    def targets(self) -> dict[str, Any]:
-        """What each term should be, by name."""
-        return {name: t.target for name, t in zip(self.names, self.terms, strict=True)}
-
-    @property
-    def names(self) -> list[str]:
-        """Of the terms; one that comes again is numbered."""
-        names: list[str] = []
-        for term in self.terms:
-            again = sum(n.partition(" #")[0] == term.name for n in names)
-            names.append(f"{term.name} #{again + 1}" if again else term.name)
-        return names
-
-    def __add__(self, other: "Loss") -> "Loss":
-        """The sum of two losses."""
-        if not isinstance(other, Loss):
-            raise checks.fail("loss", type(other).__name__, "another Loss to add")
-        return Loss(self.terms + other.terms)
-
-    def __mul__(self, weight: Any) -> "Loss":
-        """The loss `weight` times."""
-        known = checks.concrete(weight)
-        if known is not None and not (np.ndim(known) == 0 and 0 <= known < np.inf):
-            raise checks.fail("weight", weight, "a number of at least 0")
-        return Loss(tuple(replace(t, weight=t.weight * weight) for t in self.terms))
-
-    __rmul__ = __mul__
-
-
-def batch_axes(loss: Loss) -> Loss:
-    """`in_axes` for `jax.vmap` over losses with batches of targets; single numbers are shared."""
-    return jax.tree.map(lambda leaf: 0 if np.ndim(leaf) else None, loss)
-
-
-def _difference(measured, target):
-    target = jnp.asarray(target, measured.dtype)
-    if target.shape != measured.shape:
-        raise checks.fail("target", f"shape {target.shape}", f"{measured.shape}")
-    return measured - target
-
-
-def observable(
-    name: str, measure: Callable[[Run], Any], target: Any, *, residual: Any = _difference
-) -> Loss:
-    """Anything that can be computed of a `Run`: ‖measure(run) − target‖².
-
-    So every entry of a trace, every observable of the final field and every quantity of
-    `mechanics` and `spectrum` can be wished for:
-    `observable("gain", lambda run: im.mechanics.energy_momentum(run.kernel).gain, 1.0)`.
-
-    Args:
-        name: of what is measured.
-        measure: function of a `Run`.
-        target: what it should be, of the shape that `measure` returns; may be traced.
-        residual: function of what was measured and the target; their difference if not given.
-
-    Raises:
-        ValueError: when evaluated, a target of another shape than what was measured.
-    """
-    if not callable(measure):
-        raise checks.fail("measure", type(measure).__name__, "a function of a Run")
-    return Loss((Term(name, measure, residual, target, 1.0),))
+from infomech.losses.loss import Loss, Run, difference, observable
 
 
 def velocity(target: Any, *, burn_in: int = 0) -> Loss:
@@ -157,7 +21,8 @@ def velocity(target: Any, *, burn_in: int = 0) -> Loss:
         target: v*, one number per axis; may be traced.
         burn_in: the line starts at this layer.
     """
-    return observable("velocity", _Slope("centre", _layer("burn_in", burn_in)), target)
+    wish = observable("velocity", _Slope("centre", _layer("burn_in", burn_in)), target)
+    return _placed(wish, _onwards)
 
 
 def diffusion(target: Any, *, burn_in: int = 0) -> Loss:
@@ -178,7 +43,7 @@ def trajectory(target: Any) -> Loss:
     Args:
         target: c*, shape (n, d) for n observations of d axes, in the field's own coordinates.
     """
-    return observable("trajectory", _centres, target, residual=_mean_difference)
+    return _placed(observable("trajectory", _centres, target, residual=_mean_difference), _there)
 
 
 def arrival(place: Any, layer: int) -> Loss:
@@ -188,7 +53,8 @@ def arrival(place: Any, layer: int) -> Loss:
         place: one number per axis, in the field's own coordinates; may be traced.
         layer: one that is observed; for any other the loss is NaN.
     """
-    return observable(f"centre after layer {layer}", _CentreAt(_layer("layer", layer)), place)
+    measure = _CentreAt(_layer("layer", layer))
+    return _placed(observable(f"centre after layer {layer}", measure, place), _there)
 
 
 def shape(pattern: Any) -> Loss:
@@ -224,6 +90,18 @@ def high_frequency_share() -> Loss:
     1 − `spectrum.low_frequency_share`.
     """
     return observable("high-frequency share", _high_share, 0.0, residual=_root)
+
+
+def _placed(loss: Loss, places: Callable[[np.ndarray, np.ndarray, int], np.ndarray]) -> Loss:
+    return Loss(tuple(replace(term, places=places) for term in loss.terms))
+
+
+def _onwards(velocities, centre, steps):
+    return centre + steps * velocities
+
+
+def _there(positions, centre, steps):
+    return positions
 
 
 def _layer(argument: str, value: Any) -> int:
@@ -267,7 +145,7 @@ class _CentreAt:
 def _tensor_difference(measured, target):
     target = jnp.asarray(target, measured.dtype)
     kinds = {0: jnp.trace(measured) / measured.shape[0], 1: jnp.diagonal(measured), 2: measured}
-    return _difference(kinds.get(target.ndim, measured), target)
+    return difference(kinds.get(target.ndim, measured), target)
 
 
 def _centres(run):
@@ -275,7 +153,7 @@ def _centres(run):
 
 
 def _mean_difference(measured, target):
-    return _difference(measured, target) / math.sqrt(measured.shape[0])
+    return difference(measured, target) / math.sqrt(measured.shape[0])
 
 
 def _itself(run):

@@ -1,0 +1,147 @@
+"""Gradient descent finds a kernel for any velocity that a kernel of its size can have."""
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+import infomech as im
+from infomech import design, files, losses, plot
+
+STATEMENT = "optax drives kernels to any velocity in the set that they can reach."
+SOURCE = "this project"
+#: fixed before any run: how close a velocity has to come, in pixels per layer, and how many have to
+TOLERANCE, WANTED = 1e-3, 0.98
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is simulated: a disk of radius 4 in the middle of a square domain, under ReLU.
+
+    Attributes:
+        targets: number of velocities.
+        taps: on each of the two axes.
+        pixels: of the domain on each axis.
+        steps: layers.
+        fastest: targets are uniform in the square |v_y|, |v_x| ≤ this. Kernels reach (taps − 1)/2,
+            but a pattern must not reach the end of the domain on its way.
+        rounds: of 50 steps of the optimiser each, at most.
+    """
+
+    targets: int = 1000
+    taps: int = 3
+    pixels: int = 65
+    steps: int = 32
+    fastest: float = 0.6
+    rounds: int = 6
+
+
+def reach(setting: Setting, *, solver: str = "adam", seed: int = 0) -> design.Result:
+    """One kernel for each target, all in one vmapped call, each from a random start."""
+    draw, first = jax.random.split(jax.random.key(seed))
+    shape = (setting.targets, 2)
+    velocity = jax.random.uniform(draw, shape, minval=-setting.fastest, maxval=setting.fastest)
+    starts = design.starts((setting.taps,) * 2, setting.targets, key=first)
+    return design.fit(
+        losses.velocity(velocity), starts, field=im.fields.disk((setting.pixels,) * 2, 4.0),
+        steps=setting.steps, every=setting.steps // 4, solver=solver, rounds=setting.rounds,
+        tolerance=(TOLERANCE / 2) ** 2, each_its_own=True,
+    )  # fmt: skip
+
+
+def run(out: Path, *, quick: bool = False) -> str:
+    """Drives 1,000 random kernels to 1,000 random velocities.
+
+    Args:
+        out: folder to write to; made if need be.
+        quick: 32 targets on a smaller domain.
+
+    Returns:
+        How many were reached, in which time, and what became of the others, as text.
+
+    Raises:
+        ValueError: `out` can't be written.
+    """
+    out = files.folder(out)
+    setting = Setting(targets=32, pixels=41, steps=16, rounds=4) if quick else Setting()
+    begin = time.perf_counter()
+    result = reach(setting)
+    seconds = time.perf_counter() - begin
+    error = np.linalg.norm(result.achieved["velocity"] - result.wished["velocity"], axis=1)
+    reached = error <= TOLERANCE
+    share = np.asarray(jax.vmap(im.mechanics.energy_momentum)(result.kernel).share)
+    plot.save(draw(setting, result, error, share), out / "targets.png")
+    reasons = {r: result.reason.count(r) for r in sorted(set(result.reason))}
+    record = {
+        "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting), "seconds": seconds,
+        "tolerance": {"velocity": TOLERANCE, "reached": WANTED}, "reached": reached.mean(),
+        "solver": result.solver, "reasons": reasons, "wished": result.wished["velocity"],
+        "achieved": result.achieved["velocity"], "kernels": result.kernel, "odd_share": share,
+        "history": result.history, "provenance": files.provenance(),
+    }  # fmt: skip
+    files.write_text(out / "targets.json", files.to_json(record) + "\n")
+    verdict = "holds" if reached.mean() >= WANTED else "fails"
+    speed = np.linalg.norm(result.wished["velocity"], axis=1)
+    near = np.abs(speed - np.median(speed)) < 0.02
+    low, high = (
+        np.quantile(share[reached & near], (0.05, 0.95)) if (reached & near).any() else (0, 0)
+    )
+    lines = [
+        f"Claim: {STATEMENT} [{SOURCE}]",
+        f"  {verdict}: {reached.sum()} of {len(reached)} within {TOLERANCE:g} pixels per layer, "
+        f"by {result.solver}, in {seconds:.0f} s with compilation",
+        *(f"  {count:>5}  {reason}" for reason, count in reasons.items()),
+        f"  odd shares near speed {np.median(speed):.2f}: {low:.3f} to {high:.3f} (5 to 95 %)",
+        f"figure {out / 'targets.png'}, numbers {out / 'targets.json'}",
+    ]
+    return "\n".join(lines)
+
+
+def draw(setting: Setting, result: design.Result, error: np.ndarray, share: np.ndarray) -> Figure:
+    """Convergence, where targets were missed, and the odd share found against the speed."""
+    wished, reached = result.wished["velocity"], error <= TOLERANCE
+    speed = np.linalg.norm(wished, axis=1)
+    with plot.style():
+        figure = Figure(figsize=(11.5, 3.8), layout="constrained")
+        progress, plane, shares = figure.subplots(1, 3)
+        away = np.sqrt(np.minimum.accumulate(result.history, axis=0))
+        rounds = np.arange(len(away))
+        for low, high, shade in ((0.0, 1.0, 0.15), (0.05, 0.95, 0.3)):
+            band = np.nanquantile(away, (low, high), axis=1)
+            progress.fill_between(
+                rounds, *np.maximum(band, 1e-9), color="#0072B2", alpha=shade, linewidth=0,
+                label=f"{100 * (high - low):.0f} % of the targets",
+            )  # fmt: skip
+        progress.plot(rounds, np.nanmedian(away, axis=1), color="#0072B2", label="median")
+        progress.axhline(TOLERANCE, color="black", linestyle="--", linewidth=1, label="tolerance")
+        progress.set(
+            yscale="log", xlabel="rounds of 50 steps", ylabel="|v − v*| (pixels per layer)",
+            title="Convergence",
+        )  # fmt: skip
+        progress.legend()
+        plane.scatter(
+            *wished[reached].T[::-1], s=5, color="#009E73", label=f"{reached.sum()} reached"
+        )
+        plane.scatter(
+            *wished[~reached].T[::-1], s=30, marker="x", color="#D55E00",
+            label=f"{(~reached).sum()} missed",
+        )  # fmt: skip
+        plane.set(xlabel="wished v along axis 1", ylabel="wished v along axis 0", title="Targets")
+        plane.set_aspect("equal")
+        plane.legend(loc="upper right", framealpha=0.9, frameon=True)
+        shares.scatter(speed[reached], share[reached], s=5, color="#009E73", label="found")
+        line = np.linspace(0, speed.max(), 100)
+        limit = im.theory.step_spread(setting.taps)
+        shares.plot(
+            line, line**2 / (line**2 + limit**2), color="black", linewidth=1.2,
+            label="constant + gradient: v = σ₁ tan θ",
+        )  # fmt: skip
+        shares.set(
+            xlabel="speed |v*| (pixels per layer)", ylabel="odd share ε",
+            title="A speed does not fix the odd share",
+        )  # fmt: skip
+        shares.legend()
+    return figure

@@ -1,0 +1,31 @@
+"""What one may wish of a rollout, as differentiable losses: see `Loss`."""
+
+from infomech.losses.loss import Loss, Run, Term, batch_axes, observable
+from infomech.losses.wishes import (
+    arrival,
+    diffusion,
+    energy,
+    high_frequency_share,
+    isotropy,
+    odd_share,
+    shape,
+    trajectory,
+    velocity,
+)
+
+__all__ = [
+    "Loss",
+    "Run",
+    "Term",
+    "arrival",
+    "batch_axes",
+    "diffusion",
+    "energy",
+    "high_frequency_share",
+    "isotropy",
+    "observable",
+    "odd_share",
+    "shape",
+    "trajectory",
+    "velocity",
+]
