@@ -104,7 +104,7 @@ def _draw_outcome(outcome, by_share, by_tangent, by_speed, look, label):
     if np.isfinite(outcome.idle_share):
         by_share.plot(dense, limit * dense_tangent, **thin)
         by_tangent.plot(dense_tangent, limit * dense_tangent, **thin)
-    by_speed.plot(outcome.speed / limit, outcome.contraction, **{**look, "linelook": "none"})
+    by_speed.plot(outcome.speed / limit, outcome.contraction, **{**look, "linestyle": "none"})
 
 
 def _finish_law(by_share, by_tangent, by_speed, limits):

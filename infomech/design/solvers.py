@@ -92,7 +92,7 @@ def _first_order(name: str, optimiser: "optax.GradientTransformation") -> Solver
         def step(carry, _):
             params, state = carry
             now, slope = jax.value_and_grad(value)(params)
-            slope = jnp.where(jnp.isfinite(slope), slope, 0)
+            slope = jnp.where(jnp.isfinite(slope) & _felt(now, slope, params), slope, 0)
             updates, state = optimiser.update(
                 slope, state, params, value=now, grad=slope, value_fn=value
             )
@@ -101,6 +101,12 @@ def _first_order(name: str, optimiser: "optax.GradientTransformation") -> Solver
         return jax.lax.scan(step, (params, state), None, length=FIRST_ORDER_STEPS)[0]
 
     return Solver(name, _at_ease(optimiser.init), _at_ease(advance))
+
+
+def _felt(value, slope, params):
+    """Whether a step changes the loss at all; without, optax's line search may go on for ever."""
+    least = 100 * jnp.finfo(value.dtype).eps * jnp.abs(value)
+    return jnp.linalg.norm(slope.ravel()) * jnp.linalg.norm(params.ravel()) > least
 
 
 def _second_order(name: str, solver: Any) -> Solver:
