@@ -14,8 +14,9 @@ test: $(VENV)/test ## lint, types and tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-bench: $(VENV)/bench ## the rollout beside its peers: benchmarks/RESULTS.md and scaling.png
+bench: $(VENV)/bench ## the rollout beside its peers, solvers beside each other: benchmarks/*.md
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.design
 
 clean: ## remove the virtual environment and everything written
 	rm -rf $(VENV) out

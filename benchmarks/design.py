@@ -27,8 +27,8 @@ from infomech import design, files, losses
 ENOUGH = 1e-8
 LEARNING_RATES = (0.003, 0.01, 0.03, 0.1)
 #: rounds of 10 steps of the second order, and of 50 of the first
-ROUNDS = {"least squares": 20, "dogleg": 20, "lbfgs": 20, "adam": 60}
-RUNS = 3
+ROUNDS = {"least squares": 20, "dogleg": 20, "lbfgs": 20, "adam": 30}
+RUNS = 2
 
 
 @dataclass(frozen=True)

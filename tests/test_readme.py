@@ -1,5 +1,6 @@
 """What the README shows runs, and gives the numbers that it says."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -48,3 +49,12 @@ def test_commands_and_files_that_are_named_exist():
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text("utf-8"), re.M)
     for link in re.findall(r"\]\((?!http)([^)]+)\)", text):
         assert (ROOT / link).exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("optimistix") is None, reason="infomech[design]")
+def test_the_design_gives_what_it_says(shown):
+    found = shown["found"]
+    text = (ROOT / "README.md").read_text("utf-8")
+    said = [float(x) for x in re.search(r"found\.best\]  # \[(.*?)\]", text)[1].split(",")]
+    np.testing.assert_allclose(found.achieved["velocity"][found.best], said, atol=1e-3)
+    assert found.reason[found.best] == "converged"

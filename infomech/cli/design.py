@@ -123,9 +123,17 @@ class Design:
             "achieved": bool(achieved), "reason": reason, "solver": found.solver,
             "starts_converged": int(np.sum(found.status == design.CONVERGED)),
             "kernel": taps, "loss": found.loss[best],
-            "measured": {name: value[best] for name, value in found.achieved.items()},
+            "measured": {
+                name: _as_wished(value[best], found.wished[name])
+                for name, value in found.achieved.items()
+            },
             "wished": found.wished,
         }  # fmt: skip
+
+
+def _as_wished(measured: np.ndarray, wished: np.ndarray) -> np.ndarray:
+    """The mean over the axes of a diffusion tensor, if a number is what was wished for."""
+    return np.trace(measured) / len(measured) if measured.ndim == 2 > wished.ndim else measured
 
 
 def _values(field: Any) -> Any:

@@ -100,7 +100,13 @@ def _first_order(name: str, optimiser: "optax.GradientTransformation") -> Solver
 
         return jax.lax.scan(step, (params, state), None, length=FIRST_ORDER_STEPS)[0]
 
-    return Solver(name, _at_ease(optimiser.init), _at_ease(advance))
+    def init(params):
+        # of the types that the optimiser returns later, or everything would be compiled twice
+        return jax.tree.map(
+            lambda a: jax.lax.convert_element_type(a, a.dtype), optimiser.init(params)
+        )
+
+    return Solver(name, _at_ease(init), _at_ease(advance))
 
 
 def _felt(value, slope, params):
