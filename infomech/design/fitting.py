@@ -122,7 +122,7 @@ def fit(
         solver: "least squares" (Levenberg-Marquardt; needs `pip install 'infomech[design]'`),
             "dogleg" (the same), "lbfgs", "adam", or any optax optimiser; "auto" is the first that
             is installed of least squares and lbfgs.
-        rounds: most rounds, of 10 steps each for second-order solvers and of 50 for the others.
+        rounds: most rounds, of 50 steps each for adam and other optax optimisers, else of 10.
         tolerance: a loss this small is converged.
         each_its_own: whether targets and weights have a leading axis n, one for each start; single
             numbers are shared.

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 #: the solvers that have a name
 SOLVERS = ("auto", "least squares", "dogleg", "lbfgs", "adam")
-#: steps in a round
-SECOND_ORDER_STEPS, FIRST_ORDER_STEPS = 10, 50
+#: steps in a round: few where a step may take many evaluations
+FEW_STEPS, MANY_STEPS = 10, 50
 
 
 def _at_ease(function):
@@ -72,7 +72,7 @@ def _named(solver: str) -> Solver:
     if solver == "adam":
         return _first_order(solver, optax.adam(optax.cosine_decay_schedule(0.02, 1000, 0.02)))
     if solver == "lbfgs":
-        return _first_order(solver, optax.lbfgs())
+        return _first_order(solver, optax.lbfgs(), FEW_STEPS)
     import optimistix
 
     kinds = {"least squares": optimistix.LevenbergMarquardt, "dogleg": optimistix.Dogleg}
@@ -80,7 +80,9 @@ def _named(solver: str) -> Solver:
 
 
 @functools.cache
-def _first_order(name: str, optimiser: "optax.GradientTransformation") -> Solver:
+def _first_order(
+    name: str, optimiser: "optax.GradientTransformation", steps: int = MANY_STEPS
+) -> Solver:
     import optax
 
     optimiser = optax.with_extra_args_support(optimiser)
@@ -98,7 +100,7 @@ def _first_order(name: str, optimiser: "optax.GradientTransformation") -> Solver
             )
             return (optax.apply_updates(params, updates), state), None
 
-        return jax.lax.scan(step, (params, state), None, length=FIRST_ORDER_STEPS)[0]
+        return jax.lax.scan(step, (params, state), None, length=steps)[0]
 
     def init(params):
         # of the types that the optimiser returns later, or everything would be compiled twice
@@ -123,7 +125,7 @@ def _second_order(name: str, solver: Any) -> Solver:
         found: Any = optimistix.least_squares(
             lambda params, _: residuals(params), solver, params,
             options={"jac": "bwd" if size < params.size else "fwd"},
-            max_steps=SECOND_ORDER_STEPS, throw=False,
+            max_steps=FEW_STEPS, throw=False,
         )  # fmt: skip
         better = jnp.all(jnp.isfinite(found.value))
         return jnp.where(better, found.value, params), state
