@@ -177,11 +177,11 @@ def test_the_true_field_is_measured_again_for_a_rectifier_that_sees_its_size():
     field = im.fields.as_field(0.01 * line().values)
     scaled = im.Field(line().values, field.origin, field.log_gain + np.log(0.01))
     wish = losses.energy(-0.5)
-    settings = dict(rectifier="tanh", normalize="none", solver="lbfgs", rounds=5, **SETTINGS)
+    settings = dict(rectifier="tanh", normalize="none", solver=optax.sgd(0.0), rounds=1, **SETTINGS)
     plain, by_gain = (
         design.fit(wish, 20.0 * first_starts(1), field=f, **settings) for f in (field, scaled)
     )
-    np.testing.assert_allclose(by_gain.loss, plain.loss, rtol=1e-2)
+    np.testing.assert_allclose(by_gain.loss, plain.loss, rtol=1e-6)
 
 
 def test_each_start_may_have_a_wish_of_its_own():
