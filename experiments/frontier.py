@@ -15,6 +15,13 @@ is 1/3:
                = v² / (v² + 1)          beyond, at q = 1: no tap in the middle
 
 The last speed is 1, where one tap is left and ε = 1/2.
+
+With taps of both signs a working ReLU lets go of even that. Under (a, −B, c) with a, c > 0 and a
+large B a pattern goes dark but for the pixels just outside of it. From then on no two neighbours
+are lit at a time: −B puts out what was lit, and what was dark takes a and c from either side. So
+the two taps a and c move it at v = (c − a)/(c + a), however large B is. B is even energy
+that does no work, so the least odd share of any speed below 1 is 0: energy shares alone say nothing
+about the speed of a kernel, and the published law is one of the constant + gradient family.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -242,6 +249,12 @@ def run(out: Path, *, quick: bool = False) -> str:
     files.write_text(out / "frontier.json", files.to_json(record) + "\n")
     lines = [f"Claim: {STATEMENT} [{SOURCE}]"]
     lines += [f"  {r['setting']:<24}{r['words']}" for r in readings]
+    if any(r["verdict"] == "fails" for r in readings):
+        lines.append(
+            "A speed doesn't fix the odd share once kernels may differ in more than their share: "
+            "the law is one\nof families such as constant + gradient. These are the best found of "
+            "many starts, not proven bounds."
+        )
     return "\n".join([*lines, f"figure {out / 'frontier.png'}, numbers {out / 'frontier.json'}"])
 
 

@@ -57,6 +57,18 @@ def test_the_closed_form_is_what_brute_force_finds():
     np.testing.assert_allclose(found, frontier.closed_form(speeds), atol=1e-4)
 
 
+@pytest.mark.parametrize("dark", [10.0, 1e3, 1e6])
+def test_a_dark_middle_does_no_work(dark):
+    """(a, -B, c) under ReLU moves at (c - a)/(c + a), with as small an odd share as one likes."""
+    blob = im.fields.gaussian((9,), sigma=1.5, dtype="float64").values
+    field = im.patterns.with_room(np.asarray(blob), (3,), 24)
+    kernel = np.array([0.3, -dark, 0.7])
+    _, trace = im.rollout(kernel, field, 24)
+    moved = np.diff(np.asarray(trace.centre)[[8, 16, 24], 0]) / 8
+    np.testing.assert_allclose(moved, 0.4, atol=1e-9)
+    assert im.mechanics.energy_momentum(kernel).share < 0.1 / dark
+
+
 @pytest.mark.skipif(importlib.util.find_spec("optimistix") is None, reason="infomech[design]")
 @pytest.mark.parametrize("taps", [3, 4])
 def test_the_optimiser_finds_the_frontier(taps):
