@@ -11,11 +11,16 @@ def test_compiler_is_right_where_it_has_been_wrong():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "batches",
+    [
+        pytest.param(canary.BATCHES[-1:], id="largest"),
+        pytest.param(canary.BATCHES[:-1], id="others", marks=pytest.mark.deep),
+    ],
+)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("minor", canary.MINORS)
-def test_compiler_is_right_everywhere(minor, dtype):
-    """In float64 on the largest batch only, or it would take minutes: `doctor --full` does all."""
-    batches = canary.BATCHES if dtype == "float32" else canary.BATCHES[-1:]
+def test_compiler_is_right_everywhere(minor, dtype, batches):
     findings = list(canary.check((minor,), batches, (dtype,)))
     assert len(findings) == len(batches) * canary.quantities()
     assert not [f for f in findings if not f.right]
