@@ -248,7 +248,7 @@ def run(out: Path, *, quick: bool = False) -> str:
     }  # fmt: skip
     files.write_text(out / "frontier.json", files.to_json(record) + "\n")
     lines = [f"Claim: {STATEMENT} [{SOURCE}]"]
-    lines += [f"  {r['setting']:<24}{r['words']}" for r in readings]
+    lines += [f"  {r['setting']:<28}{r['words']}" for r in readings]
     if any(r["verdict"] == "fails" for r in readings):
         lines.append(
             "A speed doesn't fix the odd share once kernels may differ in more than their share: "
