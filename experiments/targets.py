@@ -86,9 +86,8 @@ def run(out: Path, *, quick: bool = False) -> str:
     verdict = "holds" if reached.mean() >= WANTED else "fails"
     speed = np.linalg.norm(result.wished["velocity"], axis=1)
     near = np.abs(speed - np.median(speed)) < 0.02
-    low, high = (
-        np.quantile(share[reached & near], (0.05, 0.95)) if (reached & near).any() else (0, 0)
-    )
+    some = share[reached & near]
+    low, high = np.quantile(some, (0.05, 0.95)) if some.size else (np.nan, np.nan)
     lines = [
         f"Claim: {STATEMENT} [{SOURCE}]",
         f"  {verdict}: {reached.sum()} of {len(reached)} within {TOLERANCE:g} pixels per layer, "

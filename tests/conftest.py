@@ -7,7 +7,6 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 import hypothesis
 import jax
-import pytest
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -22,11 +21,3 @@ hypothesis.settings.load_profile("infomech")
 def pytest_collection_modifyitems(items):
     """Fast tests first: a mistake shows within seconds."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
-
-
-@pytest.fixture(scope="module")
-def compiled_in_haste():
-    """Little optimisation by XLA, for tests of derivatives rather than of compiled code."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)

@@ -15,8 +15,6 @@ from stacks import EVERY_ENGINE, RECTIFIERS, SPECTRAL, execute, needs_native, st
 import infomech as im
 from infomech.engines import derivatives
 
-pytestmark = pytest.mark.usefixtures("compiled_in_haste")
-
 BOUNDARIES = ("zero", "periodic", "reflect")
 MODES = ("checkpointed", "forward", "full")
 

@@ -12,8 +12,6 @@ import infomech as im
 from infomech import design, losses
 from infomech.design import parametrisations, solvers
 
-pytestmark = pytest.mark.usefixtures("compiled_in_haste")
-
 STEPS = 8
 needs_optimistix = pytest.mark.skipif(
     importlib.util.find_spec("optimistix") is None, reason="comes with infomech[design]"

@@ -9,8 +9,6 @@ import reference
 import infomech as im
 from infomech.engines import native
 
-pytestmark = pytest.mark.usefixtures("compiled_in_haste")
-
 TOLERANCE = {"float32": 2e-4, "float64": 1e-10}
 
 

@@ -12,8 +12,6 @@ import infomech as im
 from infomech import laws
 from infomech.rollout import NORMALISATIONS
 
-pytestmark = pytest.mark.usefixtures("compiled_in_haste")
-
 CASES = [
     ((3,), (14,), "relu", "zero", "l2"),
     ((4,), (13,), "modulus", "periodic", "sum"),

@@ -8,8 +8,6 @@ import pytest
 import infomech as im
 from infomech import losses
 
-pytestmark = pytest.mark.usefixtures("compiled_in_haste")
-
 STEPS = 6
 KERNEL = np.array([[0.1, 0.2, 0.05], [0.0, 0.3, 0.2], [0.05, 0.0, 0.1]])
 
