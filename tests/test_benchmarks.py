@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from benchmarks import __main__ as command
 from benchmarks import cases, memory, million, peers, report, requirements, scaling, stencil, turns
+from benchmarks import design as solvers
 from benchmarks.cases import Case
 from benchmarks.peers import Contender
 from benchmarks.requirements import Requirement
@@ -263,3 +264,15 @@ def test_one_line_about_a_bad_argument(tmp_path, capsys):
     file.touch()
     assert command.main(["--quick", "--out", str(file)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_of_the_rates_of_adam_the_best_one_counts():
+    shared = {"problem": "p", "starts": 4, "steps": 50, "compile_s": 1.0, "best": 1e-9}
+    found = [("lbfgs", 4, 2.0), ("adam 0.01", 3, 0.1), ("adam 0.1", 4, 9.0), ("adam 0.3", 4, 8.0)]
+    rows = [{**shared, "solver": n, "reached": r, "seconds": t} for n, r, t in found]
+    rows[0]["steps"] = None
+    assert [row["solver"] for row in solvers.tuned(rows)] == ["lbfgs", "adam 0.3"]
+    lines = solvers.table(rows).splitlines()
+    assert lines[0] == "## p"
+    assert lines[-2:] == ["| lbfgs | 4 of 4 |  | 2 | 1 | 1.0e-09 |",
+                          "| adam 0.3 | 4 of 4 | ≤ 50 | 8 | 1 | 1.0e-09 |"]  # fmt: skip

@@ -297,14 +297,18 @@ def test_compiled_code_is_kept_and_false_alarms_are_not_shown(tmp_path):
 
 def test_design_finds_a_kernel_and_writes_it(capsys, tmp_path):
     options = ["--size", "3", "--steps", "6", "--starts", "3", "--out", str(tmp_path)]
-    code, out, err = run(capsys, "design", "--velocity", "0.3", *options)
+    wish = ["--velocity", "0.3", "--diffusion", "0.5"]
+    code, out, err = run(capsys, "design", *wish, *options)
     assert code == 0, err
-    assert out.startswith("achieved\nvelocity")
+    assert out.startswith("achieved\n")
+    assert "[0.3], wished [0.3]" in out
     assert "odd share ε" in out
     taps = np.load(tmp_path / "design.npy")
     facts = json.loads((tmp_path / "design.json").read_text("utf-8"))
     np.testing.assert_allclose(facts["result"]["kernel"], taps)
     np.testing.assert_allclose(facts["result"]["measured"]["velocity"], [0.3], atol=1e-4)
+    np.testing.assert_allclose(facts["result"]["measured"]["diffusion"], 0.5, atol=1e-4)
+    assert "0.5, wished 0.5" in out
     assert (tmp_path / "design.png").stat().st_size > 5000
 
 
