@@ -1,0 +1,43 @@
+"""How energy travels through scattering networks: frames, transform to any depth, guarantees."""
+
+from infomech.scattering import (
+    analysis,
+    bounds,
+    extremes,
+    families,
+    frames,
+    layers,
+    nonlinearities,
+    signals,
+    supports,
+)
+from infomech.scattering.families import meyer, oriented, weyl_heisenberg
+from infomech.scattering.features import all_paths, features, labels
+from infomech.scattering.frames import Band, Frame
+from infomech.scattering.nonlinearities import Nonlinearity
+from infomech.scattering.transform import Energies, Paths, energies, paths
+
+__all__ = [
+    "Band",
+    "Energies",
+    "Frame",
+    "Nonlinearity",
+    "Paths",
+    "all_paths",
+    "analysis",
+    "bounds",
+    "energies",
+    "extremes",
+    "families",
+    "features",
+    "frames",
+    "labels",
+    "layers",
+    "meyer",
+    "nonlinearities",
+    "oriented",
+    "paths",
+    "signals",
+    "supports",
+    "weyl_heisenberg",
+]

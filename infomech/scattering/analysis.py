@@ -1,0 +1,126 @@
+"""What the energies of a scattering network say: the law of decay, and where energy goes."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from infomech import checks
+from infomech.scattering.frames import Frame
+from infomech.scattering.transform import Paths
+
+#: laws of decay: log W_n is linear in n, or in log n
+LAWS = ("exponential", "polynomial")
+
+
+class Decay(NamedTuple):
+    """Two laws fitted to the propagated energies of the layers, and which is the likelier.
+
+    Attributes:
+        law: "exponential", W_n ∝ a⁻ⁿ, or "polynomial", W_n ∝ n⁻ᵖ; "none" if fewer than three
+            layers hold energy.
+        factor: a, per layer, by least squares of log W_n against n.
+        factor_interval: 95 % interval of a.
+        power: p, by least squares of log W_n against log n.
+        power_interval: 95 % interval of p.
+        log_ratio: log likelihood of the exponential law less that of the polynomial one, with
+            normal errors of log W_n of unknown size: positive where the exponential fits better.
+        layers: the layers n used.
+    """
+
+    law: str
+    factor: float
+    factor_interval: tuple[float, float]
+    power: float
+    power_interval: tuple[float, float]
+    log_ratio: float
+    layers: np.ndarray
+
+
+def decay(propagated: Any, *, first: int = 1, floor: float | None = None) -> Decay:
+    """The law by which W_n decays with n: exponential or polynomial, by likelihood.
+
+    Args:
+        propagated: W_0 … W_N, as of `infomech.scattering.energies`.
+        first: first layer used, at least 1.
+        floor: layers with at most this share of W_0 are left out, as rounding or pruning may have
+            made them; the square root of the dtype's rounding if None.
+
+    Returns:
+        `Decay`.
+
+    Raises:
+        ValueError: not one axis of at least two finite, non-negative numbers.
+    """
+    energy = np.asarray(checks.floating("propagated", propagated))
+    if energy.ndim != 1 or len(energy) < 2 or not np.all(energy >= 0):
+        raise checks.fail("propagated", f"shape {energy.shape}", "W_0 … W_N, none negative")
+    first = checks.integer("first", first, 1)
+    if floor is None:
+        floor = math.sqrt(np.finfo(energy.dtype).eps)
+    n = np.arange(len(energy))
+    used = (n >= first) & (energy > floor * energy[0])
+    if used.sum() < 3:
+        nothing = (math.nan, math.nan)
+        return Decay("none", math.nan, nothing, math.nan, nothing, math.nan, n[used])
+    height = np.log(energy[used].astype(np.float64))
+    by_layer, by_log = (_line(x, height) for x in (n[used], np.log(n[used])))
+    ratio = 0.5 * used.sum() * math.log(max(by_log[2], 1e-300) / max(by_layer[2], 1e-300))
+    low, high = (math.exp(-end) for end in by_layer[1][::-1])
+    return Decay(
+        LAWS[0] if ratio >= 0 else LAWS[1], math.exp(-by_layer[0]), (low, high), -by_log[0],
+        (-by_log[1][1], -by_log[1][0]), ratio, n[used],
+    )  # fmt: skip
+
+
+def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, tuple[float, float], float]:
+    """Slope, its 95 % interval, and the sum of squared residuals."""
+    line = stats.linregress(x, y)
+    rest = float(np.sum((y - line.intercept - line.slope * x) ** 2))
+    reach = line.stderr * stats.t.ppf(0.975, len(x) - 2)
+    return float(line.slope), (line.slope - reach, line.slope + reach), rest
+
+
+def significant(paths: Paths, share: float = 0.99) -> np.ndarray:
+    """Operationally significant nodes: the fewest paths that hold a share of their layer's energy.
+
+    Args:
+        paths: of `infomech.scattering.paths`; mirrored ones are counted.
+        share: of the energy of the layer's computed paths, above 0 and at most 1.
+
+    Returns:
+        Counts of paths for each layer, (N + 1,).
+
+    Raises:
+        ValueError: a share out of range.
+    """
+    if not 0 < share <= 1:
+        raise checks.fail("share", share, "a number above 0 and at most 1")
+    found = []
+    for layer in range(paths.order.max() + 1):
+        here = paths.order == layer
+        energy = np.repeat(paths.energy[here].astype(np.float64), paths.multiplicity[here])
+        held = np.cumsum(np.sort(energy)[::-1])
+        enough = held >= share * held[-1] * (1 - 1e-12)
+        found.append(int(np.argmax(enough)) + 1)
+    return np.array(found)
+
+
+def by_scale(paths: Paths, frame: Frame, *, parts: int = 1) -> np.ndarray:
+    """Energy of each layer by the scale of the last step, W_n split up.
+
+    Args:
+        paths: of `infomech.scattering.paths`.
+        frame: the frame of all layers.
+        parts: of the non-linearity.
+
+    Returns:
+        Array (N + 1, scales + 1), in units of the signal squared; column 0 is the signal itself,
+        and bands without a scale.
+    """
+    scales = np.array([band.scale for band in frame.labels])
+    table = np.zeros((paths.order.max() + 1, scales.max() + 1))
+    last = np.array([scales[path[-1] // parts] if path else 0 for path in paths.steps])
+    np.add.at(table, (paths.order, last), paths.energy * paths.multiplicity)
+    return table

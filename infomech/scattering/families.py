@@ -1,0 +1,228 @@
+"""Families of tight frames: Meyer wavelets, Weyl-Heisenberg filters, and oriented ones in 2-D.
+
+All of them are built of smooth windows whose squares telescope, so that the Littlewood-Paley sum is
+1 to rounding; band-passes are analytic, each with its mirror on the other side of 0.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from infomech import checks
+from infomech.scattering import frames
+from infomech.scattering.frames import Band, Frame
+
+
+def meyer(samples: int, octaves: float = 8.0, *, dilation: float = 2.0, dtype: Any = None) -> Frame:
+    """Analytic Meyer-type wavelets of any dilation, in one dimension.
+
+    With x = log_r(|ω|/δ), |ĝ_j|² = h(x − j + 1) − h(x − j) and |χ̂|² = 1 − h(x), where h rises
+    smoothly from 0 at 0 to 1 at 1. Band j = 1 … K lies on [r^(j−1), r^(j+1)] δ; the last one ends
+    at π = r^(K+1) δ without falling. Each has contraction factor (r² + 1)/(r² − 1), up to the
+    grid's
+    rounding: 5/3 for r = 2.
+
+    Args:
+        samples: length of the signals.
+        octaves: from the spectral gap δ up to π, less one step r; bands on either side are
+            K = ⌈octaves / log₂ r⌉.
+        dilation: r > 1.
+        dtype: floating dtype of the responses; JAX's default float if None.
+
+    Returns:
+        `Frame` of 2K bands, those of positive frequencies first.
+
+    Raises:
+        ValueError: a dilation of 1 or less, or so many octaves that the coarsest bands fall
+            between two frequencies of the grid.
+    """
+    samples = checks.integer("samples", samples, 4)
+    count, delta = _scales("octaves", octaves, dilation, samples)
+
+    def squares(omega):
+        return _radial(np.abs(omega), delta, dilation, count)
+
+    labels = [_radial_band(j, delta, dilation, count) for j in range(1, count + 1)]
+    return _two_sided((samples,), squares, labels, dtype)
+
+
+def weyl_heisenberg(
+    samples: int, bands: int = 16, *, width: float = 2.0, gap: float = 1.0, dtype: Any = None
+) -> Frame:
+    """Uniform filters: translates of one prototype in frequency, in one dimension.
+
+    With spacing s, prototype j = 0 … K − 1 is centred at (gap + width/2 + j) s with support of
+    `width` spacings; squares are divided by the sum over all translates. Those below belong to the
+    low-pass, those above to the last band, which is centred at π. The spectral gap is δ = gap · s,
+    and band 0 has the smallest contraction factor, 1 + 2 gap/width up to the grid's rounding.
+
+    Args:
+        samples: length of the signals.
+        bands: K on either side, at least 1.
+        width: support of a prototype in spacings, more than 1 so that neighbours overlap.
+        gap: the spectral gap in spacings, positive.
+        dtype: floating dtype of the responses; JAX's default float if None.
+
+    Returns:
+        `Frame` of 2K bands, those of positive frequencies first.
+
+    Raises:
+        ValueError: as said above, or a gap or a prototype narrower than the grid's frequencies.
+    """
+    samples, bands = checks.integer("samples", samples, 4), checks.integer("bands", bands, 1)
+    if not (math.isfinite(width) and width > 1):
+        raise checks.fail("width", width, "a number above 1, so that neighbours overlap")
+    if not (math.isfinite(gap) and gap > 0):
+        raise checks.fail("gap", gap, "a positive number of spacings")
+    spacing = math.pi / (gap + bands - 1 + width / 2)
+    if min(gap, width / 2) * spacing < 2 * math.pi / samples:
+        most = int(samples * min(gap, width / 2) / 2 + 1 - gap - width / 2)
+        raise checks.fail("bands", bands, f"at most {most} for {samples} samples of that width")
+    first, reach = gap + width / 2, math.ceil(width) + 1
+
+    def squares(omega):
+        x = np.abs(omega) / spacing - first
+        every = range(-reach, bands + reach)
+        bumps = np.array([1 - _rise(2 * np.abs(x - j) / width) for j in every])
+        total = bumps.sum(0)
+        share = np.where(total > 0, bumps / np.where(total > 0, total, 1), 0)
+        low = np.where(total > 0, share[:reach].sum(0), 1.0 * (x < 0))
+        last = share[reach + bands - 1 :].sum(0)
+        return np.array([low, *share[reach : reach + bands - 1], last])
+
+    labels = [
+        Band(
+            j + 1, ((first + j) * spacing,), None,
+            ((gap + j) * spacing, min((gap + j + width) * spacing, math.pi)),
+        )
+        for j in range(bands)
+    ]  # fmt: skip
+    return _two_sided((samples,), squares, labels, dtype)
+
+
+def oriented(
+    shape: Sequence[int], octaves: float = 3.0, orientations: int = 6, *,
+    dilation: float = 2.0, growth: float = 0.0, dtype: Any = None,
+) -> Frame:  # fmt: skip
+    """Oriented wavelets in two dimensions, each analytic in a half plane; or ever narrower wedges.
+
+    A Meyer-type window of |ω|, as in `meyer`, times one of the angle: L windows over a half turn,
+    each two spacings π/L wide. With growth g, L is multiplied by 2^⌊g · octaves above the coarsest
+    scale⌋: 0 keeps all orientations alike (wavelets), ½ doubles them every other octave
+    (curvelets, with parabolic scaling), 1 every octave (ridgelets).
+
+    Args:
+        shape: rows and columns of the images.
+        octaves: from the spectral gap δ up to π, less one step r.
+        orientations: L of the coarsest scale over a half turn, at least 2; their mirrors are
+            separate bands.
+        dilation: r > 1.
+        growth: g in [0, 1].
+        dtype: floating dtype of the responses; JAX's default float if None.
+
+    Returns:
+        `Frame`; bands by scale from coarse to fine, then by orientation over a whole turn.
+
+    Raises:
+        ValueError: as said above, a shape that is not two sizes, or too many octaves for it.
+    """
+    grid = checks.box("shape", shape)
+    if len(grid) != 2:
+        raise checks.fail("shape", grid, "rows and columns")
+    checks.in_unit_interval("growth", growth)
+    orientations = checks.integer("orientations", orientations, 2)
+    count, delta = _scales("octaves", octaves, dilation, min(grid))
+    step = math.log2(dilation)
+    angles = [
+        orientations * 2 ** math.floor(growth * step * (j - 1) + 1e-9) for j in range(1, count + 1)
+    ]
+
+    def squares(rows, columns):
+        radial = _radial(np.hypot(rows, columns), delta, dilation, count)
+        angle = np.arctan2(rows, columns)
+        parts = [radial[:1]]
+        for window, many in zip(radial[1:], angles, strict=True):
+            away = angle[None] * many / np.pi - np.arange(2 * many)[:, None, None]
+            away = np.abs((away + many) % (2 * many) - many)
+            parts.append(window * (1 - _rise(away)))
+        return np.concatenate(parts)
+
+    labels: list[Band] = []
+    mirrors: list[int] = []
+    for j, many in enumerate(angles, 1):
+        ring = _radial_band(j, delta, dilation, count, math.pi * math.sqrt(2))
+        mirrors += [len(labels) + (i + many) % (2 * many) for i in range(2 * many)]
+        for i in range(2 * many):
+            theta = math.pi * i / many
+            centre = (ring.centre[0] * math.sin(theta), ring.centre[0] * math.cos(theta))
+            labels.append(Band(j, centre, theta, ring.support))
+    return _built(grid, squares, labels, mirrors, dtype)
+
+
+def _scales(argument, octaves, dilation, samples):
+    if not (math.isfinite(dilation) and dilation > 1):
+        raise checks.fail("dilation", dilation, "a number above 1")
+    if not (math.isfinite(octaves) and octaves > 0):
+        raise checks.fail(argument, octaves, "a positive number")
+    step = math.log2(dilation)
+    count = math.ceil(octaves / step - 1e-9)
+    delta = math.pi * dilation ** -(count + 1)
+    if delta < 2 * math.pi / samples * (1 - 1e-9):
+        most = math.floor(math.log2(samples / 2) / step - 1 + 1e-9) * step
+        raise checks.fail(argument, octaves, f"at most {most:.4g} for {samples} samples")
+    return count, delta
+
+
+def _rise(x):
+    """sin²(π ν(x)/2), smooth from 0 at x ≤ 0 to 1 at x ≥ 1, with rise(1 − x) = 1 − rise(x)."""
+    x = np.clip(x, 0, 1)
+    return np.sin(np.pi / 2 * x**4 * (35 - 84 * x + 70 * x**2 - 20 * x**3)) ** 2
+
+
+def _radial(size, delta, dilation, count):
+    """|χ̂|² and |ĝ_j|² as functions of |ω|, shape (count + 1, *size.shape)."""
+    x = np.log(np.maximum(size, delta / 2) / delta) / math.log(dilation)
+    rises = [np.ones_like(x), *(_rise(x - j) for j in range(count)), np.zeros_like(x)]
+    return np.array([a - b for a, b in itertools.pairwise(rises)])
+
+
+def _radial_band(scale, delta, dilation, count, highest=math.pi):
+    low, centre, high = (delta * dilation ** (scale + k) for k in (-1, 0, 1))
+    return Band(scale, (centre,), None, (low, highest if scale == count else high))
+
+
+def _two_sided(grid, squares, labels, dtype):
+    def both(omega):
+        low, *bands = squares(omega)
+        return np.array([low, *(b * (omega > 0) for b in bands), *(b * (omega < 0) for b in bands)])
+
+    count = len(labels)
+    others = [Band(b.scale, (-b.centre[0],), None, b.support) for b in labels]
+    mirrors = [(i + count) % (2 * count) for i in range(2 * count)]
+    return _built(grid, both, [*labels, *others], mirrors, dtype)
+
+
+def _built(
+    grid: tuple[int, ...], squares: Callable, labels: list[Band], mirrors: list[int], dtype: Any
+) -> Frame:
+    """The frame of these squared responses.
+
+    ω = π and −π are one frequency of the grid: the squares there are averaged, so that the mirror
+    of a band is a band.
+    """
+    omega = frames.frequencies(grid)
+    total: Any = 0
+    for signs in np.ndindex(*(2,) * len(grid)):
+        turned = [
+            np.where(np.abs(axis) > np.pi * (1 - 1e-9), np.pi * (1 - 2 * sign), axis)
+            for axis, sign in zip(omega, signs, strict=True)
+        ]
+        total = total + squares(*turned)
+    roots = np.sqrt(np.maximum(total / 2 ** len(grid), 0))
+    dtype = checks.floating_dtype(dtype)
+    low, bands = jnp.asarray(roots[0], dtype), jnp.asarray(roots[1:], dtype)
+    return Frame(low, bands, tuple(labels), tuple(mirrors))

@@ -1,0 +1,246 @@
+"""Frames of filters on periodic grids: one low-pass and many band-passes, as frequency responses.
+
+Docstrings of this package cite as [E]: Wiatowski, Grohs and Bölcskei, Energy Propagation in Deep
+Convolutional Neural Networks, arXiv 1704.03636; as [T]: the same authors, Topology Reduction in
+Deep Convolutional Feature Extraction Networks, arXiv 1707.02711.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from infomech import checks
+
+#: a response counts as 0 where its square is below this share of the largest square
+NOTHING = 1e-24
+
+
+@dataclass(frozen=True)
+class Band:
+    """What a band-pass filter is.
+
+    Attributes:
+        scale: number of its scale, counted from the coarsest, which is 1; 0 if it has none.
+        centre: frequency on each axis, in radians per sample.
+        orientation: angle of the centre from axis 1 towards axis 0, in radians; None in one
+            dimension.
+        support: smallest and largest |ω| where the response isn't 0, in radians per sample.
+    """
+
+    scale: int
+    centre: tuple[float, ...]
+    orientation: float | None
+    support: tuple[float, float]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Frame:
+    """A low-pass χ and band-passes g_λ on a periodic grid of one or two axes.
+
+    Attributes:
+        low: χ̂, shape (*grid), real or complex, in the order of `jnp.fft.fftn`.
+        bands: ĝ_λ, shape (bands, *grid).
+        labels: a `Band` for each band; static.
+        mirrors: for each band the number of the one with ĝ(ω) = conj ĝ_λ(−ω), which answers a real
+            signal with the conjugate; its own number if the filter is real; −1 if there is none.
+            Static.
+    """
+
+    low: jax.Array
+    bands: jax.Array
+    labels: tuple[Band, ...] = dataclasses.field(metadata={"static": True})
+    mirrors: tuple[int, ...] = dataclasses.field(metadata={"static": True})
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Samples on each axis."""
+        return tuple(self.low.shape)
+
+
+def frame(low: Any, bands: Any, labels: Sequence[Band] | None = None) -> Frame:
+    """A frame of any responses; tight or not, see `bounds`.
+
+    Args:
+        low: response of the low-pass, shape (*grid) of one or two axes, real or complex.
+        bands: responses of the band-passes, shape (bands, *grid).
+        labels: what each band is; found from the responses if None, with scale 0.
+
+    Returns:
+        `Frame`. Mirrors are found where the responses are known, that is outside of jit and grad.
+
+    Raises:
+        ValueError: shapes that don't go together, NaN or infinity, no band, a grid of three axes,
+            or another number of labels than of bands.
+    """
+    low, bands = _responses("low", low), _responses("bands", bands)
+    if low.ndim not in (1, 2) or 0 in low.shape:
+        raise checks.fail("low", f"shape {low.shape}", "a grid of one or two axes")
+    if (known := checks.concrete(low)) is not None:
+        off = np.abs(mirrored(known[None])[0] - known).max()
+        if off > 1e2 * np.finfo(known.dtype).eps * np.abs(known).max():
+            got = f"χ̂(−ω) that differs from conj χ̂(ω) by up to {off:.3g}"
+            raise checks.fail("low", got, "the response of real taps")
+    if bands.shape[1:] != low.shape or not len(bands):
+        raise checks.fail("bands", f"shape {bands.shape}", f"(bands, *{low.shape})")
+    if labels is not None and len(labels) != len(bands):
+        raise checks.fail("labels", f"{len(labels)}", f"one for each of {len(bands)} bands")
+    known = checks.concrete(bands)
+    if known is None:
+        nothing = Band(0, (0.0,) * low.ndim, None, (0.0, math.pi))
+        found, mirrors = [nothing] * len(bands), [-1] * len(bands)
+    else:
+        found, mirrors = [_label(band) for band in known], _mirrors(known)
+    return Frame(low, bands, tuple(labels or found), tuple(mirrors))
+
+
+def from_taps(low: Any, bands: Any, shape: int | Sequence[int]) -> Frame:
+    """The frame of filters given by their taps, on a periodic grid.
+
+    Tap i of n lies at i − (n − 1)//2, as in `infomech.rollout`.
+
+    Args:
+        low: taps of the low-pass, real or complex, of one or two axes.
+        bands: taps of the band-passes, shape (bands, *taps).
+        shape: of the grid; no axis shorter than the taps.
+
+    Returns:
+        `Frame`, in general not tight: see `tighten`.
+
+    Raises:
+        ValueError: taps that don't fit into the grid, or as `frame` says.
+    """
+    grid = checks.box("shape", shape)
+    low, bands = _responses("low", low), _responses("bands", bands)
+    for name, taps in (("low", low.shape), ("bands", bands.shape[1:])):
+        if len(taps) != len(grid) or any(n > m for n, m in zip(taps, grid, strict=True)):
+            raise checks.fail(name, f"taps {taps}", f"taps that fit into {grid}")
+    return frame(_transfer(low, grid), jax.vmap(lambda taps: _transfer(taps, grid))(bands))
+
+
+def tighten(bank: Frame, *, keep_low: bool = False) -> Frame:
+    """The frame divided by the root of its Littlewood-Paley sum, which makes it tight.
+
+    ĝ_λ / √(|χ̂|² + Σ_μ |ĝ_μ|²), and the same for χ̂; or, with the low-pass as it is,
+    ĝ_λ √((1 − |χ̂|²) / Σ_μ |ĝ_μ|²). Differentiable, so that tight frames can be learned.
+
+    Args:
+        bank: any frame.
+        keep_low: change the band-passes only; |χ̂| must be 1 at most.
+
+    Returns:
+        `Frame` with Littlewood-Paley sum 1 to rounding.
+
+    Raises:
+        ValueError: a frequency that no filter (with `keep_low`: no band-pass) lets through, or
+            |χ̂| > 1 with `keep_low`; where the responses are known.
+    """
+    low, through = jnp.abs(bank.low) ** 2, jnp.sum(jnp.abs(bank.bands) ** 2, 0)
+    total = through if keep_low else low + through
+    wanted = jnp.maximum(1 - low, 0) if keep_low else jnp.ones_like(total)
+    known = [checks.concrete(x) for x in (low, total, wanted)]
+    if not any(x is None for x in known):
+        _check_lets_through(*known, keep_low=keep_low)
+    gain = jnp.sqrt(jnp.where(total > 0, wanted / jnp.where(total > 0, total, 1), 0))
+    scaled = bank.low if keep_low else bank.low * gain.astype(bank.low.dtype)
+    return dataclasses.replace(bank, low=scaled, bands=bank.bands * gain.astype(bank.bands.dtype))
+
+
+def littlewood_paley(bank: Frame) -> jax.Array:
+    """|χ̂(ω)|² + Σ_λ |ĝ_λ(ω)|², shape (*grid), dimensionless; 1 everywhere for a tight frame."""
+    return jnp.abs(bank.low) ** 2 + jnp.sum(jnp.abs(bank.bands) ** 2, 0)
+
+
+def bounds(bank: Frame) -> tuple[jax.Array, jax.Array]:
+    """Frame bounds A, B: smallest and largest value of the Littlewood-Paley sum.
+
+    A ‖f‖² ≤ ‖f * χ‖² + Σ_λ ‖f * g_λ‖² ≤ B ‖f‖² for every signal f.
+    """
+    total = littlewood_paley(bank)
+    return jnp.min(total), jnp.max(total)
+
+
+def require_tight(bank: Frame) -> None:
+    """Raises ValueError unless the frame is tight to rounding, saying by how much and where not.
+
+    The Littlewood-Paley sum may be off by 1e-12 in float64 and by 1e-5 in float32.
+    """
+    total = checks.concrete(littlewood_paley(bank))
+    if total is None:
+        return
+    tolerance = 1e-12 if total.dtype == np.float64 else 1e-5
+    worst = np.unravel_index(np.argmax(np.abs(total - 1)), total.shape)
+    if not abs(total[worst] - 1) <= tolerance:
+        where = ", ".join(f"{axis[worst]:.4g}" for axis in frequencies(bank.grid))
+        got = f"Littlewood-Paley sum {total[worst]:.6g} at ω = ({where}) radians per sample"
+        raise checks.fail("frame", got, f"1 within {tolerance:g} everywhere; see frames.tighten")
+
+
+def frequencies(grid: Sequence[int]) -> tuple[np.ndarray, ...]:
+    """ω on each axis, each of shape (*grid), in radians per sample, in the order of `fftn`."""
+    axes = (2 * np.pi * np.fft.fftfreq(n) for n in grid)
+    return tuple(np.meshgrid(*axes, indexing="ij"))
+
+
+def magnitudes(grid: Sequence[int]) -> np.ndarray:
+    """|ω|, shape (*grid), in radians per sample."""
+    return np.sqrt(sum(axis**2 for axis in frequencies(grid)))
+
+
+def mirrored(bands: Any) -> Any:
+    """conj ĝ(−ω) for responses (bands, *grid): what a filter's mirror responds."""
+    xp = jnp if isinstance(bands, jax.Array) else np
+    axes = tuple(range(1, bands.ndim))
+    return xp.conj(xp.roll(xp.flip(bands, axes), 1, axes))
+
+
+def _label(band: np.ndarray) -> Band:
+    power = np.abs(band) ** 2
+    total = max(power.sum(), np.finfo(power.dtype).tiny)
+    axes = frequencies(band.shape)
+    centre = tuple(float(np.sum(axis * power) / total) for axis in axes)
+    size = magnitudes(band.shape)[power > NOTHING * max(power.max(), np.finfo(power.dtype).tiny)]
+    support = (float(size.min()), float(size.max())) if size.size else (0.0, 0.0)
+    return Band(0, centre, math.atan2(*centre) if len(centre) == 2 else None, support)
+
+
+def _mirrors(bands: np.ndarray) -> list[int]:
+    """For each band the number of its mirror, by brute force over the bands not yet paired."""
+    images, found = mirrored(bands), [-1] * len(bands)
+    for i, image in enumerate(images):
+        tolerance = 1e2 * np.finfo(image.dtype).eps * np.abs(image).max()
+        for j in [i, *range(i + 1, len(bands))]:
+            if found[i] < 0 and found[j] < 0 and np.abs(bands[j] - image).max() <= tolerance:
+                found[i], found[j] = j, i
+    return found
+
+
+def _check_lets_through(low, total, wanted, *, keep_low):
+    if keep_low and low.max() > 1 + 1e-6:
+        raise checks.fail("bank.low", f"|χ̂|² = {low.max():.6g} at most", "at most 1 to keep it")
+    shut = (total <= NOTHING * total.max()) & (wanted > 1e-6)
+    if shut.any():
+        where = np.unravel_index(np.argmax(shut), shut.shape)
+        omega = ", ".join(f"{axis[where]:.4g}" for axis in frequencies(low.shape))
+        expected = "a band that lets it through" if keep_low else "a filter that lets it through"
+        raise checks.fail("bank", f"nothing passing ω = ({omega}) radians per sample", expected)
+
+
+def _transfer(taps, grid):
+    room = [(0, m - n) for n, m in zip(taps.shape, grid, strict=True)]
+    shift = tuple(-((n - 1) // 2) for n in taps.shape)
+    return jnp.fft.fftn(jnp.roll(jnp.pad(taps, room), shift, tuple(range(taps.ndim))))
+
+
+def _responses(argument: str, value: Any) -> jax.Array:
+    kind = getattr(value, "dtype", None)
+    if kind is None or not jnp.issubdtype(kind, jnp.complexfloating):
+        value = checks.floating(argument, value)
+    checks.finite(argument, value)
+    return jnp.asarray(value)

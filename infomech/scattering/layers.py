@@ -1,0 +1,148 @@
+"""The same accounts for layers of a convolutional network: where the energy of an input goes."""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from infomech import checks, guards, rectifiers
+from infomech.rectifiers import Rectifier
+
+#: what may follow a rectifier
+NORMALISATIONS = ("none", "channel", "layer")
+
+
+class LayerEnergies(NamedTuple):
+    """Energy in front of, within and behind each layer, arrays of one number per layer.
+
+    Attributes:
+        incoming: ‖u‖² over all channels.
+        filtered: ‖k * u‖².
+        rectified: ‖φ(k * u)‖².
+        normalised: energy handed on to the next layer.
+        lower, upper: smallest and largest squared singular value of the layer's filters over all
+            frequencies: lower · incoming ≤ filtered ≤ upper · incoming. Filters with fewer outputs
+            than inputs have lower bound 0.
+    """
+
+    incoming: jax.Array
+    filtered: jax.Array
+    rectified: jax.Array
+    normalised: jax.Array
+    lower: jax.Array
+    upper: jax.Array
+
+
+def energies(
+    weights: Sequence[Any], values: Any, *, rectifier: str | Rectifier = "relu",
+    normalize: str = "none",
+) -> LayerEnergies:  # fmt: skip
+    """Passes an input through convolution layers and accounts for its energy in each.
+
+    One layer is u_o ← φ(Σ_i k_oi * u_i), true convolutions on a periodic domain, and then, with
+    normalize="channel", each channel less its mean and divided by its standard deviation, or, with
+    "layer", all channels together. With real filters and one input channel, a path of a scattering
+    network is such a stack, and so is an `infomech.rollout`.
+
+    Args:
+        weights: one array (outputs, inputs, *taps) per layer, of 1 or 2 axes of taps; weights of
+            deep-learning libraries are cross-correlations: `infomech.parity.reflect` each first.
+        values: (inputs, *grid).
+        rectifier: φ, as of `infomech.rectifiers.get`; static.
+        normalize: none, channel or layer; static.
+
+    Returns:
+        `LayerEnergies`, in units of the input squared until a layer normalises.
+
+    Raises:
+        ValueError: shapes that don't go together, taps that don't fit into the grid, numbers that
+            aren't finite, an unknown rectifier or normalisation.
+    """
+    field = checks.floating("values", values)
+    checks.finite("values", values)
+    if field.ndim not in (2, 3):
+        raise checks.fail("values", f"shape {field.shape}", "(channels, *grid), one or two axes")
+    checks.one_of("normalize", normalize, NORMALISATIONS)
+    stack, channels = [], field.shape[0]
+    for n, layer in enumerate(weights):
+        kernel = checks.floating(f"weights[{n}]", layer, field.dtype)
+        checks.finite(f"weights[{n}]", layer)
+        taps = kernel.shape[2:]
+        fits = len(taps) == field.ndim - 1 and all(
+            0 < a <= b for a, b in zip(taps, field.shape[1:], strict=True)
+        )
+        if not fits or kernel.shape[1] != channels or not kernel.shape[0]:
+            expected = f"(outputs, {channels}, *taps) with taps that fit into {field.shape[1:]}"
+            raise checks.fail(f"weights[{n}]", f"shape {kernel.shape}", expected)
+        stack.append(kernel)
+        channels = kernel.shape[0]
+    if not stack:
+        raise checks.fail("weights", "no layer", "at least one")
+    return _energies(tuple(stack), field, rectifier=rectifiers.get(rectifier), normalize=normalize)
+
+
+@functools.partial(jax.jit, static_argnames=("rectifier", "normalize"))
+def _energies(stack, field, *, rectifier, normalize):
+    rows = []
+    for kernel in stack:
+        grid = field.shape[1:]
+        axes = tuple(range(1, field.ndim))
+        response = _response(kernel, grid)
+        spectrum = jnp.fft.fftn(field, axes=axes).reshape(len(field), -1)
+        passed = jnp.einsum("wij,jw->iw", response, spectrum, precision="highest")
+        filtered = jnp.fft.ifftn(passed.reshape(-1, *grid), axes=axes).real
+        rectified = rectifier(filtered)
+        behind = _normalised(rectified, normalize)
+        strengths = jnp.linalg.svd(response, compute_uv=False) ** 2
+        lower = jnp.min(strengths) if len(kernel) >= len(field) else jnp.zeros_like(field[0].sum())
+        energy = [jnp.sum(x * x) for x in (field, filtered, rectified, behind)]
+        rows.append((*energy, lower, jnp.max(strengths)))
+        field = behind
+    return LayerEnergies(*(jnp.stack(column) for column in zip(*rows, strict=True)))
+
+
+def _response(kernel: jax.Array, grid: tuple[int, ...]) -> jax.Array:
+    """k̂_oi(ω), (frequencies, outputs, inputs)."""
+    taps = kernel.shape[2:]
+    room = [(0, 0), (0, 0)] + [(0, m - n) for n, m in zip(taps, grid, strict=True)]
+    shift = tuple(-((n - 1) // 2) for n in taps)
+    axes = tuple(range(2, kernel.ndim))
+    response = jnp.fft.fftn(jnp.roll(jnp.pad(kernel, room), shift, axes), axes=axes)
+    return jnp.moveaxis(response.reshape(*kernel.shape[:2], math.prod(grid)), -1, 0)
+
+
+def _normalised(values: jax.Array, how: str) -> jax.Array:
+    if how == "none":
+        return values
+    axes = tuple(range(how == "channel", values.ndim))
+    centred = values - jnp.mean(values, axes, keepdims=True)
+    spread = guards.sqrt(jnp.mean(centred**2, axes, keepdims=True))
+    return jnp.where(spread > 0, centred / jnp.where(spread > 0, spread, 1), 0)
+
+
+def random_weights(
+    channels: Sequence[int], taps: Sequence[int], *, key: jax.Array, dtype: Any = None
+) -> list[jax.Array]:
+    """Normal weights of He's variance, 2 / (inputs · taps), for which ReLU keeps the mean energy.
+
+    Args:
+        channels: of the input and of the output of each layer.
+        taps: on each axis.
+        key: of `jax.random.key`.
+        dtype: floating dtype; JAX's default float if None.
+
+    Returns:
+        One array (outputs, inputs, *taps) per layer.
+    """
+    box, dtype = checks.box("taps", taps), checks.floating_dtype(dtype)
+    counts = [checks.integer("channels", n, 1) for n in channels]
+    keys = jax.random.split(checks.key(key), max(len(counts) - 1, 1))
+    return [
+        jax.random.normal(k, (after, before, *box), dtype)
+        * jnp.asarray(np.sqrt(2 / (before * math.prod(box))), dtype)
+        for k, before, after in zip(keys, counts[:-1], counts[1:], strict=False)
+    ]

@@ -1,0 +1,123 @@
+"""Signals by name, and from WAV, npy and image files."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from infomech import checks, fields
+
+#: signals of one axis known by name
+SIGNALS = ("impulse", "step", "noise", "chirp")
+#: images known by name, besides photographs
+IMAGES = ("digits",)
+
+
+def signal(
+    source: str, *, samples: int | None = None, bandwidth: float = math.pi, number: int = 0,
+    seed: int = 0, dtype: str = "float32",
+) -> np.ndarray:  # fmt: skip
+    """A signal or image by name or from a file.
+
+    impulse: 1 in the middle, 0 elsewhere. step: 1 in the second half, 0 in the first. noise:
+    normal, with frequencies up to `bandwidth`, of unit variance. chirp: cos of a phase whose
+    frequency rises evenly from 0 to `bandwidth`. digits: a handwritten digit of 8×8 in the middle
+    of 32×32, the `number`-th of scikit-learn's. Photographs are those of
+    `infomech.fields.PHOTOGRAPHS`.
+    Files: .wav (channels are averaged; integers divided by their largest value), .npy (one or two
+    axes), and whatever Pillow reads.
+
+    Args:
+        source: name or path.
+        samples: length; a longer one is cut in its middle. For images the side of the square in the
+            middle. As it is if None, and 4096 for the signals known by name.
+        bandwidth: in radians per sample, at most π.
+        number: of the digit.
+        seed: of the noise.
+        dtype: floating dtype.
+
+    Returns:
+        Array of one or two axes.
+
+    Raises:
+        ValueError: an unknown name, a missing or unreadable file, an empty or non-finite signal,
+            fewer samples than wanted, or an option out of range.
+    """
+    if samples is not None:
+        samples = checks.integer("samples", samples, 4)
+    if not 0 < bandwidth <= math.pi:
+        raise checks.fail("bandwidth", bandwidth, "a number above 0 and up to π")
+    values = _made(source, samples or 4096, bandwidth, seed) if source in SIGNALS else None
+    if values is None:
+        values = _digit(number) if source == "digits" else _read(source)
+    if values.ndim not in (1, 2) or 0 in values.shape:
+        raise checks.fail("signal", f"shape {values.shape}", "one or two axes that aren't empty")
+    checks.finite("signal", values)
+    if samples is not None:
+        if min(values.shape) < samples:
+            raise checks.fail("samples", samples, f"at most {min(values.shape)}, the signal's size")
+        starts = [(n - samples) // 2 for n in values.shape]
+        values = values[tuple(slice(start, start + samples) for start in starts)]
+    return np.asarray(values, dtype)
+
+
+def _made(name: str, samples: int, bandwidth: float, seed: int) -> np.ndarray:
+    t = np.arange(samples)
+    if name == "impulse":
+        return np.where(t == samples // 2, 1.0, 0.0)
+    if name == "step":
+        return np.where(t >= samples // 2, 1.0, 0.0)
+    if name == "chirp":
+        return np.cos(bandwidth * t**2 / (2 * samples))
+    white = np.asarray(jax.random.normal(jax.random.key(seed), (samples,), "float32"), np.float64)
+    spectrum = np.fft.rfft(white)
+    spectrum[2 * np.pi * np.fft.rfftfreq(samples) > bandwidth] = 0
+    noise = np.fft.irfft(spectrum, samples)
+    return noise / noise.std()
+
+
+def _digit(number: int) -> np.ndarray:
+    try:
+        from sklearn import datasets
+    except ImportError as error:
+        expected = "scikit-learn installed: pip install 'infomech[cli]'"
+        raise checks.fail("signal", "'digits', which comes with it", expected) from error
+    digits = datasets.load_digits().images
+    number = checks.integer("number", number, 0)
+    if number >= len(digits):
+        raise checks.fail("number", number, f"less than {len(digits)}")
+    return np.pad(digits[number] / 16, 12)
+
+
+def _read(source: str) -> np.ndarray:
+    suffix = Path(source).suffix.lower()
+    if suffix not in (".wav", ".npy"):
+        try:
+            return np.asarray(fields.image(source).values)
+        except ValueError as error:
+            text = str(error).replace("source:", "signal:")
+            raise ValueError(f"{text}, .wav or .npy, or one of {', '.join(SIGNALS)}") from error
+    try:
+        if suffix == ".npy":
+            return np.asarray(checks.floating("signal", np.load(source, allow_pickle=False)))
+        return _wave(source)
+    except (OSError, EOFError) as error:
+        raise checks.fail("signal", f"{source!r}, unreadable ({error})", "a file") from error
+    except ValueError as error:
+        got = f"{source!r}, unreadable ({error})"
+        raise checks.fail("signal", got, f"a {suffix} file of real numbers") from error
+
+
+def _wave(source: str) -> np.ndarray:
+    from scipy.io import wavfile
+
+    _, sound = wavfile.read(source)
+    largest: Any = 1.0
+    if sound.dtype == np.uint8:
+        sound = sound.astype(np.float64) - 128
+        largest = 128.0
+    elif np.issubdtype(sound.dtype, np.integer):
+        largest = -float(np.iinfo(sound.dtype).min)
+    return sound.reshape(len(sound), -1).astype(np.float64).mean(1) / largest

@@ -1,0 +1,121 @@
+"""Where the bands of a frame lie: spectral gap, contraction factors, opening, subsampling."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from infomech import checks
+from infomech.scattering.frames import NOTHING, Frame, frequencies, magnitudes
+
+
+def gap(bank: Frame) -> float:
+    """Spectral gap δ: the smallest |ω| that any band-pass lets through, in radians per sample.
+
+    Every band-pass vanishes for |ω| < δ, so a tight frame has |χ̂| = 1 there.
+
+    Raises:
+        ValueError: the responses are being traced, or no band lets anything through.
+    """
+    support = _supports(bank)
+    if not support.any():
+        raise checks.fail("frame", "bands that are 0 everywhere", "band-passes")
+    return float(magnitudes(bank.grid)[support.any(0)].min())
+
+
+def factors(bank: Frame) -> np.ndarray:
+    """Contraction factor of each band: how much wider a pass band gets by one layer in front.
+
+    For a band with spectrum S, a = max_ν min_{ω ∈ S} |ω| / |ω − ν| over the frequencies ν of the
+    grid: demodulated by ν the band lies a times closer to 0. For S = [A, B] on one side of 0 the
+    best real ν is 2AB/(A + B), and a = (B + A)/(B − A); a filter that lets ω and −ω through has
+    a = 1. Every ν gives a valid factor; in two dimensions the best is searched for step by step.
+
+    Args:
+        bank: a frame whose responses are known.
+
+    Returns:
+        Array (bands,), dimensionless, each at least 1; infinite for bands of one frequency.
+
+    Raises:
+        ValueError: the responses are being traced.
+    """
+    found = [_factor(band, bank.grid) if band.any() else np.inf for band in _supports(bank)]
+    return np.array(found)
+
+
+def opening(bank: Frame) -> float:
+    """The largest angle between a frequency that a band lets through and the middle of its support.
+
+    Below π/2 every band is analytic: it lies in an open half plane of frequencies, and in one
+    dimension on one side of 0, where the angle is 0 (π for bands on both sides). π and −π are one
+    frequency and count for the nearer side.
+
+    Returns:
+        Radians.
+
+    Raises:
+        ValueError: the responses are being traced.
+    """
+    omega = np.stack(frequencies(bank.grid), -1)
+    both = np.abs(omega) > np.pi * (1 - 1e-9)
+    widest = 0.0
+    for support in _supports(bank):
+        if not support.any():
+            continue
+        ahead = np.where(both, 0, omega)[support].mean(0)
+        turned = np.where(both & (ahead != 0), np.pi * np.sign(ahead), omega)[support]
+        size = np.linalg.norm(turned, axis=-1) * np.linalg.norm(ahead)
+        if not np.all(size > 1e-12):
+            return math.pi
+        widest = max(widest, float(np.arccos(np.clip(turned @ ahead / size, -1, 1)).max()))
+    return widest
+
+
+def subsampling(bank: Frame) -> int:
+    """Largest divisor of every axis by which f * χ can be subsampled without loss.
+
+    Raises:
+        ValueError: the responses are being traced.
+    """
+    low = np.abs(_known(bank.low)) ** 2
+    passed = low > NOTHING * low.max()
+    highest = [np.abs(axis[passed]).max() for axis in frequencies(bank.grid)]
+    common = math.gcd(*bank.grid)
+    fits = [s for s in range(1, common + 1) if common % s == 0 and max(highest) * s < np.pi]
+    return max(fits, default=1)
+
+
+def _supports(bank):
+    power = np.abs(_known(bank.bands)) ** 2
+    return power > NOTHING * max(power.max(), np.finfo(power.dtype).tiny)
+
+
+def _known(responses):
+    known = checks.concrete(responses)
+    if known is None:
+        raise checks.fail("frame", "responses that are traced", "known ones: call outside of jit")
+    return known
+
+
+def _factor(support: np.ndarray, grid: Sequence[int]) -> float:
+    omega = np.stack([axis[support] for axis in frequencies(grid)], -1)
+    size = np.linalg.norm(omega, axis=-1)
+    if not size.all():
+        return 1.0
+    spacing = 2 * np.pi / np.asarray(grid)
+
+    def value(point: np.ndarray) -> float:
+        away = np.abs(omega - point * spacing)
+        distance = np.linalg.norm(np.minimum(away, 2 * np.pi - away), axis=-1)
+        return float(np.min(size / np.maximum(distance, 1e-9 * size)))
+
+    ahead = omega.mean(0)
+    lengths = np.linspace(0, 1.5, 61)[:, None] * ahead / spacing
+    best = max(np.unique(np.rint(lengths), axis=0), key=value)
+    around = np.array(np.meshgrid(*([-1, 0, 1],) * len(grid))).reshape(len(grid), -1).T
+    while True:
+        step = max(best + around, key=value)
+        if value(step) <= value(best):
+            return np.inf if value(best) > 1e8 else value(best)
+        best = step

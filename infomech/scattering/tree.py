@@ -1,0 +1,340 @@
+"""The walk through the tree of paths, deepest first, in chunks of fixed capacity.
+
+A path (λ_1, …, λ_n) carries U[q] f = ρ(… ρ(f * g_λ1) … * g_λn). Paths are held as half spectra, in
+chunks of one size, one chunk for each layer; the children of the deepest chunk that still has some
+are computed next. So nothing recompiles as the tree grows, and memory is that of depth + 1 chunks,
+however many paths there are. A band's energy is known from its parent's spectrum before it is
+computed, which is when paths are pruned. Reverse mode walks the same way and gathers what each
+chunk owes to its parents when its children are done.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from infomech.engines import derivatives
+from infomech.scattering import nonlinearities
+from infomech.scattering.filters import Bank
+from infomech.scattering.nonlinearities import Nonlinearity
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a walk is compiled for.
+
+    Attributes:
+        grid: samples on each axis.
+        layers: non-linearity of each layer, depth + 1 of them.
+        which: number of the frame of each layer, among the different ones.
+        multiplicity: for each different frame, how many bands each of those that are passed stands
+            for: 2 with its mirror, 1 alone, 0 if it only pads.
+        chunk: paths computed at once, a multiple of the parts of a non-linearity.
+        most: paths computed at most.
+        record: whether each path is noted.
+    """
+
+    grid: tuple[int, ...]
+    layers: tuple[Nonlinearity, ...]
+    which: tuple[int, ...]
+    multiplicity: tuple[tuple[int, ...], ...]
+    chunk: int
+    most: int
+    record: bool = False
+
+    @property
+    def depth(self) -> int:
+        """Layers below the signal itself."""
+        return len(self.layers) - 1
+
+    @property
+    def parts(self) -> int:
+        """Paths computed of one band."""
+        return nonlinearities.parts_of(self.layers)
+
+
+class Totals(NamedTuple):
+    """Sums over the paths of each layer.
+
+    Attributes:
+        propagated: Σ ‖U[q] f‖² of the paths computed, (depth + 1,).
+        collected: Σ ‖U[q] f * χ‖² of the paths computed, (depth + 1,).
+        passed: Σ_λ ‖U[q] f * g_λ‖² of the paths computed, (depth + 1,).
+        pruned: at most this much energy enters the paths not computed, by the layer in front of
+            them, (depth + 1,).
+    """
+
+    propagated: jax.Array
+    collected: jax.Array
+    passed: jax.Array
+    pruned: jax.Array
+
+
+class Notes(NamedTuple):
+    """Counts, and what was noted of each path if wanted.
+
+    Attributes:
+        computed: paths in each layer, mirrored ones included, (depth + 1,).
+        complete: 1 if the largest number of paths was never reached.
+        layer, step, parent: of each path: its layer, −1 if there is none; its last band and part,
+            as band · parts + part; the number of the path it comes from. (most,) or (0,).
+        weight: how many mirrored paths it stands for.
+    """
+
+    computed: jax.Array
+    complete: jax.Array
+    layer: jax.Array
+    step: jax.Array
+    parent: jax.Array
+    weight: jax.Array
+
+
+def walk(plan: Plan, spectrum: jax.Array, threshold: jax.Array, filters: Bank):
+    """Totals and Notes over the tree below one signal.
+
+    Args:
+        plan: what to walk.
+        spectrum: `rfftn` of the signal.
+        threshold: bands with no more energy than this are pruned.
+        filters: of the frames.
+
+    Returns:
+        `Totals` and `Notes`, and for each path noted its energy and its collected energy,
+        (most,) each. Differentiable by forward and reverse mode with respect to spectrum and
+        filters, the choice of paths held fixed.
+    """
+
+    def forward(spectrum, threshold, *filters):
+        totals, notes, noted = _forward(plan, spectrum, threshold, Bank(*filters))
+        return (*totals, *noted, *notes)
+
+    def reverse(wanted):
+        def back(spectrum, threshold, *rest):
+            found = _backward(plan, spectrum, threshold, Bank(*rest[:3]), Totals(*rest[-6:-2]))
+            return tuple(f for f, w in zip(found, wanted, strict=True) if w)
+
+        return derivatives.Function(back, back)
+
+    def plain(spectrum, threshold, *rest):
+        return forward(spectrum, threshold, *rest[:3])[:6]
+
+    function = derivatives.Function(forward, plain, reverse)
+    out = derivatives.call(function, spectrum, jax.lax.stop_gradient(threshold), *filters)
+    return Totals(*out[:4]), Notes(*out[6:]), (out[4], out[5])
+
+
+class _State(NamedTuple):
+    """One chunk for each layer: spectra, how many paths each stands for and its number among those
+    noted; the children still to compute and how many; sums; notes."""
+
+    spectra: jax.Array
+    weight: jax.Array
+    name: jax.Array
+    todo: jax.Array
+    left: jax.Array
+    totals: Totals
+    notes: Notes
+    noted: tuple[jax.Array, jax.Array]
+    begun: jax.Array
+
+
+def _start(plan, spectrum, threshold, filters):
+    real = filters.weights.dtype
+    layers, chunk = plan.depth + 1, plan.chunk
+    bands = filters.real.shape[1]
+    rows = plan.most if plan.record else 0
+    zeros, none = jnp.zeros(layers, real), jnp.zeros(rows, jnp.int32)
+    state = _State(
+        jnp.zeros((layers, chunk, *spectrum.shape), spectrum.dtype),
+        jnp.zeros((layers, chunk), real),
+        jnp.zeros((layers, chunk), jnp.int32),
+        jnp.zeros((layers, chunk * bands), bool),
+        jnp.zeros(layers, jnp.int32),
+        Totals(zeros, zeros, zeros, zeros),
+        Notes(jnp.zeros(layers, jnp.int32), jnp.int32(1), none - 1, none, none, none),
+        (jnp.zeros(rows, real),) * 2,
+        jnp.int32(1),
+    )
+    first = jnp.zeros((chunk, *spectrum.shape), spectrum.dtype).at[0].set(spectrum)
+    weight = jnp.zeros(chunk, real).at[0].set(1)
+    none = jnp.zeros(chunk, jnp.int32)
+    return _arrive(plan, state, filters, threshold, 0, first, weight, none, none - 1)
+
+
+def _forward(plan, spectrum, threshold, filters):
+    last = plan.depth
+
+    def visit(state):
+        layer = last - jnp.argmax(state.left[::-1] > 0)
+        return _visit(plan, state, filters, threshold, layer)[0]
+
+    state = _start(plan, spectrum, threshold, filters)
+    state = jax.lax.while_loop(lambda state: jnp.any(state.left > 0), visit, state)
+    return state.totals, state.notes, state.noted
+
+
+def _visit(plan, state, filters, threshold, layer):
+    """Computes the next children of one layer's chunk; with them, which they were."""
+    bands = filters.real.shape[1]
+    todo = state.todo[layer]
+    picks = jnp.nonzero(todo, size=plan.chunk // plan.parts, fill_value=todo.size)[0]
+    there = picks < todo.size
+    todo = todo.at[picks].set(False, mode="drop")
+    picks = jnp.where(there, picks, 0).astype(jnp.int32)
+    state = state._replace(
+        todo=_put(state.todo, todo, layer),
+        left=state.left.at[layer].add(-jnp.sum(there, dtype=jnp.int32)),
+    )
+    spectra = _children(plan, filters, state.spectra[layer], layer, picks)
+    parent, band = picks // bands, picks % bands
+    stands = _multiplicity(plan, layer, filters.weights.dtype)[band]
+    weight = jnp.where(there, state.weight[layer][parent] * stands, 0)[:, None]
+    part = jnp.arange(plan.parts)
+    parts = jnp.asarray([kind.parts for kind in plan.layers])[layer]
+    weight = jnp.where(part < parts, weight, 0).reshape(-1)
+    step = (band[:, None] * plan.parts + part).reshape(-1).astype(jnp.int32)
+    names = jnp.repeat(state.name[layer][parent], plan.parts)
+    state = _arrive(
+        plan, state, filters, threshold, layer + 1, spectra, weight, step, names
+    )  # fmt: skip
+    return state, picks
+
+
+def _children(plan, filters, spectra, layer, picks):
+    """Spectra of ρ(U[q] f * g_λ) for the picked pairs parent · bands + λ, in a chunk."""
+    bands = filters.real.shape[1]
+    frame = jnp.asarray(plan.which)[layer]
+    parents, band = spectra[picks // bands], picks % bands
+    axes = tuple(range(1, len(plan.grid) + 1))
+    real, imaginary = (
+        jnp.fft.irfftn(parents * response[frame, band], plan.grid, axes)
+        for response in (filters.real, filters.imaginary)
+    )
+    parts = nonlinearities.apply(plan.layers, layer, real, imaginary)
+    return jnp.fft.rfftn(parts.reshape(plan.chunk, *plan.grid), axes=axes)
+
+
+def _arrive(plan, state, filters, threshold, layer, spectra, weight, step, parent):
+    """Takes a chunk of paths into a layer: their energies, and which children will be computed."""
+    table = _energies(plan, filters, spectra, layer)
+    bound = _gain(plan, layer, table.dtype) * table[:, :-2]
+    stands = _multiplicity(plan, layer, filters.weights.dtype)
+    keep = (bound > threshold) & (stands > 0) & (weight > 0)[:, None] & (layer < plan.depth)
+    parts = jnp.asarray([kind.parts for kind in plan.layers])[layer]
+    after = state.begun + parts * jnp.cumsum(keep.ravel(), dtype=jnp.int32).reshape(keep.shape)
+    full = keep & (after > plan.most)
+    keep = keep & ~full
+    there = weight > 0
+    notes = state.notes._replace(
+        computed=state.notes.computed.at[layer].add(jnp.sum(weight).astype(jnp.int32)),
+        complete=jnp.where(jnp.any(full), 0, state.notes.complete),
+    )
+    found = _sums(plan, table, weight, keep, layer)
+    state = state._replace(
+        spectra=_put(state.spectra, spectra, layer),
+        weight=_put(state.weight, weight, layer),
+        todo=_put(state.todo, keep.ravel(), layer),
+        left=state.left.at[layer].set(jnp.sum(keep, dtype=jnp.int32)),
+        totals=Totals(*(s.at[layer].add(f) for s, f in zip(state.totals, found, strict=True))),
+        notes=notes,
+        begun=state.begun + parts * jnp.sum(keep, dtype=jnp.int32),
+    )
+    return _note(state, layer, there, step, parent, table) if plan.record else state
+
+
+def _note(state, layer, there, step, parent, table):
+    rows = len(state.notes.layer)
+    used = jnp.sum(state.notes.layer >= 0, dtype=jnp.int32)
+    name = used + jnp.cumsum(there, dtype=jnp.int32) - 1
+    row = jnp.where(there, name, rows)
+    notes, (energy, collected) = state.notes, state.noted
+
+    def put(column, values):
+        return column.at[row].set(jnp.broadcast_to(values, row.shape), mode="drop")
+
+    weight = state.weight[layer]
+    return state._replace(
+        name=_put(state.name, name, layer),
+        notes=notes._replace(
+            layer=put(notes.layer, jnp.asarray(layer, jnp.int32)),
+            step=put(notes.step, step),
+            parent=put(notes.parent, parent),
+            weight=put(notes.weight, weight.astype(jnp.int32)),
+        ),
+        noted=(put(energy, table[:, -1]), put(collected, table[:, -2])),
+    )
+
+
+def _energies(plan, filters, spectra, layer):
+    """‖u * g_λ‖² for each band, ‖u * χ‖² and ‖u‖² of each path of a chunk, (chunk, bands + 2)."""
+    power = (spectra.real**2 + spectra.imag**2).reshape(len(spectra), -1)
+    weights = filters.weights[jnp.asarray(plan.which)[layer]]
+    return jnp.matmul(power, weights.T, precision="highest")
+
+
+def _sums(plan, table, weight, keep, layer):
+    """What a chunk adds to the `Totals` of its layer."""
+    stands = weight[:, None] * _multiplicity(plan, layer, table.dtype)
+    bands = table[:, :-2] * stands
+    pruned = _gain(plan, layer, table.dtype) * jnp.sum(jnp.where(keep, 0, bands))
+    return jnp.sum(weight * table[:, -1]), jnp.sum(weight * table[:, -2]), jnp.sum(bands), pruned
+
+
+def _backward(plan, spectrum, threshold, filters, cotangents):
+    """Derivatives with respect to spectrum, threshold (0) and filters."""
+    state = _start(plan, spectrum, threshold, filters)
+    bands = filters.real.shape[1]
+
+    def owed(state, filters, layer):
+        """What the sums of a layer's chunk owe to its spectra and to the filters."""
+        weight, keep = state.weight[layer], state.todo[layer].reshape(plan.chunk, bands)
+
+        def sums(filters, spectra):
+            table = _energies(plan, filters, spectra, layer)
+            return _sums(plan, table, weight, keep, layer)
+
+        _, pull = jax.vjp(sums, filters, state.spectra[layer])
+        return pull(tuple(c[layer] for c in cotangents))
+
+    def descend(carry):
+        state, layer, debts, picked, gathered = carry
+        state, picks = _visit(plan, state, filters, threshold, layer)
+        of_filters, debt = owed(state, filters, layer + 1)
+        gathered = jax.tree.map(jnp.add, gathered, of_filters)
+        return (
+            state, layer + 1, _put(debts, debt, layer + 1), _put(picked, picks, layer + 1), gathered
+        )  # fmt: skip
+
+    def ascend(carry):
+        state, layer, debts, picked, gathered = carry
+        above = layer - 1
+        _, pull = jax.vjp(
+            lambda f, s: _children(plan, f, s, above, picked[layer]), filters, state.spectra[above]
+        )
+        of_filters, debt = pull(debts[layer])
+        gathered = jax.tree.map(jnp.add, gathered, of_filters)
+        return state, above, _put(debts, debts[above] + debt, above), picked, gathered
+
+    of_filters, debt = owed(state, filters, 0)
+    debts = _put(jnp.zeros_like(state.spectra), debt, 0)
+    picked = jnp.zeros((plan.depth + 1, plan.chunk // plan.parts), jnp.int32)
+    *_, debts, _, gathered = jax.lax.while_loop(
+        lambda carry: (carry[1] > 0) | (carry[0].left[0] > 0),
+        lambda carry: jax.lax.cond(carry[0].left[carry[1]] > 0, descend, ascend, carry),
+        (state, jnp.int32(0), debts, picked, of_filters),
+    )
+    return debts[0, 0], jnp.zeros_like(threshold), *gathered
+
+
+def _gain(plan, layer, dtype):
+    """L² of a layer's non-linearity."""
+    return jnp.asarray([kind.lipschitz**2 for kind in plan.layers], dtype)[layer]
+
+
+def _multiplicity(plan, layer, dtype):
+    return jnp.asarray(plan.multiplicity, dtype)[jnp.asarray(plan.which)[layer]]
+
+
+def _put(stack, value, layer):
+    return jax.lax.dynamic_update_index_in_dim(stack, value, layer, 0)
