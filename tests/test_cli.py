@@ -184,6 +184,19 @@ def test_doctor_fails_on_wrong_numbers(capsys, monkeypatch):
         (["simulate", "--share", "0.1", "--radius", "-2"], "radius: got -2.0"),
         (["simulate", "--share", "0.1", "--pattern", "no.png"], "pattern: got 'no.png'"),
         (["simulate", "--share", "0.1", "--dtype", "int8"], "dtype: got 'int8'"),
+        (["scatter", "--signal", "no.wav"], "signal: got 'no.wav', unreadable"),
+        (["scatter", "--signal", "no.flac"], "signal: got 'no.flac'"),
+        (["scatter", "--frame", "oriented"], "frame: got oriented, expected for a signal of one"),
+        (["scatter", "--frame", "gabor"], "frame: got 'gabor', expected one of"),
+        (["scatter", "--octaves", "99"], "octaves: got 99.0, expected at most 10"),
+        (["scatter", "--depth", "-1"], "depth: got -1"),
+        (["scatter", "--depth", "8", "--prune", "0"], "depth: got 8 layers, which have 19173961"),
+        (["scatter", "--prune", "1"], "prune: got 1.0, expected a share of the energy"),
+        (["scatter", "--nonlinearity", "relu"], "nonlinearity: got 'relu', expected one of"),
+        (["scatter", "--bandwidth", "4"], "bandwidth: got 4.0"),
+        (["scatter", "--signal", "digits", "--number", "9999"], "number: got 9999"),
+        (["scatter", "--signal", "digits", "--samples", "64"], "samples: got 64, expected at most"),
+        (["scatter", "--memory", "0"], "memory: got 0"),
         (["law", "--rectifier", "rleu"], "rectifier: got 'rleu', expected one of relu"),
         (["law", "--boundary", "b"], "boundary: got 'b'"),
         (["law", "--steps", "-1"], "steps: got -1"),
@@ -319,3 +332,34 @@ def test_design_says_why_a_wish_cant_be_met(capsys, tmp_path):
     reason = "with 2 taps nothing keeps moving faster than 0.5 pixels per layer along axis 0"
     assert out.startswith(f"not achieved: out of reach: {reason}")
     assert (tmp_path / "design.npy").exists()
+
+
+def test_scatter_accounts_for_all_energy(capsys, tmp_path):
+    chosen = ["--signal", "noise", "--samples", "128", "--octaves", "3", "--depth", "2"]
+    code, out, err = run(capsys, "scatter", *chosen, "--prune", "0", "--out", tmp_path)
+    assert code == 0, err
+    assert "128 samples of energy" in out
+    saved = json.loads((tmp_path / "scatter.json").read_text("utf-8"))
+    facts = saved["result"]
+    assert facts["paths"] == [1, 6, 36]
+    np.testing.assert_allclose(
+        sum(facts["collected"]) + facts["propagated"][3], facts["energy"], rtol=1e-12
+    )
+    assert saved["config"]["frame"]["octaves"] == 3
+    assert (tmp_path / "scatter.png").stat().st_size > 5000
+    rows = [line.split() for line in out.splitlines() if line[:5].strip().isdigit()]
+    shares = [float(row[3]) for row in rows[:3]]
+    expected = np.array(facts["propagated"][:3]) / facts["energy"]
+    np.testing.assert_allclose(shares, expected, rtol=1e-3)
+
+
+def test_scatter_takes_images_and_prints_json(capsys, tmp_path):
+    chosen = ["--signal", "digits", "--octaves", "2", "--orientations", "4", "--depth", "1"]
+    code, out, _ = run(
+        capsys, "scatter", *chosen, "--frame", "curvelets", "--json", "--out", tmp_path
+    )
+    assert code == 0
+    facts = json.loads(out)["result"]
+    assert facts["grid"] == [32, 32]
+    assert facts["bands"] == 16
+    assert facts["propagated"][1] <= facts["guarantees"]["this frame"][1]

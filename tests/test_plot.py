@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from infomech import kernels, plot, survey
+from infomech import kernels, plot, scattering, survey
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +53,22 @@ def test_animation_shows_every_frame(tmp_path, suffix):
 def test_animation_knows_its_formats(tmp_path):
     with pytest.raises(ValueError, match=r"animation: got .*film\.avi"):
         plot.animation(np.zeros((2, 4, 4)), tmp_path / "film.avi")
+
+
+@pytest.mark.parametrize("with_paths", [True, False])
+def test_scattering_figure_shows_energies_and_scales(with_paths):
+    signal = np.cos(np.arange(64.0) ** 2 / 50)
+    frame = scattering.meyer(64, 3)
+    found = scattering.energies(signal, frame, 2)
+    paths = scattering.paths(signal, frame, 2, prune=0.0) if with_paths else None
+    bound = np.full(4, float(found.energy))
+    _, decay, split = plot.scattering(signal, frame, found, {"mine": bound}, paths).axes
+    drawn = dict(zip(*reversed(decay.get_legend_handles_labels()), strict=True))
+    measured = np.asarray(found.propagated / found.energy)
+    np.testing.assert_allclose(drawn["measured"].get_ydata(), measured)
+    np.testing.assert_allclose(drawn["guarantee, mine"].get_ydata(), 1)
+    heights = np.array([bar.get_height() for bar in split.patches])
+    if with_paths:
+        np.testing.assert_allclose(heights.reshape(3, 2).sum(0), 1)
+    else:
+        np.testing.assert_allclose(heights, found.collected / found.energy)

@@ -9,7 +9,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import tyro
 
-        from infomech.cli import design, doctor, kernel, law, plan, simulate
+        from infomech.cli import design, doctor, kernel, law, plan, scatter, simulate
     except ImportError as error:
         missing = f"{error.name} is not installed: pip install 'infomech[cli]'"
         print(f"infomech: {missing}", file=sys.stderr)
@@ -20,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "law": law.Law,
                 "kernel": kernel.Kernel,
                 "simulate": simulate.Simulate,
+                "scatter": scatter.Scatter,
                 "design": design.Design,
                 "plan": plan.PlanCommand,
                 "doctor": doctor.Doctor,

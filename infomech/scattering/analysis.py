@@ -4,11 +4,10 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from infomech import checks
 from infomech.scattering.frames import Frame
-from infomech.scattering.transform import Paths
+from infomech.scattering.transform import Energies, Paths
 
 #: laws of decay: log W_n is linear in n, or in log n
 LAWS = ("exponential", "polynomial")
@@ -38,11 +37,12 @@ class Decay(NamedTuple):
     layers: np.ndarray
 
 
-def decay(propagated: Any, *, first: int = 1, floor: float | None = None) -> Decay:
+def decay(energies: Any, *, first: int = 1, floor: float | None = None) -> Decay:
     """The law by which W_n decays with n: exponential or polynomial, by likelihood.
 
     Args:
-        propagated: W_0 … W_N, as of `infomech.scattering.energies`.
+        energies: `Energies` of `infomech.scattering.energies`, of which layers are left out that
+            pruning leaves uncertain by more than a tenth; or numbers W_0 … W_N.
         first: first layer used, at least 1.
         floor: layers with at most this share of W_0 are left out, as rounding or pruning may have
             made them; the square root of the dtype's rounding if None.
@@ -53,9 +53,12 @@ def decay(propagated: Any, *, first: int = 1, floor: float | None = None) -> Dec
     Raises:
         ValueError: not one axis of at least two finite, non-negative numbers.
     """
-    energy = np.asarray(checks.floating("propagated", propagated))
+    if isinstance(energies, Energies):
+        low, high = np.asarray(energies.propagated_bounds).T
+        energies = np.where(high <= 1.1 * low, np.asarray(energies.propagated), 0)
+    energy = np.asarray(checks.floating("energies", energies))
     if energy.ndim != 1 or len(energy) < 2 or not np.all(energy >= 0):
-        raise checks.fail("propagated", f"shape {energy.shape}", "W_0 … W_N, none negative")
+        raise checks.fail("energies", f"shape {energy.shape}", "W_0 … W_N, none negative")
     first = checks.integer("first", first, 1)
     if floor is None:
         floor = math.sqrt(np.finfo(energy.dtype).eps)
@@ -76,6 +79,8 @@ def decay(propagated: Any, *, first: int = 1, floor: float | None = None) -> Dec
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, tuple[float, float], float]:
     """Slope, its 95 % interval, and the sum of squared residuals."""
+    from scipy import stats
+
     line = stats.linregress(x, y)
     rest = float(np.sum((y - line.intercept - line.slope * x) ** 2))
     reach = line.stderr * stats.t.ppf(0.975, len(x) - 2)

@@ -1,6 +1,7 @@
 """What differentiability makes possible: the worst signal for a frame, and the best frame."""
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -70,7 +71,7 @@ def worst_signal(
     shape = (starts, *frame.grid)
     signal = jax.random.normal(key, shape, jnp.abs(frame.bands).dtype)
     signal = _within(signal, inside)
-    solver = optax.adam(rate / np.sqrt(np.prod(frame.grid)))
+    solver = optax.adam(rate / math.sqrt(math.prod(frame.grid)))
 
     def height(signal, prune, frame):
         unit = _within(signal[None], inside)[0]
@@ -176,7 +177,9 @@ def _ascent(height, solver):
             place, state = carry
             value, slope = jax.value_and_grad(height)(place, *others)
             down = jax.tree.map(lambda s: -jnp.conj(s), slope)
-            updates, state = solver.update(down, state, place)
+            # optax multiplies floats by counts
+            with jax.numpy_dtype_promotion("standard"):
+                updates, state = solver.update(down, state, place)
             return (optax.apply_updates(place, updates), state), value
 
         (place, state), values = jax.lax.scan(step, (place, state), length=STEPS)
@@ -188,6 +191,6 @@ def _ascent(height, solver):
 def _within(signal: jax.Array, inside: Any) -> jax.Array:
     """The part of signals in a band, of unit energy."""
     axes = tuple(range(1, signal.ndim))
-    spectrum = jnp.fft.fftn(signal, axes=axes) * jnp.asarray(inside, signal.dtype)
-    kept = jnp.fft.ifftn(spectrum, axes=axes).real
+    spectrum = jnp.fft.fftn(signal, axes=axes)
+    kept = jnp.fft.ifftn(jnp.where(jnp.asarray(inside)[None], spectrum, 0), axes=axes).real
     return kept / guards.sqrt(jnp.sum(kept**2, axes, keepdims=True))

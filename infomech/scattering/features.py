@@ -171,7 +171,7 @@ def _features(values, stack, *, plan, chosen, subsample):
     for n, level in enumerate(levels):
         wanted = [i for i, path in enumerate(level) if path in set(chosen)]
         low = filters.low_pass(stack[plan.which[n]])
-        smooth = jnp.fft.irfftn(spectra[np.array(wanted, int)] * low, plan.grid, axes)
+        smooth = jnp.fft.irfftn(spectra[np.array(wanted, int)] * low[None], plan.grid, axes)
         found.append(smooth[(slice(None), *(slice(None, None, subsample),) * len(axes))])
         if n == plan.depth:
             break

@@ -43,8 +43,8 @@ def bank(frames: tuple[Frame, ...], kept: tuple[tuple[int, ...], ...]) -> Bank:
         image = mirrored(every)
         parts = [(f / 2)[..., : half[-1]] for f in (every + image, every - image)]
         scale = jnp.asarray(twice / np.prod(grid), jnp.abs(every).dtype)
-        power = (jnp.abs(parts[0]) ** 2 + jnp.abs(parts[1]) ** 2) * scale
-        plain = jnp.broadcast_to(scale, half)[None]
+        plain = jnp.broadcast_to(scale.reshape(*(1,) * len(half), -1), (1, *half))
+        power = (jnp.abs(parts[0]) ** 2 + jnp.abs(parts[1]) ** 2) * plain
         room = [(0, most - len(numbers)), *((0, 0),) * len(half)]
         kind = guards.wider(kind, jnp.complex64)
         real.append(jnp.pad(parts[0][:-1].astype(kind), room))
@@ -57,4 +57,5 @@ def bank(frames: tuple[Frame, ...], kept: tuple[tuple[int, ...], ...]) -> Bank:
 def low_pass(frame: Frame) -> jax.Array:
     """The part of χ̂ that answers real signals with real ones, on their half spectra."""
     half = frame.grid[-1] // 2 + 1
-    return ((frame.low + mirrored(frame.low[None])[0]) / 2)[..., :half]
+    kind = guards.wider(frame.low.dtype, jnp.complex64)
+    return ((frame.low + mirrored(frame.low[None])[0]) / 2)[..., :half].astype(kind)

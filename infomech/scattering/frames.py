@@ -149,7 +149,9 @@ def tighten(bank: Frame, *, keep_low: bool = False) -> Frame:
         _check_lets_through(*known, keep_low=keep_low)
     gain = jnp.sqrt(jnp.where(total > 0, wanted / jnp.where(total > 0, total, 1), 0))
     scaled = bank.low if keep_low else bank.low * gain.astype(bank.low.dtype)
-    return dataclasses.replace(bank, low=scaled, bands=bank.bands * gain.astype(bank.bands.dtype))
+    return dataclasses.replace(
+        bank, low=scaled, bands=bank.bands * gain[None].astype(bank.bands.dtype)
+    )
 
 
 def littlewood_paley(bank: Frame) -> jax.Array:

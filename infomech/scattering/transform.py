@@ -271,8 +271,8 @@ def _energies(values, stack, share, *, plan):
     return Energies(
         energy * square, propagated * square, collected * square, totals.passed * square,
         pruned * square, jnp.maximum(low, 0) * square,
-        jnp.maximum(jnp.stack([collected - slack, collected + high + slack], -1), 0) * square,
-        jnp.maximum(jnp.stack([total - slack, total + most + slack]), 0) * square,
+        jnp.maximum(collected[:, None] + jnp.stack([-slack[1:], high + slack[1:]], -1), 0) * square,
+        jnp.maximum(total + jnp.stack([-slack[-1], most + slack[-1]]), 0) * square,
         notes.computed, notes.complete > 0,
     )  # fmt: skip
 
@@ -293,12 +293,11 @@ def _beyond(pruned, above, plan):
 
 
 def _growth(above, plan):
-    """The most that a network may multiply energy by, which is what rounding is relative to."""
-    factor = most = jnp.ones_like(above[0])
+    """The most that layers may multiply energy by up to each one: rounding is relative to it."""
+    factors = [jnp.ones_like(above[0])]
     for bound, kind in zip(above, plan.layers, strict=True):
-        factor = factor * kind.lipschitz**2 * bound
-        most = jnp.maximum(most, factor)
-    return most
+        factors.append(factors[-1] * jnp.maximum(1, kind.lipschitz**2 * bound))
+    return jnp.stack(factors)
 
 
 @functools.partial(jax.jit, static_argnames=("plan",))

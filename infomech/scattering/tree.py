@@ -166,7 +166,7 @@ def _forward(plan, spectrum, threshold, filters):
     last = plan.depth
 
     def visit(state):
-        layer = last - jnp.argmax(state.left[::-1] > 0)
+        layer = last - jnp.argmax(state.left[::-1] > 0).astype(jnp.int32)
         return _visit(plan, state, filters, threshold, layer)[0]
 
     state = _start(plan, spectrum, threshold, filters)
@@ -190,10 +190,10 @@ def _visit(plan, state, filters, threshold, layer):
     parent, band = picks // bands, picks % bands
     stands = _multiplicity(plan, layer, filters.weights.dtype)[band]
     weight = jnp.where(there, state.weight[layer][parent] * stands, 0)[:, None]
-    part = jnp.arange(plan.parts)
-    parts = jnp.asarray([kind.parts for kind in plan.layers])[layer]
-    weight = jnp.where(part < parts, weight, 0).reshape(-1)
-    step = (band[:, None] * plan.parts + part).reshape(-1).astype(jnp.int32)
+    part = jnp.arange(plan.parts, dtype=jnp.int32)
+    parts = _parts(plan, layer)
+    weight = jnp.where((part < parts)[None], weight, 0).reshape(-1)
+    step = (band[:, None] * plan.parts + part[None]).reshape(-1).astype(jnp.int32)
     names = jnp.repeat(state.name[layer][parent], plan.parts)
     state = _arrive(
         plan, state, filters, threshold, layer + 1, spectra, weight, step, names
@@ -220,8 +220,8 @@ def _arrive(plan, state, filters, threshold, layer, spectra, weight, step, paren
     table = _energies(plan, filters, spectra, layer)
     bound = _gain(plan, layer, table.dtype) * table[:, :-2]
     stands = _multiplicity(plan, layer, filters.weights.dtype)
-    keep = (bound > threshold) & (stands > 0) & (weight > 0)[:, None] & (layer < plan.depth)
-    parts = jnp.asarray([kind.parts for kind in plan.layers])[layer]
+    keep = (bound > threshold) & (stands > 0)[None] & (weight > 0)[:, None] & (layer < plan.depth)
+    parts = _parts(plan, layer)
     after = state.begun + parts * jnp.cumsum(keep.ravel(), dtype=jnp.int32).reshape(keep.shape)
     full = keep & (after > plan.most)
     keep = keep & ~full
@@ -275,7 +275,7 @@ def _energies(plan, filters, spectra, layer):
 
 def _sums(plan, table, weight, keep, layer):
     """What a chunk adds to the `Totals` of its layer."""
-    stands = weight[:, None] * _multiplicity(plan, layer, table.dtype)
+    stands = weight[:, None] * _multiplicity(plan, layer, table.dtype)[None]
     bands = table[:, :-2] * stands
     pruned = _gain(plan, layer, table.dtype) * jnp.sum(jnp.where(keep, 0, bands))
     return jnp.sum(weight * table[:, -1]), jnp.sum(weight * table[:, -2]), jnp.sum(bands), pruned
@@ -334,6 +334,10 @@ def _gain(plan, layer, dtype):
 
 def _multiplicity(plan, layer, dtype):
     return jnp.asarray(plan.multiplicity, dtype)[jnp.asarray(plan.which)[layer]]
+
+
+def _parts(plan, layer):
+    return jnp.asarray([kind.parts for kind in plan.layers], jnp.int32)[layer]
 
 
 def _put(stack, value, layer):

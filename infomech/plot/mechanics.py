@@ -1,7 +1,6 @@
-"""Figures and animations, drawn with matplotlib and Pillow."""
+"""Figures and animations of kernels, rollouts and the speed law."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -11,36 +10,9 @@ from matplotlib.figure import Figure
 
 from infomech import checks, files, laws, parity, spectrum, theory
 from infomech.fields import Field
+from infomech.plot.looks import COLOURS, MARKERS, style
 from infomech.rollout import Trace
 from infomech.survey import Outcome
-
-_STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-    "savefig.dpi": 200,
-}
-# told apart by any eye: Okabe and Ito's palette
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = ("o", "^", "s", "D", "v", "P", "X")
-
-
-def style(*, grid: bool = True) -> AbstractContextManager[None]:
-    """The looks of all figures, within a `with`."""
-    return matplotlib.rc_context({**_STYLE, "axes.grid": grid})
-
-
-def save(figure: Figure, path: str | Path) -> None:
-    """Writes a figure whole or not at all, in the format of the path's suffix.
-
-    Raises:
-        ValueError: the folder can't be written.
-    """
-    with files.replacing(path) as part, style():
-        figure.savefig(part, bbox_inches="tight")
 
 
 def law(outcomes: Sequence[Outcome]) -> Figure:
@@ -61,10 +33,10 @@ def law(outcomes: Sequence[Outcome]) -> Figure:
         sizes = sorted({o.setting.size for o in outcomes})
         kinds = list(dict.fromkeys(_kind(o) for o in outcomes))
         for outcome in outcomes:
-            colour = _COLOURS[sizes.index(outcome.setting.size) % len(_COLOURS)]
+            colour = COLOURS[sizes.index(outcome.setting.size) % len(COLOURS)]
             kind = kinds.index(_kind(outcome))
             look = {
-                "color": colour, "marker": _MARKERS[kind % len(_MARKERS)], "markersize": 4,
+                "color": colour, "marker": MARKERS[kind % len(MARKERS)], "markersize": 4,
                 "linewidth": 0.8, "markerfacecolor": colour if kind % 2 == 0 else "white",
                 "linestyle": "-" if kind % 2 == 0 else "--",
             }  # fmt: skip
@@ -213,7 +185,7 @@ def simulation(first: Field, final: Field, trace: Trace) -> Figure:
                 panel.plot(centre[:, -1], centre[:, -2], color="#D55E00", linewidth=1.2)
                 panel.plot(centre[-1:, -1], centre[-1:, -2], "x", color="#D55E00")
         for axis in range(centre.shape[1]):
-            look = {"color": _COLOURS[axis], "label": f"axis {axis}"}
+            look = {"color": COLOURS[axis], "label": f"axis {axis}"}
             path.plot(layers, centre[:, axis] - centre[0, axis], **look)
             spread.plot(layers, sigma[:, axis], **look)
         for panel, title, unit in (

@@ -1,0 +1,7 @@
+"""Figures and animations, drawn with matplotlib and Pillow."""
+
+from infomech.plot.looks import save, style
+from infomech.plot.mechanics import animation, kernel, law, simulation
+from infomech.plot.scattering import scattering
+
+__all__ = ["animation", "kernel", "law", "save", "scattering", "simulation", "style"]
