@@ -17,7 +17,7 @@ def scattering(
     signal: Any, frame: Frame, found: Energies, guarantees: dict[str, Any],
     paths: Paths | None = None, *, parts: int = 1,
 ) -> Figure:  # fmt: skip
-    """The frame with the signal's spectrum, the decay with its guarantees, and energy by scale.
+    """The frame, in one dimension with the signal's spectrum; decay with guarantees; scales.
 
     Args:
         signal: what was passed, one or two axes.
@@ -51,7 +51,7 @@ def _draw_responses(panel, signal, frame):
     power = np.abs(np.fft.rfft(np.asarray(signal, np.float64))) ** 2
     shown = omega > 0
     panel.fill_between(
-        omega[shown], (power / power[shown].max())[shown], color="0.8", linewidth=0,
+        omega[shown], power[shown] / (power[shown].max() or 1), color="0.8", linewidth=0,
         label="|f̂|², largest 1",
     )  # fmt: skip
     panel.plot(

@@ -51,14 +51,19 @@ def decay(energies: Any, *, first: int = 1, floor: float | None = None) -> Decay
         `Decay`.
 
     Raises:
-        ValueError: not one axis of at least two finite, non-negative numbers.
+        ValueError: not one axis of at least two finite, non-negative numbers; under vmap `Energies`
+            have more.
     """
-    if isinstance(energies, Energies):
+    if isinstance(energies, Energies) and np.ndim(energies.propagated) == 1:
         low, high = np.asarray(energies.propagated_bounds).T
         energies = np.where(high <= 1.1 * low, np.asarray(energies.propagated), 0)
-    energy = np.asarray(checks.floating("energies", energies))
-    if energy.ndim != 1 or len(energy) < 2 or not np.all(energy >= 0):
-        raise checks.fail("energies", f"shape {energy.shape}", "W_0 … W_N, none negative")
+    values = energies.propagated if isinstance(energies, Energies) else energies
+    energy = np.asarray(checks.floating("energies", values))
+    if energy.ndim != 1 or len(energy) < 2:
+        raise checks.fail("energies", f"shape {energy.shape}", "W_0 … W_N of one signal")
+    checks.finite("energies", energy)
+    if not np.all(energy >= 0):
+        raise checks.fail("energies", f"{energy.min():.3g}", "none below 0")
     first = checks.integer("first", first, 1)
     if floor is None:
         floor = math.sqrt(np.finfo(energy.dtype).eps)
@@ -105,10 +110,17 @@ def significant(paths: Paths, share: float = 0.99) -> np.ndarray:
     found = []
     for layer in range(paths.order.max() + 1):
         here = paths.order == layer
-        energy = np.repeat(paths.energy[here].astype(np.float64), paths.multiplicity[here])
-        held = np.cumsum(np.sort(energy)[::-1])
-        enough = held >= share * held[-1] * (1 - 1e-12)
-        found.append(int(np.argmax(enough)) + 1)
+        rank = np.argsort(-paths.energy[here], kind="stable")
+        energy = paths.energy[here][rank].astype(np.float64)
+        many = paths.multiplicity[here][rank]
+        held = np.cumsum(energy * many)
+        if not held[-1] > 0:
+            found.append(0)
+            continue
+        wanted = share * held[-1] * (1 - 1e-12)
+        row = int(np.argmax(held >= wanted))
+        before = held[row] - energy[row] * many[row]
+        found.append(int(many[:row].sum() + math.ceil((wanted - before) / energy[row])))
     return np.array(found)
 
 

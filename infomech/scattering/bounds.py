@@ -42,7 +42,8 @@ def widths(frame: Frame | Sequence[Frame], layers: int, *, rule: str = "factors"
 
     W_N is bounded with w_N = δ_N for one layer, and for more with δ of the last frame, widened by
     every frame in front of it: by "factors" w → max(a w, w + δ), by "general" w → w + δ, which for
-    one frame is w_N = N δ. In two dimensions "general" is [E]'s w_N = N^α δ, α = log₂ √(4/3).
+    one frame is w_N = N δ. In two dimensions "general" is [E]'s w_N = N^α δ, α = log₂ √(4/3),
+    proven for frequencies that aren't bound to a grid.
 
     Args:
         frame: one for all layers, or one for each of `layers` layers; tight.
@@ -59,9 +60,12 @@ def widths(frame: Frame | Sequence[Frame], layers: int, *, rule: str = "factors"
     """
     layers = checks.integer("layers", layers, 1)
     checks.one_of("rule", rule, RULES)
-    every = [frame] * layers if isinstance(frame, Frame) else list(frame)
-    if len(every) != layers or not all(isinstance(one, Frame) for one in every):
-        raise checks.fail("frame", f"{len(every)} of them", f"one, or one for each of {layers}")
+    every = [frame] * layers if isinstance(frame, Frame) else frame
+    if not isinstance(every, list | tuple) or len(every) != layers:
+        got = f"{len(every)} of them" if isinstance(every, list | tuple) else type(frame).__name__
+        raise checks.fail("frame", got, f"one, or one for each of {layers} layers")
+    if len({one.grid for one in every}) > 1:
+        raise checks.fail("frame", "frames of several grids", "frames of one grid")
     known = {id(one): _facts(one, rule) for one in every}
     facts = [known[id(one)] for one in every]
     if len(every[0].grid) == 2 and rule == "general":
@@ -107,7 +111,8 @@ def guaranteed(
     if len(grid) == 2:
         every = np.minimum(every, np.pi)
     cones = [np.ones(grid)] + [
-        1 - np.maximum(1 - frames.magnitudes(grid) / width, 0) ** (2 * len(grid)) for width in every
+        1 - np.maximum(1 - frames.magnitudes(grid) / max(width, 1e-300), 0) ** (2 * len(grid))
+        for width in every
     ]
     power = jnp.abs(jnp.fft.fftn(values)) ** 2 / values.size
     weights = jnp.asarray(np.array(cones).reshape(len(cones), -1), power.dtype)
@@ -169,6 +174,7 @@ def width_for(factor: float, *, gap: float = 1.0) -> float:
         ValueError: a factor of 1 or less, or so large that prototypes wouldn't overlap.
     """
     _above_one(factor)
+    checks.positive("gap", gap, np.float32)
     width = 2 * gap / (factor - 1)
     if not width > 1:
         raise checks.fail("factor", factor, f"less than {1 + 2 * gap:.6g} for gap={gap:g}")

@@ -1,6 +1,6 @@
 """What differentiability makes possible: the worst signal for a frame, and the best frame."""
 
-import dataclasses
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -23,9 +23,10 @@ class Worst(NamedTuple):
 
     Attributes:
         signal: one for each start, (starts, *grid).
-        remaining: W_(N+1), the energy not in the features of layers 0 … N, (starts,).
-        features: Σ_n F_n = 1 − W_(N+1) for a tight frame that conserves energy, (starts,). The
-            smallest of them says how near the null set {0} is: a signal with 0 would be in it.
+        remaining: energy that isn't in the features, 1 − Σ_n F_n, (starts,): W_(N+1) if nothing is
+            pruned.
+        features: Σ_n F_n, (starts,). The smallest of them says how near the null set {0} is: a
+            signal with 0 would be in it.
         history: remaining energy while climbing, (rounds + 1, starts).
     """
 
@@ -42,8 +43,8 @@ def worst_signal(
 ) -> Worst:  # fmt: skip
     """Climbs from random signals to such as keep their energy out of the features for longest.
 
-    Maximises W_(N+1)(f) over ‖f‖ = 1 with f̂ = 0 for |ω| > bandwidth, by Adam on the coefficients
-    of f in that band; all starts at once. A local search: more may be possible, never less.
+    Maximises 1 − Σ_{n ≤ N} F_n(f) = W_(N+1)(f) over ‖f‖ = 1 with f̂ = 0 for |ω| > bandwidth, by
+    Adam on the samples of f; all starts at once. A local search: more may be possible, never less.
 
     Args:
         frame: of all layers.
@@ -53,45 +54,61 @@ def worst_signal(
         starts: random signals to climb from.
         rounds: of 20 steps each.
         rate: of Adam, relative to the size of a coefficient.
-        prune: as of `energies`.
-        nonlinearity: of all layers.
+        prune: as of `energies`; what is pruned counts as remaining.
+        nonlinearity: of all layers; one that conserves energy.
 
     Returns:
         `Worst`.
 
     Raises:
-        ValueError: a band without frequencies, or as of `energies`.
+        ValueError: a frame that isn't tight, a non-linearity that doesn't conserve energy, a band
+            without frequencies, or as of `energies`.
     """
     checks.key(key)
     starts, rounds = checks.integer("starts", starts, 1), checks.integer("rounds", rounds, 0)
     inside = frames.magnitudes(frame.grid) <= (np.inf if bandwidth is None else bandwidth)
     if bandwidth is not None and not inside[frames.magnitudes(frame.grid) > 0].any():
         raise checks.fail("bandwidth", bandwidth, "more than the grid's lowest frequency")
-    nonlinearity = nonlinearities.get(nonlinearity)
+    frames.require_tight(frame)
+    nonlinearity = _conserving(nonlinearity)
+    transform.energies(np.zeros(frame.grid), frame, depth, prune=prune, nonlinearity=nonlinearity)
     shape = (starts, *frame.grid)
     signal = jax.random.normal(key, shape, jnp.abs(frame.bands).dtype)
-    signal = _within(signal, inside)
-    solver = optax.adam(rate / math.sqrt(math.prod(frame.grid)))
-
-    def height(signal, prune, frame):
-        unit = _within(signal[None], inside)[0]
-        return transform.energies(
-            unit, frame, depth, prune=prune, nonlinearity=nonlinearity
-        ).propagated[-1]
-
-    climb = jax.jit(jax.vmap(_ascent(height, solver), in_axes=(0, 0, None, None)))
-    state, history = jax.vmap(solver.init)(signal), []
+    signal = _within(signal, jnp.asarray(inside))
+    settings: dict[str, Any] = {"depth": depth, "nonlinearity": nonlinearity}
+    places = jnp.asarray(inside)
+    size = jnp.asarray(rate / math.sqrt(math.prod(frame.grid)), signal.dtype)
+    share = jnp.asarray(prune, signal.dtype)
+    state, history = jax.vmap(optax.adam(0.0).init)(signal), []
     for _ in range(rounds):
-        signal, state, heights = climb(signal, state, prune, frame)
+        signal, state, heights = _worsen(signal, state, frame, places, share, size, **settings)
         history.append(heights)
-    signal = _within(signal, inside)
-    found = jax.vmap(
-        lambda f: transform.energies(f, frame, depth, prune=prune, nonlinearity=nonlinearity)
-    )(signal)
-    remaining = found.propagated[:, -1]
-    return Worst(
-        signal, remaining, jnp.sum(found.collected, -1), jnp.stack([*history, remaining])
-    )  # fmt: skip
+    signal = _within(signal, places)
+    height = functools.partial(_remaining, **settings)
+    remaining = jax.jit(jax.vmap(height, in_axes=(0, None, None)))(signal, frame, share)
+    return Worst(signal, remaining, 1 - remaining, jnp.stack([*history, remaining]))
+
+
+def _conserving(nonlinearity):
+    kind = nonlinearities.get(nonlinearity)
+    if not kind.conserves:
+        raise checks.fail("nonlinearity", kind.name, "one that conserves energy")
+    return kind
+
+
+def _remaining(signal, frame, prune, *, depth, nonlinearity):
+    """Share of the energy that isn't in the features."""
+    found = transform.energies(signal, frame, depth, prune=prune, nonlinearity=nonlinearity)
+    return 1 - guards.divide(jnp.sum(found.collected), found.energy)
+
+
+@functools.partial(jax.jit, static_argnames=("depth", "nonlinearity"))
+def _worsen(signals, states, frame, inside, prune, rate, *, depth, nonlinearity):
+    def height(signal):
+        unit = _within(signal[None], inside)[0]
+        return _remaining(unit, frame, prune, depth=depth, nonlinearity=nonlinearity)
+
+    return jax.vmap(lambda signal, state: _ascent(height, signal, state, rate))(signals, states)
 
 
 class Best(NamedTuple):
@@ -123,13 +140,14 @@ def best_frame(
         depth: N.
         rounds: of 20 steps each.
         rate: of Adam.
-        prune, nonlinearity: as of `energies`.
+        prune, nonlinearity: as of `worst_signal`.
 
     Returns:
         `Best`. That it's better for other signals too is for the caller to see.
 
     Raises:
-        ValueError: a frame that isn't tight, signals of the wrong shape, or as of `energies`.
+        ValueError: a frame that isn't tight, signals of the wrong shape or without energy, a
+            non-linearity that doesn't conserve energy, or as of `energies`.
     """
     frames.require_tight(frame)
     rounds = checks.integer("rounds", rounds, 0)
@@ -137,60 +155,65 @@ def best_frame(
     if batch.ndim != len(frame.grid) + 1 or batch.shape[1:] != frame.grid:
         raise checks.fail("signals", f"shape {batch.shape}", f"(signals, *{frame.grid})")
     checks.finite("signals", signals)
-    nonlinearity = nonlinearities.get(nonlinearity)
-    first = np.array([i for i, other in enumerate(frame.mirrors) if other < 0 or i <= other])
-
-    def built(responses):
-        bands = frame.bands.at[first].set(responses)
-        image = frames.mirrored(bands)
-        twins = [i for i, other in enumerate(frame.mirrors) if 0 <= other < i]
-        if twins:
-            others = np.array([frame.mirrors[i] for i in twins])
-            bands = bands.at[np.array(twins)].set(image[others])
-        return frames.tighten(dataclasses.replace(frame, bands=bands), keep_low=True)
-
-    def share(responses, batch, prune):
-        bank = built(responses)
-
-        def one(signal):
-            found = transform.energies(signal, bank, depth, prune=prune, nonlinearity=nonlinearity)
-            return jnp.sum(found.collected) / found.energy
-
-        return jnp.mean(jax.vmap(one)(batch))
-
-    solver = optax.adam(rate)
-    climb = jax.jit(_ascent(share, solver))
-    responses = frame.bands[first]
-    state, history = solver.init(responses), []
+    known = checks.concrete(batch)
+    if known is not None and not known.reshape(len(known), -1).any(1).all():
+        raise checks.fail("signals", "one that is 0 everywhere", "signals with energy")
+    nonlinearity = _conserving(nonlinearity)
+    transform.energies(batch[0], frame, depth, prune=prune, nonlinearity=nonlinearity)
+    responses, history = frame.bands[np.array(frames.firsts(frame))], []
+    state = optax.adam(0.0).init(responses)
+    size, share = (jnp.asarray(x, batch.dtype) for x in (rate, prune))
+    settings: dict[str, Any] = {"depth": depth, "nonlinearity": nonlinearity}
     for _ in range(rounds):
-        responses, state, reached = climb(responses, state, batch, prune)
+        responses, state, reached = _improve(
+            responses, state, frame, batch, share, size, **settings
+        )
         history.append(reached)
-    history.append(jax.jit(share)(responses, batch, prune))
-    return Best(built(responses), jnp.stack(history))
+    history.append(_held(responses, frame, batch, share, **settings))
+    return Best(_built(responses, frame), jnp.stack(history))
 
 
-def _ascent(height, solver):
-    """Twenty steps of a solver up `height`; also returns where they began."""
+def _built(responses, frame):
+    return frames.tighten(frames.with_bands(frame, responses), keep_low=True)
 
-    def run(place, state, *others):
-        def step(carry, _):
-            place, state = carry
-            value, slope = jax.value_and_grad(height)(place, *others)
-            down = jax.tree.map(lambda s: -jnp.conj(s), slope)
-            # optax multiplies floats by counts
-            with jax.numpy_dtype_promotion("standard"):
-                updates, state = solver.update(down, state, place)
-            return (optax.apply_updates(place, updates), state), value
 
-        (place, state), values = jax.lax.scan(step, (place, state), length=STEPS)
-        return place, state, values[0]
+@functools.partial(jax.jit, static_argnames=("depth", "nonlinearity"))
+def _held(responses, frame, batch, prune, *, depth, nonlinearity):
+    """Mean share of the energy that the features hold."""
+    bank = _built(responses, frame)
 
-    return run
+    def remaining(signal):
+        return _remaining(signal, bank, prune, depth=depth, nonlinearity=nonlinearity)
+
+    return 1 - jnp.mean(jax.vmap(remaining)(batch))
+
+
+@functools.partial(jax.jit, static_argnames=("depth", "nonlinearity"))
+def _improve(responses, state, frame, batch, prune, rate, *, depth, nonlinearity):
+    def height(responses):
+        return _held(responses, frame, batch, prune, depth=depth, nonlinearity=nonlinearity)
+
+    return _ascent(height, responses, state, rate)
+
+
+def _ascent(height, place, state, rate):
+    """Twenty steps of Adam up `height`; also returns how high they began."""
+
+    def step(carry, _):
+        place, state = carry
+        value, slope = jax.value_and_grad(height)(place)
+        # optax multiplies floats by counts
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = optax.adam(rate).update(-jnp.conj(slope), state, place)
+        return (optax.apply_updates(place, updates), state), value
+
+    (place, state), values = jax.lax.scan(step, (place, state), length=STEPS)
+    return place, state, values[0]
 
 
 def _within(signal: jax.Array, inside: Any) -> jax.Array:
     """The part of signals in a band, of unit energy."""
     axes = tuple(range(1, signal.ndim))
-    spectrum = jnp.fft.fftn(signal, axes=axes)
-    kept = jnp.fft.ifftn(jnp.where(jnp.asarray(inside)[None], spectrum, 0), axes=axes).real
+    spectrum = jnp.where(inside[None], jnp.fft.fftn(signal, axes=axes), 0)
+    kept = jnp.fft.ifftn(spectrum, axes=axes).real
     return kept / guards.sqrt(jnp.sum(kept**2, axes, keepdims=True))

@@ -92,10 +92,13 @@ def features(
         ValueError: a signal of the wrong shape or not finite, a step that is no band, a subsampling
             that doesn't divide the grid, or more memory needed than there may be.
     """
-    if isinstance(which, Sequence):
-        chosen = tuple(tuple(map(int, path)) for path in which)
+    if isinstance(which, list | tuple):
+        if not all(isinstance(path, list | tuple) for path in which):
+            raise checks.fail("which", repr(which)[:60], "a number of steps, or paths of steps")
+        chosen = tuple(tuple(checks.integer("which", s, 0) for s in path) for path in which)
     else:
-        chosen = all_paths(frame, which, nonlinearity=nonlinearity)
+        depth = checks.integer("which", which, 0)
+        chosen = all_paths(frame, depth, nonlinearity=nonlinearity)
     depth = max(map(len, chosen), default=0)
     values, stack, plan = transform.prepare(signal, frame, depth, nonlinearity, 1, 2**62)
     subsample = checks.integer("subsample", subsample, 1)
@@ -161,37 +164,42 @@ def _levels(chosen, plan, stack):
 
 @functools.partial(jax.jit, static_argnames=("plan", "chosen", "subsample"))
 def _features(values, stack, *, plan, chosen, subsample):
-    """Layer after layer; within a layer in blocks, so that what is at work stays small."""
-    axes = tuple(range(1, values.ndim + 1))
-    bank = filters.bank(stack, tuple(tuple(range(len(f.labels))) for f in stack))
-    spectra = jnp.fft.rfftn(values[None], axes=axes)
+    """Layer after layer: spectra of all paths that are needed, features of those chosen."""
     levels = _levels(chosen, plan, stack)
-    half = spectra.shape[1:]
-    found = []
+    rows = {path: row for row, path in enumerate(chosen)}
+    spectra = jnp.fft.rfftn(values[None], axes=tuple(range(1, values.ndim + 1)))
+    found, order = [], []
     for n, level in enumerate(levels):
-        wanted = [i for i, path in enumerate(level) if path in set(chosen)]
-        low = filters.low_pass(stack[plan.which[n]])
-        smooth = jnp.fft.irfftn(spectra[np.array(wanted, int)] * low[None], plan.grid, axes)
-        found.append(smooth[(slice(None), *(slice(None, None, subsample),) * len(axes))])
-        if n == plan.depth:
-            break
-        at = {path: i for i, path in enumerate(level)}
-        parts = plan.layers[n].parts
-        pairs = list(dict.fromkeys((at[p[:-1]], p[-1] // parts) for p in levels[n + 1]))
-        pick = {pair: i for i, pair in enumerate(pairs)}
-        frame = plan.which[n]
+        wanted = [i for i, path in enumerate(level) if path in rows]
+        smooth = spectra[np.array(wanted, int)] * filters.low_pass(stack[plan.which[n]])[None]
+        found.append(filters.subsampled(smooth, plan.grid, subsample))
+        order += [rows[level[i]] for i in wanted]
+        if n < plan.depth:
+            spectra = _below(spectra, stack[plan.which[n]].bands, level, levels[n + 1], n, plan)
+    features = jnp.concatenate(found)
+    places = {row: place for place, row in enumerate(order)}
+    return features[np.array([places[rows[path]] for path in chosen], int)]
 
-        def child(pair, spectra=spectra, frame=frame, n=n):
-            parent, band = pair
-            responses = (bank.real[frame, band], bank.imaginary[frame, band])
-            real, imaginary = (jnp.fft.irfftn(spectra[parent] * r, plan.grid) for r in responses)
-            return jnp.fft.rfftn(plan.layers[n].function(real, imaginary), axes=axes)
 
-        block = max(1, transform.SAMPLES_AT_ONCE // math.prod(plan.grid))
-        spectra = jax.lax.map(child, tuple(np.array(pairs).T), batch_size=min(block, len(pairs)))
-        rows = [pick[at[p[:-1]], p[-1] // parts] * parts + p[-1] % parts for p in levels[n + 1]]
-        spectra = spectra.reshape(-1, *half)[np.array(rows)]
-    place = {
-        path: i for i, path in enumerate(p for level in levels for p in level if p in set(chosen))
-    }
-    return jnp.concatenate(found)[np.array([place[path] for path in chosen], int)]
+def _below(spectra, bands, level, paths, n, plan):
+    """Spectra of the paths of layer n + 1, in blocks, so that what is at work stays small."""
+    axes = tuple(range(1, len(plan.grid) + 1))
+    kind = plan.layers[n]
+    at = {path: i for i, path in enumerate(level)}
+    pairs = [(at[path[:-1]], path[-1] // kind.parts) for path in paths]
+    different = list(dict.fromkeys(pairs))
+    whole = filters.whole(spectra, plan.grid)
+
+    def child(pair):
+        parent, band = pair
+        answer = jnp.fft.ifftn(whole[parent] * bands[band].astype(whole.dtype))
+        return jnp.fft.rfftn(kind.function(answer.real, answer.imag), axes=axes)
+
+    block = max(1, transform.SAMPLES_AT_ONCE // math.prod(plan.grid))
+    children = jax.lax.map(
+        child, tuple(np.array(different).T), batch_size=min(block, len(different))
+    ).reshape(-1, *spectra.shape[1:])
+    number = {pair: i for i, pair in enumerate(different)}
+    parts = [path[-1] % kind.parts for path in paths]
+    every = [number[pair] * kind.parts + part for pair, part in zip(pairs, parts, strict=True)]
+    return children if every == list(range(len(children))) else children[np.array(every)]

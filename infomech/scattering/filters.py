@@ -1,4 +1,4 @@
-"""The filters of frames on the half spectra of real signals, as the transform uses them."""
+"""The filters of frames as the transform uses them, and halves of the spectra of real signals."""
 
 from typing import NamedTuple
 
@@ -11,47 +11,68 @@ from infomech.scattering.frames import Frame, mirrored
 
 
 class Bank(NamedTuple):
-    """Filters of the different frames on the half spectra of real signals, padded to one number.
+    """Filters of the different frames, padded to one number of bands.
 
     Attributes:
-        real, imaginary: filters whose answers are Re(f * g_λ) and Im(f * g_λ), (frames, bands,
-            *half), complex.
-        weights: rows whose products with |f̂|² are ‖f * g_λ‖² for each band, ‖f * χ‖² and ‖f‖²,
-            (frames, bands + 2, half).
+        responses: ĝ_λ, (frames, bands, *grid), real or complex.
+        weights: rows whose products with |f̂|² on half the frequencies are ‖f * g_λ‖² for each band
+            and a real signal f, ‖f * χ‖² and ‖f‖², (frames, bands + 2, half).
     """
 
-    real: jax.Array
-    imaginary: jax.Array
+    responses: jax.Array
     weights: jax.Array
 
 
 def bank(frames: tuple[Frame, ...], kept: tuple[tuple[int, ...], ...]) -> Bank:
-    """Filters of these bands of the frames, as a walk wants them."""
+    """These bands of the frames, as a walk wants them."""
     grid = frames[0].grid
     half = (*grid[:-1], grid[-1] // 2 + 1)
     most = max(map(len, kept))
-    twice = np.full(half[-1], 2.0)
-    twice[0] = 1
+    twice = np.full((1,) * len(half) + half[-1:], 2.0)
+    twice[..., 0] = 1
     if grid[-1] % 2 == 0:
-        twice[-1] = 1
-    real, imaginary, weights = [], [], []
+        twice[..., -1] = 1
+    kind = guards.wider(*(response.dtype for f in frames for response in (f.bands, f.low)))
+    responses, weights = [], []
     for frame, numbers in zip(frames, kept, strict=True):
-        kind = guards.wider(frame.bands.dtype, frame.low.dtype)
-        every = jnp.concatenate(
-            [frame.bands[np.array(numbers)].astype(kind), frame.low[None].astype(kind)]
-        )
-        image = mirrored(every)
-        parts = [(f / 2)[..., : half[-1]] for f in (every + image, every - image)]
-        scale = jnp.asarray(twice / np.prod(grid), jnp.abs(every).dtype)
-        plain = jnp.broadcast_to(scale.reshape(*(1,) * len(half), -1), (1, *half))
-        power = (jnp.abs(parts[0]) ** 2 + jnp.abs(parts[1]) ** 2) * plain
+        bands = frame.bands[np.array(numbers)].astype(kind)
+        power = _square(jnp.concatenate([bands, frame.low[None].astype(kind)]))
+        both = ((power + mirrored(power)) / 2)[..., : half[-1]]
+        scale = jnp.broadcast_to(jnp.asarray(twice / np.prod(grid), power.dtype), (1, *half))
         room = [(0, most - len(numbers)), *((0, 0),) * len(half)]
-        kind = guards.wider(kind, jnp.complex64)
-        real.append(jnp.pad(parts[0][:-1].astype(kind), room))
-        imaginary.append(jnp.pad(parts[1][:-1].astype(kind) * kind.type(-1j), room))
-        weights.append(jnp.concatenate([jnp.pad(power[:-1], room), power[-1:], plain]))
+        responses.append(jnp.pad(bands, room))
+        both = jnp.concatenate([jnp.pad(both[:-1], room), both[-1:], jnp.ones_like(scale)])
+        weights.append(both * scale)
     flat = jnp.stack(weights).reshape(len(frames), most + 2, -1)
-    return Bank(jnp.stack(real), jnp.stack(imaginary), flat)
+    return Bank(jnp.stack(responses), flat)
+
+
+def whole(halves: jax.Array, grid: tuple[int, ...]) -> jax.Array:
+    """Spectra (n, *grid) of real signals, of their halves (n, *half)."""
+    rest = jnp.conj(jnp.flip(halves[..., 1 : (grid[-1] + 1) // 2], -1))
+    if len(grid) == 2:
+        rest = jnp.roll(jnp.flip(rest, 1), 1, 1)
+    return jnp.concatenate([halves, rest], -1)
+
+
+def subsampled(halves: jax.Array, grid: tuple[int, ...], every: int) -> jax.Array:
+    """Every such sample of real signals, of the halves of their spectra, by folding these.
+
+    Args:
+        halves: (n, *half).
+        grid: of the signals.
+        every: divides each axis.
+
+    Returns:
+        Array (n, *grid/every).
+    """
+    coarse = tuple(n // every for n in grid)
+    if len(grid) == 2:
+        folded = halves.reshape(len(halves), every, coarse[0], -1).mean(1)
+        signals = jnp.fft.irfftn(folded, (coarse[0], grid[1]), (1, 2))
+        return signals[..., ::every]
+    folded = whole(halves, grid).reshape(len(halves), every, coarse[0]).mean(1)
+    return jnp.fft.irfft(folded[:, : coarse[0] // 2 + 1], coarse[0])
 
 
 def low_pass(frame: Frame) -> jax.Array:
@@ -59,3 +80,7 @@ def low_pass(frame: Frame) -> jax.Array:
     half = frame.grid[-1] // 2 + 1
     kind = guards.wider(frame.low.dtype, jnp.complex64)
     return ((frame.low + mirrored(frame.low[None])[0]) / 2)[..., :half].astype(kind)
+
+
+def _square(x):
+    return x.real**2 + x.imag**2 if jnp.iscomplexobj(x) else x**2

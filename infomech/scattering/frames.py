@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks
+from infomech import checks, guards
 
-#: a response counts as 0 where its square is below this share of the largest square
+#: a response counts as 0 where its square is below this share of the largest, or within rounding
 NOTHING = 1e-24
 
 
@@ -50,7 +50,7 @@ class Frame:
         labels: a `Band` for each band; static.
         mirrors: for each band the number of the one with ĝ(ω) = conj ĝ_λ(−ω), which answers a real
             signal with the conjugate; its own number if the filter is real; −1 if there is none.
-            Static.
+            Static, and taken at its word where responses are traced: see `with_bands`.
     """
 
     low: jax.Array
@@ -73,7 +73,8 @@ def frame(low: Any, bands: Any, labels: Sequence[Band] | None = None) -> Frame:
         labels: what each band is; found from the responses if None, with scale 0.
 
     Returns:
-        `Frame`. Mirrors are found where the responses are known, that is outside of jit and grad.
+        `Frame`. Labels and mirrors are found where the responses are known, that is outside of jit
+        and grad; elsewhere labels say nothing.
 
     Raises:
         ValueError: shapes that don't go together, NaN or infinity, no band, a grid of three axes,
@@ -141,28 +142,86 @@ def tighten(bank: Frame, *, keep_low: bool = False) -> Frame:
         ValueError: a frequency that no filter (with `keep_low`: no band-pass) lets through, or
             |χ̂| > 1 with `keep_low`; where the responses are known.
     """
-    low, through = jnp.abs(bank.low) ** 2, jnp.sum(jnp.abs(bank.bands) ** 2, 0)
+    low, through = _even(_square(bank.low)), _even(jnp.sum(_square(bank.bands), 0))
     total = through if keep_low else low + through
     wanted = jnp.maximum(1 - low, 0) if keep_low else jnp.ones_like(total)
     known = [checks.concrete(x) for x in (low, total, wanted)]
     if not any(x is None for x in known):
         _check_lets_through(*known, keep_low=keep_low)
-    gain = jnp.sqrt(jnp.where(total > 0, wanted / jnp.where(total > 0, total, 1), 0))
+    exists = total > 0
+    gain = guards.sqrt(jnp.where(exists, wanted / jnp.where(exists, total, 1), 0))
     scaled = bank.low if keep_low else bank.low * gain.astype(bank.low.dtype)
-    return dataclasses.replace(
-        bank, low=scaled, bands=bank.bands * gain[None].astype(bank.bands.dtype)
+    bands = bank.bands * gain[None].astype(bank.bands.dtype)
+    return dataclasses.replace(bank, low=scaled, bands=bands)
+
+
+def with_bands(bank: Frame, responses: Any) -> Frame:
+    """The frame with other responses, each mirrored band made anew as the mirror of its twin.
+
+    For learning: parameters are the responses at `firsts`, and the frame stays one whose mirrors
+    are as stated. Differentiable.
+
+    Args:
+        bank: any frame.
+        responses: of the bands at `firsts(bank)`, (len(firsts), *grid), real or complex.
+
+    Returns:
+        `Frame`, in general not tight: see `tighten`.
+
+    Raises:
+        ValueError: responses of another shape, NaN or infinity.
+    """
+    first, responses = firsts(bank), _responses("responses", responses)
+    if responses.shape != (len(first), *bank.grid):
+        expected = f"({len(first)}, *{bank.grid}), one for each band of firsts"
+        raise checks.fail("responses", f"shape {responses.shape}", expected)
+    images, place = mirrored(responses), {i: n for n, i in enumerate(first)}
+    bands = [
+        responses[place[i]] if i in place else images[place[other]]
+        for i, other in enumerate(bank.mirrors)
+    ]
+    return dataclasses.replace(bank, bands=jnp.stack(bands))
+
+
+def firsts(bank: Frame) -> tuple[int, ...]:
+    """Numbers of the bands less the second of each mirrored pair."""
+    return tuple(i for i, other in enumerate(bank.mirrors) if other < 0 or i <= other)
+
+
+def check(bank: Frame) -> None:
+    """Raises ValueError unless labels and mirrors fit the responses, as far as these are known."""
+    count = len(bank.bands)
+    pairs = all(
+        m == -1 or (0 <= m < count and bank.mirrors[m] == i) for i, m in enumerate(bank.mirrors)
     )
+    if len(bank.labels) != count or len(bank.mirrors) != count or not pairs:
+        got = f"{count} bands with {len(bank.labels)} labels and mirrors {bank.mirrors}"
+        raise checks.fail("frame", got, "a label and a mirror for each; see frames.frame")
+    bands = checks.concrete(bank.bands)
+    there = [i for i, m in enumerate(bank.mirrors) if m >= 0]
+    if bands is None or not there:
+        return
+    twins = mirrored(bands)[np.array(bank.mirrors)[there]]
+    off = np.abs(bands[there] - twins).reshape(len(there), -1).max(1)
+    worst = int(np.argmax(off))
+    if not off[worst] <= 1e3 * np.finfo(bands.dtype).eps * np.abs(bands).max():
+        i = there[worst]
+        got = f"band {i} that is off its mirror {bank.mirrors[i]} by {off[worst]:.3g}"
+        raise checks.fail("frame", got, "mirrors as stated; see frames.with_bands and frames.frame")
 
 
 def littlewood_paley(bank: Frame) -> jax.Array:
-    """|χ̂(ω)|² + Σ_λ |ĝ_λ(ω)|², shape (*grid), dimensionless; 1 everywhere for a tight frame."""
-    return jnp.abs(bank.low) ** 2 + jnp.sum(jnp.abs(bank.bands) ** 2, 0)
+    """|χ̂|² + Σ_λ |ĝ_λ|², the mean of ω and −ω, shape (*grid): 1 everywhere for a tight frame.
+
+    The spectrum of a real signal is as large at −ω as at ω, so the mean is what it meets.
+    """
+    return _even(_square(bank.low) + jnp.sum(_square(bank.bands), 0))
 
 
 def bounds(bank: Frame) -> tuple[jax.Array, jax.Array]:
     """Frame bounds A, B: smallest and largest value of the Littlewood-Paley sum.
 
-    A ‖f‖² ≤ ‖f * χ‖² + Σ_λ ‖f * g_λ‖² ≤ B ‖f‖² for every signal f.
+    A ‖f‖² ≤ ‖f * χ‖² + Σ_λ ‖f * g_λ‖² ≤ B ‖f‖² for every real signal f.
     """
     total = littlewood_paley(bank)
     return jnp.min(total), jnp.max(total)
@@ -171,7 +230,8 @@ def bounds(bank: Frame) -> tuple[jax.Array, jax.Array]:
 def require_tight(bank: Frame) -> None:
     """Raises ValueError unless the frame is tight to rounding, saying by how much and where not.
 
-    The Littlewood-Paley sum may be off by 1e-12 in float64 and by 1e-5 in float32.
+    The Littlewood-Paley sum may be off by 1e-12 in float64 and by 1e-5 in float32. Responses that
+    are being traced are taken at their word.
     """
     total = checks.concrete(littlewood_paley(bank))
     if total is None:
@@ -182,6 +242,12 @@ def require_tight(bank: Frame) -> None:
         where = ", ".join(f"{axis[worst]:.4g}" for axis in frequencies(bank.grid))
         got = f"Littlewood-Paley sum {total[worst]:.6g} at ω = ({where}) radians per sample"
         raise checks.fail("frame", got, f"1 within {tolerance:g} everywhere; see frames.tighten")
+
+
+def nothing(power: np.ndarray) -> float:
+    """Squares up to this count as 0: what rounding leaves of the largest of them."""
+    smallest = np.finfo(power.dtype)
+    return max(NOTHING, (64 * smallest.eps) ** 2) * max(float(power.max()), float(smallest.tiny))
 
 
 def frequencies(grid: Sequence[int]) -> tuple[np.ndarray, ...]:
@@ -202,12 +268,21 @@ def mirrored(bands: Any) -> Any:
     return xp.conj(xp.roll(xp.flip(bands, axes), 1, axes))
 
 
+def _square(response):
+    return response.real**2 + response.imag**2 if jnp.iscomplexobj(response) else response**2
+
+
+def _even(values):
+    """The mean of a function at ω and −ω."""
+    return (values + mirrored(values[None])[0]) / 2
+
+
 def _label(band: np.ndarray) -> Band:
     power = np.abs(band) ** 2
     total = max(power.sum(), np.finfo(power.dtype).tiny)
     axes = frequencies(band.shape)
     centre = tuple(float(np.sum(axis * power) / total) for axis in axes)
-    size = magnitudes(band.shape)[power > NOTHING * max(power.max(), np.finfo(power.dtype).tiny)]
+    size = magnitudes(band.shape)[power > nothing(power)]
     support = (float(size.min()), float(size.max())) if size.size else (0.0, 0.0)
     return Band(0, centre, math.atan2(*centre) if len(centre) == 2 else None, support)
 
@@ -241,8 +316,14 @@ def _transfer(taps, grid):
 
 
 def _responses(argument: str, value: Any) -> jax.Array:
-    kind = getattr(value, "dtype", None)
-    if kind is None or not jnp.issubdtype(kind, jnp.complexfloating):
+    """Real or complex numbers of at least single precision."""
+    if not isinstance(value, jax.Array) and not hasattr(value, "dtype"):
+        try:
+            value = np.asarray(value)
+        except (TypeError, ValueError):
+            raise checks.fail(argument, type(value).__name__, "an array of numbers") from None
+    if not jnp.issubdtype(value.dtype, jnp.complexfloating):
         value = checks.floating(argument, value)
     checks.finite(argument, value)
-    return jnp.asarray(value)
+    array = jnp.asarray(value)
+    return array.astype(guards.wider(array.dtype, jnp.float32))

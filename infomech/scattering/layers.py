@@ -67,6 +67,7 @@ def energies(
     if field.ndim not in (2, 3):
         raise checks.fail("values", f"shape {field.shape}", "(channels, *grid), one or two axes")
     checks.one_of("normalize", normalize, NORMALISATIONS)
+    field = field.astype(guards.wider(field.dtype, jnp.float32))
     stack, channels = [], field.shape[0]
     for n, layer in enumerate(weights):
         kernel = checks.floating(f"weights[{n}]", layer, field.dtype)
@@ -121,7 +122,9 @@ def _normalised(values: jax.Array, how: str) -> jax.Array:
     axes = tuple(range(how == "channel", values.ndim))
     centred = values - jnp.mean(values, axes, keepdims=True)
     spread = guards.sqrt(jnp.mean(centred**2, axes, keepdims=True))
-    return jnp.where(spread > 0, centred / jnp.where(spread > 0, spread, 1), 0)
+    # what rounding leaves of a constant channel is no spread
+    rounding = 8 * jnp.finfo(values.dtype).eps * jnp.max(jnp.abs(values), axes, keepdims=True)
+    return jnp.where(spread > rounding, centred / jnp.where(spread > rounding, spread, 1), 0)
 
 
 def random_weights(
@@ -137,10 +140,15 @@ def random_weights(
 
     Returns:
         One array (outputs, inputs, *taps) per layer.
+
+    Raises:
+        ValueError: fewer than two numbers of channels, taps that are no box, a key that is none.
     """
     box, dtype = checks.box("taps", taps), checks.floating_dtype(dtype)
     counts = [checks.integer("channels", n, 1) for n in channels]
-    keys = jax.random.split(checks.key(key), max(len(counts) - 1, 1))
+    if len(counts) < 2:
+        raise checks.fail("channels", counts, "those of the input and of each layer's output")
+    keys = jax.random.split(checks.key(key), len(counts) - 1)
     return [
         jax.random.normal(k, (after, before, *box), dtype)
         * jnp.asarray(np.sqrt(2 / (before * math.prod(box))), dtype)

@@ -24,6 +24,8 @@ class Nonlinearity:
         symmetric: whether the conjugate of z gives the same parts, up to their order; then a real
             signal needs one of two mirrored bands only.
         homogeneous: ρ(a z) = a ρ(z) for every a > 0.
+
+    It is static, so it can't be learned: derivatives are those of signals and frames.
     """
 
     name: str
@@ -73,7 +75,8 @@ def lipschitz(
             shape, or values on a trial of numbers from 2⁻¹⁰ to 2¹⁰ that are larger than
             constant · |z|.
     """
-    constant = float(checks.positive("constant", constant, jnp.float32))
+    checks.positive("constant", constant, jnp.float32)
+    constant = float(constant)
     name = name or str(getattr(function, "__name__", type(function).__name__))
     checks.hashable("function", function)
     sizes = np.array([0, *2.0 ** np.arange(-10, 11)])

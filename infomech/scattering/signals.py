@@ -47,6 +47,7 @@ def signal(
     """
     if samples is not None:
         samples = checks.integer("samples", samples, 4)
+    dtype = checks.floating_dtype(dtype)
     if not 0 < bandwidth <= math.pi:
         raise checks.fail("bandwidth", bandwidth, "a number above 0 and up to π")
     values = _made(source, samples or 4096, bandwidth, seed) if source in SIGNALS else None
@@ -60,7 +61,7 @@ def signal(
             raise checks.fail("samples", samples, f"at most {min(values.shape)}, the signal's size")
         starts = [(n - samples) // 2 for n in values.shape]
         values = values[tuple(slice(start, start + samples) for start in starts)]
-    return np.asarray(values, dtype)
+    return np.asarray(values).astype(dtype)
 
 
 def _made(name: str, samples: int, bandwidth: float, seed: int) -> np.ndarray:
@@ -73,7 +74,10 @@ def _made(name: str, samples: int, bandwidth: float, seed: int) -> np.ndarray:
         return np.cos(bandwidth * t**2 / (2 * samples))
     white = np.asarray(jax.random.normal(jax.random.key(seed), (samples,), "float32"), np.float64)
     spectrum = np.fft.rfft(white)
-    spectrum[2 * np.pi * np.fft.rfftfreq(samples) > bandwidth] = 0
+    inside = 2 * np.pi * np.fft.rfftfreq(samples) <= bandwidth
+    if not inside[1:].any():
+        raise checks.fail("bandwidth", bandwidth, f"at least 2π/{samples}, the lowest frequency")
+    spectrum[~inside] = spectrum[0] = 0
     noise = np.fft.irfft(spectrum, samples)
     return noise / noise.std()
 

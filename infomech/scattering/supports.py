@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from infomech import checks
-from infomech.scattering.frames import NOTHING, Frame, frequencies, magnitudes
+from infomech.scattering.frames import Frame, frequencies, magnitudes, nothing
 
 
 def gap(bank: Frame) -> float:
@@ -64,6 +64,8 @@ def opening(bank: Frame) -> float:
         if not support.any():
             continue
         ahead = np.where(both, 0, omega)[support].mean(0)
+        # what holds nothing but ±π on an axis lies on its positive side
+        ahead = np.where(both[support].all(0), np.pi, ahead)
         turned = np.where(both & (ahead != 0), np.pi * np.sign(ahead), omega)[support]
         size = np.linalg.norm(turned, axis=-1) * np.linalg.norm(ahead)
         if not np.all(size > 1e-12):
@@ -79,8 +81,8 @@ def subsampling(bank: Frame) -> int:
         ValueError: the responses are being traced.
     """
     low = np.abs(_known(bank.low)) ** 2
-    passed = low > NOTHING * low.max()
-    highest = [np.abs(axis[passed]).max() for axis in frequencies(bank.grid)]
+    passed = low > nothing(low)
+    highest = [np.abs(axis[passed]).max(initial=0) for axis in frequencies(bank.grid)]
     common = math.gcd(*bank.grid)
     fits = [s for s in range(1, common + 1) if common % s == 0 and max(highest) * s < np.pi]
     return max(fits, default=1)
@@ -88,7 +90,7 @@ def subsampling(bank: Frame) -> int:
 
 def _supports(bank):
     power = np.abs(_known(bank.bands)) ** 2
-    return power > NOTHING * max(power.max(), np.finfo(power.dtype).tiny)
+    return power > nothing(power)
 
 
 def _known(responses):

@@ -1,5 +1,6 @@
 """Scattering to any depth: the energy of each layer with a certified account, and its features."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Sequence
@@ -15,7 +16,9 @@ from infomech.scattering.frames import Frame
 from infomech.scattering.nonlinearities import Nonlinearity
 
 #: paths computed at once hold about so many samples, which suits the caches of a processor
-SAMPLES_AT_ONCE = 2**18
+SAMPLES_AT_ONCE = 2**17
+#: counts are 32-bit integers
+_MOST = 2**30
 
 
 class Energies(NamedTuple):
@@ -28,7 +31,8 @@ class Energies(NamedTuple):
     Attributes:
         energy: ‖f‖² = Σ_x f(x)².
         propagated: W_n = Σ_{|q| = n} ‖U[q] f‖², (N + 2,); bands of the last layer count as layer
-            N + 1.
+            N + 1. Where a non-linearity doesn't conserve energy, what is pruned isn't in it, nor is
+            layer N + 1: see `propagated_bounds`.
         collected: F_n = Σ_{|q| = n} ‖U[q] f * χ‖², (N + 1,).
         passed: Σ_{|q| = n} Σ_λ ‖U[q] f * g_λ‖² of the paths computed, (N + 1,).
         pruned: at most this much energy enters the layer on paths that weren't computed, (N + 2,).
@@ -102,12 +106,7 @@ def energies(
             of frames or non-linearities than of layers.
     """
     values, stack, plan = prepare(signal, frame, depth, nonlinearity, max_paths, memory)
-    known = checks.concrete(prune)
-    if known is not None and not (known.ndim == 0 and 0 <= known < 1):
-        raise checks.fail("prune", known, "a share of the energy, at least 0 and below 1")
-    if known is not None and known == 0:
-        _check_count(plan)
-    share = jnp.asarray(prune, values.dtype)
+    share = _share(prune, plan, values.dtype)
     return _energies(values, stack, share, plan=plan)
 
 
@@ -128,9 +127,10 @@ def paths(
         ValueError: as of `energies`; or more paths than `max_paths`.
     """
     values, stack, plan = prepare(signal, frame, depth, nonlinearity, max_paths, memory, True)
-    if checks.concrete(values) is None:
-        raise checks.fail("signal", "a traced array", "a known one: call outside of jit")
-    notes, energy, collected = _noted(values, stack, jnp.asarray(prune, values.dtype), plan=plan)
+    share = _share(prune, plan, values.dtype)
+    if any(checks.concrete(leaf) is None for leaf in jax.tree.leaves((values, stack, share))):
+        raise checks.fail("signal", "traced arrays", "known ones: call outside of jit")
+    notes, energy, collected = _noted(values, stack, share, plan=plan)
     notes = jax.tree.map(np.asarray, notes)
     if not notes.complete:
         raise checks.fail("max_paths", max_paths, "more, or a larger prune: the tree goes on")
@@ -156,7 +156,8 @@ def prepare(signal, frame, depth, nonlinearity, max_paths, memory, record=False)
     """Checked arguments: signal, the different frames, and the plan of a walk."""
     every, layers = each_layer(frame, depth, nonlinearity)
     depth, grid = len(layers) - 1, every[0].grid
-    for one in every:
+    for one in {id(one): one for one in every}.values():
+        frames.check(one)
         if one.grid != grid:
             raise checks.fail("frame", f"grids {grid} and {one.grid}", "frames of one grid")
     values = checks.floating("signal", signal)
@@ -175,8 +176,22 @@ def prepare(signal, frame, depth, nonlinearity, max_paths, memory, record=False)
         for one, some in zip(different, numbers, strict=True)
     )
     max_paths = checks.integer("max_paths", max_paths, 1)
-    chunk = _chunk(grid, depth, most, nonlinearities.parts_of(layers), values.dtype, memory)
-    return values, stack, tree.Plan(grid, layers, which, multiplicity, chunk, max_paths, record)
+    if max_paths > _MOST:
+        raise checks.fail("max_paths", max_paths, f"at most {_MOST}")
+    plan = tree.Plan(grid, layers, which, multiplicity, 0, max_paths, record)
+    return values, stack, dataclasses.replace(plan, chunk=_chunk(plan, values.dtype, memory))
+
+
+def _share(prune, plan, dtype):
+    """`prune` as one number; if it is 0, all paths must be fewer than there may be."""
+    share = checks.floating("prune", prune, dtype)
+    known = checks.concrete(prune)
+    if share.ndim or (known is not None and not 0 <= known < 1):
+        got = f"shape {share.shape}" if share.ndim else known
+        raise checks.fail("prune", got, "a share of the energy, at least 0 and below 1")
+    if known is not None and known == 0:
+        check_count(plan)
+    return share
 
 
 def each_layer(frame, depth, nonlinearity):
@@ -211,28 +226,33 @@ def _mirrored(layers):
 
 def kept(frame, layers):
     """Numbers of the bands to compute: of mirrored ones the first, if they give the same."""
-    numbers = range(len(frame.mirrors))
-    if not _mirrored(layers):
-        return tuple(numbers)
-    return tuple(i for i in numbers if frame.mirrors[i] < 0 or i <= frame.mirrors[i])
+    return frames.firsts(frame) if _mirrored(layers) else tuple(range(len(frame.mirrors)))
 
 
-def _chunk(grid, depth, bands, parts, dtype, memory):
+def _chunk(plan, dtype, memory):
     """How many paths fit into the memory: each has a spectrum and a debt in each layer's chunk, and
-    some twenty arrays of its size at work on it."""
+    some twenty arrays of its size at work on it. No more than the widest layer has."""
     memory = checks.integer("memory", memory, 1)
-    each = (2 * depth + 22) * math.prod(grid) * dtype.itemsize + 2 * depth * bands
-    if memory < each * parts:
-        raise checks.fail("memory", f"{memory} bytes", f"at least {each * parts} for one band")
-    wanted = max(SAMPLES_AT_ONCE // math.prod(grid), parts)
-    return max(min(memory // each, wanted) // parts, 1) * parts
+    samples, bands = math.prod(plan.grid), len(plan.multiplicity[0])
+    each = (2 * plan.depth + 22) * samples * dtype.itemsize + 2 * plan.depth * bands
+    if memory < each * plan.parts:
+        raise checks.fail("memory", f"{memory} bytes", f"at least {each * plan.parts} for one band")
+    fits = min(memory // each, SAMPLES_AT_ONCE // samples, max(_counts(plan)))
+    return max(fits // plan.parts, 1) * plan.parts
 
 
-def _check_count(plan):
-    count, layer = 1, 1
-    for n in range(plan.depth):
-        layer *= sum(m > 0 for m in plan.multiplicity[plan.which[n]]) * plan.layers[n].parts
-        count += layer
+def _counts(plan):
+    """Paths in each layer if none is pruned, mirrored ones not counted."""
+    found = [1]
+    for which, kind in zip(plan.which[:-1], plan.layers[:-1], strict=True):
+        bands = sum(m > 0 for m in plan.multiplicity[which])
+        found.append(found[-1] * bands * kind.parts)
+    return found
+
+
+def check_count(plan):
+    """Raises ValueError if there are more paths than there may be, none being pruned."""
+    count = sum(_counts(plan))
     if count > plan.most:
         raise checks.fail(
             "depth", f"{plan.depth} layers, which have {count} paths without pruning",

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from infomech.engines import derivatives
 from infomech.scattering import nonlinearities
-from infomech.scattering.filters import Bank
+from infomech.scattering.filters import Bank, whole
 from infomech.scattering.nonlinearities import Nonlinearity
 
 
@@ -111,13 +111,13 @@ def walk(plan: Plan, spectrum: jax.Array, threshold: jax.Array, filters: Bank):
 
     def reverse(wanted):
         def back(spectrum, threshold, *rest):
-            found = _backward(plan, spectrum, threshold, Bank(*rest[:3]), Totals(*rest[-6:-2]))
+            found = _backward(plan, spectrum, threshold, Bank(*rest[:2]), Totals(*rest[-6:-2]))
             return tuple(f for f, w in zip(found, wanted, strict=True) if w)
 
         return derivatives.Function(back, back)
 
     def plain(spectrum, threshold, *rest):
-        return forward(spectrum, threshold, *rest[:3])[:6]
+        return forward(spectrum, threshold, *rest[:2])[:6]
 
     function = derivatives.Function(forward, plain, reverse)
     out = derivatives.call(function, spectrum, jax.lax.stop_gradient(threshold), *filters)
@@ -126,7 +126,8 @@ def walk(plan: Plan, spectrum: jax.Array, threshold: jax.Array, filters: Bank):
 
 class _State(NamedTuple):
     """One chunk for each layer: spectra, how many paths each stands for and its number among those
-    noted; the children still to compute and how many; sums; notes."""
+    noted; the children still to compute and how many; sums and what rounding took from them;
+    notes."""
 
     spectra: jax.Array
     weight: jax.Array
@@ -134,6 +135,7 @@ class _State(NamedTuple):
     todo: jax.Array
     left: jax.Array
     totals: Totals
+    lost: Totals
     notes: Notes
     noted: tuple[jax.Array, jax.Array]
     begun: jax.Array
@@ -142,7 +144,7 @@ class _State(NamedTuple):
 def _start(plan, spectrum, threshold, filters):
     real = filters.weights.dtype
     layers, chunk = plan.depth + 1, plan.chunk
-    bands = filters.real.shape[1]
+    bands = filters.responses.shape[1]
     rows = plan.most if plan.record else 0
     zeros, none = jnp.zeros(layers, real), jnp.zeros(rows, jnp.int32)
     state = _State(
@@ -151,6 +153,7 @@ def _start(plan, spectrum, threshold, filters):
         jnp.zeros((layers, chunk), jnp.int32),
         jnp.zeros((layers, chunk * bands), bool),
         jnp.zeros(layers, jnp.int32),
+        Totals(zeros, zeros, zeros, zeros),
         Totals(zeros, zeros, zeros, zeros),
         Notes(jnp.zeros(layers, jnp.int32), jnp.int32(1), none - 1, none, none, none),
         (jnp.zeros(rows, real),) * 2,
@@ -171,12 +174,12 @@ def _forward(plan, spectrum, threshold, filters):
 
     state = _start(plan, spectrum, threshold, filters)
     state = jax.lax.while_loop(lambda state: jnp.any(state.left > 0), visit, state)
-    return state.totals, state.notes, state.noted
+    return jax.tree.map(jnp.add, state.totals, state.lost), state.notes, state.noted
 
 
 def _visit(plan, state, filters, threshold, layer):
     """Computes the next children of one layer's chunk; with them, which they were."""
-    bands = filters.real.shape[1]
+    bands = filters.responses.shape[1]
     todo = state.todo[layer]
     picks = jnp.nonzero(todo, size=plan.chunk // plan.parts, fill_value=todo.size)[0]
     there = picks < todo.size
@@ -203,15 +206,13 @@ def _visit(plan, state, filters, threshold, layer):
 
 def _children(plan, filters, spectra, layer, picks):
     """Spectra of ρ(U[q] f * g_λ) for the picked pairs parent · bands + λ, in a chunk."""
-    bands = filters.real.shape[1]
+    bands = filters.responses.shape[1]
     frame = jnp.asarray(plan.which)[layer]
-    parents, band = spectra[picks // bands], picks % bands
+    parents = spectra[picks // bands]
+    responses = filters.responses[frame, picks % bands].astype(parents.dtype)
     axes = tuple(range(1, len(plan.grid) + 1))
-    real, imaginary = (
-        jnp.fft.irfftn(parents * response[frame, band], plan.grid, axes)
-        for response in (filters.real, filters.imaginary)
-    )
-    parts = nonlinearities.apply(plan.layers, layer, real, imaginary)
+    answers = jnp.fft.ifftn(whole(parents, plan.grid) * responses, axes=axes)
+    parts = nonlinearities.apply(plan.layers, layer, answers.real, answers.imag)
     return jnp.fft.rfftn(parts.reshape(plan.chunk, *plan.grid), axes=axes)
 
 
@@ -231,16 +232,29 @@ def _arrive(plan, state, filters, threshold, layer, spectra, weight, step, paren
         complete=jnp.where(jnp.any(full), 0, state.notes.complete),
     )
     found = _sums(plan, table, weight, keep, layer)
+    added = [
+        _add(total[layer], lost[layer], new)
+        for total, lost, new in zip(state.totals, state.lost, found, strict=True)
+    ]
     state = state._replace(
         spectra=_put(state.spectra, spectra, layer),
         weight=_put(state.weight, weight, layer),
         todo=_put(state.todo, keep.ravel(), layer),
         left=state.left.at[layer].set(jnp.sum(keep, dtype=jnp.int32)),
-        totals=Totals(*(s.at[layer].add(f) for s, f in zip(state.totals, found, strict=True))),
+        totals=Totals(*(t.at[layer].set(a) for t, (a, _) in zip(state.totals, added, strict=True))),
+        lost=Totals(*(t.at[layer].set(a) for t, (_, a) in zip(state.lost, added, strict=True))),
         notes=notes,
         begun=state.begun + parts * jnp.sum(keep, dtype=jnp.int32),
     )
     return _note(state, layer, there, step, parent, table) if plan.record else state
+
+
+def _add(total, lost, new):
+    """Their sum and what rounding took from it, Neumaier's way: chunks may be very many."""
+    both = total + new
+    large = jnp.abs(total) >= jnp.abs(new)
+    rest = jnp.where(large, (total - both) + new, (new - both) + total)
+    return both, lost + rest
 
 
 def _note(state, layer, there, step, parent, table):
@@ -284,7 +298,7 @@ def _sums(plan, table, weight, keep, layer):
 def _backward(plan, spectrum, threshold, filters, cotangents):
     """Derivatives with respect to spectrum, threshold (0) and filters."""
     state = _start(plan, spectrum, threshold, filters)
-    bands = filters.real.shape[1]
+    bands = filters.responses.shape[1]
 
     def owed(state, filters, layer):
         """What the sums of a layer's chunk owe to its spectra and to the filters."""
