@@ -17,6 +17,7 @@ test: $(VENV)/test ## lint, types and tests
 bench: $(VENV)/bench ## the rollout beside its peers, solvers beside each other: benchmarks/*.md
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.design
+	$(BIN)/python -m benchmarks.scattering
 
 clean: ## remove the virtual environment and everything written
 	rm -rf $(VENV) out

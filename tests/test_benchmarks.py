@@ -12,10 +12,12 @@ from tqdm import tqdm
 from benchmarks import __main__ as command
 from benchmarks import cases, memory, million, peers, report, requirements, scaling, stencil, turns
 from benchmarks import design as solvers
+from benchmarks import scattering as paths
 from benchmarks.cases import Case
 from benchmarks.peers import Contender
 from benchmarks.requirements import Requirement
 from benchmarks.roof import Roof
+from infomech.scattering import meyer, oriented
 
 FORWARD = {
     "1-D": Case(1, 41, 1, 3, 4),
@@ -276,3 +278,65 @@ def test_of_the_rates_of_adam_the_best_one_counts():
     assert lines[0] == "## p"
     assert lines[-2:] == ["| lbfgs | 4 of 4 |  | 2 | 1 | 1.0e-09 |",
                           "| adam 0.3 | 4 of 4 | ≤ 50 | 8 | 1 | 1.0e-09 |"]  # fmt: skip
+
+
+def test_paths_that_correspond_to_kymatio_s_get_coarser():
+    frame = meyer(256, 3)  # scales 1 to 3, the finest last
+    assert paths.corresponding(frame, [[], [0], [2], [0, 1]]) == ((), (2,), (0,), (2, 1))
+    with pytest.raises(ValueError, match="kymatio has 2 wavelets, infomech 3"):
+        paths.corresponding(frame, [[0], [1]])
+    image = oriented((32, 32), 2, 3)
+    which = [[n] for n in range(6)] + [[n, m] for n in range(3) for m in range(3, 6)]
+    scales = [
+        [image.labels[band].scale for band in path] for path in paths.corresponding(image, which)
+    ]
+    assert scales == [[2]] * 3 + [[1]] * 3 + [[2, 1]] * 9
+
+
+def test_of_mirrored_paths_one_counts():
+    assert paths.computed(np.array([1, 6, 12, 8])) == 1 + 3 + 3 + 1
+
+
+def test_time_per_path_beside_kymatio_s_better_front_end():
+    found = paths.summary(
+        [
+            {"title": "t", "dtype": "float32", "contender": name, "paths": n, "seconds": seconds}
+            for name, n, seconds in (
+                ("kymatio, numpy", 10, [0.2, 0.4, 0.6]),
+                ("kymatio, torch, threads: 1", 10, [2.0, 4.0, 6.0]),
+                (paths.OURS, 10, [0.1, 0.2, 0.2]),
+                ("infomech, energies", 40, [0.1, 0.2, 0.2]),
+            )
+        ]
+    )
+    assert [row["ratio"] for row in found] == pytest.approx([2.0, 20.0, 1.0, 0.25])
+    assert found[0]["path_us"] == pytest.approx(40_000)
+    assert paths.faster(found) == pytest.approx(2)
+    assert paths.faster(found, "infomech, energies") == pytest.approx(8)
+    lines = paths.case_table(found).splitlines()
+    assert lines[2] == "| kymatio, numpy | 10 | float32 | 400 | 40000 | 2.00 |  | 3 |"
+    target = {
+        "title": "deep", "limit": 1.0, "seconds": 0.25, "compile_s": 2.0, "paths": 7, "low": 0.5,
+        "high": 0.625, "complete": True, "memory_bytes": None,
+    }  # fmt: skip
+    late = {**target, "title": "cut off", "complete": False, "memory_bytes": 3_000_000}
+    text = paths.required([found], [target, late]).splitlines()
+    assert len(text) == 6
+    assert text[2].endswith("| ≥ 2 × | 2.00 × | reached |")
+    assert text[4] == "| deep, prune=1e-6, compiled | < 1 s | 0.25 s | reached |"
+    assert text[5].endswith("| not reached |")
+    lines = paths.target_table([target, late]).splitlines()
+    assert lines[2] == "| deep | 7 | 0.500000 … 0.625000 | 2 |  |"
+    assert lines[3].endswith("| 2 | 3 |")
+
+
+def test_a_worker_answers_in_turn_and_its_end_is_told():
+    echo = "import sys\nfor line in sys.stdin:\n    print(line, end='', flush=True)"
+    worker = paths.Worker([sys.executable, "-c", echo])
+    assert worker.ask(name="a", runs=3) == {"name": "a", "runs": 3}
+    assert worker.ask(name="b") == {"name": "b"}
+    worker.close()
+    ended = paths.Worker([sys.executable, "-c", "input()\nraise SystemExit(3)"])
+    with pytest.raises(RuntimeError, match="ended: 3"):
+        ended.ask(runs=1)
+    ended.close()

@@ -61,7 +61,11 @@ def widths(frame: Frame | Sequence[Frame], layers: int, *, rule: str = "factors"
     layers = checks.integer("layers", layers, 1)
     checks.one_of("rule", rule, RULES)
     every = [frame] * layers if isinstance(frame, Frame) else frame
-    if not isinstance(every, list | tuple) or len(every) != layers:
+    if (
+        not isinstance(every, list | tuple)
+        or len(every) != layers
+        or not all(isinstance(one, Frame) for one in every)
+    ):
         got = f"{len(every)} of them" if isinstance(every, list | tuple) else type(frame).__name__
         raise checks.fail("frame", got, f"one, or one for each of {layers} layers")
     if len({one.grid for one in every}) > 1:

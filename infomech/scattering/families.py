@@ -12,7 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks
+from infomech import checks, guards
 from infomech.scattering import frames
 from infomech.scattering.frames import Band, Frame
 
@@ -37,8 +37,8 @@ def meyer(samples: int, octaves: float = 8.0, *, dilation: float = 2.0, dtype: A
         `Frame` of 2K bands, those of positive frequencies first.
 
     Raises:
-        ValueError: a dilation of 1 or less, or so many octaves that the coarsest bands fall
-            between two frequencies of the grid.
+        ValueError: a dilation of 1 or less, or so many octaves or so small a dilation that bands
+            fall between two frequencies of the grid.
     """
     samples = checks.integer("samples", samples, 4)
     count, delta = _scales("octaves", octaves, dilation, samples)
@@ -47,7 +47,7 @@ def meyer(samples: int, octaves: float = 8.0, *, dilation: float = 2.0, dtype: A
         return _radial(np.abs(omega), delta, dilation, count)
 
     labels = [_radial_band(j, delta, dilation, count) for j in range(1, count + 1)]
-    return _two_sided((samples,), squares, labels, dtype)
+    return _two_sided("octaves", (samples,), squares, labels, dtype)
 
 
 def weyl_heisenberg(
@@ -58,7 +58,8 @@ def weyl_heisenberg(
     With spacing s, prototype j = 0 … K − 1 is centred at (gap + width/2 + j) s with support of
     `width` spacings; squares are divided by the sum over all translates. Those below belong to the
     low-pass, those above to the last band, which is centred at π. The spectral gap is δ = gap · s,
-    and band 0 has the smallest contraction factor, 1 + 2 gap/width up to the grid's rounding.
+    and band 0 has the smallest contraction factor, 1 + 2 gap/width up to the grid's rounding if
+    there are others.
 
     Args:
         samples: length of the signals.
@@ -101,7 +102,7 @@ def weyl_heisenberg(
         )
         for j in range(bands)
     ]  # fmt: skip
-    return _two_sided((samples,), squares, labels, dtype)
+    return _two_sided("bands", (samples,), squares, labels, dtype)
 
 
 def oriented(
@@ -160,7 +161,7 @@ def oriented(
             theta = math.pi * i / many
             centre = (ring.centre[0] * math.sin(theta), ring.centre[0] * math.cos(theta))
             labels.append(Band(j, centre, theta, ring.support))
-    return _built(grid, squares, labels, mirrors, dtype)
+    return _built("octaves", grid, squares, labels, mirrors, dtype)
 
 
 def _scales(argument, octaves, dilation, samples):
@@ -195,7 +196,7 @@ def _radial_band(scale, delta, dilation, count, highest=math.pi):
     return Band(scale, (centre,), None, (low, highest if scale == count else high))
 
 
-def _two_sided(grid, squares, labels, dtype):
+def _two_sided(argument, grid, squares, labels, dtype):
     def both(omega):
         low, *bands = squares(omega)
         return np.array([low, *(b * (omega > 0) for b in bands), *(b * (omega < 0) for b in bands)])
@@ -203,12 +204,13 @@ def _two_sided(grid, squares, labels, dtype):
     count = len(labels)
     others = [Band(b.scale, (-b.centre[0],), None, b.support) for b in labels]
     mirrors = [(i + count) % (2 * count) for i in range(2 * count)]
-    return _built(grid, both, [*labels, *others], mirrors, dtype)
+    return _built(argument, grid, both, [*labels, *others], mirrors, dtype)
 
 
 def _built(
-    grid: tuple[int, ...], squares: Callable, labels: list[Band], mirrors: list[int], dtype: Any
-) -> Frame:
+    argument: str, grid: tuple[int, ...], squares: Callable, labels: list[Band],
+    mirrors: list[int], dtype: Any,
+) -> Frame:  # fmt: skip
     """The frame of these squared responses.
 
     ω = π and −π are one frequency of the grid: the squares there are averaged, so that the mirror
@@ -223,6 +225,14 @@ def _built(
         ]
         total = total + squares(*turned)
     roots = np.sqrt(np.maximum(total / 2 ** len(grid), 0))
-    dtype = checks.floating_dtype(dtype)
-    low, bands = jnp.asarray(roots[0], dtype), jnp.asarray(roots[1:], dtype)
-    return Frame(low, bands, tuple(labels), tuple(mirrors))
+    images = frames.mirrored(roots)
+    low, bands = (roots[0] + images[0]) / 2, roots[1:]
+    for i, other in enumerate(mirrors):
+        if i < other:
+            bands[other] = images[i + 1]
+    empty = ~bands.reshape(len(bands), -1).any(1)
+    if empty.any():
+        got = f"{empty.sum()} bands that fall between two frequencies of the grid {grid}"
+        raise checks.fail(argument, got, "fewer octaves or a larger dilation")
+    dtype = guards.wider(checks.floating_dtype(dtype), jnp.float32)
+    return Frame(jnp.asarray(low, dtype), jnp.asarray(bands, dtype), tuple(labels), tuple(mirrors))

@@ -1,6 +1,7 @@
 """Signals by name, and from WAV, npy and image files."""
 
 import math
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def _read(source: str) -> np.ndarray:
         if suffix == ".npy":
             return np.asarray(checks.floating("signal", np.load(source, allow_pickle=False)))
         return _wave(source)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, struct.error) as error:
         raise checks.fail("signal", f"{source!r}, unreadable ({error})", "a file") from error
     except ValueError as error:
         got = f"{source!r}, unreadable ({error})"

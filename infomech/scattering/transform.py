@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from infomech import checks, guards
-from infomech.scattering import filters, frames, nonlinearities, tree
+from infomech.scattering import filters, frames, nonlinearities, steps, tree
 from infomech.scattering.frames import Frame
 from infomech.scattering.nonlinearities import Nonlinearity
 
@@ -136,18 +136,18 @@ def paths(
         raise checks.fail("max_paths", max_paths, "more, or a larger prune: the tree goes on")
     there = notes.layer >= 0
     numbers = [kept(f, plan.layers) for f in stack]
-    steps: list[tuple[int, ...]] = []
+    found: list[tuple[int, ...]] = []
     for layer, step, parent in zip(
         notes.layer[there], notes.step[there], notes.parent[there], strict=True
     ):
         if layer == 0:
-            steps.append(())
+            found.append(())
             continue
         band, part = divmod(int(step), plan.parts)
         number = numbers[plan.which[layer - 1]][band]
-        steps.append((*steps[parent], number * plan.layers[layer - 1].parts + part))
+        found.append((*found[parent], number * plan.layers[layer - 1].parts + part))
     return Paths(
-        tuple(steps), notes.layer[there], np.asarray(energy)[there],
+        tuple(found), notes.layer[there], np.asarray(energy)[there],
         np.asarray(collected)[there], notes.weight[there],
     )  # fmt: skip
 
@@ -178,7 +178,7 @@ def prepare(signal, frame, depth, nonlinearity, max_paths, memory, record=False)
     max_paths = checks.integer("max_paths", max_paths, 1)
     if max_paths > _MOST:
         raise checks.fail("max_paths", max_paths, f"at most {_MOST}")
-    plan = tree.Plan(grid, layers, which, multiplicity, 0, max_paths, record)
+    plan = steps.Plan(grid, layers, which, multiplicity, 0, max_paths, record)
     return values, stack, dataclasses.replace(plan, chunk=_chunk(plan, values.dtype, memory))
 
 
