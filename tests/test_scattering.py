@@ -640,6 +640,17 @@ def test_features_of_images():
     np.testing.assert_allclose(along, np.roll(found, (3, -2), (1, 2)), rtol=0, atol=1e-12)
 
 
+def test_features_of_a_few_paths_of_an_image_are_those_of_all():
+    bank = scattering.oriented((12, 16), 1, 4)
+    image = np.random.default_rng(5).normal(size=bank.grid)
+    every, paths = scattering.features(image, bank, 2), scattering.all_paths(bank, 2)
+    few = np.array([9, 2, 9])
+    got = scattering.features(image, bank, [paths[i] for i in few])
+    np.testing.assert_allclose(got, every[few], atol=1e-12)
+    deep = scattering.features(image, bank, [paths[9]])
+    np.testing.assert_allclose(deep[0], every[9], atol=1e-12)
+
+
 def test_features_are_differentiable():
     """Both ways, against finite differences, for signal and frame; finite for a dead signal."""
     base = scattering.weyl_heisenberg(8, 2)

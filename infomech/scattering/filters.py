@@ -68,7 +68,7 @@ def subsampled(halves: jax.Array, grid: tuple[int, ...], every: int) -> jax.Arra
     """
     coarse = tuple(n // every for n in grid)
     if len(grid) == 2:
-        folded = halves.reshape(len(halves), every, coarse[0], -1).mean(1)
+        folded = halves.reshape(len(halves), every, coarse[0], halves.shape[-1]).mean(1)
         signals = jnp.fft.irfftn(folded, (coarse[0], grid[1]), (1, 2))
         return signals[..., ::every]
     folded = whole(halves, grid).reshape(len(halves), every, coarse[0]).mean(1)
