@@ -4,9 +4,25 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments import frontier, law, targets
+from experiments import (
+    energy_decay,
+    frontier,
+    law,
+    layers_needed,
+    slow_decay,
+    targets,
+    worst_signal,
+)
 
-CLAIMS = {"law": law, "frontier": frontier, "targets": targets}
+CLAIMS = {
+    "law": law,
+    "frontier": frontier,
+    "targets": targets,
+    "energy_decay": energy_decay,
+    "layers_needed": layers_needed,
+    "worst_signal": worst_signal,
+    "slow_decay": slow_decay,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.name is None:
         for name, claim in CLAIMS.items():
-            print(f"{name:<8}{claim.STATEMENT}  [{claim.SOURCE}]")
+            print(f"{name:<{2 + max(map(len, CLAIMS))}}{claim.STATEMENT}  [{claim.SOURCE}]")
         return 0
     try:
         print(CLAIMS[options.name].run(options.out, quick=options.quick))

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import infomech as im
-from experiments import frontier
+from experiments import energy_decay, frontier, layers_needed, slow_decay
 from experiments.__main__ import main
+from infomech.scattering import bounds, frames, supports
 
 
 def test_law_states_a_verdict_on_every_reading(capsys, tmp_path):
@@ -25,7 +26,10 @@ def test_law_states_a_verdict_on_every_reading(capsys, tmp_path):
 
 def test_without_a_name_the_claims_are_listed(capsys):
     assert main([]) == 0
-    assert capsys.readouterr().out.startswith("law ")
+    out = capsys.readouterr().out
+    assert out.startswith("law ")
+    for name in ("energy_decay", "layers_needed", "worst_signal", "slow_decay"):
+        assert f"\n{name} " in out
 
 
 def test_a_folder_that_cannot_be_written_is_named(capsys, tmp_path):
@@ -89,3 +93,87 @@ def test_targets_are_reached_and_drawn(capsys, tmp_path):
     error = np.subtract(record["achieved"], record["wished"])
     assert np.linalg.norm(error, axis=1).max() <= record["tolerance"]["velocity"]
     assert (tmp_path / "targets.png").exists()
+
+
+# --- energy in scattering networks --------------------------------------------------------------
+
+
+def quick(name, capsys, tmp_path):
+    """Text and record of a quick run."""
+    assert main([name, "--quick", "--out", str(tmp_path)]) == 0
+    assert (tmp_path / f"{name}.png").exists()
+    record = json.loads((tmp_path / f"{name}.json").read_text())
+    assert record["provenance"]
+    return capsys.readouterr().out, record
+
+
+@pytest.mark.slow
+def test_energy_is_conserved_and_decays_as_guaranteed(capsys, tmp_path):
+    out, record = quick("energy_decay", capsys, tmp_path)
+    assert out.count("  holds: ") == 2
+    for case in record["cases"]:
+        np.testing.assert_allclose(case["accounts"], 0, atol=1e-12)
+        assert np.all(np.array(case["propagated"]) <= np.array(case["guaranteed"]) + 1e-9)
+
+
+def test_nothing_but_its_gap_is_known_of_a_general_frame():
+    low = im.scattering.meyer(64, 3).low
+    bank = energy_decay.general_frame(low, 2, seed=0)
+    np.testing.assert_allclose(frames.littlewood_paley(bank), 1, atol=1e-5)
+    expected = supports.gap(bank) * np.arange(1, 5)
+    np.testing.assert_allclose(bounds.widths(bank, 4, rule="general"), expected)
+
+
+@pytest.mark.slow
+def test_fewer_layers_are_needed_than_guaranteed(capsys, tmp_path):
+    out, record = quick("layers_needed", capsys, tmp_path)
+    assert "published table reproduced" in out
+    for row in record["rows"]:
+        assert np.all(np.array(row["worst"]) <= row["guaranteed"])
+        assert np.all(np.array(row["median"]) <= row["worst"])
+
+
+def test_the_published_table_is_that_of_the_bounds():
+    for kind, layers in layers_needed.PUBLISHED.items():
+        factor = layers_needed.FACTORS[kind]
+        found = [bounds.layers_needed(share, factor=factor) for share in layers_needed.SHARES]
+        assert tuple(found) == layers
+    # on a fine grid a frame is nearly ideal: layers differ by one at most
+    own = layers_needed.guaranteed(im.scattering.meyer(1024, 3), 1)
+    assert np.abs(np.subtract(own, layers_needed.PUBLISHED["wavelets"])).max() <= 1
+
+
+def test_random_signals_are_limited_to_their_band():
+    values = layers_needed.random_signals(128, 0.5, 40, seed=0)
+    np.testing.assert_allclose(np.sum(values**2, 1), 1)
+    above = frames.magnitudes((128,)) > 0.5
+    np.testing.assert_allclose(np.fft.fft(values)[:, above], 0, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_pulses_live_for_longer_the_more_octaves_they_have(capsys, tmp_path):
+    out, record = quick("slow_decay", capsys, tmp_path)
+    assert "holds as far as the octaves of a grid go" in out
+    lives = record["reading"]["half_life"]
+    assert np.all(np.diff(lives["wavelets"]) > 0.1)
+    np.testing.assert_allclose(lives["Weyl–Heisenberg"], 1.5, atol=0.1)
+
+
+def test_half_lives_and_sums_of_pulses():
+    assert slow_decay.half_life(np.array([1.0, 0.75, 0.25, 0.0])) == 1.5
+    # two pulses that never meet: one is lost at once, the other one layer later
+    pulses = list(np.eye(8)[[0, 0]])
+    target = np.array([1.0, 0.3, 0.0])
+    values = slow_decay.composed(pulses, np.array([[1.0, 0, 0], [1.0, 1, 0]]), target)
+    np.testing.assert_allclose(values[[0, 4]] ** 2, [0.7, 0.3], atol=1e-6)
+    with pytest.raises(ValueError, match="target: got"):
+        slow_decay.composed(pulses, np.array([[1.0, 0, 0], [1.0, 1, 0]]), np.ones(3))
+
+
+@pytest.mark.slow
+def test_no_signal_found_misses_more_than_guaranteed(capsys, tmp_path):
+    out, record = quick("worst_signal", capsys, tmp_path)
+    assert "  fails: the worst found" in out
+    for found in record["found"]:
+        assert max(found["random"]) < found["worst"] <= found["guaranteed"]
+        np.testing.assert_allclose(found["worst"] + found["features"], 1, atol=1e-5)

@@ -84,8 +84,7 @@ def worst_signal(
         signal, state, heights = _worsen(signal, state, frame, places, share, size, **settings)
         history.append(heights)
     signal = _within(signal, places)
-    height = functools.partial(_remaining, **settings)
-    remaining = jax.jit(jax.vmap(height, in_axes=(0, None, None)))(signal, frame, share)
+    remaining = _remainders(signal, frame, share, **settings)
     return Worst(signal, remaining, 1 - remaining, jnp.stack([*history, remaining]))
 
 
@@ -100,6 +99,14 @@ def _remaining(signal, frame, prune, *, depth, nonlinearity):
     """Share of the energy that isn't in the features."""
     found = transform.energies(signal, frame, depth, prune=prune, nonlinearity=nonlinearity)
     return 1 - guards.divide(jnp.sum(found.collected), found.energy)
+
+
+@functools.partial(jax.jit, static_argnames=("depth", "nonlinearity"))
+def _remainders(signals, frame, prune, *, depth, nonlinearity):
+    def height(signal):
+        return _remaining(signal, frame, prune, depth=depth, nonlinearity=nonlinearity)
+
+    return jax.vmap(height)(signals)
 
 
 @functools.partial(jax.jit, static_argnames=("depth", "nonlinearity"))

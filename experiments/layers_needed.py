@@ -1,0 +1,262 @@
+"""How many layers hold a share of the energy: guaranteed for any signal, and needed by many.
+
+N is the last layer whose features are counted: Σ_(n ≤ N) F_n = ‖f‖² − W_(N+1). Guaranteed are the
+published numbers, with the contraction factor of ideal filters, and those of each frame as it is
+on its grid. Measured are random signals of every kind between noise and a pulse.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from experiments import energy_decay
+from infomech import files, plot, scattering
+from infomech.scattering import Frame, bounds, frames, supports
+
+STATEMENT = "No band-limited signal needs more layers than guaranteed for a share of its energy."
+SOURCE = "arXiv 1704.03636"
+#: fixed before any run: shares of the energy, and the published layers for them at L = 1
+SHARES = (0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+PUBLISHED = {"wavelets": (2, 3, 4, 6, 8, 11), "Weyl–Heisenberg": (2, 4, 5, 8, 10, 14)}
+#: contraction factors that these are for; general filters have none
+FACTORS = {"wavelets": 5 / 3, "Weyl–Heisenberg": 3 / 2, "general": None}
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured.
+
+    Attributes:
+        samples: of the signals.
+        octaves: from the spectral gap δ to π, less one; the same δ for all frames.
+        bandwidths: L, highest frequencies in units of δ.
+        signals: random ones for each bandwidth.
+        depth: last layer whose features are measured.
+        prune: bands with at most this share of the energy count as not in the features.
+        seed: of the signals and of the general frame.
+    """
+
+    samples: int = 512
+    octaves: int = 5
+    bandwidths: tuple[float, ...] = (1, 4, 16)
+    signals: int = 100
+    depth: int = 6
+    prune: float = 1e-5
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """Layers N for each share of the energy, of one kind of frame and one bandwidth.
+
+    Attributes:
+        frame: its kind.
+        bandwidth: L.
+        published: guaranteed by the contraction factor of ideal filters.
+        guaranteed: by the frame on its grid.
+        worst, median: measured, with what was pruned counted as missing.
+    """
+
+    frame: str
+    bandwidth: float
+    published: tuple[int, ...]
+    guaranteed: tuple[int, ...]
+    worst: tuple[int, ...]
+    median: tuple[float, ...]
+
+
+def banks(setting: Setting) -> dict[str, Frame]:
+    """One frame of each kind, of (about) the same gap δ on the grid."""
+    wavelets = scattering.meyer(setting.samples, setting.octaves)
+    every = {"wavelets": wavelets}
+    if setting.depth > 3:
+        spacings = 2 ** (setting.octaves + 1) - 1
+        every["Weyl–Heisenberg"] = scattering.weyl_heisenberg(setting.samples, spacings)
+        every["general"] = energy_decay.general_frame(wavelets.low, 2, seed=setting.seed)
+    return every
+
+
+def random_signals(samples: int, highest: float, count: int, *, seed: int) -> np.ndarray:
+    """Band-limited signals of unit energy, from stationary noise to a single pulse.
+
+    White noise in a Gaussian window of random width, of which the frequencies between a random one
+    and `highest` (radians per sample) are kept.
+    """
+    draw = np.random.default_rng(seed)
+    t = np.arange(samples) - samples // 2
+    width = samples ** draw.uniform(-0.2, 1.2, (count, 1))
+    noise = draw.normal(size=(count, samples)) * np.exp(-0.5 * (t / width) ** 2)
+    omega = frames.magnitudes((samples,))
+    lowest = draw.uniform(0, highest, (count, 1))
+    # the highest frequency of the grid is always in
+    lowest = np.minimum(lowest, omega[omega <= highest].max())
+    spectrum = np.fft.fft(noise) * ((omega <= highest) & (omega >= lowest))
+    values = np.fft.ifft(spectrum).real
+    return values / np.linalg.norm(values, axis=1, keepdims=True)
+
+
+def guaranteed(bank: Frame, bandwidth: float, depth: int = 64) -> tuple[int, ...]:
+    """Layers after which all signals up to |ω| = L δ are in the features, by the frame's factors.
+
+    The worst spectrum is a single line at L δ: W_(N+1) ≤ 1 − (1 − L δ/w_(N+1))₊² of its energy.
+    """
+    width = bounds.widths(bank, depth)
+    held = np.maximum(1 - bandwidth * supports.gap(bank) / width, 0) ** 2
+    return tuple(int(np.argmax(held >= share - 1e-12)) for share in SHARES)
+
+
+def measured(bank: Frame, values: np.ndarray, setting: Setting) -> np.ndarray:
+    """The layers each signal needs for each share, (signals, shares); depth + 1 if not enough."""
+
+    @jax.jit
+    def missing(signal, bank):
+        # most paths are pruned: small chunks of them leave little to compute in vain
+        found = scattering.energies(signal, bank, setting.depth, prune=setting.prune, memory=2**20)
+        return found.propagated_bounds[1:, 1] / found.energy
+
+    left = np.stack([missing(one, bank) for one in values.astype(np.float32)])
+    enough = left[:, None, :] <= 1 - np.array(SHARES)[:, None]
+    return np.where(enough.any(2), enough.argmax(2), setting.depth + 1)
+
+
+def rows(setting: Setting) -> list[Row]:
+    """All kinds of frames and all bandwidths."""
+    found = []
+    for kind, bank in tqdm(banks(setting).items(), desc="layers_needed", unit="frame"):
+        values = [
+            random_signals(
+                setting.samples, bandwidth * supports.gap(bank) * (1 + 1e-9), setting.signals,
+                seed=setting.seed,
+            )
+            for bandwidth in setting.bandwidths
+        ]  # fmt: skip
+        every = measured(bank, np.concatenate(values), setting)
+        factor = FACTORS[kind]
+        for bandwidth, layers in zip(
+            setting.bandwidths, np.split(every, len(setting.bandwidths)), strict=True
+        ):
+            published = tuple(
+                bounds.layers_needed(share, bandwidth=bandwidth, factor=factor) for share in SHARES
+            )
+            # of general filters nothing but δ is used, which is the unit
+            own = published if factor is None else guaranteed(bank, bandwidth)
+            worst, median = layers.max(0).tolist(), np.median(layers, 0).tolist()
+            found.append(Row(kind, bandwidth, published, own, tuple(worst), tuple(median)))
+    return found
+
+
+def run(out: Path, *, quick: bool = False) -> str:
+    """Compares guaranteed with measured layers for wavelets, Weyl-Heisenberg and general filters.
+
+    Args:
+        out: folder to write to; made if need be.
+        quick: wavelets only, fewer and shorter signals.
+
+    Returns:
+        A table of layers for each share of the energy, and the verdict, as text.
+
+    Raises:
+        ValueError: `out` can't be written.
+    """
+    out = files.folder(out)
+    setting = Setting()
+    if quick:
+        setting = Setting(samples=128, octaves=3, bandwidths=(1, 4), signals=8, depth=3)
+    found = rows(setting)
+    plot.save(draw(found), out / "layers_needed.png")
+    readings = verdicts(found)
+    record = {
+        "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting), "shares": SHARES,
+        "readings": readings, "rows": [asdict(row) for row in found],
+        "provenance": files.provenance(),
+    }  # fmt: skip
+    files.write_text(out / "layers_needed.json", files.to_json(record) + "\n")
+    lines = [
+        f"Claim: {STATEMENT} [{SOURCE}]",
+        *(f"  {r['verdict']}: {r['frame']}: {r['words']}" for r in readings),
+        "layers for a share of the energy: published / this grid / worst / median of "
+        f"{setting.signals} random signals",
+        "  " + " " * 22 + "".join(f"{share:>20g}" for share in SHARES),
+        *("  " + _line(row) for row in found),
+        "Worst of random signals, not of all: experiment worst_signal searches for worse.",
+        f"figure {out / 'layers_needed.png'}, numbers {out / 'layers_needed.json'}",
+    ]
+    return "\n".join(lines)
+
+
+def verdicts(found: list[Row]) -> list[dict[str, Any]]:
+    """For each kind of frame whether the guarantees were kept, and by how much they're missed."""
+    readings = []
+    for kind in dict.fromkeys(row.frame for row in found):
+        mine = [row for row in found if row.frame == kind]
+        kept = all(
+            worst <= most
+            for row in mine
+            for worst, most in zip(row.worst, row.guaranteed, strict=True)
+        )
+        table = PUBLISHED.get(kind)
+        first = next(row for row in mine if row.bandwidth == 1)
+        same = table is None or first.published == table
+        last = mine[-1]
+        words = (
+            f"at L = {last.bandwidth:g} a share of {SHARES[-1]:g} takes {last.published[-1]} "
+            f"layers as published, {last.guaranteed[-1]} by this frame's own factors, "
+            f"{last.worst[-1]} at worst and {last.median[-1]:g} in the median"
+        )
+        if table is not None:
+            words += "; published table " + ("reproduced" if same else "not reproduced")
+        verdict = "holds" if kept and same else "fails"
+        readings.append({"frame": kind, "kept": kept, "verdict": verdict, "words": words})
+    return readings
+
+
+def _line(row: Row) -> str:
+    cells = zip(row.published, row.guaranteed, row.worst, row.median, strict=True)
+    texts = (f"{a} / {b} / {c} / {d:g}" for a, b, c, d in cells)
+    return f"{row.frame:<16}L = {row.bandwidth:<3g}" + "".join(f"{text:>20}" for text in texts)
+
+
+def draw(found: Sequence[Row]) -> Figure:
+    """Layers against the share of the energy, one panel for each kind of frame."""
+    kinds = list(dict.fromkeys(row.frame for row in found))
+    every = list(dict.fromkeys(row.bandwidth for row in found))
+    with plot.style():
+        figure = Figure(figsize=(3.9 * max(len(kinds), 2), 4.2), layout="constrained")
+        panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+        for panel, kind in zip(panels, kinds, strict=True):
+            for row in (row for row in found if row.frame == kind):
+                number = every.index(row.bandwidth)
+                # side by side, since whole numbers would hide one another
+                place = np.arange(len(SHARES)) + 0.16 * (number - (len(every) - 1) / 2)
+                colour = COLOURS[number % len(COLOURS)]
+                panel.plot(place, row.published, "--", color=colour, linewidth=1)
+                panel.plot(place, row.guaranteed, ":", color=colour, linewidth=1.6)
+                panel.plot(
+                    place, row.worst, "o", color=colour, markersize=5,
+                    label=f"bandwidth {row.bandwidth:g} δ",
+                )  # fmt: skip
+                panel.vlines(place, row.median, row.worst, color=colour, linewidth=1)
+                panel.plot(place, row.median, "_", color=colour, markersize=8, markeredgewidth=2)
+            panel.set_title(f"{kind} filters" if kind == "general" else kind)
+            panel.set(xlabel="share of the energy in the features", yscale="symlog")
+            panel.set_xticks(range(len(SHARES)), [f"{share:g}" for share in SHARES])
+            ticks = (0, 1, 2, 3, 5, 10, 20, 100, 1000)
+            panel.set_yticks(ticks, [str(tick) for tick in ticks])
+            panel.set_ylim(-0.15, 1.3 * max(max(row.published) for row in found))
+        panels[0].set_ylabel("layers N")
+        handles, labels = panels[0].get_legend_handles_labels()
+        for style, label in (
+            ("k--", "guaranteed, published factors"), ("k:", "guaranteed, this grid"),
+            ("ko", "measured, worst"), ("k_", "measured, median"),
+        ):  # fmt: skip
+            handles += panels[0].plot([], [], style, label=label, markersize=5, linewidth=1.2)
+            labels.append(label)
+        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    return figure
