@@ -148,16 +148,16 @@ def fit(
     problem = _Problem(setup, family, chosen, each_its_own)
     params = jax.vmap(family.free)(kernels)
     state = problem.init(params, loss, field)
-    value = np.asarray(problem.values(params, loss, field))
+    value, (_, dead, _) = _seen(problem, params, loss, field)
     if not np.isfinite(value).any():
-        raise checks.fail("start", _why(problem, params, field), "a start with a finite loss")
+        raise checks.fail("start", _why(dead), "a start with a finite loss")
     history = [value]
     best, least = params, value
     active = np.isfinite(value)
     for _ in _counted(range(rounds), chosen.name, progress):
         moved, state = problem.advance(params, state, loss, field)
         params = _where(active, moved, params)
-        value = np.asarray(problem.values(params, loss, field))
+        value, _ = _seen(problem, params, loss, field)
         history.append(value)
         better = value < least
         best, before = _where(better, params, best), least
@@ -167,7 +167,8 @@ def fit(
             break
     found = jax.vmap(family.kernel)(best)
     exact, achieved = again(loss, found, field, setup, each_its_own)
-    status = _status(problem, found, field, least, exact, active, tolerance)
+    _, signs = _seen(problem, best, loss, field)
+    status = _status(signs, least, exact, active, tolerance)
     return Result(
         np.asarray(found), exact, status, achieved,
         {name: np.asarray(target) for name, target in loss.targets.items()},
@@ -184,15 +185,17 @@ class _Problem:
     solver: solvers.Solver
     each_its_own: bool
 
-    def residuals(self, params: jax.Array, loss: Loss, field: fields.Field) -> jax.Array:
-        return loss.residuals(self.setup.run(self.family.kernel(params), field))
-
     @functools.partial(jax.jit, static_argnums=0)
-    def values(self, params, loss, field):
-        def value(params, loss):
-            return jnp.sum(self.residuals(params, loss, field) ** 2)
+    def look(self, params, loss, field):
+        """Of each start: its loss; whether the pattern left, the field died, it is at a bound."""
 
-        return self._each(value)(params, loss)
+        def one(params, loss):
+            run = self.setup.run(self.family.kernel(params), field)
+            left = jnp.max(run.trace.edge) > EDGE_TOLERANCE
+            signs = left, jnp.isneginf(run.trace.log_energy[-1]), self.family.bound(run.kernel)
+            return jnp.sum(loss.residuals(run) ** 2), signs
+
+        return self._each(one)(params, loss)
 
     @functools.partial(jax.jit, static_argnums=0)
     def init(self, params, loss, field):
@@ -201,20 +204,12 @@ class _Problem:
     @functools.partial(jax.jit, static_argnums=0)
     def advance(self, params, state, loss, field):
         def one(params, loss, state):
-            return self.solver.advance(lambda p: self.residuals(p, loss, field), params, state)
+            def residuals(params):
+                return loss.residuals(self.setup.run(self.family.kernel(params), field))
+
+            return self.solver.advance(residuals, params, state)
 
         return self._each(one, 0)(params, loss, state)
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def signs(self, kernels, field):
-        """Of each kernel: whether the pattern left, whether the field died, whether at a bound."""
-
-        def one(kernel):
-            run = self.setup.run(kernel, field)
-            left = jnp.max(run.trace.edge) > EDGE_TOLERANCE
-            return left, jnp.isneginf(run.trace.log_energy[-1]), self.family.bound(kernel)
-
-        return jax.vmap(one)(kernels)
 
     def _each(self, function: Callable, *more: int) -> Callable:
         def mapped(params, loss, *rest):
@@ -261,8 +256,11 @@ def _enough_room(loss, field, setup):
             )  # fmt: skip
 
 
-def _why(problem, params, field):
-    _, dead, _ = problem.signs(jax.vmap(problem.family.kernel)(params), field)
+def _seen(problem, params, loss, field):
+    return jax.tree.map(np.asarray, problem.look(params, loss, field))
+
+
+def _why(dead):
     if np.all(dead):
         return "kernels under which the field dies"
     return "kernels whose loss is not finite" + (" (the field dies)" if np.any(dead) else "")
@@ -283,8 +281,8 @@ def _where(mask, yes, no):
     return jax.tree.map(pick, yes, no)
 
 
-def _status(problem, kernels, field, value, exact, active, tolerance):
-    left, dead, bound = (np.asarray(a) for a in problem.signs(kernels, field))
+def _status(signs, value, exact, active, tolerance):
+    left, dead, bound = signs
     close = value <= tolerance
     status = np.where(active, UNFINISHED, np.where(bound, BOUND, STALLED))
     status = np.where(close, UNCONFIRMED, status)

@@ -75,10 +75,12 @@ def widths(frame: Frame | Sequence[Frame], layers: int, *, rule: str = "factors"
     if len(every[0].grid) == 2 and rule == "general":
         gap = min(gap for gap, _, _ in facts)
         return gap * np.arange(1, layers + 1) ** math.log2(math.sqrt(4 / 3))
-    found = []
-    for n in range(layers):
-        width = facts[n][0]
-        for _, factor, added in reversed(facts[:n]):
+    found = [facts[0][0]]
+    for n in range(1, layers):
+        # of one frame for all layers, each layer more is one more in front
+        alike = len(known) == 1
+        width = found[-1] if alike else facts[n][0]
+        for _, factor, added in facts[:1] if alike else reversed(facts[:n]):
             width = max(factor * width, width + added)
         found.append(width)
     return np.array(found)
