@@ -49,7 +49,7 @@ def _halves(real: jax.Array, imaginary: jax.Array) -> jax.Array:
 #: |z|, with gradient 0 at z = 0
 modulus = Nonlinearity("modulus", _modulus, conserves=True, symmetric=True, homogeneous=True)
 #: ReLU split into its two halves, of the real and of the imaginary part: four parts that together
-#: hold the energy of z
+#: hold the energy of z; a half keeps oscillating with z, so that energy decays more slowly
 halves = Nonlinearity(
     "halves", _halves, parts=4, conserves=True, symmetric=True, homogeneous=True
 )  # fmt: skip

@@ -85,7 +85,9 @@ def energies(
     follows, a band and its mirror give the same, so one of the two is computed. Paths are computed
     in chunks, deepest first, so that memory doesn't grow with their number. Works under jit, vmap
     over signals, grad and jvp, with respect to the signal and to the responses of a frame; the
-    choice of what to prune is held fixed in derivatives.
+    choice of what to prune is held fixed in derivatives. Of mirrored bands the first is
+    differentiated: `infomech.scattering.frames.with_bands` makes the second anew. Hand large frames
+    to a jit of your own as arguments: closed over, they are constants that XLA takes long to fold.
 
     Args:
         signal: f, real, of the frame's grid. A non-homogeneous non-linearity depends on its unit.
