@@ -598,3 +598,71 @@ def test_where_bands_lie_is_not_for_traced_responses(question):
 
     with pytest.raises(ValueError, match="frame: got responses that are traced"):
         jax.jit(ask)(LOW, BANDS)
+
+
+def test_learned_responses_keep_their_mirrors():
+    frame = families.meyer(24, 2.0)
+    first = frames.firsts(frame)
+    assert first == (0, 1)
+    random = np.random.default_rng(7)
+    responses = random.normal(size=(2, 24)) + 1j * random.normal(size=(2, 24))
+    learned = frames.with_bands(frame, responses)
+    np.testing.assert_array_equal(learned.bands[:2], responses)
+    k = np.arange(24)
+    np.testing.assert_array_equal(learned.bands[2:], np.conj(responses[:, -k % 24]))
+    frames.check(learned)
+    frames.check(frames.tighten(learned, keep_low=True))
+    with pytest.raises(ValueError, match=r"responses: got shape \(4, 24\)"):
+        frames.with_bands(frame, frame.bands)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: {"bands": f.bands.at[2:].set(0)}, "band 0 that is off its mirror 2 by"),
+        (lambda f: {"bands": f.bands[:1]}, "1 bands with 4 labels and mirrors"),
+        (lambda f: {"mirrors": (2, 3, 0, 2)}, "4 bands with 4 labels and mirrors"),
+        (lambda f: {"mirrors": (2, 9, 0, 1)}, "4 bands with 4 labels and mirrors"),
+    ],
+)
+def test_mirrors_that_are_none_are_refused(change, message):
+    frame = families.meyer(24, 2.0)
+    changed = dataclasses.replace(frame, **change(frame))
+    with pytest.raises(ValueError, match="frame: got " + message):
+        frames.check(changed)
+    with pytest.raises(ValueError, match="frame: got " + message):
+        scattering.energies(np.ones(24), changed, 1)
+
+
+def test_a_bank_with_some_mirrors_is_made_tight_for_real_signals():
+    """Gains are alike at ω and −ω, or mirrors and the real low-pass would be none any more."""
+    random = np.random.default_rng(8)
+    pair, alone = random.uniform(size=(2, 24))
+    bands = np.stack([pair, np.asarray(frames.mirrored(pair[None]))[0], alone])
+    tight = frames.tighten(frames.frame(np.full(24, 0.5), bands))
+    assert tight.mirrors == (1, 0, -1)
+    frames.check(tight)
+    np.testing.assert_allclose(frames.littlewood_paley(tight), 1, atol=1e-12)
+    signal = random.normal(size=24)
+    found = scattering.energies(signal, tight, 1)
+    propagated, collected = reference.energies(
+        signal, [reference.pair(tight)] * 2, [reference.modulus] * 2
+    )
+    np.testing.assert_allclose(found.propagated, propagated, rtol=1e-12)
+    np.testing.assert_allclose(found.collected, collected, rtol=1e-12)
+    features = scattering.features(signal, tight, [()])
+    np.testing.assert_allclose(np.sum(features**2), collected[0], rtol=1e-12)
+
+
+def test_half_precision_is_widened():
+    bands = np.array([[0, 1, 1, 0], [0, 0, 1, 0.92]], np.float16)
+    frame = frames.frame(np.ones(4, np.float16), bands)
+    assert frame.bands.dtype == frame.low.dtype == jnp.float32
+    assert frame.mirrors == (-1, -1)
+    assert families.meyer(16, 1.0, dtype="bfloat16").bands.dtype == jnp.float32
+
+
+def test_a_band_at_pi_alone_lies_on_one_side():
+    low, top = np.ones(8), np.zeros((1, 8))
+    low[4], top[0, 4] = 0, 1
+    assert supports.opening(frames.frame(low, top)) == 0

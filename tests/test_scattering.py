@@ -767,3 +767,26 @@ def test_bad_input_is_refused_by_name(call, message):
 def test_paths_are_not_for_traced_signals():
     with pytest.raises(ValueError, match=r"signal: got .*traced array"):
         jax.jit(lambda f: scattering.paths(f, F, 1).energy)(X)
+
+
+def test_very_many_chunks_lose_nothing_to_rounding():
+    """W of equal real filters is known; each of 3,661 paths is a chunk of its own."""
+    count, signal = 60, np.array([1, -0.7, 0.3, 0.2], np.float32)
+    bands = np.full((count, 4), np.sqrt(0.99 / count), np.float32)
+    bank = scattering.frames.frame(np.full(4, 0.1, np.float32), bands)
+    with pytest.raises(ValueError, match=r"memory: got 1 bytes, expected at least \d+") as refused:
+        scattering.energies(signal, bank, 2, memory=1)
+    least = int(re.search(r"at least (\d+)", str(refused.value))[1])
+    found = scattering.energies(signal, bank, 2, memory=least)
+    assert np.sum(found.paths) == 1 + count + count**2
+    share = np.sum(np.asarray(bank.bands, np.float64)[:, 0] ** 2)
+    energy = np.sum(signal.astype(np.float64) ** 2)
+    np.testing.assert_allclose(found.propagated, energy * share ** np.arange(4), rtol=3e-6)
+
+
+def test_a_share_to_prune_is_one_number_also_when_traced():
+    with pytest.raises(ValueError, match=r"prune: got shape \(3,\)"):
+        jax.jit(lambda p: scattering.energies(noise(1), FRAMES[0], 1, prune=p))(np.ones(3) / 9)
+    for prune in (np.nan, 1.0, -0.1):
+        with pytest.raises(ValueError, match="prune: got"):
+            scattering.paths(noise(1), FRAMES[0], 1, prune=prune)

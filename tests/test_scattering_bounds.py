@@ -677,3 +677,26 @@ def test_guarantees_are_not_for_traced_frames(question):
 
     with pytest.raises(ValueError, match="frame: got responses that are traced"):
         jax.jit(ask)(DYADIC.bands)
+
+
+def test_a_frame_without_a_gap_guarantees_what_is_trivial():
+    frame = scattering.frames.frame(np.full(16, 0.6), np.full((1, 16), 0.8))
+    signal = np.random.default_rng(2).normal(size=16)
+    np.testing.assert_allclose(bounds.guaranteed(signal, frame, 3), np.sum(signal**2))
+
+
+def test_extremes_are_for_networks_that_lose_nothing():
+    frame, key = scattering.meyer(16, 1.0), jax.random.key(0)
+    lossy = scattering.nonlinearities.lipschitz(jnp.abs, 1.0)
+    with pytest.raises(ValueError, match="expected one that conserves energy"):
+        extremes.worst_signal(frame, 1, key=key, nonlinearity=lossy)
+    with pytest.raises(ValueError, match="signals: got one that is 0 everywhere"):
+        extremes.best_frame(frame, np.eye(3, 16) * [[1], [0], [1]], 1)
+    loose = scattering.frames.frame(frame.low, 0.5 * frame.bands)
+    with pytest.raises(ValueError, match="frame: got Littlewood-Paley sum"):
+        extremes.worst_signal(loose, 1, key=key)
+
+
+def test_noise_without_a_frequency_is_refused():
+    with pytest.raises(ValueError, match="expected at least 2π/64"):
+        signals.signal("noise", samples=64, bandwidth=1e-3)

@@ -116,13 +116,17 @@ def guaranteed(
     values = values.astype(guards.wider(values.dtype, jnp.float32))
     if len(grid) == 2:
         every = np.minimum(every, np.pi)
-    cones = [np.ones(grid)] + [
-        1 - np.maximum(1 - frames.magnitudes(grid) / max(width, 1e-300), 0) ** (2 * len(grid))
-        for width in every
-    ]
+    cones = [np.ones(grid)] + [_outside(grid, width) for width in every]
     power = jnp.abs(jnp.fft.fftn(values)) ** 2 / values.size
     weights = jnp.asarray(np.array(cones).reshape(len(cones), -1), power.dtype)
     return jnp.matmul(weights, power.reshape(-1), precision="highest")
+
+
+def _outside(grid, width):
+    """1 − (1 − |ω|/w)₊^{2l}; without a gap there is no cone, and nothing is known."""
+    if width == 0:
+        return np.ones(grid)
+    return 1 - np.maximum(1 - frames.magnitudes(grid) / width, 0) ** (2 * len(grid))
 
 
 def layers_needed(share: float, *, bandwidth: float = 1.0, factor: float | None = None) -> int:
