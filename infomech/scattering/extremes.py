@@ -53,7 +53,7 @@ def worst_signal(
         bandwidth: largest |ω| in radians per sample; the whole grid if None.
         starts: random signals to climb from.
         rounds: of 20 steps each.
-        rate: of Adam, relative to the size of a coefficient.
+        rate: of Adam, relative to the mean size of a sample.
         prune: as of `energies`; what is pruned counts as remaining.
         nonlinearity: of all layers; one that conserves energy.
 

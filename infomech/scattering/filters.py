@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from infomech import guards
-from infomech.scattering.frames import Frame, mirrored
+from infomech.scattering.frames import Frame, mirrored, square
 
 
 class Bank(NamedTuple):
@@ -36,7 +36,7 @@ def bank(frames: tuple[Frame, ...], kept: tuple[tuple[int, ...], ...]) -> Bank:
     responses, weights = [], []
     for frame, numbers in zip(frames, kept, strict=True):
         bands = frame.bands[np.array(numbers)].astype(kind)
-        power = _square(jnp.concatenate([bands, frame.low[None].astype(kind)]))
+        power = square(jnp.concatenate([bands, frame.low[None].astype(kind)]))
         both = ((power + mirrored(power)) / 2)[..., : half[-1]]
         scale = jnp.broadcast_to(jnp.asarray(twice / np.prod(grid), power.dtype), (1, *half))
         room = [(0, most - len(numbers)), *((0, 0),) * len(half)]
@@ -80,7 +80,3 @@ def low_pass(frame: Frame) -> jax.Array:
     half = frame.grid[-1] // 2 + 1
     kind = guards.wider(frame.low.dtype, jnp.complex64)
     return ((frame.low + mirrored(frame.low[None])[0]) / 2)[..., :half].astype(kind)
-
-
-def _square(x):
-    return x.real**2 + x.imag**2 if jnp.iscomplexobj(x) else x**2

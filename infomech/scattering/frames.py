@@ -122,7 +122,7 @@ def from_taps(low: Any, bands: Any, shape: int | Sequence[int]) -> Frame:
     for name, taps in (("low", low.shape), ("bands", bands.shape[1:])):
         if len(taps) != len(grid) or any(n > m for n, m in zip(taps, grid, strict=True)):
             raise checks.fail(name, f"taps {taps}", f"taps that fit into {grid}")
-    return frame(_transfer(low, grid), jax.vmap(lambda taps: _transfer(taps, grid))(bands))
+    return frame(transfer(low, grid), transfer(bands, grid))
 
 
 def tighten(bank: Frame, *, keep_low: bool = False) -> Frame:
@@ -142,7 +142,7 @@ def tighten(bank: Frame, *, keep_low: bool = False) -> Frame:
         ValueError: a frequency that no filter (with `keep_low`: no band-pass) lets through, or
             |χ̂| > 1 with `keep_low`; where the responses are known.
     """
-    low, through = _even(_square(bank.low)), _even(jnp.sum(_square(bank.bands), 0))
+    low, through = _even(square(bank.low)), _even(jnp.sum(square(bank.bands), 0))
     total = through if keep_low else low + through
     wanted = jnp.maximum(1 - low, 0) if keep_low else jnp.ones_like(total)
     known = [checks.concrete(x) for x in (low, total, wanted)]
@@ -215,7 +215,7 @@ def littlewood_paley(bank: Frame) -> jax.Array:
 
     The spectrum of a real signal is as large at −ω as at ω, so the mean is what it meets.
     """
-    return _even(_square(bank.low) + jnp.sum(_square(bank.bands), 0))
+    return _even(square(bank.low) + jnp.sum(square(bank.bands), 0))
 
 
 def bounds(bank: Frame) -> tuple[jax.Array, jax.Array]:
@@ -268,7 +268,8 @@ def mirrored(bands: Any) -> Any:
     return xp.conj(xp.roll(xp.flip(bands, axes), 1, axes))
 
 
-def _square(response):
+def square(response: jax.Array) -> jax.Array:
+    """|ĝ|² of real or complex responses."""
     return response.real**2 + response.imag**2 if jnp.iscomplexobj(response) else response**2
 
 
@@ -309,10 +310,13 @@ def _check_lets_through(low, total, wanted, *, keep_low):
         raise checks.fail("bank", f"nothing passing ω = ({omega}) radians per sample", expected)
 
 
-def _transfer(taps, grid):
-    room = [(0, m - n) for n, m in zip(taps.shape, grid, strict=True)]
-    shift = tuple(-((n - 1) // 2) for n in taps.shape)
-    return jnp.fft.fftn(jnp.roll(jnp.pad(taps, room), shift, tuple(range(taps.ndim))))
+def transfer(taps: jax.Array, grid: Sequence[int]) -> jax.Array:
+    """Responses (…, *grid) of taps on the last axes, tap i of n lying at i − (n − 1)//2."""
+    sizes = taps.shape[-len(grid) :]
+    axes = tuple(range(taps.ndim - len(grid), taps.ndim))
+    room = [(0, 0)] * axes[0] + [(0, m - n) for n, m in zip(sizes, grid, strict=True)]
+    shift = tuple(-((n - 1) // 2) for n in sizes)
+    return jnp.fft.fftn(jnp.roll(jnp.pad(taps, room), shift, axes), axes=axes)
 
 
 def _responses(argument: str, value: Any) -> jax.Array:

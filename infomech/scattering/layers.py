@@ -11,6 +11,7 @@ import numpy as np
 
 from infomech import checks, guards, rectifiers
 from infomech.rectifiers import Rectifier
+from infomech.scattering.frames import transfer
 
 #: what may follow a rectifier
 NORMALISATIONS = ("none", "channel", "layer")
@@ -108,12 +109,8 @@ def _energies(stack, field, *, rectifier, normalize):
 
 def _response(kernel: jax.Array, grid: tuple[int, ...]) -> jax.Array:
     """k̂_oi(ω), (frequencies, outputs, inputs)."""
-    taps = kernel.shape[2:]
-    room = [(0, 0), (0, 0)] + [(0, m - n) for n, m in zip(taps, grid, strict=True)]
-    shift = tuple(-((n - 1) // 2) for n in taps)
-    axes = tuple(range(2, kernel.ndim))
-    response = jnp.fft.fftn(jnp.roll(jnp.pad(kernel, room), shift, axes), axes=axes)
-    return jnp.moveaxis(response.reshape(*kernel.shape[:2], math.prod(grid)), -1, 0)
+    response = transfer(kernel, grid).reshape(*kernel.shape[:2], math.prod(grid))
+    return jnp.moveaxis(response, -1, 0)
 
 
 def _normalised(values: jax.Array, how: str) -> jax.Array:

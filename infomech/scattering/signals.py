@@ -12,8 +12,6 @@ from infomech import checks, fields
 
 #: signals of one axis known by name
 SIGNALS = ("impulse", "step", "noise", "chirp")
-#: images known by name, besides photographs
-IMAGES = ("digits",)
 
 
 def signal(
@@ -23,9 +21,9 @@ def signal(
     """A signal or image by name or from a file.
 
     impulse: 1 in the middle, 0 elsewhere. step: 1 in the second half, 0 in the first. noise:
-    normal, with frequencies up to `bandwidth`, of unit variance. chirp: cos of a phase whose
-    frequency rises evenly from 0 to `bandwidth`. digits: a handwritten digit of 8×8 in the middle
-    of 32×32, the `number`-th of scikit-learn's. Photographs are those of
+    normal, with frequencies up to `bandwidth`, of mean 0 and variance 1. chirp: cos of a phase
+    whose frequency rises evenly from 0 to `bandwidth`. digits: a handwritten digit of 8×8 in the
+    middle of 32×32, the `number`-th of scikit-learn's. Photographs are those of
     `infomech.fields.PHOTOGRAPHS`.
     Files: .wav (channels are averaged; integers divided by their largest value), .npy (one or two
     axes), and whatever Pillow reads.

@@ -192,7 +192,7 @@ def _share(prune, plan, dtype):
         got = f"shape {share.shape}" if share.ndim else known
         raise checks.fail("prune", got, "a share of the energy, at least 0 and below 1")
     if known is not None and known == 0:
-        check_count(plan)
+        _check_count(plan)
     return share
 
 
@@ -252,7 +252,7 @@ def _counts(plan):
     return found
 
 
-def check_count(plan):
+def _check_count(plan):
     """Raises ValueError if there are more paths than there may be, none being pruned."""
     count = sum(_counts(plan))
     if count > plan.most:
