@@ -1,0 +1,201 @@
+"""Effective receptive fields: where on the image any unit of any network looks, by gradients.
+
+A filter that moves content by +v looks at −v: the displacement of a unit's content is the unit's
+position less the centre of its receptive field, in pixels of the image.
+
+Source: Luo et al., Understanding the Effective Receptive Field in Deep Convolutional Neural
+Networks, arXiv 1701.04128.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from infomech import checks, guards, laws, observables
+
+#: how the pixels of a receptive field are weighted
+WEIGHTINGS = ("signed", "absolute", "energy")
+
+
+class ReceptiveField(NamedTuple):
+    """Gradients g of a unit to the image: means over images of g and g², (channels, *grid) each."""
+
+    mean: jax.Array
+    square: jax.Array
+
+
+class Shape(NamedTuple):
+    """Moments of the receptive field of one unit; see `moments`.
+
+    Attributes:
+        displacement: of content, position of the unit − centre, pixels, (d,).
+        covariance: of the weights about their centre, pixels², (d, d).
+        weight: Σ w, shape ().
+        balance: |Σ w|/Σ |w| over pixels, in [0, 1], shape (); NaN for a unit that sees nothing.
+        centre: Σ x w/Σ w, pixels, (d,).
+        excess_kurtosis: on each axis, 0 for a Gaussian, (d,).
+        anisotropy: (λ₁ − λ_d)/(λ₁ + λ_d) of the largest and the smallest eigenvalue of the
+            covariance, in [0, 1], shape (); NaN where weights of both signs make one negative.
+        edge: share of Σ |w| at the border of the image, in [0, 1], shape ().
+    """
+
+    displacement: jax.Array
+    covariance: jax.Array
+    weight: jax.Array
+    balance: jax.Array
+    centre: jax.Array
+    excess_kurtosis: jax.Array
+    anisotropy: jax.Array
+    edge: jax.Array
+
+
+def receptive_fields(
+    function: Callable[[jax.Array], jax.Array], images: Any, units: Any, *, batch: int = 32
+) -> ReceptiveField:
+    """Gradients of units to the image, on the mean over images.
+
+    Args:
+        function: any differentiable map of one image (channels, *grid) to activations
+            (outputs, *grid).
+        images: (images, channels, *grid).
+        units: whole numbers (units, 1 + d), the channel and the index on each axis.
+        batch: how many units are worked on at once, one image after the other, which bounds the
+            memory.
+
+    Returns:
+        `ReceptiveField` with a leading axis of units; sums accumulate in at least float32.
+
+    Raises:
+        ValueError: no images, units that the activations don't have, `batch` < 1.
+    """
+    one, units = _gradients(function, images, units)
+    return jax.lax.map(one, units, batch_size=checks.integer("batch", batch, 1))
+
+
+def measure(
+    function: Callable[[jax.Array], jax.Array], images: Any, units: Any, positions: Any, *,
+    weighting: str = "signed", border: int = 1, batch: int = 32,
+) -> Shape:  # fmt: skip
+    """Moments of the effective receptive fields of units, without keeping the fields.
+
+    Args:
+        function, images, units, batch: as of `receptive_fields`.
+        positions: of the units, pixels of the image, (units, d), such as
+            `infomech.networks.sequential.lattices(spec)[layer].at(units[:, 1:])`.
+        weighting, border: as of `moments`.
+
+    Returns:
+        `Shape` with a leading axis of units.
+
+    Raises:
+        ValueError: as `receptive_fields` and `moments`.
+    """
+    one, units = _gradients(function, images, units)
+    positions = checks.floating("positions", positions)
+    if positions.shape != (len(units), units.shape[1] - 1):
+        expected = f"one per unit, ({len(units)}, {units.shape[1] - 1})"
+        raise checks.fail("positions", f"shape {positions.shape}", expected)
+
+    def shape(unit_and_position):
+        unit, position = unit_and_position
+        return moments(one(unit), position, weighting=weighting, border=border)
+
+    batch = checks.integer("batch", batch, 1)
+    return jax.lax.map(shape, (units, positions), batch_size=batch)
+
+
+def moments(
+    field: ReceptiveField, position: Any, *, weighting: str = "signed", border: int = 1
+) -> Shape:
+    """Centre, spread and shape of the receptive field of one unit; batch with `jax.vmap`.
+
+    The weights w(x) of pixels sum over the channels of the image: the mean gradients with "signed",
+    their absolute values with "absolute", the mean squared gradients with "energy".
+
+    Args:
+        field: of one unit.
+        position: of the unit, pixels, (d,).
+        weighting: one of `WEIGHTINGS`; static.
+        border: how many pixels at the ends of each axis are its border; static.
+
+    Returns:
+        `Shape`. Where the weights cancel but for rounding, `balance` <
+        `infomech.laws.LEAST_BALANCE` rounding errors, centre and shape are NaN.
+
+    Raises:
+        ValueError: unknown weighting, a negative border, not one position per axis.
+    """
+    checks.one_of("weighting", weighting, WEIGHTINGS)
+    checks.integer("border", border, 0)
+    pixels = field.square if weighting == "energy" else field.mean
+    pixels = jnp.abs(pixels) if weighting == "absolute" else pixels
+    # the gradients of a deep network can be too small for the sums behind its moments
+    scale = guards.magnitude(pixels)
+    weights = jnp.sum(pixels / scale, axis=0)
+    position = checks.vector("position", position, weights.ndim, weights.dtype)
+    balance = observables.balance(weights)
+    known = balance >= laws.LEAST_BALANCE * jnp.finfo(balance.dtype).eps
+    centre = jnp.where(known, observables.centre(weights), jnp.nan)
+    covariance = jnp.where(known, observables.covariance(weights), jnp.nan)
+    return Shape(
+        displacement=position - centre,
+        covariance=covariance,
+        weight=scale * jnp.sum(weights),
+        balance=balance,
+        centre=centre,
+        excess_kurtosis=jnp.where(known, observables.excess_kurtosis(weights), jnp.nan),
+        anisotropy=_anisotropy(covariance),
+        edge=observables.edge(weights, ((border, border),) * weights.ndim),
+    )
+
+
+def _anisotropy(covariance: jax.Array) -> jax.Array:
+    exists = jnp.all(jnp.isfinite(covariance))
+    values = jnp.linalg.eigvalsh(jnp.where(exists, covariance, 0))
+    low, high = values[0], values[-1]
+    # rounding may leave less than 0 of a field on a line
+    rounding = 8 * jnp.finfo(values.dtype).eps * high
+    exists = exists & (low >= -rounding) & (high > 0)
+    low = jnp.maximum(low, 0)
+    return jnp.where(exists, guards.divide(high - low, high + low), jnp.nan)
+
+
+def _gradients(function, images, units):
+    """A function of one unit that makes its `ReceptiveField`, and the units as an array."""
+    images = checks.floating("images", images)
+    if images.ndim < 3 or 0 in images.shape:
+        raise checks.fail("images", f"shape {images.shape}", "(images, channels, *grid)")
+    shape = jax.eval_shape(function, images[0]).shape
+    if len(shape) != images.ndim - 1:
+        expected = f"(outputs, *grid) of {images.ndim - 1} axes"
+        raise checks.fail("function", f"activations of shape {shape}", expected)
+    units = _units(units, shape)
+    dtype = guards.wider(images.dtype, jnp.float32)
+
+    def one(unit):
+        gradient = jax.grad(lambda image: function(image)[tuple(unit)])
+
+        def add(sums, image):
+            g = gradient(image).astype(dtype)
+            return ReceptiveField(sums.mean + g, sums.square + g**2), None
+
+        zeros = jnp.zeros(images.shape[1:], dtype)
+        sums, _ = jax.lax.scan(add, ReceptiveField(zeros, zeros), images)
+        return jax.tree.map(lambda x: x / len(images), sums)
+
+    return one, units
+
+
+def _units(units: Any, shape: tuple[int, ...]) -> jax.Array:
+    known = checks.concrete(units)
+    found = jnp.asarray(units)
+    whole = jnp.issubdtype(found.dtype, jnp.integer)
+    if not whole or found.ndim != 2 or found.shape[1] != len(shape) or not len(found):
+        got = f"shape {found.shape} of {found.dtype}"
+        raise checks.fail("units", got, f"whole numbers (units, {len(shape)})")
+    if known is not None and not np.all((known >= 0) & (known < np.array(shape))):
+        raise checks.fail("units", known.tolist(), f"indices into activations of shape {shape}")
+    return found

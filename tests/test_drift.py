@@ -1,0 +1,527 @@
+"""Drift through networks: predicted against all paths, measured by gradients, both compared."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import networks_reference as reference
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from infomech.networks import drift, receptive, sequential
+from infomech.networks.sequential import Filters, Head, Layer, Parameters, Spec
+
+# channels of the image, a grid that holds every path from its middle, layers' options
+NETWORKS = {
+    "a line": (1, (40,), (Layer(2, (3,), 2), Layer(3, (4,), dilation=2))),
+    "groups": (
+        2, (32,),
+        (Layer(4, (2,), dilation=3, groups=2), Layer(2, (3,), 2, groups=2), Layer(2, (2,))),
+    ),
+    "a plane": (
+        2, (24, 17), (Layer(2, (3, 2), (2, 1)), Layer(2, (2, 3), (1, 2), (2, 1), groups=2))
+    ),
+    "space": (1, (9, 7, 11), (Layer(2, (2, 1, 3), (1, 1, 2)), Layer(1, (2, 2, 1)))),
+}  # fmt: skip
+SHIFTS = {-1: [1.0, 0, 0], 0: [0.0, 1, 0], 1: [0.0, 0, 1]}
+
+
+def spec_of(name, rectifier="identity"):
+    channels, _, layers = NETWORKS[name]
+    layers = (Layer(x.outputs, x.taps, x.stride, x.dilation, x.groups, rectifier) for x in layers)
+    return Spec(channels, tuple(layers), 1)
+
+
+def drawn(name, seed, shift=0.3):
+    """Random kernels."""
+    rng = np.random.default_rng(seed)
+    spec = spec_of(name)
+    inputs = (spec.channels, *(layer.outputs for layer in spec.layers))
+    return [
+        rng.normal(shift, 1, (x.outputs, n // x.groups, *x.taps))
+        for x, n in zip(spec.layers, inputs, strict=False)
+    ]
+
+
+def by_paths(name, kernels, output, weighting):
+    each = [
+        (k, *(x if isinstance(x, tuple) else (x,) * len(layer.taps)
+              for x in (layer.stride, layer.dilation)), layer.groups)
+        for k, layer in zip(kernels, NETWORKS[name][2], strict=True)
+    ]  # fmt: skip
+    power = 2 if weighting == "energy" else 1
+    return reference.moments(*reference.paths(each, output, power))
+
+
+@functools.cache
+def predictor(name, weighting="signed"):
+    layers = NETWORKS[name][2]
+    options = {
+        "strides": [x.stride for x in layers],
+        "dilations": [x.dilation for x in layers],
+        "groups": [x.groups for x in layers],
+    }
+    return jax.jit(functools.partial(drift.predict, **options, weighting=weighting))
+
+
+@functools.cache
+def meter(name, rectifier="identity", weighting="signed"):
+    """Receptive fields of the middle unit of each last channel, and their moments."""
+    spec = spec_of(name, rectifier)
+    image = jax.ShapeDtypeStruct((spec.channels, *NETWORKS[name][1]), float)
+
+    def function(kernels, image):
+        layers = tuple(Filters(k, np.full(len(k), 0.1)) for k in kernels)
+        head = Head(np.zeros((1, len(kernels[-1]))), np.zeros(1))
+        return sequential.apply(Parameters(layers, head), image, spec=spec).layers[-1].after
+
+    shape = jax.eval_shape(function, drawn(name, 0), image).shape
+    units = np.array([[o, *[n // 2 for n in shape[1:]]] for o in range(shape[0])])
+    positions = sequential.lattices(spec)[-1].at(units[:, 1:])
+    moments = functools.partial(receptive.moments, weighting=weighting)
+
+    @jax.jit
+    def run(kernels, images):
+        seen = functools.partial(function, kernels)
+        fields = receptive.receptive_fields(seen, images, units)
+        return fields, jax.vmap(moments)(fields, positions)
+
+    return run
+
+
+def images_of(name, count=2):
+    channels, grid, _ = NETWORKS[name]
+    return np.random.default_rng(0).uniform(0.1, 1, (count, channels, *grid))
+
+
+def close(actual, expected, tolerance=1e-10, name=""):
+    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+# --- prediction -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weighting", drift.WEIGHTINGS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_prediction_is_the_sum_over_all_paths(name, weighting):
+    kernels = drawn(name, 1)
+    found = predictor(name, weighting)(kernels)
+    for o in range(len(kernels[-1])):
+        weight, v, covariance, balance = by_paths(name, kernels, o, weighting)
+        close(found.weight[o], weight)
+        close(found.displacement[o], v)
+        close(found.covariance[o], covariance)
+        close(found.balance[o], balance)
+
+
+@pytest.mark.parametrize(("first", "second"), [(1, -1), (-1, 0), (1, 1)])
+def test_shifts_add_with_the_second_counted_twice_behind_a_stride(first, second):
+    kernels = [np.array(SHIFTS[first])[None, None], np.array(SHIFTS[second])[None, None]]
+    found = drift.predict(kernels, strides=(2, 1))
+    close(found.displacement, [[first + 2 * second]])
+    close(found.covariance, [[[0]]])
+    found = drift.predict(kernels, strides=(2, 3), dilations=(3, 2))
+    close(found.displacement, [[3 * first + 4 * second]])
+
+
+TWO_PATHS = [np.array([[SHIFTS[1]], [SHIFTS[-1]]]), np.array([[[3.0], [1.0]]])]
+by_hand = jax.jit(drift.predict, static_argnames="weighting")
+
+
+def test_two_paths_worked_out_by_hand():
+    """One moves by +1 with weight 3, the other by −1 with weight 1."""
+    found = by_hand(TWO_PATHS)
+    close(found.displacement, [[0.5]])
+    close(found.covariance, [[[0.75]]])
+    close([found.weight[0], found.balance[0]], [4, 1])
+    opposed = [TWO_PATHS[0], TWO_PATHS[1] * np.array([1, -1])[None, :, None]]
+    found = by_hand(opposed)
+    close(found.displacement, [[2]])
+    close([found.weight[0], found.balance[0]], [2, 0.5])
+    found = by_hand(opposed, weighting="energy")
+    close(found.displacement, [[0.8]])
+    close([found.weight[0], found.balance[0]], [10, 1])
+
+
+def test_gates_weight_the_paths_through_each_channel():
+    gates = [np.array([0.25, 1.0]), np.array([0.5])]
+    for weighting, v, weight in (("signed", -1 / 7, 7 / 8), ("energy", 5 / 13, 13 / 8)):
+        found = by_hand(TWO_PATHS, gates, weighting=weighting)
+        close([found.displacement[0, 0], found.weight[0]], [v, weight])
+        shut = by_hand(TWO_PATHS, [np.array([0.0, 1.0]), np.ones(1)], weighting=weighting)
+        close(shut.displacement, [[-1]])
+
+
+@pytest.mark.parametrize("change", [-3.0, -3 - 1e-14])
+def test_paths_that_cancel_have_no_centre_and_no_slope(change):
+    kernels = [TWO_PATHS[0], np.array([[[3.0], [change]]])]
+    found = by_hand(kernels)
+    assert found.balance[0] < 1e-14
+    assert np.isnan(found.displacement).all()
+    assert np.isnan(found.covariance).all()
+    slope = jax.jacrev(lambda k: by_hand(k)[:2])(kernels)
+    assert not any(np.any(x) for x in jax.tree.leaves(slope))
+
+
+def test_a_channel_that_is_shut_is_data_and_no_error():
+    found = by_hand(TWO_PATHS, [np.zeros(2), np.ones(1)])
+    assert found.weight[0] == 0
+    assert np.isnan([found.balance[0], found.displacement[0, 0]]).all()
+
+
+@pytest.mark.parametrize("weighting", drift.WEIGHTINGS)
+@pytest.mark.parametrize("size", [1e-18, 1e18])
+def test_many_layers_neither_overflow_nor_underflow(size, weighting):
+    layer = np.full((1, 1, 3), size, np.float32)
+    found = drift.predict([layer] * 4, weighting=weighting)
+    close(found.covariance, [[[4 * 2 / 3]]], 1e-5)
+    assert found.covariance.dtype == np.float32
+
+
+def test_float32_is_kept_and_close():
+    kernels = drawn("a plane", 1)
+    found = predictor("a plane")([k.astype(np.float32) for k in kernels])
+    assert {x.dtype for x in found} == {jnp.dtype("float32")}
+    for value, expected in zip(found, predictor("a plane")(kernels), strict=True):
+        close(value, expected, 1e-4)
+
+
+def test_vmap_equals_one_by_one():
+    several = [drawn("groups", seed) for seed in range(3)]
+    many = jax.vmap(predictor("groups"))([np.stack(k) for k in zip(*several, strict=True)])
+    for n, kernels in enumerate(several):
+        for value, one in zip(many, predictor("groups")(kernels), strict=True):
+            close(value[n], one)
+
+
+@pytest.mark.parametrize("weighting", drift.WEIGHTINGS)
+def test_derivatives_match_finite_differences(weighting):
+    rng = np.random.default_rng(0)
+    at = drawn("a line", 2, 1.0), [np.array([0.3, 0.9]), np.array([0.2, 0.7, 0.4])]
+    along = jax.tree.map(lambda x: rng.normal(size=x.shape), at)
+    back = jax.tree.map(lambda x: rng.normal(size=x.shape), predictor("a line", weighting)(*at))
+
+    @jax.jit
+    def slopes(at):
+        def f(t):
+            moved = jax.tree.map(lambda x, dx: x + t * dx, at, along)
+            found = predictor("a line", weighting)(*moved)
+            return sum(jnp.sum(x * g) for x, g in zip(found, back, strict=True))
+
+        return (f(1e-5) - f(-1e-5)) / 2e-5, jax.grad(f)(0.0), jax.jvp(f, (0.0,), (1.0,))[1]
+
+    difference, reverse, forward = slopes(at)
+    close([reverse, forward], [difference] * 2, 1e-7)
+
+
+# --- measurement ----------------------------------------------------------------------------
+
+
+def test_receptive_field_matches_finite_differences_of_loops_over_pixels():
+    kernels, images = drawn("a line", 4), images_of("a line") - 0.5
+    fields, _ = meter("a line", "relu")(kernels, images)
+
+    def unit(image):
+        for k, (s, e) in zip(kernels, ((2, 1), (1, 2)), strict=True):
+            image = np.maximum(reference.convolve(k, image, (s,), (e,), 1) + 0.1, 0)
+        return image[:, 10]
+
+    slopes = np.zeros((2, 3, 1, 40))
+    for n, pixel in np.ndindex(2, 40):
+        up, down = images[n].copy(), images[n].copy()
+        up[0, pixel] += 1e-6
+        down[0, pixel] -= 1e-6
+        slopes[n, :, 0, pixel] = (unit(up) - unit(down)) / 2e-6
+    assert np.any(slopes[0] != slopes[1])
+    close(fields.mean, slopes.mean(axis=0), 1e-8)
+    close(fields.square, (slopes**2).mean(axis=0), 1e-8)
+
+
+def test_content_moves_the_other_way_from_where_a_filter_looks():
+    """k = δ(r − 1): an impulse at 5 arrives at 6, and the unit at 6 looks at 5."""
+    kernel = np.array(SHIFTS[1])[None, None]
+    units = np.array([[0, 6]])
+
+    @jax.jit
+    def run(image):
+        convolve = functools.partial(sequential.convolve, kernel)
+        found = receptive.measure(convolve, image[None], units, units[:, 1:])
+        return convolve(image), found, drift.predict([kernel])
+
+    moved, found, predicted = run(np.eye(12)[5:6])
+    assert np.argmax(moved) == 6
+    close([found.centre, found.displacement, predicted.displacement], [[[5]], [[1]], [[1]]])
+
+
+moments = jax.jit(receptive.moments, static_argnames=("weighting", "border"))
+
+
+@pytest.mark.parametrize("weighting", receptive.WEIGHTINGS)
+def test_moments_by_their_formulas(weighting):
+    rng = np.random.default_rng(3)
+    mean, square = rng.normal(0.4, 1, (2, 5, 6)), rng.uniform(0, 1, (2, 5, 6))
+    w = {"signed": mean, "absolute": abs(mean), "energy": square}[weighting].sum(axis=0)
+    x = np.stack(np.meshgrid(np.arange(5), np.arange(6), indexing="ij"), axis=-1)
+    c = np.einsum("ij,ija->a", w, x) / w.sum()
+    covariance = np.einsum("ij,ija,ijb->ab", w, x - c, x - c) / w.sum()
+    fourth = np.einsum("ij,ija->a", w, (x - c) ** 4) / w.sum()
+    position = np.array([2.5, 1.0])
+    field = receptive.ReceptiveField(mean, square)
+    found = moments(field, position, weighting=weighting, border=2)
+    close(found.centre, c)
+    close(found.displacement, position - c)
+    close(found.covariance, covariance)
+    close(found.excess_kurtosis, fourth / np.diag(covariance) ** 2 - 3)
+    low, high = np.linalg.eigvalsh(covariance)
+    close(found.anisotropy, (high - low) / (high + low))
+    close(found.weight, w.sum())
+    close(found.balance, abs(w.sum()) / abs(w).sum())
+    close(found.edge, 1 - abs(w[2:-2, 2:-2]).sum() / abs(w).sum())
+
+
+def test_anisotropy_of_a_round_a_long_and_an_impossible_field():
+    def anisotropy(w):
+        field = receptive.ReceptiveField(w[None], np.zeros((1, 3, 3)))
+        return moments(field, np.ones(2)).anisotropy
+
+    assert anisotropy(np.ones((3, 3))) == pytest.approx(0, abs=1e-14)
+    assert anisotropy(np.eye(3)) == pytest.approx(1)
+    ring = np.array([[1.0, -1, 1], [0, 2, 0], [1, -1, 1]])
+    assert np.isfinite(anisotropy(ring - np.array([0, 0, 0.1])))
+    assert np.isnan(anisotropy(np.array([[0, -1.0, 0], [0, 5, 0], [0, -1, 0]])))
+
+
+def test_a_field_that_cancels_or_is_empty_has_no_centre():
+    for w, balance in (([[1.0, -1, 0]], 0), ([[1.0, 1e-14 - 1, 0]], 0), ([[0.0, 0, 0]], np.nan)):
+        field = receptive.ReceptiveField(np.array(w), np.square(w))
+        found = moments(field, np.zeros(1))
+        close(found.balance, balance, 1e-13)
+        for value in (found.centre, found.displacement, found.covariance, found.excess_kurtosis):
+            assert np.isnan(value).all()
+        assert np.isnan(found.anisotropy)
+
+
+def test_measure_is_the_moments_of_the_fields_whatever_the_batch():
+    images = images_of("a plane").astype(np.float32)
+    units = np.array([[0, 3, 4], [1, 0, 2], [1, 5, 5]])
+    positions = units[:, 1:] * 2.0
+
+    def function(image):
+        return jnp.tanh(jnp.cumsum(image[:, ::2, ::2], axis=1))
+
+    @jax.jit
+    def run(images):
+        fields = receptive.receptive_fields(function, images, units)
+        shape = functools.partial(receptive.moments, weighting="absolute")
+        one_by_one = functools.partial(
+            receptive.measure, function, images, units, positions, weighting="absolute", batch=2
+        )
+        return jax.vmap(shape)(fields, positions), one_by_one()
+
+    expected, found = run(images)
+    assert found.centre.dtype == jnp.float32
+    for value, one in zip(found, expected, strict=True):
+        close(value, one, 1e-5)
+
+
+# --- one against the other ------------------------------------------------------------------
+
+
+def assert_same_moments(predicted, measured, tolerance):
+    for quantity in ("weight", "displacement", "covariance"):
+        close(getattr(measured, quantity), getattr(predicted, quantity), tolerance, quantity)
+
+
+@given(st.sampled_from(["a line", "groups", "a plane"]), st.integers(0, 10**6))
+def test_signed_prediction_is_exact_for_linear_networks(name, seed):
+    kernels = drawn(name, seed)
+    predicted = predictor(name)(kernels)
+    # rounding grows as the inverse of what is left when paths cancel
+    assume(np.min(predicted.balance) > 1e-2)
+    _, measured = meter(name)(kernels, images_of(name))
+    assert not np.any(measured.edge)
+    assert_same_moments(predicted, measured, 1e-10)
+
+
+def test_prediction_is_exact_while_the_rectifier_is_idle():
+    kernels = [abs(k) for k in drawn("a plane", 5)]
+    _, measured = meter("a plane", "relu")(kernels, images_of("a plane"))
+    assert_same_moments(predictor("a plane")(kernels), measured, 1e-12)
+
+
+def test_energy_prediction_is_exact_on_the_mean_over_random_signs():
+    """Mean over networks of Σ w, Σ r w and Σ (r − v)² w, within 4 standard errors."""
+    count, rng = 500, np.random.default_rng(7)
+    kernels = drawn("a line", 6)
+    signed = [k * rng.choice([-1.0, 1.0], (count, *k.shape)) for k in kernels]
+    one = images_of("a line", 1)
+    _, found = jax.vmap(lambda k: meter("a line", weighting="energy")(k, one))(signed)
+    predicted = predictor("a line", "energy")(kernels)
+    w, r = np.asarray(found.weight), np.asarray(found.displacement[:, :, 0])
+    weight, v = np.asarray(predicted.weight), np.asarray(predicted.displacement[:, 0])
+    variance = np.asarray(found.covariance[:, :, 0, 0])
+    for samples, expected in (
+        (w, weight),
+        (w * r, weight * v),
+        (w * (variance + (r - v) ** 2), weight * predicted.covariance[:, 0, 0]),
+    ):
+        error = samples.std(axis=0) / np.sqrt(count)
+        assert np.all(abs(samples.mean(axis=0) - expected) < 4 * error)
+        assert np.all(error < 0.05 * abs(samples).mean(axis=0))
+
+
+# --- agreement ------------------------------------------------------------------------------
+
+agree = jax.jit(
+    drift.agreement, static_argnames=("quantity", "least_balance", "samples", "level", "most_edge")
+)
+
+
+def pair(predicted, measured, balance=1.0, edge=0.0):
+    """A prediction and a measurement of units with these displacements."""
+    n, d = predicted.shape
+    covariance = np.zeros((n, d, d))
+    covariance[:, range(d), range(d)] = predicted**2
+    ones = np.ones(n)
+    other = {name: ones for name in ("weight", "centre", "excess_kurtosis", "anisotropy")}
+    return drift.Drift(predicted, covariance, ones, ones), receptive.Shape(
+        displacement=measured, covariance=2 * covariance, balance=balance * ones,
+        edge=edge * ones, **other,
+    )  # fmt: skip
+
+
+def some_units(seed=0, n=30, noise=0.4):
+    rng = np.random.default_rng(seed)
+    p = rng.normal(0.5, 1, (n, 2))
+    return p, 0.7 * p + 0.2 + noise * rng.normal(size=p.shape)
+
+
+def scores(p, m):
+    slope, intercept = np.polyfit(p.ravel(), m.ravel(), 1)
+    total = ((m - m.mean()) ** 2).sum()
+    return (
+        slope,
+        intercept,
+        1 - ((m - slope * p - intercept) ** 2).sum() / total,
+        (p * m).sum() / (p * p).sum(),
+        1 - ((m - p) ** 2).sum() / total,
+    )
+
+
+@pytest.mark.parametrize("quantity", ["displacement", "variance"])
+def test_scores_by_their_formulas(quantity):
+    p, m = some_units()
+    found = agree(*pair(p, m), key=jax.random.key(0), samples=50, quantity=quantity)
+    close(found.scores, scores(p, m) if quantity == "displacement" else scores(p**2, 2 * p**2))
+    assert [int(x) for x in found[3:]] == [30, 0, 0]
+
+
+def test_a_useless_prediction_scores_below_zero():
+    p, m = np.random.default_rng(1).normal(size=(2, 30, 2))
+    found = agree(*pair(p, m), key=jax.random.key(0), samples=50, quantity="displacement")
+    assert found.low.r_squared < 0.05
+    assert found.high.skill < 0
+
+
+def test_units_left_out_change_nothing_and_are_counted():
+    p, m = some_units()
+    balance, edge = np.ones(30), np.zeros(30)
+    balance[0], balance[1], edge[1:4] = 0.05, np.nan, 0.5
+    m[4, 1], m[2] = np.nan, 1e6
+    run = functools.partial(agree, key=jax.random.key(0), samples=50, quantity="displacement")
+    found = run(*pair(p, m, balance, edge))
+    close(found.scores, scores(p[5:], m[5:]))
+    assert [int(x) for x in found[3:]] == [25, 3, 2]
+    assert all(a < b < c < 2 for a, b, c in zip(found.low, found.scores, found.high, strict=True))
+    none = run(*pair(p, m, 0.0))
+    assert np.isnan([*none.scores, *none.low, *none.high]).all()
+    assert [int(x) for x in none[3:]] == [0, 30, 0]
+
+
+def test_intervals_cover_what_they_claim():
+    """Of 200 sets of units drawn from one law, the 90 % intervals miss its slope in about 20."""
+    sets = [pair(*some_units(seed, 40)) for seed in range(200)]
+    predicted, measured = jax.tree.map(lambda *x: np.stack(x), *sets)
+    keys = jax.random.split(jax.random.key(2), 200)
+    found = jax.vmap(lambda p, m, key: agree(p, m, key=key, samples=200, level=0.9))(
+        predicted, measured, keys
+    )
+    for score, truth in (("slope", 0.7), ("intercept", 0.2)):
+        low, high = getattr(found.low, score), getattr(found.high, score)
+        assert 8 <= np.sum((truth < low) | (truth > high)) <= 36
+
+
+# --- bad input ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kernels": []}, "kernels: got no layer"),
+        ({"kernels": [np.ones((2, 3))]}, r"kernels: got shape \(2, 3\) first"),
+        ({"kernels": [np.ones((2, 1, 0))]}, r"kernels\[0\]: got shape \(2, 1, 0\)"),
+        ({"kernels": [np.ones((2, 1, 3)), np.ones((1, 3, 3))]},
+         r"kernels\[1\]: got shape \(1, 3, 3\), expected \(outputs, 2/1, \*taps\)"),
+        ({"kernels": [np.full((1, 1, 1), np.nan)]}, r"kernels\[0\]: got 1 of 1 values not finite"),
+        ({"kernels": [np.ones((1, 1, 1), complex)]}, r"kernels\[0\]: got dtype complex128"),
+        ({"groups": [2]}, r"kernels\[0\]: got shape \(3, 1, 3\), expected \(outputs, 2/2"),
+        ({"groups": [1, 1]}, "groups: got 2 of them, expected one for each of 1 layers"),
+        ({"strides": [0]}, "strides: got 0"),
+        ({"dilations": [(1, 1)]}, "dilations: got .*one whole number"),
+        ({"gates": [np.ones(2)]}, r"gates\[0\]: got shape \(2,\)"),
+        ({"gates": []}, "gates: got 0 of them"),
+        ({"weighting": "absolute"}, "weighting: got 'absolute', expected one of signed, energy"),
+    ],
+)  # fmt: skip
+def test_bad_prediction_is_refused(arguments, message):
+    arguments = {"kernels": [np.ones((3, 1, 3))], **arguments}
+    with pytest.raises(ValueError, match=f"^{message}"):
+        drift.predict(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"images": np.ones((2, 5))}, r"images: got shape \(2, 5\)"),
+        ({"images": np.ones((0, 1, 5))}, r"images: got shape \(0, 1, 5\)"),
+        ({"units": np.array([0, 1])}, r"units: got shape \(2,\) of int"),
+        ({"units": np.array([[0.0, 1]])}, r"units: got shape \(1, 2\) of float64"),
+        ({"units": np.array([[0, 5]])}, r"units: got \[\[0, 5\]\], .*shape \(1, 5\)"),
+        ({"units": np.array([[-1, 0]])}, r"units: got \[\[-1, 0\]\]"),
+        ({"function": jnp.sum}, r"function: got activations of shape \(\)"),
+        ({"positions": np.zeros((2, 1))}, r"positions: got shape \(2, 1\), expected .*\(1, 1\)"),
+        ({"weighting": "mass"}, "weighting: got 'mass'"),
+        ({"border": -1}, "border: got -1"),
+        ({"batch": 0}, "batch: got 0"),
+    ],
+)
+def test_bad_measurement_is_refused(arguments, message):
+    arguments = {
+        "function": lambda u: u, "images": np.ones((2, 1, 5)), "units": np.array([[0, 1]]),
+        "positions": np.zeros((1, 1)), **arguments,
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=f"^{message}"):
+        receptive.measure(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"quantity": "weight"}, "quantity: got 'weight'"),
+        ({"samples": 0}, "samples: got 0"),
+        ({"level": 1.0}, "level: got 1.0"),
+        ({"key": 0}, "key: got 0"),
+    ],
+)
+def test_bad_comparison_is_refused(options, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        drift.agreement(*pair(*some_units()), **{"key": jax.random.key(0), **options})
+
+
+def test_predictions_of_other_units_are_refused():
+    predicted, _ = pair(*some_units(n=3))
+    _, measured = pair(*some_units(n=4))
+    with pytest.raises(ValueError, match=r"^predicted: got displacement \(3, 2\), .*\(4, 2\)"):
+        drift.agreement(predicted, measured, key=jax.random.key(0))
