@@ -77,29 +77,32 @@ def arrays(path: Path, file: Any = None, model: _Model | None = None) -> Iterato
         with reading(path, *H5_ERRORS):
             if model is None:
                 model = _described(path, opened)
-            stored = list(_walk(path, opened, h5py, model))
-        yield sorted(stored, key=functools.partial(_place, model.order))
+            placed = list(_walk(path, opened, h5py, model))
+        yield [stored for _, stored in sorted(placed, key=lambda pair: pair[0])]
 
 
-def _walk(path: Path, file: Any, h5py: Any, model: _Model) -> Iterator[Stored]:
+def _walk(path: Path, file: Any, h5py: Any, model: _Model) -> Iterator[tuple[tuple, Stored]]:
+    """The arrays of a file, each behind what it is sorted by."""
     found: dict[str, Any] = {}
+    links: dict[str, Any] = {}
     # each object once, by hard links only
     file.visititems(lambda name, item: found.update({name: item}))
-    for name, item in found.items():
-        if isinstance(item, h5py.Dataset):
-            elsewhere = item.is_virtual or item.external
-            dtype = "data in other files" if elsewhere else _spelled(item.dtype)
-            if not elsewhere:
-                unpacked = math.prod(item.shape or ()) * item.dtype.itemsize
-                bounded(path, f"{name!r}", unpacked, item.id.get_storage_size())
-            read = functools.partial(_read, path, item)
-            yield Stored(name, item.shape or (), dtype, read, layer=_layer(name, item, model))
-
-    links: dict[str, Any] = {}
     file.visititems_links(lambda name, link: links.update({name: link}))
+    for name, item in found.items():
+        if not isinstance(item, h5py.Dataset):
+            continue
+        elsewhere = item.is_virtual or item.external
+        dtype = "data in other files" if elsewhere else _spelled(item.dtype)
+        if not elsewhere:
+            unpacked = math.prod(item.shape or ()) * item.dtype.itemsize
+            bounded(path, repr(name), unpacked, item.id.get_storage_size())
+        owner = _owner(name, item)
+        read = functools.partial(_read, path, item)
+        stored = Stored(name, item.shape or (), dtype, read, layer=_class(owner, model))
+        yield _place(name, owner[0], model.order), stored
     for name, link in links.items():
         if not isinstance(link, h5py.HardLink):
-            yield Stored(name, (), "a link", bytes)
+            yield _place(name, "", model.order), Stored(name, (), "a link", bytes)
 
 
 def _spelled(dtype: np.dtype) -> str:
@@ -111,19 +114,20 @@ def _read(path: Path, item: Any) -> np.ndarray:
         return item[()]
 
 
-def _layer(name: str, item: Any, model: _Model) -> str:
-    """Class of the Keras layer that an array belongs to, or ""."""
-    group = name.rpartition("/")[0]
-    own = group.rpartition("/")[2]
-    if own == "vars":
-        own = group.rpartition("/")[0].rpartition("/")[2]
-        label = item.parent.attrs.get("name")
-        if isinstance(label, str) and label in model.classes:
-            return model.classes[label]
-    elif own in model.classes:
-        return model.classes[own]
-    # Keras 3 names groups after classes, Keras 2 layers whose user has not named them
-    return _SNAKES.get(re.sub(r"_\d+$", "", own), "")
+def _owner(name: str, item: Any) -> tuple[str, str]:
+    """Name of the layer that an array belongs to, and of its group in the file."""
+    *_, outer, own, _ = ("", "", *name.split("/"))
+    if own != "vars":
+        return own, own
+    label = item.parent.attrs.get("name")
+    return (label if isinstance(label, str) else ""), outer
+
+
+def _class(owner: tuple[str, str], model: _Model) -> str:
+    """Class of a Keras layer, or ""."""
+    label, group = owner
+    # Keras 3 names groups after classes, Keras 2 the layers whose user has not named them
+    return model.classes.get(label) or _SNAKES.get(re.sub(r"_\d+$", "", group), "")
 
 
 def _snake(name: str) -> str:
@@ -141,7 +145,7 @@ def _described(path: Path, file: Any) -> _Model:
     config = file.attrs.get("model_config")
     if config is not None:
         return _model(path, config)
-    names = [_text(name) for name in np.ravel(file.attrs.get("layer_names", ()))]
+    names = map(_text, np.ravel(file.attrs.get("layer_names", ())))
     return _Model({}, {name: n for n, name in enumerate(names)})
 
 
@@ -176,8 +180,8 @@ def _layers_of(config: Any) -> Iterator[tuple[str, str]]:
             yield from _layers_of(value)
 
 
-def _place(order: dict[str, int], stored: Stored) -> tuple:
-    parts = stored.name.split("/")
-    known = [order[part] for part in parts if part in order]
-    natural = [(int(x or -1), y) for x, y in re.findall(r"(\d*)(\D*)", stored.name)]
-    return (known[-1] if known else math.inf), natural
+def _place(name: str, label: str, order: dict[str, int]) -> tuple:
+    """What arrays are sorted by: place of the layer in the model, then names."""
+    group = name.split("/")[0]
+    natural = [(int(number or -1), word) for number, word in re.findall(r"(\d*)(\D*)", name)]
+    return order.get(label, order.get(group, len(order))), natural

@@ -80,8 +80,8 @@ def layers(
     become float32, which is exact; float32 and float64 stay, as views of what was read.
 
     Which arrays are convolutions is told by their names, as `describe` shows: `weight` is PyTorch's
-    and Equinox's (outputs, inputs, *taps), `kernel` Flax's and Keras's (*taps, inputs, outputs), `w`
-    in a module named conv Haiku's, `depthwise_kernel` and `depthwise_weights` (*taps, channels,
+    and Equinox's (outputs, inputs, *taps), `kernel` Flax's and Keras's (*taps, inputs, outputs),
+    `w` in a module named conv Haiku's, `depthwise_kernel` and `depthwise_weights` (*taps, channels,
     multiplier). Files of Keras say of which class a layer is, safetensors of which framework they
     are. Transposed convolutions are left out: those that names, classes or the length of the bias
     give away. PyTorch's without a bias look like others; leave them out by `pattern`.
@@ -135,7 +135,7 @@ def _chosen(
     undecided = [(array, v.rule) for array, v in judged if v.undecided]
     if pattern is not None:
         asked = functools.partial(fnmatch.fnmatchcase, pat=pattern)
-        names = [row[0].name for row in (*convolutions, *undecided)]
+        names = [array.name for array, v in judged if v.layout or v.undecided]
         convolutions = [row for row in convolutions if asked(row[0].name)]
         undecided = [row for row in undecided if asked(row[0].name)]
         if names and not convolutions and not undecided:
