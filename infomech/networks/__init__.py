@@ -1,6 +1,23 @@
-"""Filters of trained networks: convolution weights read from files and from live models."""
+"""Filters of trained networks: weights from files, their mechanics, and where they move content."""
 
-from infomech.networks import layouts, weights
+from infomech.networks import drift, layouts, nulls, receptive, sequential, slices, weights
+from infomech.networks.census import census
+from infomech.networks.compare import compare, random_like
 from infomech.networks.weights import Entry, Layer, describe, layers
 
-__all__ = ["Entry", "Layer", "describe", "layers", "layouts", "weights"]
+__all__ = [
+    "Entry",
+    "Layer",
+    "census",
+    "compare",
+    "describe",
+    "drift",
+    "layers",
+    "layouts",
+    "nulls",
+    "random_like",
+    "receptive",
+    "sequential",
+    "slices",
+    "weights",
+]

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks
+from infomech import checks, scans
 from infomech.scattering import filters, transform
 from infomech.scattering.frames import Frame
 from infomech.scattering.nonlinearities import Nonlinearity
@@ -195,10 +195,9 @@ def _below(spectra, bands, level, paths, n, plan):
         answer = jnp.fft.ifftn(whole[parent] * bands[band].astype(whole.dtype))
         return jnp.fft.rfftn(kind.function(answer.real, answer.imag), axes=axes)
 
-    block = max(1, transform.SAMPLES_AT_ONCE // math.prod(plan.grid))
-    children = jax.lax.map(
-        child, tuple(np.array(different).T), batch_size=min(block, len(different))
-    ).reshape(-1, *spectra.shape[1:])
+    numbers = tuple(np.array(different).T)
+    children = scans.side_by_side(child, numbers, math.prod(plan.grid))
+    children = children.reshape(-1, *spectra.shape[1:])
     number = {pair: i for i, pair in enumerate(different)}
     parts = [path[-1] % kind.parts for path in paths]
     every = [number[pair] * kind.parts + part for pair, part in zip(pairs, parts, strict=True)]

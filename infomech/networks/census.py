@@ -1,0 +1,273 @@
+"""A census of a network's filters: energy, odd share, momentum and low frequencies, by layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import special
+
+from infomech import checks
+from infomech.networks import nulls, slices
+from infomech.networks.slices import Slices, Sums
+from infomech.networks.weights import Layer
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+#: orders of the harmonics of directions: one-sided, along an axis, along the axes of the grid
+HARMONICS = (1, 2, 4)
+#: bins of the rose of directions
+BINS = 36
+
+
+def census(
+    layers: Iterable[Layer], *, level: float = 0.95, keep: int = 2000, skip_nan: bool = False
+) -> xr.Dataset:
+    """The mechanics of the filters of each layer, beside what filters without any order would have.
+
+    Every slice k_oi of an output o and an input i is one filter. Shares of a layer's energy are
+    ratios of sums over all of its filters, Σ part / Σ E, and their intervals treat the output units
+    as independent. Two null models: independent Gaussian taps (`nulls.random_shares`), and the
+    same taps in any order (`nulls.shuffled_energies`). Layers of one tap have no mechanics; they
+    are left out and named in `attrs["pointwise"]`.
+
+    Args:
+        layers: as of `infomech.networks.layers`.
+        level: probability of the intervals.
+        keep: how many filters of each layer stay in the result one by one, evenly spaced.
+        skip_nan: leave out filters that hold NaN or infinity; otherwise they make shares NaN.
+
+    Returns:
+        Dataset of variables with dimension `layer`, and `axis` 0 … d − 1 of the taps (y before x):
+
+        - taps (layer, axis); outputs, inputs, filters (with energy), zero, not_finite: counts.
+        - energy, even, odd, mass_squared: Σ over filters, in the units of the weights squared.
+        - share (layer, part): of the odd part, of DC and the gradients ("low"), of DC, of the
+          gradients; share_interval (layer, part, bound); share_quantiles (layer, part, quantile)
+          of "odd" and "low" over filters.
+        - random, random_interval: of Gaussian filters, as many; shuffled: mean over all orders of
+          the taps; excess, excess_interval: share − shuffled.
+        - spectrum (layer, mode_0, …): share of each DCT-II mode.
+        - momentum (layer, axis): mean of p/‖k‖, pixels; gradient_axis (layer, axis): share of each
+          axis in the energy of the gradients.
+        - resultant (layer, harmonic): |mean of exp(i m θ)| of the directions θ of the momenta, from
+          +x towards +y; in 1 and 3 dimensions the length of the mean direction, m = 1 only;
+          resultant_random: what one in 20 layers of independent, isotropic directions exceeds.
+        - rose (layer, angle): share of the directions in each of 36 bins, in two dimensions.
+        - filter_layer, filter_output, filter_input (filter); filter_energy, filter_share,
+          filter_low, filter_momentum (filter, axis), ball (filter, coordinate): one by one.
+
+        Where a layer has fewer axes or modes than another there is NaN.
+
+    Raises:
+        ValueError: no layer with more than one tap, or a bad `level` or `keep`.
+    """
+    nulls.tails(level)
+    keep = checks.integer("keep", keep, 0)
+    found, pointwise = [], []
+    for layer in layers:
+        if math.prod(layer.kernels.shape[2:]) < 2:
+            pointwise.append(layer.name)
+            continue
+        every, sums = slices.measure(layer.kernels, skip_nan=skip_nan)
+        found.append(_of_layer(layer, every, sums, level) | _kept(layer, every, keep))
+    if not found:
+        got = f"only layers of one tap: {', '.join(pointwise)}" if pointwise else "none"
+        raise checks.fail("layers", got, "at least one with more than one tap")
+    return _dataset(found, pointwise, level)
+
+
+def ratio(
+    parts: np.ndarray, whole: np.ndarray, level: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Σ parts / Σ whole over the last axis and its interval, of independent units.
+
+    The variance of R = Σ a / Σ e is that of its linear part, C/(C − 1) Σ (a − R e)² / (Σ e)² of C
+    units; NaN for one unit alone.
+
+    Args:
+        parts: (…, C).
+        whole: (C,).
+        level: probability of the interval.
+
+    Returns:
+        Ratios (…) and bounds (…, 2).
+    """
+    value, residuals = _linear(parts, whole)
+    return value, _around(value, _spread(residuals), level)
+
+
+def ratio_change(
+    first: Sums, second: Sums, level: float, *, paired: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shares of two layers (2, 4), second less first (4,), and the interval of that (4, 2).
+
+    Args:
+        first, second: sums of each.
+        level: probability of the interval.
+        paired: whether their output units belong together, one by one; else they are independent.
+    """
+    (before, own), (after, others) = (_linear(s.parts, s.whole) for s in (first, second))
+    change = after - before
+    spread = _spread(others - own) if paired else np.hypot(_spread(own), _spread(others))
+    return np.stack([before, after]), change, _around(change, spread, level)
+
+
+def _linear(parts, whole):
+    """Ratios of sums, and what each unit adds to them to first order."""
+    total = whole.sum()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = parts.sum(-1) / total
+        return value, (parts - value[..., None] * whole) / total
+
+
+def _spread(residuals):
+    count = residuals.shape[-1]
+    factor = count / (count - 1) if count > 1 else np.nan
+    return np.sqrt(factor * np.sum(residuals**2, -1))
+
+
+def _around(value, spread, level):
+    return value[..., None] + spread[..., None] * special.ndtri(np.array(nulls.tails(level)))
+
+
+def _of_layer(layer: Layer, every: Slices, sums: Sums, level: float) -> dict[str, Any]:
+    outputs, inputs, *taps = layer.kernels.shape
+    share, interval = ratio(sums.parts, sums.whole, level)
+    shuffled, _ = ratio(sums.shuffled, sums.whole, level)
+    excess, excess_interval = ratio(sums.parts - sums.shuffled, sums.whole, level)
+    random, random_interval = nulls.random_shares(taps, max(sums.filters, 1), level=level)
+    energy, odd = sums.whole.sum(), sums.parts[0].sum()
+    gradients = [sums.modes[tuple(int(a == axis) for a in range(len(taps)))] if n > 1 else 0.0
+                 for axis, n in enumerate(taps)]  # fmt: skip
+    with np.errstate(invalid="ignore", divide="ignore"):
+        quantiles = [_quantiles(every.odd / every.energy), _quantiles(np.sum(every.place**2, 1))]
+        length = np.sqrt(every.energy)[:, None]
+        unit = every.momentum / length
+        spectrum, axes = sums.modes / energy, np.array(gradients) / np.sum(gradients)
+    directions = _directions(every.momentum[every.energy > 0])
+    return {
+        "layer": layer.name, "taps": np.array(taps), "outputs": outputs, "inputs": inputs,
+        "filters": sums.filters, "zero": sums.zero, "not_finite": sums.not_finite,
+        "energy": energy, "even": energy - odd, "odd": odd, "mass_squared": energy - 2 * odd,
+        "share": share, "share_interval": np.clip(interval, 0, 1),
+        "share_quantiles": np.stack(quantiles),
+        "random": random, "random_interval": random_interval,
+        "shuffled": shuffled, "excess": excess, "excess_interval": excess_interval,
+        "spectrum": spectrum, "gradient_axis": axes,
+        "momentum": _mean(unit[np.isfinite(unit).all(1)]),
+        **directions,
+    }  # fmt: skip
+
+
+def _quantiles(shares):
+    shares = shares[np.isfinite(shares)]
+    return np.quantile(shares, QUANTILES) if len(shares) else np.full(len(QUANTILES), np.nan)
+
+
+def _mean(rows):
+    return rows.mean(0, dtype=np.float64) if len(rows) else np.full(rows.shape[1], np.nan)
+
+
+def _directions(momentum: np.ndarray) -> dict[str, np.ndarray]:
+    """How one-sided the directions of the momenta are, and where they point."""
+    size = np.linalg.norm(momentum, axis=1)
+    unit = momentum[size > 0] / size[size > 0][:, None]
+    count, axes = unit.shape
+    resultant = np.full(len(HARMONICS), np.nan)
+    rose = np.full(BINS, np.nan)
+    if count and axes == 2:
+        angle = np.arctan2(unit[:, 0], unit[:, 1])
+        turns = np.exp(1j * np.outer(HARMONICS, angle))
+        resultant = np.abs(turns.mean(1))
+        rose = np.histogram(angle, BINS, (-np.pi, np.pi))[0] / count
+    elif count:
+        resultant[0] = np.linalg.norm(unit.mean(0))
+    # d N R² is distributed as χ² of d degrees of freedom
+    limit = np.sqrt(special.chdtri(axes, 0.05) / (axes * count)) if count else np.nan
+    return {"resultant": resultant, "resultant_random": limit, "rose": rose}
+
+
+def _kept(layer: Layer, every: Slices, keep: int) -> dict[str, Any]:
+    """Up to `keep` filters, one by one."""
+    count = len(every.energy)
+    rows = np.unique(np.linspace(0, count - 1, min(keep, count)).astype(int))
+    some = Slices(*(np.asarray(column[rows], np.float64) for column in every))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = some.odd / some.energy
+    output, inner = np.divmod(rows, layer.kernels.shape[1])
+    return {
+        "filter_output": output, "filter_input": inner, "filter_energy": some.energy,
+        "filter_share": share, "filter_low": np.sum(some.place**2, 1),
+        "filter_momentum": some.momentum, "ball": some.place,
+    }  # fmt: skip
+
+
+_DIMENSIONS = {
+    "taps": ("axis",), "momentum": ("axis",), "gradient_axis": ("axis",),
+    "share": ("part",), "random": ("part",), "shuffled": ("part",), "excess": ("part",),
+    "share_interval": ("part", "bound"), "random_interval": ("part", "bound"),
+    "excess_interval": ("part", "bound"), "share_quantiles": ("quantity", "quantile"),
+    "resultant": ("harmonic",), "rose": ("angle",),
+}  # fmt: skip
+
+
+def _dataset(found: list[dict[str, Any]], pointwise: list[str], level: float) -> xr.Dataset:
+    most = max(len(row["taps"]) for row in found)
+    dimensions = _DIMENSIONS | {"spectrum": tuple(f"mode_{axis}" for axis in range(most))}
+    variables: dict[str, Any] = {}
+    for name in found[0]:
+        column = [np.asarray(row[name]) for row in found]
+        if name == "layer":
+            continue
+        if name == "spectrum":
+            column = [c.reshape(*c.shape, *(1,) * (most - c.ndim)) for c in column]
+        if name.startswith("filter_") or name == "ball":
+            rest = {"filter_momentum": ("axis",), "ball": ("coordinate",)}.get(name, ())
+            variables[name] = ("filter", *rest), np.concatenate(_padded(column, first=1))
+        else:
+            variables[name] = ("layer", *dimensions.get(name, ())), np.stack(_padded(column))
+    numbers = np.repeat(np.arange(len(found)), [len(row["filter_energy"]) for row in found])
+    variables["filter_layer"] = ("filter",), numbers
+    centres = (np.arange(BINS) + 0.5) * 2 * np.pi / BINS - np.pi
+    return labelled(
+        variables,
+        {
+            "layer": [row["layer"] for row in found], "part": list(nulls.PARTS),
+            "bound": ["lower", "upper"], "quantile": list(QUANTILES), "quantity": ["odd", "low"],
+            "harmonic": list(HARMONICS), "angle": centres,
+        },
+        {"pointwise": pointwise, "level": level},
+    )  # fmt: skip
+
+
+def labelled(variables: Any, coordinates: Any, attributes: Any) -> xr.Dataset:
+    """The Dataset of these.
+
+    Raises:
+        ImportError: xarray isn't installed.
+    """
+    try:
+        import xarray as xr
+    except ModuleNotFoundError as error:
+        raise ImportError("a census needs xarray: pip install 'infomech[networks]'") from error
+    return xr.Dataset(variables, coordinates, attributes)
+
+
+def _padded(arrays: list[np.ndarray], first: int = 0) -> list[np.ndarray]:
+    """The arrays with NaN behind their ends on all but the first axes, so that they fit together."""
+    sizes = np.max([a.shape[first:] for a in arrays], 0).astype(int)
+    if all(a.shape[first:] == tuple(sizes) for a in arrays):
+        return arrays
+    rooms = [
+        [(0, 0)] * first + [(0, n - m) for n, m in zip(sizes, a.shape[first:], strict=True)]
+        for a in arrays
+    ]
+    return [
+        np.pad(a.astype(np.float64), room, constant_values=np.nan)
+        for a, room in zip(arrays, rooms, strict=True)
+    ]
