@@ -239,11 +239,10 @@ def save(params: Parameters, path: Path, about: dict[str, Any]) -> None:
 
 def load(path: Path) -> Parameters:
     """What `save` wrote; its kernels are read as those of any file are."""
-    from safetensors import safe_open
+    from safetensors.numpy import load_file
 
     kernels = {layer.name: layer.kernels for layer in networks.layers(path)}
-    with safe_open(path, framework="np") as file:
-        rest = {name: file.get_tensor(name) for name in file.keys() if name not in kernels}
+    rest = load_file(path)
     layers = [
         Filters(jnp.asarray(taps), jnp.asarray(rest[name.replace("weight", "bias")]))
         for name, taps in kernels.items()

@@ -1,6 +1,7 @@
 """Scans in pieces, so that little is remembered, and maps in pieces, so that all cores work."""
 
 import functools
+import itertools
 import math
 import os
 from collections.abc import Callable
@@ -77,7 +78,7 @@ def side_by_side(function: Callable[[Any], Any], xs: Any, samples: int) -> Any:
     block = max(1, (_IN_CACHE if on_cpu else _AT_ONCE) // samples)
     cuts = np.linspace(0, length, chains + 1).astype(int)
     found = []
-    for first, last in zip(cuts[:-1], cuts[1:], strict=True):
+    for first, last in itertools.pairwise(cuts):
         own = jax.tree.map(lambda a, first=first, last=last: a[first:last], xs)
         found.append(jax.lax.map(function, own, batch_size=min(block, int(last - first))))
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *found)

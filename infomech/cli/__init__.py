@@ -9,7 +9,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import tyro
 
-        from infomech.cli import design, doctor, kernel, law, plan, scatter, simulate
+        from infomech.cli import census, design, doctor, kernel, law, plan, scatter, simulate
     except ImportError as error:
         missing = f"{error.name} is not installed: pip install 'infomech[cli]'"
         print(f"infomech: {missing}", file=sys.stderr)
@@ -21,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "kernel": kernel.Kernel,
                 "simulate": simulate.Simulate,
                 "scatter": scatter.Scatter,
+                "census": census.Census,
                 "design": design.Design,
                 "plan": plan.PlanCommand,
                 "doctor": doctor.Doctor,

@@ -1,7 +1,7 @@
 """Filters of trained networks: weights from files, their mechanics, and where they move content."""
 
 from infomech.networks import drift, layouts, nulls, receptive, sequential, slices, weights
-from infomech.networks.census import census
+from infomech.networks.census import census, dominance
 from infomech.networks.compare import compare, random_like
 from infomech.networks.weights import Entry, Layer, describe, layers
 
@@ -11,6 +11,7 @@ __all__ = [
     "census",
     "compare",
     "describe",
+    "dominance",
     "drift",
     "layers",
     "layouts",

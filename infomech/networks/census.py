@@ -11,6 +11,7 @@ from scipy import special
 
 from infomech import checks
 from infomech.networks import nulls, slices
+from infomech.networks.shares import ratio
 from infomech.networks.slices import Slices, Sums
 from infomech.networks.weights import Layer
 
@@ -81,58 +82,29 @@ def census(
     return _dataset(found, pointwise, level)
 
 
-def ratio(
-    parts: np.ndarray, whole: np.ndarray, level: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Σ parts / Σ whole over the last axis and its interval, of independent units.
-
-    The variance of R = Σ a / Σ e is that of its linear part, C/(C − 1) Σ (a − R e)² / (Σ e)² of C
-    units; NaN for one unit alone.
+def dominance(found: xr.Dataset) -> xr.Dataset:
+    """Whether DC and the gradients dominate the filters of each layer, as [M] says of small ones.
 
     Args:
-        parts: (…, C).
-        whole: (C,).
-        level: probability of the interval.
+        found: of `census`.
 
     Returns:
-        Ratios (…) and bounds (…, 2).
+        Dataset of truth values (layer): dominated, the lower bound of their share is above one
+        half; above_random, it is above the upper bound of Gaussian taps; above_shuffled, the
+        lower bound of the excess over shuffled taps is above 0: low modes hold more than the DC
+        component alone explains.
     """
-    value, residuals = _linear(parts, whole)
-    return value, _around(value, _spread(residuals), level)
-
-
-def ratio_change(
-    first: Sums, second: Sums, level: float, *, paired: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Shares of two layers (2, 4), second less first (4,), and the interval of that (4, 2).
-
-    Args:
-        first, second: sums of each.
-        level: probability of the interval.
-        paired: whether their output units belong together, one by one; else they are independent.
-    """
-    (before, own), (after, others) = (_linear(s.parts, s.whole) for s in (first, second))
-    change = after - before
-    spread = _spread(others - own) if paired else np.hypot(_spread(own), _spread(others))
-    return np.stack([before, after]), change, _around(change, spread, level)
-
-
-def _linear(parts, whole):
-    """Ratios of sums, and what each unit adds to them to first order."""
-    total = whole.sum()
-    with np.errstate(invalid="ignore", divide="ignore"):
-        value = parts.sum(-1) / total
-        return value, (parts - value[..., None] * whole) / total
-
-
-def _spread(residuals):
-    count = residuals.shape[-1]
-    factor = count / (count - 1) if count > 1 else np.nan
-    return np.sqrt(factor * np.sum(residuals**2, -1))
-
-
-def _around(value, spread, level):
-    return value[..., None] + spread[..., None] * special.ndtri(np.array(nulls.tails(level)))
+    low = found.sel(part="low")
+    least = low.share_interval.sel(bound="lower")
+    return (
+        least.to_dataset(name="least")
+        .assign(
+            dominated=least > 0.5,
+            above_random=least > low.random_interval.sel(bound="upper"),
+            above_shuffled=low.excess_interval.sel(bound="lower") > 0,
+        )[["dominated", "above_random", "above_shuffled"]]
+        .drop_vars(["part", "bound"])
+    )
 
 
 def _of_layer(layer: Layer, every: Slices, sums: Sums, level: float) -> dict[str, Any]:
@@ -173,7 +145,7 @@ def _mean(rows):
     return rows.mean(0, dtype=np.float64) if len(rows) else np.full(rows.shape[1], np.nan)
 
 
-def _directions(momentum: np.ndarray) -> dict[str, np.ndarray]:
+def _directions(momentum: np.ndarray) -> dict[str, Any]:
     """How one-sided the directions of the momenta are, and where they point."""
     size = np.linalg.norm(momentum, axis=1)
     unit = momentum[size > 0] / size[size > 0][:, None]
@@ -259,7 +231,7 @@ def labelled(variables: Any, coordinates: Any, attributes: Any) -> xr.Dataset:
 
 
 def _padded(arrays: list[np.ndarray], first: int = 0) -> list[np.ndarray]:
-    """The arrays with NaN behind their ends on all but the first axes, so that they fit together."""
+    """The arrays with NaN behind their ends on all but the first axes, all of one size."""
     sizes = np.max([a.shape[first:] for a in arrays], 0).astype(int)
     if all(a.shape[first:] == tuple(sizes) for a in arrays):
         return arrays

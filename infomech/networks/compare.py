@@ -10,7 +10,8 @@ import numpy as np
 
 from infomech import checks
 from infomech.networks import nulls, slices
-from infomech.networks.census import labelled, ratio_change
+from infomech.networks.census import labelled
+from infomech.networks.shares import ratio_change
 from infomech.networks.weights import Layer
 
 if TYPE_CHECKING:
@@ -91,14 +92,17 @@ def _row(first, second, level, skip_nan):
     same = first.kernels.shape == second.kernels.shape
     shares, change, interval = ratio_change(a, b, level, paired=same)
     energies = np.array([a.whole.sum(), b.whole.sum()])
-    return shares, energies, change, interval, _cosine(first, second) if same else np.nan
+    return shares, energies, change, interval, _cosine(first, second, skip_nan) if same else np.nan
 
 
-def _cosine(first, second):
+def _cosine(first, second, skip_nan):
     """Summed unit by unit, so that little of two large files is in memory."""
-    products = np.zeros(3)
+    products, axes = np.zeros(3), tuple(range(1, first.kernels.ndim - 1))
     for pair in zip(first.kernels, second.kernels, strict=True):
         k, other = (np.asarray(kernel, np.float64) for kernel in pair)
+        if skip_nan:
+            good = np.isfinite(k + other).all(axes)
+            k, other = k[good], other[good]
         products += [np.sum(k * other), np.sum(k * k), np.sum(other * other)]
     scale = math.sqrt(products[1] * products[2])
     return products[0] / scale if scale else np.nan

@@ -91,7 +91,6 @@ def tails(level: float) -> tuple[float, float]:
     Raises:
         ValueError: `level` isn't inside (0, 1).
     """
-    checks.in_unit_interval("level", level)
-    if not 0 < level < 1:
-        raise checks.fail("level", level, "a number between 0 and 1")
+    if not isinstance(level, int | float) or not 0 < level < 1:
+        raise checks.fail("level", repr(level), "a number between 0 and 1")
     return (1 - level) / 2, (1 + level) / 2

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,11 +27,11 @@ class Slices(NamedTuple):
         place: in the ball of (DC, ∇ on axis 0, …), (N, d + 1); NaN for a filter of zeros.
     """
 
-    energy: np.ndarray
-    odd: np.ndarray
-    gain: np.ndarray
-    momentum: np.ndarray
-    place: np.ndarray
+    energy: Any
+    odd: Any
+    gain: Any
+    momentum: Any
+    place: Any
 
 
 class Sums(NamedTuple):
@@ -71,21 +71,21 @@ def measure(kernels: np.ndarray, *, skip_nan: bool = False) -> tuple[Slices, Sum
     whole, gains, found = np.zeros(outputs), [], []
     parts, shuffled = np.zeros((2, 4, outputs))
     modes, counts = np.zeros(taps), np.zeros(3, int)
+    bad = 0.0 if skip_nan else np.nan
     for first, block in _blocks(kernels):
         rows = slice(first, first + block.shape[0])
         slices, energies = _mechanics(block.reshape(-1, *taps))
         energy, odd, gain = (np.asarray(a, np.float64) for a in slices[:3])
         good = np.isfinite(energy)
         counts += [np.sum(energy > 0), np.sum(energy == 0), np.sum(~good)]
-        use = good if skip_nan else np.ones_like(good)
         low = energies.reshape(len(energy), -1)[:, _low(taps)].astype(np.float64)
         own = np.stack([odd, low.sum(1), low[:, 0], low[:, 1:].sum(1)])
         both = np.concatenate([energy[None], own, nulls.shuffled_energies(energy, gain, taps)])
-        both = np.where(use, both, 0).reshape(9, *block.shape[:2]).sum(2)
+        both = np.where(good, both, bad).reshape(9, *block.shape[:2]).sum(2)
         whole[rows] += both[0]
         parts[:, rows] += both[1:5]
         shuffled[:, rows] += both[5:]
-        modes += np.sum(energies[use], 0, dtype=np.float64)
+        modes += np.sum(energies[good], 0, dtype=np.float64) + (0 if good.all() else bad)
         found.append(slices)
         gains.append(gain)
     every = Slices(*(np.concatenate(column) for column in zip(*found, strict=True)))

@@ -1,0 +1,188 @@
+"""`infomech census`: the mechanics of the filters in a file of weights."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from infomech import files, networks, plot
+from infomech.cli.options import Clock
+from infomech.networks import Layer
+
+
+@dataclass(frozen=True)
+class Census:
+    """Count what the filters of a network are: energy, odd share, momentum, low frequencies.
+
+    Prints a table by layer and whether DC and gradients dominate, and writes a figure (census.png),
+    the numbers (census.json) and the labelled dataset (census.nc).
+    """
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """Weights: .safetensors, .npz, .npy, .keras or .h5."""
+    against: str = ""
+    """A second file, such as the network before training, whose layers are paired by name; or
+    random: Gaussian taps of the same shapes."""
+    layer: str = "*"
+    """Names of the layers to count, as a shell writes patterns."""
+    layout: str | None = None
+    """Order of the axes of all of them, such as OIHW; by the framework's names if not given."""
+    describe: bool = False
+    """Only list what the file holds."""
+    skip_nan: bool = False
+    """Leave out filters that hold NaN or infinity; otherwise their layers have no shares."""
+    seed: int = 0
+    """Of the random filters."""
+    out: Path = Path("out/census")
+    """Folder for the files written; made if need be."""
+    json: bool = False
+    """Print the whole result as JSON instead of a table."""
+
+    def run(self) -> int:
+        """Counts, writes the files and prints table and verdict."""
+        if self.describe:
+            held = networks.describe(self.file)
+            print(files.to_json([e._asdict() for e in held]) if self.json else _listing(held))
+            return 0
+        clock = Clock()
+        out = files.folder(self.out)
+        found = networks.census(self._layers(self.file), skip_nan=self.skip_nan)
+        verdict = networks.dominance(found)
+        change = self._change()
+        names = {kind: out / f"census.{kind}" for kind in ("json", "nc", "png")}
+        plot.save(plot.census(found), names["png"])
+        with files.replacing(names["nc"]) as part:
+            found.assign_attrs(pointwise=", ".join(found.pointwise)).to_netcdf(part)
+        some = found.drop_dims("filter")
+        result = files.to_json(
+            {
+                "config": asdict(self), "provenance": files.provenance(),
+                "seconds": clock.seconds(), "files": names, "result": _plain(some),
+                "dominance": _plain(verdict), "change": None if change is None else _plain(change),
+            }
+        )  # fmt: skip
+        files.write_text(names["json"], result + "\n")
+        text = "\n".join(
+            [
+                *_table(found), "", *_verdict(found, verdict), *_changes(change, self.against), "",
+                f"figure   {names['png']}", f"numbers  {names['json']}, {names['nc']}",
+                f"time     {clock}",
+            ]
+        )  # fmt: skip
+        print(result if self.json else text)
+        return 0
+
+    def _layers(self, file: Path) -> Iterable[Layer]:
+        return _watched(networks.layers(file, layout=self.layout, pattern=self.layer), file.name)
+
+    def _change(self) -> Any:
+        """What differs from the second network; of two files the second is the one before."""
+        if not self.against:
+            return None
+        layers = networks.layers(self.file, layout=self.layout, pattern=self.layer)
+        if self.against == "random":
+            other: Iterable[Layer] = networks.random_like(
+                networks.layers(self.file, layout=self.layout, pattern=self.layer), seed=self.seed
+            )
+        else:
+            other = networks.layers(Path(self.against), layout=self.layout, pattern=self.layer)
+        return networks.compare(other, layers, skip_nan=self.skip_nan)
+
+
+def _watched(layers: Iterable[Layer], title: str) -> Iterator[Layer]:
+    with tqdm(desc=title, unit=" filters", unit_scale=True, delay=2, leave=False) as bar:
+        for layer in layers:
+            yield layer
+            bar.update(int(np.prod(layer.kernels.shape[:2])))
+
+
+def _plain(dataset: Any) -> dict[str, Any]:
+    """Coordinates and variables as arrays, each with the names of its axes."""
+    return {
+        name: {"axes": list(array.dims), "values": array.values}
+        for name, array in {**dataset.coords, **dataset.data_vars}.items()
+    }
+
+
+def _listing(held: list[networks.Entry]) -> str:
+    wide = min(max(len(e.name) for e in held), 60) if held else 0
+    shapes = ["×".join(map(str, e.shape)) or "scalar" for e in held]
+    lines = [
+        f"{e.name:<{wide}}  {shape:<18}{e.dtype:<10}{e.layout or ('?' if e.undecided else '–'):<8}"
+        f"{e.rule}"
+        for e, shape in zip(held, shapes, strict=True)
+    ]
+    convolutions = [e for e in held if e.layout]
+    return "\n".join([*lines, f"{len(held)} arrays, {len(convolutions)} of them convolutions"])
+
+
+def _table(found: Any) -> list[str]:
+    names = [_cut(str(name), 28) for name in found.layer.values]
+    wide = max(5, *map(len, names))
+    lines = [
+        f"{'layer':<{wide}}  {'filters':>9}  {'taps':<7}DC + gradients (95 %)    random shuffled"
+        "   odd share (95 %)         random   one-sided"
+    ]
+    for n, name in enumerate(names):
+        row = found.isel(layer=n)
+        taps = "×".join(str(int(t)) for t in row.taps.values if np.isfinite(t))
+        low, odd = (_share(row.sel(part=part)) for part in ("low", "odd"))
+        null = row.sel(part="low")
+        lines.append(
+            f"{name:<{wide}}  {int(row.filters):>9,}  {taps:<7}{low:<25}{float(null.random):.3f}"
+            f"  {float(null.shuffled):.3f}      {odd:<25}{float(row.sel(part='odd').random):.3f}"
+            f"    {float(row.resultant[0]):.3f}"
+        )
+    return lines
+
+
+def _share(row: Any) -> str:
+    low, high = row.share_interval.values
+    return f"{float(row.share):.3f} ({low:.3f} to {high:.3f})"
+
+
+def _verdict(found: Any, verdict: Any) -> list[str]:
+    count = found.sizes["layer"]
+    said = {
+        "dominated": "more than half of the energy in DC and gradients",
+        "above_random": "more of it there than Gaussian taps",
+        "above_shuffled": "more of it there than the same taps in another order",
+    }
+    lines = [
+        f"{int(verdict[name].sum())} of {count} layers have {words}, sure to 97.5 % each"
+        for name, words in said.items()
+    ]
+    dominated = int(verdict.dominated.sum())
+    holds = {0: "fails", count: "holds"}.get(dominated, "holds in some layers")
+    lines.append(f"Small filters are dominated by DC and gradients [arXiv 2512.24338]: {holds}")
+    for name, words in (("zero", "all zeros"), ("not_finite", "NaN or infinite")):
+        if number := int(found[name].sum()):
+            lines.append(f"{number:,} filters are {words}")
+    if found.pointwise:
+        lines.append(f"left out, of one tap each: {', '.join(found.pointwise[:8])}")
+    return lines
+
+
+def _changes(change: Any, against: str) -> list[str]:
+    if change is None:
+        return []
+    lines = ["", f"change from {against} to this file, and its 95 % interval"]
+    for name in change.layer.values:
+        row = change.sel(layer=name)
+        parts = []
+        for part, words in (("low", "DC + gradients"), ("odd", "odd share")):
+            low, high = row.change_interval.sel(part=part).values
+            value = float(row.change.sel(part=part))
+            parts.append(f"{words} {value:+.3f} ({low:+.3f} to {high:+.3f})")
+        lines.append(f"{_cut(str(name), 28)}  {'  '.join(parts)}  cosine {float(row.cosine):.3f}")
+    if change.unmatched:
+        lines.append(f"in one of them only: {', '.join(change.unmatched[:8])}")
+    return lines
+
+
+def _cut(name: str, most: int) -> str:
+    return name if len(name) <= most else "…" + name[1 - most :]
