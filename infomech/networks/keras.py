@@ -1,7 +1,6 @@
 """Keras's HDF5 files, of version 2 (.h5) and 3 (.weights.h5, .keras), and other HDF5 files."""
 
 import contextlib
-import functools
 import importlib
 import json
 import math
@@ -21,7 +20,7 @@ from infomech.networks.npz import ZIP_ERRORS, members
 from infomech.networks.stored import Stored, bounded, broken, reading
 
 #: what h5py raises on files that are broken
-H5_ERRORS = (OSError, RuntimeError, KeyError, TypeError, UnicodeDecodeError)
+H5_ERRORS = (OSError, RuntimeError, KeyError, TypeError, ValueError, SystemError)
 
 
 class _Model(NamedTuple):
@@ -29,6 +28,12 @@ class _Model(NamedTuple):
 
     classes: dict[str, str]
     order: dict[str, int]
+
+    def place(self, found: "_Found") -> tuple:
+        """What arrays are sorted by: place of the layer in the model, then names."""
+        outermost = self.order.get(found.name.split("/")[0], len(self.order))
+        words = re.findall(r"(\d*)(\D*)", found.name)
+        return self.order.get(found.owner, outermost), [(int(n or -1), word) for n, word in words]
 
 
 @contextlib.contextmanager
@@ -75,59 +80,66 @@ def arrays(path: Path, file: Any = None, model: _Model | None = None) -> Iterato
         opened = h5py.File(path if file is None else file, "r")
     with opened:
         with reading(path, *H5_ERRORS):
-            if model is None:
-                model = _described(path, opened)
-            placed = list(_walk(path, opened, h5py, model))
-        yield [stored for _, stored in sorted(placed, key=lambda pair: pair[0])]
+            config = opened.attrs.get("model_config")
+            names = np.ravel(opened.attrs.get("layer_names", ()))
+            found = _found(opened, h5py)
+        if model is None and config is not None:
+            model = _model(path, config)
+        elif model is None:
+            model = _Model({}, {_text(name): n for n, name in enumerate(names)})
+        yield [_stored(path, item, model) for item in sorted(found, key=model.place)]
 
 
-def _walk(path: Path, file: Any, h5py: Any, model: _Model) -> Iterator[tuple[tuple, Stored]]:
-    """The arrays of a file, each behind what it is sorted by."""
-    found: dict[str, Any] = {}
+class _Found(NamedTuple):
+    """A dataset or link of an HDF5 file; `owner` is the layer it belongs to, `group` its group."""
+
+    name: str
+    owner: str
+    group: str
+    shape: tuple[int, ...]
+    dtype: str
+    unpacked: int
+    packed: int
+    dataset: Any
+
+
+def _found(file: Any, h5py: Any) -> list[_Found]:
+    items: dict[str, Any] = {}
     links: dict[str, Any] = {}
     # each object once, by hard links only
-    file.visititems(lambda name, item: found.update({name: item}))
+    file.visititems(lambda name, item: items.update({name: item}))
     file.visititems_links(lambda name, link: links.update({name: link}))
-    for name, item in found.items():
-        if not isinstance(item, h5py.Dataset):
-            continue
-        elsewhere = item.is_virtual or item.external
-        dtype = "data in other files" if elsewhere else _spelled(item.dtype)
-        if not elsewhere:
-            unpacked = math.prod(item.shape or ()) * item.dtype.itemsize
-            bounded(path, repr(name), unpacked, item.id.get_storage_size())
-        owner = _owner(name, item)
-        read = functools.partial(_read, path, item)
-        stored = Stored(name, item.shape or (), dtype, read, layer=_class(owner, model))
-        yield _place(name, owner[0], model.order), stored
+    found = [_dataset(name, item) for name, item in items.items() if hasattr(item, "dtype")]
     for name, link in links.items():
         if not isinstance(link, h5py.HardLink):
-            yield _place(name, "", model.order), Stored(name, (), "a link", bytes)
+            found.append(_Found(name, "", "", (), "a link", 0, 0, None))
+    return found
 
 
-def _spelled(dtype: np.dtype) -> str:
-    return dtype.newbyteorder("=").name
-
-
-def _read(path: Path, item: Any) -> np.ndarray:
-    with reading(path, *H5_ERRORS):
-        return item[()]
-
-
-def _owner(name: str, item: Any) -> tuple[str, str]:
-    """Name of the layer that an array belongs to, and of its group in the file."""
+def _dataset(name: str, item: Any) -> _Found:
     *_, outer, own, _ = ("", "", *name.split("/"))
-    if own != "vars":
-        return own, own
-    label = item.parent.attrs.get("name")
-    return (label if isinstance(label, str) else ""), outer
+    # Keras 3 keeps the name of the layer beside its numbered arrays
+    owner = _text(item.parent.attrs.get("name", "")) if own == "vars" else own
+    group = outer if own == "vars" else own
+    shape = item.shape or ()
+    if item.is_virtual or item.external:
+        return _Found(name, owner, group, shape, "data in other files", 0, 0, None)
+    unpacked, packed = math.prod(shape) * item.dtype.itemsize, item.id.get_storage_size()
+    dtype = item.dtype.newbyteorder("=").name
+    return _Found(name, owner, group, shape, dtype, unpacked, packed, item)
 
 
-def _class(owner: tuple[str, str], model: _Model) -> str:
-    """Class of a Keras layer, or ""."""
-    label, group = owner
-    # Keras 3 names groups after classes, Keras 2 the layers whose user has not named them
-    return model.classes.get(label) or _SNAKES.get(re.sub(r"_\d+$", "", group), "")
+def _stored(path: Path, found: _Found, model: _Model) -> Stored:
+    bounded(path, repr(found.name), found.unpacked, found.packed)
+    # Keras 3 names groups after classes, Keras 2 after the layers, and those so unless told
+    by_group = _SNAKES.get(re.sub(r"_\d+$", "", found.group), "")
+    layer = model.classes.get(found.owner, by_group)
+
+    def read() -> np.ndarray:
+        with reading(path, *H5_ERRORS):
+            return found.dataset[()]
+
+    return Stored(found.name, found.shape, found.dtype, read, layer=layer)
 
 
 def _snake(name: str) -> str:
@@ -138,15 +150,6 @@ def _snake(name: str) -> str:
 
 
 _SNAKES = {_snake(name): name for name in KERAS}
-
-
-def _described(path: Path, file: Any) -> _Model:
-    """What attributes of a Keras 2 file say of the model."""
-    config = file.attrs.get("model_config")
-    if config is not None:
-        return _model(path, config)
-    names = map(_text, np.ravel(file.attrs.get("layer_names", ())))
-    return _Model({}, {name: n for n, name in enumerate(names)})
 
 
 def _text(value: Any) -> str:
@@ -178,10 +181,3 @@ def _layers_of(config: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(config, list):
         for value in config:
             yield from _layers_of(value)
-
-
-def _place(name: str, label: str, order: dict[str, int]) -> tuple:
-    """What arrays are sorted by: place of the layer in the model, then names."""
-    group = name.split("/")[0]
-    natural = [(int(number or -1), word) for number, word in re.findall(r"(\d*)(\D*)", name)]
-    return order.get(label, order.get(group, len(order))), natural

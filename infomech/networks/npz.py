@@ -2,6 +2,8 @@
 
 import functools
 import math
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections import Counter
@@ -14,7 +16,12 @@ from infomech.networks.stored import Stored, bounded, broken, reading
 
 #: what the zipfile of Python's library raises on files that are broken, encrypted or exotic
 ZIP_ERRORS = (
-    zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError,
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, UnicodeError,
+)  # fmt: skip
+
+#: what NumPy raises on headers that are no literals of Python
+HEADER_ERRORS = (
+    ValueError, TypeError, KeyError, SyntaxError, tokenize.TokenError, MemoryError, RecursionError,
 )  # fmt: skip
 
 
@@ -68,8 +75,7 @@ def _header(
     path: Path, name: str, stream: IO[bytes], size: int
 ) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, whether columns come first, and dtype; the stream is left where the array begins."""
-    errors = (ValueError, TypeError, KeyError, SyntaxError, MemoryError, RecursionError)
-    with reading(path, *errors):
+    with reading(path, *HEADER_ERRORS):
         version = np.lib.format.read_magic(stream)
         if version not in ((1, 0), (2, 0)):
             raise ValueError(f"format {version} of array {name!r}")
