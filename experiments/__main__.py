@@ -11,6 +11,8 @@ from experiments import (
     layers_needed,
     slow_decay,
     targets,
+    train_digits,
+    trained_filters,
     worst_signal,
 )
 
@@ -22,6 +24,8 @@ CLAIMS = {
     "layers_needed": layers_needed,
     "worst_signal": worst_signal,
     "slow_decay": slow_decay,
+    "train_digits": train_digits,
+    "trained_filters": trained_filters,
 }
 
 

@@ -46,10 +46,11 @@ class Training:
         size: taps of a filter on each axis.
         flipped: whether the images are mirrored left to right.
         seed: of the first weights and of the order of the images.
-        channels: of each layer; the second one has stride 2.
+        channels: of each layer.
         epochs: times that each image is seen.
         batch: images in a step.
         rate: largest learning rate of Adam, which falls to 0 along half a cosine.
+        stride: of the second layer.
     """
 
     data: str = "digits"
@@ -57,9 +58,10 @@ class Training:
     flipped: bool = False
     seed: int = 0
     channels: tuple[int, ...] = (16, 32, 64)
-    epochs: int = 60
+    epochs: int = 32
     batch: int = 64
     rate: float = 4e-3
+    stride: int = 2
 
     @property
     def name(self) -> str:
@@ -71,7 +73,7 @@ class Training:
     def spec(self) -> Spec:
         """Of the network."""
         taps = (self.size, self.size)
-        strides = (1, 2, *(1,) * len(self.channels))
+        strides = (1, self.stride, *(1,) * len(self.channels))
         layers = [Layer(n, taps, stride=s) for n, s in zip(self.channels, strides, strict=False)]
         return Spec(1, tuple(layers), 10)
 
@@ -105,8 +107,7 @@ def networks_of(quick: bool) -> list[Training]:
     """What is trained: three sizes on digits, one on patches."""
     if quick:
         return [Training(channels=(8, 8, 8), epochs=2)]
-    sizes = [Training(size=size, epochs=60 if size == 3 else 30) for size in (3, 5, 7)]
-    return [*sizes, Training("patches", epochs=24)]
+    return [Training(), Training(size=5), Training(size=7, epochs=16), Training("patches")]
 
 
 @functools.cache
@@ -122,7 +123,7 @@ def digits() -> Images:
 
 
 @functools.cache
-def patches(side: int = 16, train: int = 200, test: int = 60) -> Images:
+def patches(side: int = 16, train: int = 300, test: int = 100) -> Images:
     """Patches of ten photographs, less their mean and over their spread; which one is shown.
 
     Patches to learn from come from the left two thirds of each photograph, others from the rest.
@@ -175,17 +176,24 @@ def train(
             first epoch, after epochs 1, 2, 4, 8, … and after the last.
     """
     data, spec = images(training), training.spec
-    key, order = jax.random.split(jax.random.key(training.seed))
-    params = sequential.init(spec, key=key, dtype=np.float32) if first is None else first
+    order = jax.random.key(training.seed + 2**20)
+    params = beginning(training) if first is None else first
     state = _optimiser(training).init(params)
     seen, shown = jnp.asarray(data.train), jnp.asarray(data.shown)
     keep(0, params, accuracy(params, data, spec))
+    steps = len(seen) // training.batch
     for epoch in range(1, training.epochs + 1):
-        turn = jax.random.fold_in(order, epoch)
-        params, state = _epoch(params, state, turn, seen, shown, training=training)
+        random = jax.random.permutation(jax.random.fold_in(order, epoch), len(seen))
+        for chosen in random[: steps * training.batch].reshape(steps, -1):
+            params, state = _step(params, state, seen[chosen], shown[chosen], training=training)
         if epoch == training.epochs or math.log2(epoch).is_integer():
             keep(epoch, params, accuracy(params, data, spec))
     return params
+
+
+def beginning(training: Training) -> Parameters:
+    """The random first weights of a network."""
+    return sequential.init(training.spec, key=jax.random.key(training.seed), dtype=np.float32)
 
 
 def _optimiser(training):
@@ -193,34 +201,28 @@ def _optimiser(training):
     return optax.adam(optax.cosine_decay_schedule(training.rate, steps))
 
 
+# one step at a time: within a scan XLA runs convolutions on one core
 @functools.partial(jax.jit, static_argnames=("training",))
-def _epoch(params, state, key, seen, shown, *, training):
-    optimiser, spec = _optimiser(training), training.spec
-    whole = len(seen) // training.batch * training.batch
-    batches = jax.random.permutation(key, len(seen))[:whole].reshape(-1, training.batch)
-
-    def loss(params, chosen):
-        logits = jax.vmap(lambda image: sequential.apply(params, image, spec=spec).logits)
-        each = optax.softmax_cross_entropy_with_integer_labels(logits(seen[chosen]), shown[chosen])
+def _step(params, state, seen, shown, *, training):
+    def loss(params):
+        each = optax.softmax_cross_entropy_with_integer_labels(
+            _logits(params, seen, spec=training.spec), shown
+        )
         return jnp.mean(each)
 
-    def step(carry, chosen):
-        params, state = carry
-        updates, state = optimiser.update(jax.grad(loss)(params, chosen), state)
-        return (optax.apply_updates(params, updates), state), None
+    updates, state = _optimiser(training).update(jax.grad(loss)(params), state)
+    return optax.apply_updates(params, updates), state
 
-    return jax.lax.scan(step, (params, state), batches)[0]
+
+@functools.partial(jax.jit, static_argnames=("spec",))
+def _logits(params, pixels, *, spec):
+    return jax.vmap(lambda image: sequential.apply(params, image, spec=spec).logits)(pixels)
 
 
 def accuracy(params: Parameters, data: Images, spec: Spec) -> float:
     """Share of the images held out that are told rightly."""
-    return float(np.mean(np.asarray(_guess(params, data.test, spec=spec)) == data.test_shown))
-
-
-@functools.partial(jax.jit, static_argnames=("spec",))
-def _guess(params, pixels, *, spec):
-    logits = jax.vmap(lambda image: sequential.apply(params, image, spec=spec).logits)(pixels)
-    return jnp.argmax(logits, -1)
+    guess = np.argmax(_logits(params, data.test, spec=spec), -1)
+    return float(np.mean(guess == data.test_shown))
 
 
 def save(params: Parameters, path: Path, about: dict[str, Any]) -> None:
