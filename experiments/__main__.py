@@ -9,6 +9,7 @@ from experiments import (
     frontier,
     law,
     layers_needed,
+    receptive_drift,
     slow_decay,
     targets,
     train_digits,
@@ -26,6 +27,7 @@ CLAIMS = {
     "slow_decay": slow_decay,
     "train_digits": train_digits,
     "trained_filters": trained_filters,
+    "receptive_drift": receptive_drift,
 }
 
 

@@ -178,14 +178,15 @@ def train(
     data, spec = images(training), training.spec
     order = jax.random.key(training.seed + 2**20)
     params = beginning(training) if first is None else first
-    state = _optimiser(training).init(params)
+    steps = len(data.train) // training.batch
+    options = {"spec": spec, "rate": training.rate, "steps": steps * training.epochs}
+    state = _optimiser(training.rate, steps).init(params)
     seen, shown = jnp.asarray(data.train), jnp.asarray(data.shown)
     keep(0, params, accuracy(params, data, spec))
-    steps = len(seen) // training.batch
     for epoch in range(1, training.epochs + 1):
         random = jax.random.permutation(jax.random.fold_in(order, epoch), len(seen))
         for chosen in random[: steps * training.batch].reshape(steps, -1):
-            params, state = _step(params, state, seen[chosen], shown[chosen], training=training)
+            params, state = _step(params, state, seen[chosen], shown[chosen], **options)
         if epoch == training.epochs or math.log2(epoch).is_integer():
             keep(epoch, params, accuracy(params, data, spec))
     return params
@@ -196,21 +197,18 @@ def beginning(training: Training) -> Parameters:
     return sequential.init(training.spec, key=jax.random.key(training.seed), dtype=np.float32)
 
 
-def _optimiser(training):
-    steps = training.epochs * (len(images(training).train) // training.batch)
-    return optax.adam(optax.cosine_decay_schedule(training.rate, steps))
+def _optimiser(rate, steps):
+    return optax.adam(optax.cosine_decay_schedule(rate, steps))
 
 
 # one step at a time: within a scan XLA runs convolutions on one core
-@functools.partial(jax.jit, static_argnames=("training",))
-def _step(params, state, seen, shown, *, training):
+@functools.partial(jax.jit, static_argnames=("spec", "rate", "steps"))
+def _step(params, state, seen, shown, *, spec, rate, steps):
     def loss(params):
-        each = optax.softmax_cross_entropy_with_integer_labels(
-            _logits(params, seen, spec=training.spec), shown
-        )
-        return jnp.mean(each)
+        logits = _logits(params, seen, spec=spec)
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, shown))
 
-    updates, state = _optimiser(training).update(jax.grad(loss)(params), state)
+    updates, state = _optimiser(rate, steps).update(jax.grad(loss)(params), state)
     return optax.apply_updates(params, updates), state
 
 
@@ -249,7 +247,9 @@ def load(path: Path) -> Parameters:
         Filters(jnp.asarray(taps), jnp.asarray(rest[name.replace("weight", "bias")]))
         for name, taps in kernels.items()
     ]
-    return Parameters(tuple(layers), Head(*(jnp.asarray(rest[f"head.{n}"]) for n in Head._fields)))
+    return Parameters(
+        tuple(layers), Head(*(jnp.asarray(rest[f"head.{n}"]) for n in ("weight", "bias")))
+    )
 
 
 def trained(training: Training, folder: Path = DATA) -> Trained:
