@@ -171,11 +171,11 @@ def agreement(
         sound = sound & (balance >= least)
     inside = measured.edge <= most_edge
     used = sound & inside
-    logits = jnp.where(used, 0.0, -jnp.inf)
-    drawn = jax.random.categorical(checks.key(key), logits, shape=(samples, len(p)))
-    # each time as many as are in use
-    taken = jnp.arange(len(p)) < jnp.sum(used)
-    again = jax.vmap(lambda i: _scores(p[i], m[i], taken))(drawn)
+    # units in use come first, and each time as many are drawn as there are
+    count, order = jnp.sum(used), jnp.argsort(~used)
+    drawn = jax.random.randint(checks.key(key), (samples, len(p)), 0, jnp.maximum(count, 1))
+    taken = jnp.arange(len(p)) < count
+    again = jax.vmap(lambda i: _scores(p[i], m[i], taken))(order[drawn])
     tails = jnp.asarray([(1 - level) / 2, (1 + level) / 2], dtype)
     low, high = jnp.nanquantile(jnp.stack(again), tails, axis=1)
     counts = (jnp.sum(mask) for mask in (used, ~sound, sound & ~inside))

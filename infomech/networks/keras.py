@@ -131,7 +131,7 @@ def _dataset(name: str, item: Any) -> _Found:
 
 def _stored(path: Path, found: _Found, model: _Model) -> Stored:
     bounded(path, repr(found.name), found.unpacked, found.packed)
-    # Keras 3 names groups after classes, Keras 2 after the layers, and those so unless told
+    # Keras 3 names groups after classes; Keras 2 after layers, whose own names come from classes
     by_group = _SNAKES.get(re.sub(r"_\d+$", "", found.group), "")
     layer = model.classes.get(found.owner, by_group)
 

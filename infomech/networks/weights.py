@@ -114,7 +114,7 @@ def _read(source: Any, layout: str | None, pattern: str | None) -> Iterator[Laye
     with formats.opened(source) as stored:
         for array, axes, rule in _chosen(stored, layout, pattern):
             values = array.read()
-            wide = np.promote_types(values.dtype, np.float32).newbyteorder("=")
+            wide = np.promote_types(values.dtype, np.float32)
             kernels = layouts.convolution(values.astype(wide, copy=False), axes)
             kernels.flags.writeable = False
             yield Layer(array.name, kernels, axes, rule)
