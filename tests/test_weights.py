@@ -493,6 +493,20 @@ def test_archive_of_keras_3(tmp_path):
     np.testing.assert_array_equal(stem[3, 1], wave((3, 3, 2, 4))[::-1, ::-1, 1, 3])
 
 
+def test_a_bias_comes_with_its_weights(tmp_path):
+    stem = only(keras_3(tmp_path / "model.keras", KERAS_3), pattern="layers/conv2d/*")
+    np.testing.assert_array_equal(stem.bias, wave((4,)))
+    first, *rest = networks.layers(keras_2(tmp_path / "model.h5", KERAS_2))
+    np.testing.assert_array_equal(first.bias, wave((4,)))
+    assert rest[0].bias is None
+    # of Equinox, and in half precision
+    tree = {"a": {"weight": wave((3, 2, 3, 3)), "bias": wave((3, 1, 1)).astype(np.float16)}}
+    found = only(tree).bias
+    np.testing.assert_array_equal(found, tree["a"]["bias"].ravel())
+    assert found.dtype == wave(()).dtype
+    assert only({"a": {"weight": wave((3, 2, 3, 3)), "bias": np.ones((2, 2))}}).bias is None
+
+
 def test_weights_of_keras_3(tmp_path):
     path = keras_3(tmp_path / "model.weights.h5", KERAS_3, archive=False)
     found = [(layer.name, layer.layout) for layer in networks.layers(path)]
@@ -527,6 +541,7 @@ def test_live_models():
     key = jax.random.key(0)
     model = eqx.nn.Sequential([eqx.nn.Conv2d(2, 3, 3, key=key), eqx.nn.Lambda(jax.nn.relu)])
     layer = only(model)
+    np.testing.assert_array_equal(layer.bias, model.layers[0].bias.ravel())
     assert (layer.name, layer.layout) == ("layers/0/weight", "OIHW")
     np.testing.assert_array_equal(layer.kernels[:, :, ::-1, ::-1], model.layers[0].weight)
     image = wave((2, 3, 4))

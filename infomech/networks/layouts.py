@@ -82,7 +82,7 @@ def judge(stored: Stored, layout: str | None, shapes: Mapping[str, tuple[int, ..
         if len(layout) != len(stored.shape):
             reason = f"{len(stored.shape)} axes, and layout {layout} is given"
     if verdict.layout and not reason:
-        outputs, bias = _axes_last(verdict.layout, stored.shape)[0], shapes.get(_bias(stored.name))
+        outputs, bias = _axes_last(verdict.layout, stored.shape)[0], shapes.get(bias_name(stored))
         if bias is not None and len(bias) == 1 and bias != (outputs,):
             reason = f"a bias of {bias[0]} for {outputs} outputs: perhaps a transposed convolution"
     return Verdict(None, reason) if reason else verdict
@@ -192,9 +192,12 @@ def _split(name: str) -> tuple[list[str], str]:
     return (modules[:-1], modules[-1]) if leaf == "value" and modules else (modules, leaf)
 
 
-def _bias(name: str) -> str:
-    """The name that the bias of the weights `name` has."""
+def bias_name(stored: Stored) -> str:
+    """The name that the bias of these weights has, if they have one."""
+    if stored.layer in KERAS and stored.name.endswith("vars/0"):
+        return stored.name[:-1] + "1"
     bias = {"weight": "bias", "kernel": "bias", "w": "b"}
     return re.sub(
-        r"(?:^|(?<=[./]))(weight|kernel|w)(?=(:0|[./]value)?$)", lambda m: bias[m[1]], name
-    )
+        r"(?:^|(?<=[./]))(weight|kernel|w)(?=(:0|[./]value)?$)",
+        lambda match: bias[match[1]], stored.name,
+    )  # fmt: skip

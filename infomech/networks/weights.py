@@ -2,6 +2,7 @@
 
 import fnmatch
 import functools
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -43,12 +44,14 @@ class Layer(NamedTuple):
             to be written to. One input of a group: a depthwise layer, or one input channel.
         layout: that the array has in the source, one of `infomech.networks.layouts.LAYOUTS`.
         rule: how that was told.
+        bias: of each output, (outputs,), in the dtype of the kernels; None if there is none.
     """
 
     name: str
     kernels: np.ndarray
     layout: str
     rule: str
+    bias: np.ndarray | None = None
 
 
 def describe(source: Any) -> list[Entry]:
@@ -112,12 +115,20 @@ def layers(
 def _read(source: Any, layout: str | None, pattern: str | None) -> Iterator[Layer]:
     # opened again rather than kept open, as nobody may ever ask for the first layer
     with formats.opened(source) as stored:
+        others = {array.name: array for array in stored}
         for array, axes, rule in _chosen(stored, layout, pattern):
             values = array.read()
             wide = np.promote_types(values.dtype, np.float32)
             kernels = layouts.convolution(values.astype(wide, copy=False), axes)
             kernels.flags.writeable = False
-            yield Layer(array.name, kernels, axes, rule)
+            bias = _bias(others.get(layouts.bias_name(array)), len(kernels), wide)
+            yield Layer(array.name, kernels, axes, rule, bias)
+
+
+def _bias(stored: Stored | None, outputs: int, dtype: Any) -> np.ndarray | None:
+    # Equinox keeps an axis of length 1 for each axis of the image
+    fits = stored is not None and max(stored.shape, default=0) == math.prod(stored.shape) == outputs
+    return np.asarray(stored.read()).astype(dtype).reshape(-1) if stored and fits else None
 
 
 def _judged(stored: list[Stored], layout: str | None) -> Iterator[tuple[Stored, Verdict]]:
