@@ -9,7 +9,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import tyro
 
-        from infomech.cli import census, design, doctor, kernel, law, plan, scatter, simulate
+        from infomech.cli import census, design, doctor, drift, kernel, law, plan, scatter, simulate
     except ImportError as error:
         missing = f"{error.name} is not installed: pip install 'infomech[cli]'"
         print(f"infomech: {missing}", file=sys.stderr)
@@ -22,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "simulate": simulate.Simulate,
                 "scatter": scatter.Scatter,
                 "census": census.Census,
+                "drift": drift.Drift,
                 "design": design.Design,
                 "plan": plan.PlanCommand,
                 "doctor": doctor.Doctor,

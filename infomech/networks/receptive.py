@@ -7,6 +7,7 @@ Source: Luo et al., Understanding the Effective Receptive Field in Deep Convolut
 Networks, arXiv 1701.04128.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks, guards, laws, observables
+from infomech import checks, guards, laws, observables, scans
 
 #: how the pixels of a receptive field are weighted
 WEIGHTINGS = ("signed", "absolute", "energy")
@@ -53,7 +54,7 @@ class Shape(NamedTuple):
 
 
 def receptive_fields(
-    function: Callable[[jax.Array], jax.Array], images: Any, units: Any, *, batch: int = 32
+    function: Callable[[jax.Array], jax.Array], images: Any, units: Any, *, batch: int = 64
 ) -> ReceptiveField:
     """Gradients of units to the image, on the mean over images.
 
@@ -62,8 +63,8 @@ def receptive_fields(
             (outputs, *grid).
         images: (images, channels, *grid).
         units: whole numbers (units, 1 + d), the channel and the index on each axis.
-        batch: how many units are worked on at once, one image after the other, which bounds the
-            memory.
+        batch: how many images are worked on at once, with all units, which bounds the memory. More
+            images go in a loop, within which XLA runs convolutions on one core of a CPU.
 
     Returns:
         `ReceptiveField` with a leading axis of units; sums accumulate in at least float32.
@@ -71,15 +72,39 @@ def receptive_fields(
     Raises:
         ValueError: no images, units that the activations don't have, `batch` < 1.
     """
-    one, units = _gradients(function, images, units)
-    return jax.lax.map(one, units, batch_size=checks.integer("batch", batch, 1))
+    images = checks.floating("images", images)
+    if images.ndim < 3 or 0 in images.shape:
+        raise checks.fail("images", f"shape {images.shape}", "(images, channels, *grid)")
+    shape = jax.eval_shape(function, images[0]).shape
+    if len(shape) != images.ndim - 1:
+        expected = f"(outputs, *grid) of {images.ndim - 1} axes"
+        raise checks.fail("function", f"activations of shape {shape}", expected)
+    units = _units(units, shape)
+    dtype = guards.wider(images.dtype, jnp.float32)
+
+    def gradients(image):
+        activations, pull = jax.vjp(function, image)
+        ones = jnp.ones(len(units), activations.dtype)
+        chosen = jnp.zeros((len(units), *shape), activations.dtype)
+        chosen = chosen.at[(jnp.arange(len(units)), *units.T)].set(ones)
+        (found,) = jax.vmap(pull)(chosen)
+        return found.astype(dtype)
+
+    def add(sums, some, _):
+        found = jax.vmap(gradients)(some)
+        return ReceptiveField(sums.mean + jnp.sum(found, 0), sums.square + jnp.sum(found**2, 0))
+
+    zeros = jnp.zeros((len(units), *images.shape[1:]), dtype)
+    batch = checks.integer("batch", batch, 1)
+    sums = scans.in_pieces(add, ReceptiveField(zeros, zeros), images, len(images), batch)
+    return jax.tree.map(lambda x: x / len(images), sums)
 
 
 def measure(
     function: Callable[[jax.Array], jax.Array], images: Any, units: Any, positions: Any, *,
-    weighting: str = "signed", border: int = 1, batch: int = 32,
+    weighting: str = "signed", border: int = 1, batch: int = 64,
 ) -> Shape:  # fmt: skip
-    """Moments of the effective receptive fields of units, without keeping the fields.
+    """Moments of the effective receptive fields of units.
 
     Args:
         function, images, units, batch: as of `receptive_fields`.
@@ -93,18 +118,14 @@ def measure(
     Raises:
         ValueError: as `receptive_fields` and `moments`.
     """
-    one, units = _gradients(function, images, units)
+    fields = receptive_fields(function, images, units, batch=batch)
     positions = checks.floating("positions", positions)
-    if positions.shape != (len(units), units.shape[1] - 1):
-        expected = f"one per unit, ({len(units)}, {units.shape[1] - 1})"
+    count, d = len(fields.mean), fields.mean.ndim - 2
+    if positions.shape != (count, d):
+        expected = f"one per unit, ({count}, {d})"
         raise checks.fail("positions", f"shape {positions.shape}", expected)
-
-    def shape(unit_and_position):
-        unit, position = unit_and_position
-        return moments(one(unit), position, weighting=weighting, border=border)
-
-    batch = checks.integer("batch", batch, 1)
-    return jax.lax.map(shape, (units, positions), batch_size=batch)
+    shape = functools.partial(moments, weighting=weighting, border=border)
+    return jax.vmap(shape)(fields, positions)
 
 
 def moments(
@@ -161,32 +182,6 @@ def _anisotropy(covariance: jax.Array) -> jax.Array:
     exists = exists & (low >= -rounding) & (high > 0)
     low = jnp.maximum(low, 0)
     return jnp.where(exists, guards.divide(high - low, high + low), jnp.nan)
-
-
-def _gradients(function, images, units):
-    """A function of one unit that makes its `ReceptiveField`, and the units as an array."""
-    images = checks.floating("images", images)
-    if images.ndim < 3 or 0 in images.shape:
-        raise checks.fail("images", f"shape {images.shape}", "(images, channels, *grid)")
-    shape = jax.eval_shape(function, images[0]).shape
-    if len(shape) != images.ndim - 1:
-        expected = f"(outputs, *grid) of {images.ndim - 1} axes"
-        raise checks.fail("function", f"activations of shape {shape}", expected)
-    units = _units(units, shape)
-    dtype = guards.wider(images.dtype, jnp.float32)
-
-    def one(unit):
-        gradient = jax.grad(lambda image: function(image)[tuple(unit)])
-
-        def add(sums, image):
-            g = gradient(image).astype(dtype)
-            return ReceptiveField(sums.mean + g, sums.square + g**2), None
-
-        zeros = jnp.zeros(images.shape[1:], dtype)
-        sums, _ = jax.lax.scan(add, ReceptiveField(zeros, zeros), images)
-        return jax.tree.map(lambda x: x / len(images), sums)
-
-    return one, units
 
 
 def _units(units: Any, shape: tuple[int, ...]) -> jax.Array:

@@ -261,7 +261,7 @@ def lattices(spec: Spec) -> tuple[Lattice, ...]:
 
 
 def gates(
-    params: Parameters, images: Any, *, spec: Spec, weighting: str = "signed", batch: int = 32
+    params: Parameters, images: Any, *, spec: Spec, weighting: str = "signed", batch: int = 64
 ) -> tuple[jax.Array, ...]:
     """How far the rectifiers of each channel let gradients through, on the mean over images.
 

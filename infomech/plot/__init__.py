@@ -2,7 +2,17 @@
 
 from infomech.plot.looks import save, style
 from infomech.plot.mechanics import animation, kernel, law, simulation
-from infomech.plot.networks import census
+from infomech.plot.networks import census, drift
 from infomech.plot.scattering import scattering
 
-__all__ = ["animation", "census", "kernel", "law", "save", "scattering", "simulation", "style"]
+__all__ = [
+    "animation",
+    "census",
+    "drift",
+    "kernel",
+    "law",
+    "save",
+    "scattering",
+    "simulation",
+    "style",
+]

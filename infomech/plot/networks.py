@@ -1,12 +1,14 @@
 """Figures of the filters of networks."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from infomech.networks.chain import Displaced
 from infomech.plot.looks import COLOURS, style
 
 #: layers of which DCT maps are shown at most, evenly spaced over the depth
@@ -39,6 +41,42 @@ def census(found: Any) -> Figure:
             right, found, np.unique(np.linspace(0, count - 1, min(_MAPS, count)).astype(int))
         )
     return figure
+
+
+def drift(found: Mapping[str, Sequence[Displaced]]) -> Figure:
+    """Measured against predicted displacements of content, a column per network.
+
+    Args:
+        found: by name of the network, what `infomech.networks.chain.displacements` gives.
+
+    Returns:
+        Figure of two rows: paths summed with their signs, and by energy.
+    """
+    with style():
+        figure = Figure(figsize=(3.2 * max(len(found), 2), 6.4), layout="constrained")
+        panels = figure.subplots(2, len(found), squeeze=False)
+        for row, weighting in zip(panels, ("signed", "energy"), strict=True):
+            for panel, (name, layers) in zip(row, found.items(), strict=True):
+                _draw_drift(panel, [one for one in layers if one.weighting == weighting])
+                panel.set_title(f"{name}\n{weighting}", fontsize=9)
+    return figure
+
+
+def _draw_drift(panel, layers):
+    shades = _shades(len(layers))
+    measured = [np.asarray(one.measured.displacement).ravel() for one in layers]
+    sizes = np.abs(np.concatenate([m[np.isfinite(m)] for m in measured]))
+    edge = 1.25 * float(np.quantile(sizes, 0.98)) if sizes.any() else 1.0
+    for one, shade, shown in zip(layers, shades, measured, strict=True):
+        panel.plot(
+            np.asarray(one.predicted.displacement).ravel(), shown, "o", markersize=2.5, alpha=0.6,
+            color=shade, markeredgewidth=0,
+            label=f"layer {one.layer}, R² {one.agreement.scores.r_squared:.2f}",
+        )  # fmt: skip
+    panel.plot([-edge, edge], [-edge, edge], "k--", linewidth=0.8)
+    panel.set(xlim=(-edge, edge), ylim=(-edge, edge), aspect="equal")
+    panel.set(xlabel="predicted (pixels)", ylabel="measured (pixels)")
+    panel.legend(fontsize=7, loc="upper left")
 
 
 def _shades(count):

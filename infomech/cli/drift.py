@@ -1,0 +1,140 @@
+"""`infomech drift`: where the filters in a file of weights move content, layer after layer."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import numpy as np
+import tyro
+
+from infomech import checks, fields, files, networks, plot
+from infomech.cli.options import Clock, use
+from infomech.networks import chain
+from infomech.networks.chain import Displaced
+from infomech.networks.sequential import Spec
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Predict from momenta where layers move content, and measure it by gradients.
+
+    The layers chosen are taken as one network, one after the other with a rectifier behind each;
+    normalisation, pooling and branches aren't in it. Prints a table and writes a figure (drift.png)
+    and the numbers (drift.json).
+    """
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """Weights: .safetensors, .npz, .npy, .keras or .h5."""
+    layer: str = "*"
+    """Names of the layers, as a shell writes patterns; they must follow each other."""
+    layout: str | None = None
+    """Order of the axes of all of them, such as OIHW; by the framework's names if not given."""
+    strides: tuple[int, ...] = ()
+    """Of each layer; all 1 if not given."""
+    dilations: tuple[int, ...] = ()
+    """Of each layer; all 1 if not given."""
+    rectifier: str = "relu"
+    """Behind each layer."""
+    images: str = "noise"
+    """On which gradients are taken: noise, or pieces of a photograph such as camera, the same for
+    all channels."""
+    count: int = 32
+    """Of these images."""
+    seed: int = 0
+    """Of the noise, of where pieces are taken, and of the bootstrap."""
+    dtype: str = "float64"
+    """float32 or float64; in float32 the signed paths of deep networks cancel down to rounding."""
+    out: Path = Path("out/drift")
+    """Folder for the figure and the numbers; made if need be."""
+    compile_cache: Path | None = None
+    """Folder that keeps compiled code, so that the next time it need not be compiled again."""
+    json: bool = False
+    """Print the whole result as JSON instead of a table."""
+
+    def run(self) -> int:
+        """Predicts, measures, writes the files and prints how well they agree."""
+        use(self.dtype, self.compile_cache)
+        clock = Clock()
+        out = files.folder(self.out)
+        layers = networks.layers(self.file, layout=self.layout, pattern=self.layer)
+        params, spec = chain.chain(
+            layers, strides=self.strides, dilations=self.dilations, rectifier=self.rectifier
+        )
+        params = jax.tree.map(lambda x: x.astype(self.dtype), params)
+        pixels = self._images(spec)
+        found = chain.displacements(params, pixels, spec=spec, key=jax.random.key(self.seed))
+        names = {kind: out / f"drift.{kind}" for kind in ("json", "png")}
+        plot.save(plot.drift({self.file.name: found}), names["png"])
+        result = files.to_json(
+            {
+                "config": asdict(self), "provenance": files.provenance(),
+                "seconds": clock.seconds(), "files": names, "reach": chain.reach(spec),
+                "layers": found,
+            }
+        )  # fmt: skip
+        files.write_text(names["json"], result + "\n")
+        ending = f"figure   {names['png']}\nnumbers  {names['json']}\ntime     {clock}"
+        print(result if self.json else f"{_report(found, spec)}\n\n{ending}")
+        return 0
+
+    def _images(self, spec: Spec) -> np.ndarray:
+        """Images that no receptive field leaves."""
+        count = checks.integer("count", self.count, 1)
+        grid = tuple(n + 6 for n in chain.reach(spec))
+        random = np.random.default_rng(checks.integer("seed", self.seed, 0))
+        if self.images == "noise":
+            return random.normal(size=(count, spec.channels, *grid)).astype(self.dtype)
+        if len(grid) != 2:
+            expected = f"noise for layers of {len(grid)} axes"
+            raise checks.fail("images", repr(self.images), expected)
+        photograph = np.asarray(fields.image(self.images).values)
+        if any(n < m for n, m in zip(photograph.shape, grid, strict=True)):
+            raise checks.fail("images", f"{photograph.shape} pixels", f"at least {grid}")
+        last = [n - m for n, m in zip(photograph.shape, grid, strict=True)]
+        corners = random.integers(0, np.array(last) + 1, (count, 2))
+        pieces = np.stack([photograph[y : y + grid[0], x : x + grid[1]] for y, x in corners])
+        pieces = (pieces - pieces.mean()) / pieces.std()
+        return np.repeat(pieces[:, None], spec.channels, 1).astype(self.dtype)
+
+
+def _report(found: Sequence[Displaced], spec: Spec) -> str:
+    lines = [
+        "how far content has moved and spread from the image to each layer, medians over channels in "
+        "pixels; R² and slope of the measured against the predicted displacements (95 %)",
+        "",
+        "layer  paths   predicted  measured  spread  R² (95 %)             slope (95 %)"
+        "            gates alike  channels",
+    ]
+    for one in found:
+        a, plain = one.agreement, one.ungated
+        sizes = [
+            _median(np.linalg.norm(part.displacement, axis=-1))
+            for part in (one.predicted, one.measured)
+        ]
+        lines.append(
+            f"{one.layer:5d}  {one.weighting:<8}{sizes[0]:9.3f}  {sizes[1]:8.3f}"
+            f"  {_spread(one.measured):6.2f}  {_range(a, 'r_squared'):<22}{_range(a, 'slope'):<24}"
+            f"R² {plain.scores.r_squared:5.2f}     {int(a.used)} of {len(one.measured.balance)}"
+        )
+    reach = "×".join(map(str, chain.reach(spec)))
+    return "\n".join([*lines, "", f"a unit of the last layer sees {reach} pixels"])
+
+
+def _median(values: Any) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else np.nan
+
+
+def _spread(measured: Any) -> float:
+    """Root of the median variance over channels; signed weights may have a negative one."""
+    variance = _median(np.trace(np.asarray(measured.covariance), axis1=-2, axis2=-1))
+    return float(np.sqrt(variance)) if variance > 0 else np.nan
+
+
+def _range(agreement: Any, name: str) -> str:
+    value, low, high = (
+        float(getattr(one, name)) for one in (agreement.scores, agreement.low, agreement.high)
+    )
+    return f"{value:.2f} ({low:.2f} to {high:.2f})" if np.isfinite(value) else "too few channels"
