@@ -186,7 +186,9 @@ def train(
     for epoch in range(1, training.epochs + 1):
         random = jax.random.permutation(jax.random.fold_in(order, epoch), len(seen))
         for chosen in random[: steps * training.batch].reshape(steps, -1):
-            params, state = _step(params, state, seen[chosen], shown[chosen], **options)
+            # Adam of optax mixes types
+            with jax.numpy_dtype_promotion("standard"):
+                params, state = _step(params, state, seen[chosen], shown[chosen], **options)
         if epoch == training.epochs or math.log2(epoch).is_integer():
             keep(epoch, params, accuracy(params, data, spec))
     return params
@@ -219,7 +221,7 @@ def _logits(params, pixels, *, spec):
 
 def accuracy(params: Parameters, data: Images, spec: Spec) -> float:
     """Share of the images held out that are told rightly."""
-    guess = np.argmax(_logits(params, data.test, spec=spec), -1)
+    guess = np.argmax(np.asarray(_logits(params, data.test, spec=spec)), -1)
     return float(np.mean(guess == data.test_shown))
 
 

@@ -117,7 +117,7 @@ def run(out: Path, *, quick: bool = False) -> str:
     files.write_text(out / "trained_filters.json", files.to_json(record) + "\n")
     lines = [
         f"Claim: {STATEMENT} [{SOURCE}]",
-        *_dominance(counted), *_odd(counted), *_directions(counted), *_mirrors(momenta, error),
+        *dominance(counted), *odd(counted), *_directions(counted), *_mirrors(momenta, error),
         f"figure {out / 'trained_filters.png'}, numbers {out / 'trained_filters.json'}",
     ]  # fmt: skip
     return "\n".join(lines)
@@ -166,7 +166,8 @@ def _mirror(params: Parameters) -> Parameters:
     return Parameters(tuple(layers), params.head)
 
 
-def _dominance(counted: list[Counted]) -> list[str]:
+def dominance(counted: list[Counted]) -> list[str]:
+    """In how many layers DC and gradients have more than half of the energy, for sure."""
     verdicts, lines = [], []
     for one in counted:
         words = []
@@ -182,7 +183,8 @@ def _dominance(counted: list[Counted]) -> list[str]:
     return [f"{head}{len(verdicts)} layers (95 % intervals, first layer to last)", *lines]
 
 
-def _odd(counted: list[Counted]) -> list[str]:
+def odd(counted: list[Counted]) -> list[str]:
+    """In how many layers training raises or lowers the odd share, for sure."""
     lines, count = [], {"up": 0, "down": 0, "neither": 0}
     for one in counted:
         words = []

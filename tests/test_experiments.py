@@ -28,7 +28,13 @@ def test_without_a_name_the_claims_are_listed(capsys):
     assert main([]) == 0
     out = capsys.readouterr().out
     assert out.startswith("law ")
-    for name in ("energy_decay", "layers_needed", "worst_signal", "slow_decay"):
+    for name in (
+        "energy_decay",
+        "worst_signal",
+        "slow_decay",
+        "trained_filters",
+        "receptive_drift",
+    ):
         assert f"\n{name} " in out
 
 

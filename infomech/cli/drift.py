@@ -101,8 +101,8 @@ class Drift:
 
 def _report(found: Sequence[Displaced], spec: Spec) -> str:
     lines = [
-        "how far content has moved and spread from the image to each layer, medians over channels in "
-        "pixels; R² and slope of the measured against the predicted displacements (95 %)",
+        "how far content has moved and spread from the image to each layer, in pixels, medians "
+        "over channels; R² and slope of the measured against the predicted displacements (95 %)",
         "",
         "layer  paths   predicted  measured  spread  R² (95 %)             slope (95 %)"
         "            gates alike  channels",

@@ -1,0 +1,307 @@
+"""Layers of a file as one network; the commands census and drift; the experiments on networks."""
+
+import json
+import os
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from experiments import train_digits, trained_filters
+from experiments.__main__ import main as experiments
+from infomech import networks, plot
+from infomech.cli import main
+from infomech.networks import Layer, chain, sequential
+
+
+def drawn(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def layers(*shapes):
+    return [Layer(f"l{n}", drawn(*shape, seed=n), "OIHW", "") for n, shape in enumerate(shapes)]
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """A file of two layers that follow each other, a pointwise one and a dense one."""
+    path = tmp_path / "net.safetensors"
+    tensors = {"a.weight": drawn(4, 1, 3, 3), "b.weight": drawn(3, 4, 3, 3, seed=1)}
+    tensors |= {"a.bias": drawn(4), "point.weight": drawn(2, 3, 1, 1), "head.weight": drawn(5, 2)}
+    save_file(tensors, path, {"format": "pt"})
+    return path
+
+
+def run(capsys, *arguments):
+    code = main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+# --- chain ----------------------------------------------------------------------------------
+
+
+def test_a_chain_has_the_groups_that_its_channels_tell():
+    some = layers((6, 2, 3, 3), (6, 3, 3, 3), (8, 6, 5, 5))
+    some[1] = some[1]._replace(bias=np.arange(6.0))
+    params, spec = chain.chain(some, strides=[1, 2, 1], dilations=[1, 1, 3], rectifier="modulus")
+    assert spec.channels == 2
+    assert [layer.groups for layer in spec.layers] == [1, 2, 1]
+    assert [layer.stride for layer in spec.layers] == [1, 2, 1]
+    assert {layer.rectifier for layer in spec.layers} == {"modulus"}
+    np.testing.assert_array_equal(params.layers[1].bias, np.arange(6))
+    np.testing.assert_array_equal(params.layers[2].kernels, some[2].kernels)
+    out = sequential.apply(params, drawn(2, 9, 8), spec=spec)
+    assert out.layers[-1].after.shape == (8, 5, 4)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "options", "message"),
+    [
+        ((), {}, "layers: got none"),
+        (((4, 1, 3, 3), (2, 3, 3, 3)), {}, "layers: got l1 of shape .* behind l0"),
+        (((4, 1, 3, 3), (2, 4, 3)), {}, "layers: got l1"),
+        (((4, 1, 3, 3), (3, 2, 3, 3)), {}, "layers: got l1"),
+        (((4, 1, 3, 3),), {"strides": [1, 2]}, "strides: got 2 of them"),
+        (((4, 1, 3, 3),), {"dilations": [0]}, "dilation: got 0"),
+    ],
+)  # fmt: skip
+def test_layers_that_do_not_follow_each_other_are_named(shapes, options, message):
+    with pytest.raises(ValueError, match=message):
+        chain.chain(layers(*shapes), **options)
+
+
+@pytest.mark.parametrize(
+    ("taps", "strides", "dilations"),
+    [((3, 3), (1, 1), (1, 1)), ((3, 5), (2, 1), (1, 2)), ((2, 4), (3, 2), (2, 1))],
+)
+def test_reach_is_where_gradients_are(taps, strides, dilations):
+    some = [Layer("x", np.ones((1, 1, n, n), np.float32), "OIHW", "") for n in taps]
+    params, spec = chain.chain(some, strides=strides, dilations=dilations, rectifier="identity")
+    image = np.ones((1, 40, 40), np.float32)
+
+    middle = 20 // int(np.prod(strides))
+
+    def unit(image):
+        return sequential.apply(params, image, spec=spec).layers[-1].before[0, middle, middle]
+
+    (gradient,) = np.asarray(jax.grad(unit)(image))
+    seen = [np.ptp(places) + 1 for places in np.nonzero(gradient)]
+    assert tuple(seen) == chain.reach(spec)
+
+
+def test_predicted_and_measured_agree_where_nothing_is_rectified():
+    some = [Layer(f"l{n}", 0.2 + np.abs(drawn(*shape, seed=n)), "OIHW", "")
+            for n, shape in enumerate([(3, 1, 3, 3), (4, 3, 3, 3)])]  # fmt: skip
+    params, spec = chain.chain(some, strides=(2, 1))
+    images = np.abs(drawn(3, 1, 15, 15, seed=9))
+    found = chain.displacements(params, images, spec=spec, key=jax.random.key(0), samples=20)
+    assert [(one.layer, one.weighting) for one in found] == [
+        (1, "signed"), (1, "energy"), (2, "signed"), (2, "energy")
+    ]  # fmt: skip
+    for one in found[:3]:
+        np.testing.assert_allclose(one.predicted.displacement, one.measured.displacement, atol=1e-4)
+        np.testing.assert_allclose(one.agreement.scores.r_squared, 1, atol=1e-4)
+    # in the second layer three paths add up before they are squared
+    assert found[3].agreement.scores.r_squared < 0.999
+    figure = plot.drift({"mine": found})
+    shown = figure.axes[0].lines[0]
+    np.testing.assert_allclose(shown.get_ydata(), np.ravel(found[0].measured.displacement))
+    np.testing.assert_allclose(shown.get_xdata(), np.ravel(found[0].predicted.displacement))
+
+
+# --- infomech census ----------------------------------------------------------------------------
+
+
+def test_census_lists_what_a_file_holds(capsys, weights):
+    code, out, _ = run(capsys, "census", weights, "--describe")
+    assert code == 0
+    assert "5 arrays, 3 of them convolutions" in out
+    assert any(line.startswith("head.weight") and "–" in line for line in out.splitlines())
+    _, out, _ = run(capsys, "census", weights, "--describe", "--json")
+    assert {e["name"]: e["layout"] for e in json.loads(out)}["b.weight"] == "OIHW"
+
+
+def test_census_counts_draws_and_writes(capsys, weights, tmp_path):
+    xarray = pytest.importorskip("xarray")
+    out_folder = tmp_path / "o"
+    code, out, _ = run(capsys, "census", weights, "--against", "random", "--out", out_folder)
+    assert code == 0
+    assert "left out, of one tap each: point.weight" in out
+    assert "Small filters are dominated by DC and gradients [arXiv 2512.24338]: fails" in out
+    assert "change from random to this file" in out
+    assert sorted(os.listdir(out_folder)) == ["census.json", "census.nc", "census.png"]
+    record = json.loads((out_folder / "census.json").read_text())
+    direct = networks.census(networks.layers(weights))
+    assert record["result"]["share"]["axes"] == ["layer", "part"]
+    np.testing.assert_allclose(record["result"]["share"]["values"], direct.share)
+    assert f"{float(direct.share.sel(layer='b.weight', part='low')):.3f} (" in out
+    with xarray.open_dataset(out_folder / "census.nc") as kept:
+        np.testing.assert_allclose(kept.ball, direct.ball)
+        assert kept.pointwise == "point.weight"
+
+
+def test_census_against_itself_has_not_changed(capsys, weights, tmp_path):
+    code, out, _ = run(
+        capsys, "census", weights, "--against", weights, "--layer", "b.*", "--json", "--out",
+        tmp_path,
+    )  # fmt: skip
+    assert code == 0
+    change = json.loads(out)["change"]
+    np.testing.assert_allclose(change["change"]["values"], 0)
+    np.testing.assert_allclose(change["cosine"]["values"], 1)
+
+
+def test_census_figure_shows_what_was_counted():
+    found = networks.census(layers((4, 3, 3, 3), (5, 4, 5, 5)))
+    figure = plot.census(found)
+    low = next(panel for panel in figure.axes if "DC and gradients" in panel.get_title())
+    drawn_ = {line.get_label(): line.get_ydata() for line in low.lines}
+    np.testing.assert_allclose(drawn_["Gaussian taps"], [3 / 9, 3 / 25])
+    np.testing.assert_allclose(drawn_["taps shuffled"], found.shuffled.sel(part="low"))
+    maps = [panel for panel in figure.axes if panel.images]
+    assert [panel.images[0].get_array().shape for panel in maps] == [(3, 3), (5, 5)]
+    np.testing.assert_allclose(
+        10 ** maps[0].images[0].get_array(), found.spectrum[0, :3, :3], rtol=1e-6
+    )
+
+
+def test_census_figure_takes_lines_and_spaces():
+    some = [Layer("line", drawn(4, 2, 5), "OIW", ""), Layer("space", drawn(4, 2, 3, 2, 2), "", "")]
+    figure = plot.census(networks.census(some))
+    maps = [panel.images[0].get_array() for panel in figure.axes if panel.images]
+    assert [a.shape for a in maps] == [(1, 5), (3, 2)]
+    for shares in maps:
+        np.testing.assert_allclose(np.sum(10**shares), 1, rtol=1e-6)
+
+
+def test_census_names_what_is_wrong(capsys, weights, tmp_path):
+    for arguments, message in [
+        ((tmp_path / "no.safetensors",), "no such file"),
+        ((weights, "--layer", "zzz*"), "pattern: got 'zzz*'"),
+        ((weights, "--layer", "point*"), "only layers of one tap: point.weight"),
+        ((weights, "--against", tmp_path / "no.npz"), "no such file"),
+        ((weights, "--layout", "HW"), "layout: got 'HW'"),
+    ]:
+        code, _, err = run(capsys, "census", *arguments, "--out", tmp_path / "o")
+        assert code == 2
+        assert message in err
+        assert err.count("\n") == 1
+
+
+# --- infomech drift -----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_drift_predicts_measures_and_writes(capsys, weights, tmp_path):
+    code, out, _ = run(
+        capsys, "drift", weights, "--layer", "[ab].*", "--strides", 2, 1, "--count", 3,
+        "--images", "camera", "--out", tmp_path / "o",
+    )  # fmt: skip
+    assert code == 0
+    assert "a unit of the last layer sees 7×7 pixels" in out
+    first = out.splitlines()[3].split()
+    assert first[:2] == ["1", "signed"]
+    record = json.loads((tmp_path / "o" / "drift.json").read_text())
+    assert [one["layer"] for one in record["layers"]] == [1, 1, 2, 2]
+    one = record["layers"][0]
+    np.testing.assert_allclose(
+        one["predicted"]["displacement"], one["measured"]["displacement"], atol=1e-9
+    )
+    assert (tmp_path / "o" / "drift.png").exists()
+
+
+def test_drift_names_what_is_wrong(capsys, weights, tmp_path):
+    for arguments, message in [
+        (("--layer", "[ab].*", "--strides", 1), "strides: got 1 of them"),
+        (("--layer", "point*", "--images", "nowhere"), "nowhere"),
+        (("--layer", "a.*", "--count", 0), "count: got 0"),
+        (("--layer", "a.*", "--rectifier", "max"), "rectifier: got 'max'"),
+    ]:
+        code, _, err = run(capsys, "drift", weights, *arguments, "--out", tmp_path / "o")
+        assert code == 2
+        assert message in err
+
+
+# --- experiments ------------------------------------------------------------------------------
+
+SMALL = train_digits.Training(channels=(3, 4), epochs=1)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A network of two layers after one epoch, and where its weights are."""
+    folder = tmp_path_factory.mktemp("data")
+    return train_digits.trained(SMALL, folder), folder
+
+
+@pytest.mark.slow
+def test_training_is_kept_and_not_done_again(small, monkeypatch):
+    one, folder = small
+    assert list(one.files) == [0, 1]
+    monkeypatch.setattr(train_digits, "train", None)
+    again = train_digits.trained(SMALL, folder)
+    assert again == one
+    params = train_digits.load(one.files[1])
+    score = train_digits.accuracy(params, train_digits.digits(), SMALL.spec)
+    assert score == one.accuracy[1]
+
+
+@pytest.mark.slow
+def test_weights_are_kept_as_pytorch_has_them(small, tmp_path):
+    one, _ = small
+    params = train_digits.load(one.files[1])
+    (kept, _) = networks.layers(one.files[1])
+    assert kept.layout == "OIHW"
+    np.testing.assert_array_equal(kept.kernels, params.layers[0].kernels)
+    train_digits.save(params, tmp_path / "again.safetensors", {})
+    jax.tree.map(
+        np.testing.assert_array_equal, train_digits.load(tmp_path / "again.safetensors"), params
+    )
+
+
+def test_patches_held_out_come_from_elsewhere():
+    found = train_digits.patches(side=8, train=3, test=2)
+    assert found.train.shape == (30, 1, 8, 8)
+    assert found.test.shape == (20, 1, 8, 8)
+    np.testing.assert_allclose(found.train.mean((1, 2, 3)), 0, atol=1e-4)
+    np.testing.assert_array_equal(found.shown, np.repeat(np.arange(10), 3))
+
+
+@pytest.mark.slow
+def test_what_trained_filters_are_is_settled(capsys, tmp_path):
+    assert experiments(["trained_filters", "--quick", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "Mirrored images and first weights give mirrored weights: holds" in out
+    record = json.loads((tmp_path / "trained_filters.json").read_text())
+    found = record["networks"]["digits-3x3-seed0"]
+    last = networks.layers(tmp_path / "data" / "digits-3x3-seed0" / "epoch-001.safetensors")
+    direct = networks.census(last)
+    np.testing.assert_allclose(found["low"], direct.share.sel(part="low"))
+    assert (tmp_path / "trained_filters.png").exists()
+
+
+def test_verdicts_follow_the_intervals():
+    smooth = [Layer("a", np.ones((9, 2, 3, 3), np.float32) + 0.1 * drawn(9, 2, 3, 3), "", "")]
+    noise = [Layer("a", drawn(9, 2, 3, 3), "", "")]
+    both = [
+        trained_filters.Counted(
+            name, networks.census(some), networks.compare(noise, some)
+        )
+        for name, some in (("x-seed0", smooth), ("y-seed0", noise))
+    ]  # fmt: skip
+    assert trained_filters.dominance(both[:1])[0].startswith("  holds: ")
+    assert trained_filters.dominance(both)[0].startswith("  holds in some layers: ")
+    assert trained_filters.dominance(both[1:])[0].startswith("  fails: ")
+    assert "falls in 1 layers, rises in 0, neither for sure in 1" in trained_filters.odd(both)[0]
+
+
+@pytest.mark.slow
+def test_drift_of_trained_networks_is_predicted_and_measured(capsys, tmp_path):
+    assert experiments(["receptive_drift", "--quick", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "layer 1  R² 1.00, 1.00" in out
+    assert (tmp_path / "receptive_drift.png").exists()
+    record = json.loads((tmp_path / "receptive_drift.json").read_text())
+    assert [case["trained"] for case in record["cases"]] == [False, True]
