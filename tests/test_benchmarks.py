@@ -10,7 +10,18 @@ import reference
 from tqdm import tqdm
 
 from benchmarks import __main__ as command
-from benchmarks import cases, memory, million, peers, report, requirements, scaling, stencil, turns
+from benchmarks import (
+    cases,
+    memory,
+    million,
+    networks,
+    peers,
+    report,
+    requirements,
+    scaling,
+    stencil,
+    turns,
+)
 from benchmarks import design as solvers
 from benchmarks import scattering as paths
 from benchmarks.cases import Case
@@ -340,3 +351,12 @@ def test_a_worker_answers_in_turn_and_its_end_is_told():
     with pytest.raises(RuntimeError, match="ended: 3"):
         ended.ask(runs=1)
     ended.close()
+
+
+@pytest.mark.slow
+def test_a_quick_census_is_timed_and_imports_no_framework(tmp_path, capsys):
+    assert networks.main(["--quick", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert (tmp_path / "NETWORKS.md").read_text("utf-8") == out.rstrip("\n") + "\n"
+    assert "| 4,000 filters |" in out
+    assert "Frameworks imported on the way: none." in out
