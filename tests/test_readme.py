@@ -43,6 +43,15 @@ def test_the_domain_that_follows_gives_the_numbers_shown(shown):
     assert float(re.search(r"less than ([\de-]+)", text)[1]) > far.cut[-1] >= 0
 
 
+def test_the_census_gives_the_shares_shown(shown):
+    counted = shown["counted"]
+    text = (ROOT / "README.md").read_text("utf-8")
+    said = float(re.search(r"in DC and gradients: ([\d.]+)", text)[1])
+    np.testing.assert_allclose(counted.share.sel(part="low").item(), said, atol=5e-4)
+    random = float(re.search(r"of Gaussian taps: ([\d.]+)", text)[1])
+    np.testing.assert_allclose(counted.random.sel(part="low").item(), random, atol=5e-4)
+
+
 def test_commands_and_files_that_are_named_exist():
     text = (ROOT / "README.md").read_text("utf-8")
     for target in re.findall(r"^make (\w+)", text, re.M):

@@ -50,15 +50,16 @@ def drift(found: Mapping[str, Sequence[Displaced]]) -> Figure:
         found: by name of the network, what `infomech.networks.chain.displacements` gives.
 
     Returns:
-        Figure of two rows: paths summed with their signs, and by energy.
+        Figure: paths summed with their signs, and by energy.
     """
     with style():
-        figure = Figure(figsize=(3.2 * max(len(found), 2), 6.4), layout="constrained")
-        panels = figure.subplots(2, len(found), squeeze=False)
+        rows, columns = (1, 2) if len(found) == 1 else (2, len(found))
+        figure = Figure(figsize=(3.4 * columns, 3.4 * rows), layout="constrained")
+        panels = figure.subplots(rows, columns, squeeze=False).reshape(2, -1)
         for row, weighting in zip(panels, ("signed", "energy"), strict=True):
             for panel, (name, layers) in zip(row, found.items(), strict=True):
                 _draw_drift(panel, [one for one in layers if one.weighting == weighting])
-                panel.set_title(f"{name}\n{weighting}", fontsize=9)
+                panel.set_title(f"{name}: {weighting}", fontsize=9)
     return figure
 
 
@@ -66,7 +67,8 @@ def _draw_drift(panel, layers):
     shades = _shades(len(layers))
     measured = [np.asarray(one.measured.displacement).ravel() for one in layers]
     sizes = np.abs(np.concatenate([m[np.isfinite(m)] for m in measured]))
-    edge = 1.25 * float(np.quantile(sizes, 0.98)) if sizes.any() else 1.0
+    # sums that nearly cancel may have their centre anywhere
+    edge = 2 * float(np.quantile(sizes, 0.9)) if sizes.any() else 1.0
     for one, shade, shown in zip(layers, shades, measured, strict=True):
         panel.plot(
             np.asarray(one.predicted.displacement).ravel(), shown, "o", markersize=2.5, alpha=0.6,
@@ -80,7 +82,7 @@ def _draw_drift(panel, layers):
 
 
 def _shades(count):
-    return matplotlib.colormaps["viridis"](np.linspace(0, 0.9, count))
+    return matplotlib.colormaps["viridis"](np.linspace(0, 0.85, count))
 
 
 def _draw_ball(panel, found, planes):
@@ -92,7 +94,9 @@ def _draw_ball(panel, found, planes):
         panel.plot(*ring[list(order)], color="0.75", linewidth=0.7)
     for n in planes:
         dc, y, x = found.ball.values[found.filter_layer.values == n][:500, :3].T
-        panel.scatter(x, y, dc, s=3, alpha=0.5, color=shades[n], linewidths=0)
+        panel.scatter(
+            x, y, dc, s=3 if len(dc) > 200 else 10, alpha=0.5, color=shades[n], linewidths=0
+        )
     panel.set(
         xlabel="∇x",
         ylabel="∇y",
@@ -145,7 +149,8 @@ def _draw_rose(panel, found, planes):
 def _draw_maps(figure, found, chosen):
     """Share of each DCT mode; of three axes the first two, summed over the third."""
     figure.suptitle("Energy by DCT mode: shares of the layer's energy, DC at the top left")
-    panels = figure.subplots(2, math.ceil(len(chosen) / 2), squeeze=False).ravel()
+    rows = 1 if len(chosen) < 5 else 2
+    panels = figure.subplots(rows, math.ceil(len(chosen) / rows), squeeze=False).ravel()
     for panel in panels:
         panel.set_axis_off()
     for panel, n in zip(panels, chosen, strict=False):
