@@ -13,8 +13,8 @@ test: $(VENV)/test ## lint, types and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(TEST) --haste -m "not compiler and not deep"
-	$(TEST) -m "compiler and not deep"
+	$(TEST) --haste -m "not optimised and not deep"
+	$(TEST) -m "optimised and not deep"
 
 deep: $(VENV)/test ## every test, those too long for every change too, with all of XLA's optimisations
 	$(TEST) -m ""

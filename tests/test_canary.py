@@ -7,7 +7,7 @@ import pytest
 
 from infomech import canary
 
-pytestmark = pytest.mark.compiler
+pytestmark = pytest.mark.optimised
 
 #: minor axes at which releases of jax computed wrong numbers in float32
 SEEN_WRONG = (3, 5, 6, 7)

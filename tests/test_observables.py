@@ -11,7 +11,7 @@ import reference
 import infomech as im
 from infomech import observables
 
-pytestmark = pytest.mark.compiler
+pytestmark = pytest.mark.optimised
 
 CASES = [
     ((23,), (4,), "zero", "float64"),
