@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: law test bench clean
+.PHONY: law test deep bench clean
 
 law: $(VENV)/law ## test the speed law: table, verdict, figure in out/law
 	$(BIN)/infomech law
@@ -12,7 +13,11 @@ test: $(VENV)/test ## lint, types and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+	$(TEST) --haste -m "not optimised and not deep"
+	$(TEST) -m "optimised and not deep"
+
+deep: $(VENV)/test ## every test, those too long for every change too, with all of XLA's optimisations
+	$(TEST) -m ""
 
 bench: $(VENV)/bench ## the rollout beside its peers, solvers beside each other: benchmarks/*.md
 	$(BIN)/python -m benchmarks

@@ -93,7 +93,7 @@ def _odd_share(k: np.ndarray) -> np.ndarray:
 
 def _dct(k: np.ndarray) -> np.ndarray:
     rows, columns = (spectrum.basis(n) for n in k.shape[1:])
-    return np.einsum("ai,nij,bj->nab", rows, k, columns)
+    return rows @ k @ columns.T
 
 
 def _mirror_energies(k: np.ndarray) -> np.ndarray:

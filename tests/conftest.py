@@ -18,6 +18,21 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("infomech")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--haste", action="store_true", help="let XLA optimise little")
+
+
+def pytest_configure(config):
+    """For this process and those that it starts."""
+    if config.getoption("haste"):
+        jax.config.update("jax_disable_most_optimizations", True)
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+        # XLA ends a process that names a flag it doesn't know
+        if jax.__version_info__ < (0, 11):
+            flags = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
+
+
 def pytest_collection_modifyitems(items):
     """Fast tests first: a mistake shows within seconds."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)

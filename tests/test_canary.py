@@ -1,28 +1,41 @@
 """Does this compiler compute the numbers of NumPy on batches of small arrays?"""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from infomech import canary
 
+pytestmark = pytest.mark.optimised
 
-def test_compiler_is_right_where_it_has_been_wrong():
-    assert not [f for f in canary.check((3,), (40000,), ("float32",)) if not f.right]
+#: minor axes at which releases of jax computed wrong numbers in float32
+SEEN_WRONG = (3, 5, 6, 7)
+#: what fails first with them, to be told within seconds
+FIRST = (3, "float32", 40000)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("dtype", "batches"),
-    [
-        ("float32", canary.BATCHES),
-        ("float64", canary.BATCHES[-1:]),
-        pytest.param("float64", canary.BATCHES[:-1], marks=pytest.mark.deep),
-    ],
-)
-@pytest.mark.parametrize("minor", canary.MINORS)
-def test_compiler_is_right_everywhere(minor, dtype, batches):
-    findings = list(canary.check((minor,), batches, (dtype,)))
-    assert len(findings) == len(batches) * canary.quantities()
+def everywhere():
+    """Every minor axis, dtype and batch, those by default as described below."""
+    for minor, dtype, batch in itertools.product(
+        canary.MINORS, ("float32", "float64"), canary.BATCHES
+    ):
+        by_default = batch == max(canary.BATCHES) or (dtype == "float32" and minor in SEEN_WRONG)
+        marks = [] if (minor, dtype, batch) == FIRST else [pytest.mark.slow]
+        yield pytest.param(
+            minor, dtype, batch, marks=marks + ([] if by_default else [pytest.mark.deep])
+        )
+
+
+@pytest.mark.parametrize(("minor", "dtype", "batch"), list(everywhere()))
+def test_compiler_is_right_everywhere(minor, dtype, batch):
+    """By default the largest batch, and all where it has been wrong.
+
+    The smaller batches elsewhere are deep: the same quantities, minor axes and dtypes are checked
+    at the largest, and the same batches at other minor axes.
+    """
+    findings = list(canary.check((minor,), (batch,), (dtype,)))
+    assert len(findings) == canary.quantities()
     assert not [f for f in findings if not f.right]
 
 

@@ -579,6 +579,7 @@ def bytes_of_a_gradient(steps, grad_mode, observe=None, engine="shifts"):
     return compiled.memory_analysis().temp_size_in_bytes / u.nbytes
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize("observe", [None, "trace"])
 def test_reverse_mode_remembers_fields_as_the_square_root_of_the_layers(observe):
     few, many = (bytes_of_a_gradient(steps, "checkpointed", observe) for steps in (256, 4096))
@@ -586,6 +587,7 @@ def test_reverse_mode_remembers_fields_as_the_square_root_of_the_layers(observe)
     assert 2.5 * few < many < 6 * few
 
 
+@pytest.mark.optimised
 @needs_native
 def test_native_reverse_mode_remembers_fields_as_the_square_root_of_the_layers():
     few, many = (bytes_of_a_gradient(n, "checkpointed", engine="native") for n in (256, 4096))
@@ -593,6 +595,7 @@ def test_native_reverse_mode_remembers_fields_as_the_square_root_of_the_layers()
     assert many < 6 * few
 
 
+@pytest.mark.optimised
 def test_forward_mode_remembers_as_many_fields_whatever_the_layers():
     few, many = (bytes_of_a_gradient(steps, "forward") for steps in (256, 4096))
     assert few < 30

@@ -252,6 +252,7 @@ def test_a_domain_may_follow_as_often_as_one_likes(follow):
     np.testing.assert_allclose(trace.cut, 0, atol=1e-12)
 
 
+@pytest.mark.optimised
 def test_memory_of_reverse_mode_grows_as_the_square_root_of_the_layers():
     kernel, u = jnp.ones(2, jnp.float32), jnp.ones(8192, jnp.float32)
 

@@ -180,6 +180,7 @@ def test_gradients_of_a_batch_are_those_of_single_ones():
         np.testing.assert_allclose(found, slope(kernel), rtol=1e-10)
 
 
+@pytest.mark.optimised
 @pytest.mark.parametrize(("observe", "many"), [("trace", 1024), (None, 1031)])
 def test_reverse_mode_memory_grows_as_the_square_root_of_the_layers(observe, many):
     kernel, u = jnp.ones(2, jnp.float32), jnp.ones(8192, jnp.float32)

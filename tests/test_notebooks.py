@@ -9,8 +9,15 @@ from nbclient import NotebookClient
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 
 
+def cases():
+    """The spot is found by many rollouts, which take minutes if compiled in haste."""
+    for path in NOTEBOOKS:
+        long = path.stem == "02_a_spot_along_a_curve"
+        yield pytest.param(path, id=path.stem, marks=pytest.mark.optimised if long else [])
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", list(cases()))
 def test_notebook_runs_and_draws(path):
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(

@@ -11,6 +11,8 @@ import reference
 import infomech as im
 from infomech import observables
 
+pytestmark = pytest.mark.optimised
+
 CASES = [
     ((23,), (4,), "zero", "float64"),
     ((22,), (3,), "periodic", "float64"),

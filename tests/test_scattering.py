@@ -474,6 +474,7 @@ def test_a_dead_signal_has_no_energy_and_no_slope(climbed):
     assert found.complete
 
 
+@pytest.mark.optimised
 def test_memory_stays_below_what_is_granted():
     """In reverse mode too; the last layer alone would take sixty times as much."""
     samples, depth, memory = 512, 4, 2**21

@@ -77,8 +77,9 @@ def _call(*args, function):
     return function.fast(*args)
 
 
-def _tangent(*operands, function, given):
+def _tangent(*operands, function, given, shapes):
     """Tangents of the floating outputs, for tangents of those args that are `given` one."""
+    del shapes  # known beforehand: finding them out again would take a trace
     count = len(given)
     rest = len(operands) - sum(given)
     args, integers, tangents = operands[:count], operands[count:rest], iter(operands[rest:])
@@ -120,7 +121,10 @@ def _jvp(primals, tangents, *, function):
     given = tuple(not isinstance(t, ad.Zero) for t in tangents)
     integers = [o for o in outputs if not jnp.issubdtype(o.dtype, jnp.inexact)]
     there = [t for t in tangents if not isinstance(t, ad.Zero)]
-    moved = _tangent_p.bind(*primals, *integers, *there, function=function, given=given)
+    shapes = tuple((o.shape, o.dtype) for o in outputs if jnp.issubdtype(o.dtype, jnp.inexact))
+    moved = _tangent_p.bind(
+        *primals, *integers, *there, function=function, given=given, shapes=shapes
+    )
     return outputs, [*moved, *(ad.Zero(jax.typeof(o).to_tangent_aval()) for o in integers)]
 
 
@@ -140,7 +144,8 @@ def _jvp_of_tangent(primals, tangents, **params):
     return jax.jvp(of_floating, [primals[i] for i in floating], [filled[i] for i in floating])
 
 
-def _transpose(cotangents, *operands, function, given):
+def _transpose(cotangents, *operands, function, given, shapes):
+    del shapes
     rest = len(operands) - sum(given)
     known = operands[:rest]
     linear = [ad.is_undefined_primal(o) for o in operands[rest:]]
@@ -190,15 +195,22 @@ def _batch_tangent(operands, dims, **params):
     return outputs, [0] * len(outputs)
 
 
-def _abstract(evaluate, *operands, **params):
-    shapes = jax.eval_shape(functools.partial(evaluate, **params), *operands)
+def _abstract_call(*args, function):
+    shapes = jax.eval_shape(function.fast, *args)
     return [jax.core.ShapedArray(s.shape, s.dtype) for s in shapes]
 
 
-for _primitive, _evaluate in ((_call_p, _call), (_tangent_p, _tangent)):
+def _abstract_tangent(*operands, shapes, **params):
+    return [jax.core.ShapedArray(*shape) for shape in shapes]
+
+
+for _primitive, _evaluate, _shapes in (
+    (_call_p, _call, _abstract_call),
+    (_tangent_p, _tangent, _abstract_tangent),
+):
     _primitive.multiple_results = True
     _primitive.def_impl(_evaluate)
-    _primitive.def_abstract_eval(functools.partial(_abstract, _evaluate))
+    _primitive.def_abstract_eval(_shapes)
     mlir.register_lowering(_primitive, mlir.lower_fun(_evaluate, multiple_results=True))
 ad.primitive_jvps[_call_p] = _jvp
 ad.primitive_jvps[_tangent_p] = _jvp_of_tangent
