@@ -19,6 +19,12 @@ def drawn(shape, seed=0, dtype=np.float32):
     return np.random.default_rng(seed).normal(size=shape).astype(dtype)
 
 
+@pytest.fixture
+def many_small_layers(monkeypatch):
+    """Layers are filled up to one chunk, which is most of the work if they are small."""
+    monkeypatch.setattr(slices, "CHUNK", 256)
+
+
 def layer(kernels, name="conv"):
     return Layer(name, kernels, "OIHW", "given")
 
@@ -74,11 +80,8 @@ def test_chunks_change_nothing(monkeypatch, shape):
     kernels = drawn(shape, dtype="float64")
     whole = slices.measure(kernels)
     monkeypatch.setattr(slices, "CHUNK", 4)
-    jax.clear_caches()
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(slices.measure(kernels)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
-    monkeypatch.undo()
-    jax.clear_caches()
 
 
 def test_a_filter_moves_content_where_its_momentum_points():
@@ -158,7 +161,7 @@ def test_a_layer_is_summed_up_by_energy():
     np.testing.assert_array_equal(found.filter_output, np.repeat(np.arange(6), 4))
 
 
-def test_intervals_cover_as_often_as_they_say():
+def test_intervals_cover_as_often_as_they_say(many_small_layers):
     """Output units of their own strength and character, drawn again and again."""
     random = np.random.default_rng(2)
     smooth = np.ones((3, 3)) / 3
@@ -258,7 +261,7 @@ def test_directions_are_told_from_isotropic_ones():
     assert abs(float(found.angle[int(found.rose[0].values.argmax())])) < 0.1
 
 
-def test_what_isotropic_directions_reach_is_exceeded_by_one_in_twenty():
+def test_what_isotropic_directions_reach_is_exceeded_by_one_in_twenty(many_small_layers):
     exceeded = {}
     for taps in ((3,), (3, 3), (3, 3, 3)):
         layers = [layer(k) for k in drawn((200, 12, 12, *taps), 4)]
