@@ -8,6 +8,7 @@ from experiments import (
     energy_decay,
     frontier,
     law,
+    layer_energies,
     layers_needed,
     receptive_drift,
     slow_decay,
@@ -28,6 +29,7 @@ CLAIMS = {
     "train_digits": train_digits,
     "trained_filters": trained_filters,
     "receptive_drift": receptive_drift,
+    "layer_energies": layer_energies,
 }
 
 

@@ -143,7 +143,8 @@ def patches(side: int = 16, train: int = 300, test: int = 100) -> Images:
         spread = every.std((1, 2, 3), keepdims=True)
         sets[seen] = (every - every.mean((1, 2, 3), keepdims=True)) / (spread + 1e-3)
     labels = [np.repeat(np.arange(10, dtype=np.int32), n) for n in (train, test)]
-    return Images(sets[True], labels[0], sets[False], labels[1])
+    mixed = random.permutation(len(labels[1]))
+    return Images(sets[True], labels[0], sets[False][mixed], labels[1][mixed])
 
 
 def _photograph(name: str) -> Any:

@@ -305,3 +305,19 @@ def test_drift_of_trained_networks_is_predicted_and_measured(capsys, tmp_path):
     assert (tmp_path / "receptive_drift.png").exists()
     record = json.loads((tmp_path / "receptive_drift.json").read_text())
     assert [case["trained"] for case in record["cases"]] == [False, True]
+
+
+@pytest.mark.slow
+def test_energies_of_trained_layers_lie_within_their_bounds(capsys, tmp_path):
+    assert experiments(["layer_energies", "--quick", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "holds: every image's energy behind the filters lies between their frame bounds" in out
+    record = json.loads((tmp_path / "layer_energies.json").read_text())
+    assert len(record["cases"]) == 4
+    images = train_digits.digits().test[:8]
+    (first, _) = networks.layers(tmp_path / "data" / "digits-3x3-seed0" / "epoch-000.safetensors")
+    responses = np.abs(np.fft.fft2(first.kernels[:, 0], (8, 8))) ** 2
+    np.testing.assert_allclose(record["cases"][0]["upper"][0], responses.sum(0).max(), rtol=1e-5)
+    power = np.abs(np.fft.fft2(images[:, 0])) ** 2
+    filtered = np.sum(power * responses.sum(0), (1, 2)) / np.sum(power, (1, 2))
+    np.testing.assert_allclose(np.array(record["cases"][0]["filtered"])[:, 0], filtered, rtol=1e-4)
