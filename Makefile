@@ -9,6 +9,7 @@ TEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 law: $(VENV)/law ## test the speed law: table, verdict, figure in out/law
 	$(BIN)/infomech law
 
+# most of the time goes into compiling, so that only tests about compiled code let XLA optimise
 test: $(VENV)/test ## lint, types and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
