@@ -42,10 +42,21 @@ def run(capsys, *arguments):
 # --- chain ----------------------------------------------------------------------------------
 
 
-def test_a_chain_has_the_groups_that_its_channels_tell():
+def test_depthwise_layers_have_as_many_groups_as_channels():
+    _, spec = chain.chain(layers((6, 2, 3, 3), (12, 1, 3, 3), (4, 12, 3, 3)))
+    assert [layer.groups for layer in spec.layers] == [1, 6, 1]
+    _, spec = chain.chain(layers((6, 1, 3, 3)), groups=[3])
+    assert spec.channels == 3
+
+
+def test_a_chain_is_the_network_that_its_options_say():
     some = layers((6, 2, 3, 3), (6, 3, 3, 3), (8, 6, 5, 5))
     some[1] = some[1]._replace(bias=np.arange(6.0))
-    params, spec = chain.chain(some, strides=[1, 2, 1], dilations=[1, 1, 3], rectifier="modulus")
+    with pytest.raises(ValueError, match="groups if it is a grouped convolution"):
+        chain.chain(some)
+    params, spec = chain.chain(
+        some, strides=[1, 2, 1], dilations=[1, 1, 3], groups=[1, 2, 1], rectifier="modulus"
+    )
     assert spec.channels == 2
     assert [layer.groups for layer in spec.layers] == [1, 2, 1]
     assert [layer.stride for layer in spec.layers] == [1, 2, 1]
@@ -64,7 +75,7 @@ def test_a_chain_has_the_groups_that_its_channels_tell():
         (((4, 1, 3, 3), (2, 4, 3)), {}, "layers: got l1"),
         (((4, 1, 3, 3), (3, 2, 3, 3)), {}, "layers: got l1"),
         (((4, 1, 3, 3),), {"strides": [1, 2]}, "strides: got 2 of them"),
-        (((4, 1, 3, 3),), {"dilations": [0]}, "dilation: got 0"),
+        (((4, 1, 3, 3),), {"dilations": [0]}, r"dilations\[0\]: got 0"),
     ],
 )  # fmt: skip
 def test_layers_that_do_not_follow_each_other_are_named(shapes, options, message):
@@ -111,6 +122,51 @@ def test_predicted_and_measured_agree_where_nothing_is_rectified():
     np.testing.assert_allclose(shown.get_xdata(), np.ravel(found[0].predicted.displacement))
 
 
+@pytest.fixture(scope="module")
+def rectified():
+    """Two layers with dilation whose rectifiers work, and what is known of them."""
+    params, spec = chain.chain(layers((3, 1, 3, 3), (4, 3, 3, 3)), dilations=(1, 2), strides=(2, 1))
+    images = drawn(4, 1, 18, 18, seed=9)
+    found = chain.displacements(params, images, spec=spec, key=jax.random.key(0), samples=20)
+    return params, spec, images, {(one.layer, one.weighting): one for one in found}
+
+
+@pytest.mark.parametrize("weighting", ["signed", "energy"])
+def test_gates_and_dilations_enter_the_prediction(rectified, weighting):
+    params, spec, images, found = rectified
+    kernels = [layer.kernels for layer in params.layers]
+    gates = sequential.gates(params, images, spec=spec, weighting=weighting)
+    predicted, plain = (
+        networks.drift.predict(kernels, some, strides=[2, 1], dilations=[1, 2], weighting=weighting)
+        for some in (gates, None)
+    )
+    one = found[2, weighting]
+    np.testing.assert_allclose(one.predicted.displacement, predicted.displacement, rtol=1e-4)
+    assert np.max(np.abs(predicted.displacement - plain.displacement)) > 0.01
+
+
+def test_units_in_the_middle_are_measured(rectified):
+    params, spec, images, found = rectified
+    lattice = sequential.lattices(spec)[1]
+    index = np.rint((8.5 - lattice.origin) / lattice.spacing).astype(int)
+
+    def unit(image, channel):
+        return sequential.apply(params, image, spec=spec).layers[1].before[(channel, *index)]
+
+    gradients = jax.vmap(jax.grad(unit), (0, None))(images, 2)
+    weights = np.mean(np.square(gradients), (0, 1))
+    centre = [np.sum(weights * np.arange(18)[:, None]), np.sum(weights * np.arange(18))]
+    expected = lattice.at(index) - np.array(centre) / weights.sum()
+    np.testing.assert_allclose(found[2, "energy"].measured.displacement[2], expected, atol=1e-4)
+
+
+def test_nan_weights_have_no_drift():
+    (layer,) = layers((2, 1, 3, 3))
+    layer.kernels[0, 0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="l0: got 1 of 18 values not finite"):
+        chain.chain([layer])
+
+
 # --- infomech census ----------------------------------------------------------------------------
 
 
@@ -129,7 +185,7 @@ def test_census_counts_draws_and_writes(capsys, weights, tmp_path):
     code, out, _ = run(capsys, "census", weights, "--against", "random", "--out", out_folder)
     assert code == 0
     assert "left out, of one tap each: point.weight" in out
-    assert "Small filters are dominated by DC and gradients [arXiv 2512.24338]: fails" in out
+    assert "Small filters are dominated by DC and gradients [arXiv 2512.24338]: not known" in out
     assert "change from random to this file" in out
     assert sorted(os.listdir(out_folder)) == ["census.json", "census.nc", "census.png"]
     record = json.loads((out_folder / "census.json").read_text())
@@ -151,6 +207,30 @@ def test_census_against_itself_has_not_changed(capsys, weights, tmp_path):
     change = json.loads(out)["change"]
     np.testing.assert_allclose(change["change"]["values"], 0)
     np.testing.assert_allclose(change["cosine"]["values"], 1)
+
+
+def test_census_tells_which_way_filters_changed_and_what_was_left_out(capsys, tmp_path):
+    noise, smooth = drawn(6, 2, 3, 3), 1 + 0.1 * drawn(6, 2, 3, 3, seed=1)
+    save_file({"a.weight": noise}, tmp_path / "before.safetensors")
+    smooth[0, 0, 0, 0] = np.nan
+    save_file({"a.weight": smooth}, tmp_path / "after.safetensors")
+    arguments = [tmp_path / "after.safetensors", "--against", tmp_path / "before.safetensors"]
+    _, out, _ = run(capsys, "census", *arguments, "--out", tmp_path)
+    assert "dominated by DC and gradients [arXiv 2512.24338]: not known" in out
+    assert "a.weight: 1 filters are NaN or infinite: no shares; --skip-nan leaves them out" in out
+    _, out, _ = run(capsys, "census", *arguments, "--skip-nan", "--out", tmp_path)
+    assert "dominated by DC and gradients [arXiv 2512.24338]: holds (1 layers are" in out
+    assert "a.weight: 1 filters are NaN or infinite, left out" in out
+    assert "DC + gradients +0." in out
+
+
+def test_a_seed_draws_other_random_filters(capsys, weights, tmp_path):
+    said = []
+    for seed in (0, 0, 1):
+        arguments = ("--against", "random", "--seed", seed, "--json", "--out", tmp_path)
+        said.append(json.loads(run(capsys, "census", weights, *arguments)[1])["change"])
+    assert said[0] == said[1]
+    assert said[0] != said[2]
 
 
 def test_census_figure_shows_what_was_counted():
@@ -201,8 +281,9 @@ def test_drift_predicts_measures_and_writes(capsys, weights, tmp_path):
     )  # fmt: skip
     assert code == 0
     assert "a unit of the last layer sees 7×7 pixels" in out
-    first = out.splitlines()[3].split()
-    assert first[:2] == ["1", "signed"]
+    assert [line.split()[:2] for line in out.splitlines()[6:10]] == [
+        ["1", "signed"], ["1", "energy"], ["2", "signed"], ["2", "energy"]
+    ]  # fmt: skip
     record = json.loads((tmp_path / "o" / "drift.json").read_text())
     assert [one["layer"] for one in record["layers"]] == [1, 1, 2, 2]
     one = record["layers"][0]
@@ -210,6 +291,8 @@ def test_drift_predicts_measures_and_writes(capsys, weights, tmp_path):
         one["predicted"]["displacement"], one["measured"]["displacement"], atol=1e-9
     )
     assert (tmp_path / "o" / "drift.png").exists()
+    assert record["names"] == ["a.weight", "b.weight"]
+    assert out.startswith("    1  a.weight, 4×1×3×3, stride 2\n")
 
 
 def test_drift_names_what_is_wrong(capsys, weights, tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from infomech import files, networks, plot
+from infomech import checks, files, networks, plot
 from infomech.cli.options import Clock
 from infomech.networks import Layer
 
@@ -49,10 +49,13 @@ class Census:
             print(files.to_json([e._asdict() for e in held]) if self.json else _listing(held))
             return 0
         clock = Clock()
+        # mistakes in either file are told before anything is done
+        layers, other = self._layers(), self._other()
         out = files.folder(self.out)
-        found = networks.census(self._layers(self.file), skip_nan=self.skip_nan)
+        watched = _watched(layers, self.file.name)
+        found = networks.census(watched, skip_nan=self.skip_nan)
         verdict = networks.dominance(found)
-        change = self._change()
+        change = other and networks.compare(other, self._layers(), skip_nan=self.skip_nan)
         names = {kind: out / f"census.{kind}" for kind in ("json", "nc", "png")}
         plot.save(plot.census(found), names["png"])
         with files.replacing(names["nc"]) as part:
@@ -68,7 +71,8 @@ class Census:
         files.write_text(names["json"], result + "\n")
         text = "\n".join(
             [
-                *_table(found), "", *_verdict(found, verdict), *_changes(change, self.against), "",
+                *_table(found), "", *_verdict(found, verdict, self.skip_nan),
+                *_changes(change, self.against), "",
                 f"figure   {names['png']}", f"numbers  {names['json']}, {names['nc']}",
                 f"time     {clock}",
             ]
@@ -76,25 +80,21 @@ class Census:
         print(result if self.json else text)
         return 0
 
-    def _layers(self, file: Path) -> Iterable[Layer]:
-        return _watched(networks.layers(file, layout=self.layout, pattern=self.layer), file.name)
+    def _layers(self) -> Iterator[Layer]:
+        return networks.layers(self.file, layout=self.layout, pattern=self.layer)
 
-    def _change(self) -> Any:
-        """What differs from the second network; of two files the second is the one before."""
+    def _other(self) -> Iterator[Layer] | None:
+        """The network before, or one of random taps."""
+        if self.against == "random":
+            seed = checks.integer("seed", self.seed, 0)
+            return networks.random_like(self._layers(), seed=seed)
         if not self.against:
             return None
-        layers = networks.layers(self.file, layout=self.layout, pattern=self.layer)
-        if self.against == "random":
-            other: Iterable[Layer] = networks.random_like(
-                networks.layers(self.file, layout=self.layout, pattern=self.layer), seed=self.seed
-            )
-        else:
-            other = networks.layers(Path(self.against), layout=self.layout, pattern=self.layer)
-        return networks.compare(other, layers, skip_nan=self.skip_nan)
+        return networks.layers(Path(self.against), layout=self.layout, pattern=self.layer)
 
 
 def _watched(layers: Iterable[Layer], title: str) -> Iterator[Layer]:
-    with tqdm(desc=title, unit=" filters", unit_scale=True, delay=2, leave=False) as bar:
+    with tqdm(desc=title, unit=" filters", delay=2, leave=False, disable=None) as bar:
         for layer in layers:
             yield layer
             bar.update(int(np.prod(layer.kernels.shape[:2])))
@@ -125,7 +125,7 @@ def _table(found: Any) -> list[str]:
     wide = max(5, *map(len, names))
     lines = [
         f"{'layer':<{wide}}  {'filters':>9}  {'taps':<7}DC + gradients (95 %)    random shuffled"
-        "   odd share (95 %)         random   one-sided"
+        "   odd share (95 %)         random   one-sided (random)"
     ]
     for n, name in enumerate(names):
         row = found.isel(layer=n)
@@ -133,9 +133,9 @@ def _table(found: Any) -> list[str]:
         low, odd = (_share(row.sel(part=part)) for part in ("low", "odd"))
         null = row.sel(part="low")
         lines.append(
-            f"{name:<{wide}}  {int(row.filters):>9,}  {taps:<7}{low:<25}{float(null.random):.3f}"
-            f"  {float(null.shuffled):.3f}      {odd:<25}{float(row.sel(part='odd').random):.3f}"
-            f"    {float(row.resultant[0]):.3f}"
+            f"{name:<{wide}}  {int(row.filters):>9,}  {taps:<7}{low:<25}{float(null.random):5.3f}"
+            f"  {float(null.shuffled):5.3f}      {odd:<25}{float(row.sel(part='odd').random):5.3f}"
+            f"    {float(row.resultant[0]):5.3f} ({float(row.resultant_random):.3f})"
         )
     return lines
 
@@ -145,23 +145,29 @@ def _share(row: Any) -> str:
     return f"{float(row.share):.3f} ({low:.3f} to {high:.3f})"
 
 
-def _verdict(found: Any, verdict: Any) -> list[str]:
+def _verdict(found: Any, verdict: Any, skip_nan: bool) -> list[str]:
+    left = ", left out" if skip_nan else ": no shares; --skip-nan leaves them out"
+    skipped = {"zero": "", "not_finite": left}
     count = found.sizes["layer"]
+    yes, no = int(verdict.dominated.sum()), int(verdict.not_dominated.sum())
     said = {
-        "dominated": "more than half of the energy in DC and gradients",
+        "dominated": "more than half of their energy in DC and gradients, and more than random",
         "above_random": "more of it there than Gaussian taps",
         "above_shuffled": "more of it there than the same taps in another order",
     }
     lines = [
-        f"{int(verdict[name].sum())} of {count} layers have {words}, sure to 97.5 % each"
-        for name, words in said.items()
+        f"{int(verdict[name].sum())} of {count} layers have {words}" for name, words in said.items()
     ]
-    dominated = int(verdict.dominated.sum())
-    holds = {0: "fails", count: "holds"}.get(dominated, "holds in some layers")
-    lines.append(f"Small filters are dominated by DC and gradients [arXiv 2512.24338]: {holds}")
+    word = "not known" if not yes + no else "holds" if yes == count else "fails" if not yes else ""
+    lines.append(
+        "Small filters are dominated by DC and gradients [arXiv 2512.24338]: "
+        f"{word or 'holds in some layers'}"
+        f" ({yes} layers are, {no} aren't, of {count - yes - no} it can't be told; 95 % intervals)"
+    )
     for name, words in (("zero", "all zeros"), ("not_finite", "NaN or infinite")):
-        if number := int(found[name].sum()):
-            lines.append(f"{number:,} filters are {words}")
+        for row in np.flatnonzero(found[name].values):
+            layer, number = found.layer.values[row], int(found[name][row])
+            lines.append(f"{layer}: {number:,} filters are {words}{skipped[name]}")
     if found.pointwise:
         lines.append(f"left out, of one tap each: {', '.join(found.pointwise[:8])}")
     return lines

@@ -11,7 +11,7 @@ import tyro
 
 from infomech import checks, fields, files, networks, plot
 from infomech.cli.options import Clock, use
-from infomech.networks import chain
+from infomech.networks import Layer, chain
 from infomech.networks.chain import Displaced
 from infomech.networks.sequential import Spec
 
@@ -35,6 +35,8 @@ class Drift:
     """Of each layer; all 1 if not given."""
     dilations: tuple[int, ...] = ()
     """Of each layer; all 1 if not given."""
+    groups: tuple[int, ...] = ()
+    """Of each layer; if not given, as many as channels for depthwise layers and 1 for others."""
     rectifier: str = "relu"
     """Behind each layer."""
     images: str = "noise"
@@ -58,9 +60,13 @@ class Drift:
         use(self.dtype, self.compile_cache)
         clock = Clock()
         out = files.folder(self.out)
-        layers = networks.layers(self.file, layout=self.layout, pattern=self.layer)
+        layers = list(networks.layers(self.file, layout=self.layout, pattern=self.layer))
         params, spec = chain.chain(
-            layers, strides=self.strides, dilations=self.dilations, rectifier=self.rectifier
+            layers,
+            strides=self.strides,
+            dilations=self.dilations,
+            groups=self.groups,
+            rectifier=self.rectifier,
         )
         params = jax.tree.map(lambda x: x.astype(self.dtype), params)
         pixels = self._images(spec)
@@ -71,18 +77,21 @@ class Drift:
             {
                 "config": asdict(self), "provenance": files.provenance(),
                 "seconds": clock.seconds(), "files": names, "reach": chain.reach(spec),
+                "names": [layer.name for layer in layers],
                 "layers": found,
             }
         )  # fmt: skip
         files.write_text(names["json"], result + "\n")
         ending = f"figure   {names['png']}\nnumbers  {names['json']}\ntime     {clock}"
-        print(result if self.json else f"{_report(found, spec)}\n\n{ending}")
+        print(result if self.json else f"{_report(found, layers, spec)}\n\n{ending}")
         return 0
 
     def _images(self, spec: Spec) -> np.ndarray:
         """Images that no receptive field leaves."""
         count = checks.integer("count", self.count, 1)
-        grid = tuple(n + 6 for n in chain.reach(spec))
+        # the unit in the middle may lie half a spacing off it
+        spacing = np.ceil(networks.sequential.lattices(spec)[-1].spacing).astype(int)
+        grid = tuple(n + 4 + int(m) for n, m in zip(chain.reach(spec), spacing, strict=True))
         random = np.random.default_rng(checks.integer("seed", self.seed, 0))
         if self.images == "noise":
             return random.normal(size=(count, spec.channels, *grid)).astype(self.dtype)
@@ -99,8 +108,13 @@ class Drift:
         return np.repeat(pieces[:, None], spec.channels, 1).astype(self.dtype)
 
 
-def _report(found: Sequence[Displaced], spec: Spec) -> str:
+def _report(found: Sequence[Displaced], layers: Sequence[Layer], spec: Spec) -> str:
     lines = [
+        *(
+            f"{n:5d}  {layer.name}, {'×'.join(map(str, layer.kernels.shape))}, stride {one.stride}"
+            for n, (layer, one) in enumerate(zip(layers, spec.layers, strict=True), 1)
+        ),
+        "",
         "how far content has moved and spread from the image to each layer, in pixels, medians "
         "over channels; R² and slope of the measured against the predicted displacements (95 %)",
         "",
@@ -117,6 +131,7 @@ def _report(found: Sequence[Displaced], spec: Spec) -> str:
             f"{one.layer:5d}  {one.weighting:<8}{sizes[0]:9.3f}  {sizes[1]:8.3f}"
             f"  {_spread(one.measured):6.2f}  {_range(a, 'r_squared'):<22}{_range(a, 'slope'):<24}"
             f"R² {plain.scores.r_squared:5.2f}     {int(a.used)} of {len(one.measured.balance)}"
+            + (f", {int(a.at_border)} at the border" if a.at_border else "")
         )
     reach = "×".join(map(str, chain.reach(spec)))
     return "\n".join([*lines, "", f"a unit of the last layer sees {reach} pixels"])

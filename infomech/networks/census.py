@@ -10,7 +10,7 @@ import numpy as np
 from scipy import special
 
 from infomech import checks
-from infomech.networks import nulls, slices
+from infomech.networks import nulls, slices, weights
 from infomech.networks.shares import ratio
 from infomech.networks.slices import Slices, Sums
 from infomech.networks.weights import Layer
@@ -56,9 +56,11 @@ def census(
         - momentum (layer, axis): mean of p/‖k‖, pixels; gradient_axis (layer, axis): share of each
           axis in the energy of the gradients.
         - resultant (layer, harmonic): |mean of exp(i m θ)| of the directions θ of the momenta, from
-          +x towards +y; in 1 and 3 dimensions the length of the mean direction, m = 1 only;
-          resultant_random: what one in 20 layers of independent, isotropic directions exceeds.
-        - rose (layer, angle): share of the directions in each of 36 bins, in two dimensions.
+          +x towards +y; of 1 or 3 axes of more than one tap the length of the mean direction,
+          m = 1 only; resultant_random: what one in 20 layers of independent, isotropic directions
+          exceeds. Filters of one unit are seldom independent, nor are random ones of a box that
+          is no square isotropic.
+        - rose (layer, angle): share of the directions in each of 36 bins, of two such axes.
         - filter_layer, filter_output, filter_input (filter); filter_energy, filter_share,
           filter_low, filter_momentum (filter, axis), ball (filter, coordinate): one by one.
 
@@ -70,7 +72,7 @@ def census(
     nulls.tails(level)
     keep = checks.integer("keep", keep, 0)
     found, pointwise = [], []
-    for layer in layers:
+    for layer in weights.checked("layers", layers):
         if math.prod(layer.kernels.shape[2:]) < 2:
             pointwise.append(layer.name)
             continue
@@ -85,26 +87,30 @@ def census(
 def dominance(found: xr.Dataset) -> xr.Dataset:
     """Whether DC and the gradients dominate the filters of each layer, as [M] says of small ones.
 
+    Where they are most of the modes, as of 2×2 taps, more than half alone says nothing: their share
+    has to be above that of Gaussian taps too.
+
     Args:
         found: of `census`.
 
     Returns:
-        Dataset of truth values (layer): dominated, the lower bound of their share is above one
-        half; above_random, it is above the upper bound of Gaussian taps; above_shuffled, the
-        lower bound of the excess over shuffled taps is above 0: low modes hold more than the DC
-        component alone explains.
+        Dataset of truth values (layer): above_random, the lower bound of their share is above the
+        upper bound of Gaussian taps; above_shuffled, the lower bound of the excess over shuffled
+        taps is above 0: low modes hold more than the DC component alone explains; dominated,
+        the lower bound is above one half, and above_random; not_dominated, the upper bound is not
+        above one half. Neither of both where the interval can't tell, or doesn't exist.
     """
     low = found.sel(part="low")
-    least = low.share_interval.sel(bound="lower")
-    return (
-        least.to_dataset(name="least")
-        .assign(
-            dominated=least > 0.5,
-            above_random=least > low.random_interval.sel(bound="upper"),
-            above_shuffled=low.excess_interval.sel(bound="lower") > 0,
-        )[["dominated", "above_random", "above_shuffled"]]
-        .drop_vars(["part", "bound"])
-    )
+    least, most = (low.share_interval.sel(bound=end) for end in ("lower", "upper"))
+    above_random = least > low.random_interval.sel(bound="upper")
+    verdicts = {
+        "dominated": (least > 0.5) & above_random,
+        "not_dominated": most <= 0.5,
+        "above_random": above_random,
+        "above_shuffled": low.excess_interval.sel(bound="lower") > 0,
+    }
+    return labelled({name: ("layer", said.values) for name, said in verdicts.items()},
+                    {"layer": found.layer.values}, {})  # fmt: skip
 
 
 def _of_layer(layer: Layer, every: Slices, sums: Sums, level: float) -> dict[str, Any]:
@@ -121,7 +127,8 @@ def _of_layer(layer: Layer, every: Slices, sums: Sums, level: float) -> dict[str
         length = np.sqrt(every.energy)[:, None]
         unit = every.momentum / length
         spectrum, axes = sums.modes / energy, np.array(gradients) / np.sum(gradients)
-    directions = _directions(every.momentum[every.energy > 0])
+    wide = [axis for axis, n in enumerate(taps) if n > 1]
+    directions = _directions(every.momentum[every.energy > 0][:, wide])
     return {
         "layer": layer.name, "taps": np.array(taps), "outputs": outputs, "inputs": inputs,
         "filters": sums.filters, "zero": sums.zero, "not_finite": sums.not_finite,

@@ -39,9 +39,9 @@ class Displaced(NamedTuple):
 
 def chain(
     layers: Iterable[Layer], *, strides: Sequence[int] = (), dilations: Sequence[int] = (),
-    rectifier: str = "relu",
+    groups: Sequence[int] = (), rectifier: str = "relu",
 ) -> tuple[Parameters, Spec]:  # fmt: skip
-    """Layers one after the other as a `sequential` network; groups follow from their channels.
+    """Layers one after the other as a `sequential` network.
 
     What else a network has between its convolutions, such as normalisation, pooling and branches,
     isn't in it. Biases that come with the weights are; the dense layer is empty.
@@ -50,36 +50,43 @@ def chain(
         layers: as of `infomech.networks.layers`, in the order in which they follow each other.
         strides: of each layer; 1 if empty.
         dilations: of each layer; 1 if empty.
+        groups: of each layer; if empty as many as channels for a layer of one input per output,
+            a depthwise one, and 1 for others.
         rectifier: behind each layer.
 
     Returns:
         `Parameters` and `Spec`.
 
     Raises:
-        ValueError: no layer, or one whose inputs don't fit the outputs of the one before; not one
-            stride or dilation per layer.
+        ValueError: no layer, or one whose inputs don't fit the outputs of the one before, or that
+            holds NaN; not one stride, dilation or number of groups per layer.
     """
     layers = list(layers)
     if not layers:
         raise checks.fail("layers", "none", "at least one")
     options = []
-    for name, values in (("strides", strides), ("dilations", dilations)):
-        each = list(values) or [1] * len(layers)
+    for name, values in (("strides", strides), ("dilations", dilations), ("groups", groups)):
+        each = list(values) or [0 if name == "groups" else 1] * len(layers)
         if len(each) != len(layers):
             names = ", ".join(layer.name for layer in layers)
             raise checks.fail(name, f"{len(each)} of them", f"one for each of {names}")
         options.append(each)
     channels = layers[0].kernels.shape[1]
     before, specs, filters = channels, [], []
-    for n, (layer, stride, dilation) in enumerate(zip(layers, *options, strict=True)):
+    for n, (layer, stride, dilation, split) in enumerate(zip(layers, *options, strict=True)):
         outputs, inputs, *taps = layer.kernels.shape
-        groups, rest = divmod(before, inputs)
-        if rest or outputs % max(groups, 1) or len(taps) != layers[0].kernels.ndim - 2:
+        checks.finite(layer.name, layer.kernels)
+        checks.integer(f"strides[{n}]", stride, 1)
+        checks.integer(f"dilations[{n}]", dilation, 1)
+        split = split or (before if n and inputs == 1 else 1)
+        if n == 0:
+            before = channels = inputs * checks.integer("groups[0]", split, 1)
+        if split * inputs != before or outputs % split or len(taps) != layers[0].kernels.ndim - 2:
             got = f"{layer.name} of shape {layer.kernels.shape} behind {layers[n - 1].name}"
-            expected = f"inputs for {before} channels; choose layers that follow each other"
-            raise checks.fail("layers", got, expected)
+            expected = f"inputs for {before} channels: layers that follow each other, and groups "
+            raise checks.fail("layers", got, expected + "if it is a grouped convolution")
         specs.append(
-            sequential.Layer(outputs, tuple(taps), stride, dilation, groups, rectifier)
+            sequential.Layer(outputs, tuple(taps), stride, dilation, split, rectifier)
         )  # fmt: skip
         dtype = jnp.result_type(float) if layer.kernels.dtype == np.float64 else np.float32
         bias = np.zeros(outputs) if layer.bias is None else layer.bias

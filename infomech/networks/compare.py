@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from infomech import checks
-from infomech.networks import nulls, slices
+from infomech.networks import nulls, slices, weights
 from infomech.networks.census import labelled
 from infomech.networks.shares import ratio_change
 from infomech.networks.weights import Layer
@@ -40,14 +40,14 @@ def compare(
         one of them has are named in attrs["unmatched"].
 
     Raises:
-        ValueError: no layer of more than one tap that both have.
+        ValueError: no layer of more than one tap that both have, or two of one name.
     """
     nulls.tails(level)
-    first, second = _by_name(layers), _by_name(others)
+    first, second = _by_name("layers", layers), _by_name("others", others)
     names = [name for name in first if name in second]
     if not names:
-        got = f"{', '.join(list(second)[:5]) or 'none'}"
-        raise checks.fail("others", got, f"layers named as {', '.join(list(first)[:5]) or 'none'}")
+        got, named = (", ".join(list(some)[:5]) for some in (second, first))
+        raise checks.fail("others", got, f"layers named as {named}")
     rows = [_row(first[name], second[name], level, skip_nan) for name in names]
     share, energy, change, interval, cosine = (
         np.stack(column) for column in zip(*rows, strict=True)
@@ -82,8 +82,16 @@ def random_like(layers: Iterable[Layer], *, seed: int = 0) -> Iterator[Layer]:
         yield layer._replace(kernels=scale * random.standard_normal(shape, np.float32))
 
 
-def _by_name(layers):
-    return {layer.name: layer for layer in layers if math.prod(layer.kernels.shape[2:]) > 1}
+def _by_name(argument, layers):
+    found = {}
+    for layer in weights.checked(argument, layers):
+        if layer.name in found:
+            raise checks.fail(argument, f"{layer.name} twice", "layers of different names")
+        if math.prod(layer.kernels.shape[2:]) > 1:
+            found[layer.name] = layer
+    if not found:
+        raise checks.fail(argument, "none of more than one tap", "at least one")
+    return found
 
 
 def _row(first, second, level, skip_nan):

@@ -151,7 +151,7 @@ def agreement(
         level: probability that an interval covers, in (0, 1).
 
     Returns:
-        `Agreement`; scores are NaN if fewer than two units are left.
+        `Agreement`; scores are NaN if fewer than three units are left.
 
     Raises:
         ValueError: unknown quantity, not one prediction per unit, `samples` < 1, a level outside
@@ -259,6 +259,8 @@ def _gates(gates, arrays):
 
 
 def _each(argument, values, layers):
+    if values is not None and not isinstance(values, list | tuple):
+        raise checks.fail(argument, repr(values), f"one for each of {layers} layers")
     values = [1] * layers if values is None else list(values)
     if len(values) != layers:
         raise checks.fail(argument, f"{len(values)} of them", f"one for each of {layers} layers")
@@ -273,6 +275,8 @@ def _quantity(of: Drift | Shape, name: str) -> jax.Array:
 
 def _scores(p: jax.Array, m: jax.Array, used: jax.Array) -> Scores:
     """Scores of the units in use; p and m are (units, d)."""
+    # a line through the axes of one or two units fits whatever was measured
+    used = used & (jnp.sum(used) > 2)
     p, m = (jnp.where(used[:, None], x, 0) for x in (p, m))
     pooled = jnp.broadcast_to(used[:, None], p.shape)
     line = laws.fit(p.ravel(), m.ravel(), pooled.ravel())

@@ -19,7 +19,7 @@ PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 
 #: what turns a PyTorch state dict into a file that is read here
 CONVERSION = """\
-state = torch.load(path, weights_only=True)
+state = torch.load(path, weights_only=True);
 safetensors.torch.save_file({k: v.contiguous().clone() for k, v in state.items()}, "new.safetensors")
 """  # noqa: E501
 
@@ -43,7 +43,9 @@ def opened(source: Any) -> Iterator[list[Stored]]:
     suffix = path.suffix.lower()
     if suffix in PICKLES:
         got = f"{str(path)!r}, a pickle, which can run any code as it is read"
-        raise checks.fail("source", got, f"safetensors, made by:\n{CONVERSION}")
+        raise checks.fail(
+            "source", got, f"safetensors, made with torch and safetensors.torch by:\n{CONVERSION}"
+        )
     if not path.is_file():
         what = "not a file" if path.exists() else "no such file"
         raise checks.fail("source", f"{str(path)!r}, {what}", "a file of weights, or a pytree")

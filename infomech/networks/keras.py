@@ -17,7 +17,7 @@ import numpy as np
 from infomech import checks
 from infomech.networks.layouts import KERAS
 from infomech.networks.npz import ZIP_ERRORS, members
-from infomech.networks.stored import Stored, bounded, broken, reading
+from infomech.networks.stored import Stored, bounded, broken, natural, reading
 
 #: what h5py raises on files that are broken
 H5_ERRORS = (OSError, RuntimeError, KeyError, TypeError, ValueError, SystemError)
@@ -32,8 +32,7 @@ class _Model(NamedTuple):
     def place(self, found: "_Found") -> tuple:
         """What arrays are sorted by: place of the layer in the model, then names."""
         outermost = self.order.get(found.name.split("/")[0], len(self.order))
-        words = re.findall(r"(\d*)(\D*)", found.name)
-        return self.order.get(found.owner, outermost), [(int(n or -1), word) for n, word in words]
+        return self.order.get(found.owner, outermost), natural(found.name)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from infomech.networks.stored import Stored, broken
+from infomech.networks.stored import Stored, broken, natural
 
 #: bytes; what the reference implementation allows
 LONGEST_HEADER = 100_000_000
@@ -96,7 +96,12 @@ def _tensors(path: Path, header: dict[str, Any], start: int, size: int, maker: s
         filled = end
     if filled != size:
         raise broken(path, f"{size - filled} bytes that belong to no tensor")
-    return stored
+    names: dict[str, list[str]] = {}
+    for array in stored:
+        names.setdefault(array.dtype, []).append(array.name)
+    # sorted by the library that wrote it, in which order 10 comes before 2
+    by_alphabet = all(some == sorted(some) for some in names.values())
+    return sorted(stored, key=lambda array: natural(array.name)) if by_alphabet else stored
 
 
 def _problem(entry: Any) -> str:

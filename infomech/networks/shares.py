@@ -11,7 +11,7 @@ def ratio(parts: np.ndarray, whole: np.ndarray, level: float) -> tuple[np.ndarra
     """Σ parts / Σ whole over the last axis and its interval, of independent units.
 
     The variance of R = Σ a / Σ e is that of its linear part, C/(C − 1) Σ (a − R e)² / (Σ e)² of C
-    units; NaN for one unit alone.
+    units; the interval has Student's quantiles, and is NaN for one unit alone.
 
     Args:
         parts: (…, C).
@@ -22,7 +22,7 @@ def ratio(parts: np.ndarray, whole: np.ndarray, level: float) -> tuple[np.ndarra
         Ratios (…) and bounds (…, 2).
     """
     value, residuals = _linear(parts, whole)
-    return value, _around(value, _spread(residuals), level)
+    return value, _around(value, _spread(residuals), level, len(whole))
 
 
 def ratio_change(
@@ -38,7 +38,8 @@ def ratio_change(
     (before, own), (after, others) = (_linear(s.parts, s.whole) for s in (first, second))
     change = after - before
     spread = _spread(others - own) if paired else np.hypot(_spread(own), _spread(others))
-    return np.stack([before, after]), change, _around(change, spread, level)
+    units = min(len(first.whole), len(second.whole))
+    return np.stack([before, after]), change, _around(change, spread, level, units)
 
 
 def _linear(parts, whole):
@@ -55,5 +56,6 @@ def _spread(residuals):
     return np.sqrt(factor * np.sum(residuals**2, -1))
 
 
-def _around(value, spread, level):
-    return value[..., None] + spread[..., None] * special.ndtri(np.array(nulls.tails(level)))
+def _around(value, spread, level, units):
+    quantiles = special.stdtrit(max(units - 1, 1), np.array(nulls.tails(level)))
+    return value[..., None] + spread[..., None] * quantiles

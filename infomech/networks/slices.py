@@ -1,6 +1,5 @@
 """The mechanics of all filter slices of a layer, by chunks, and their sums by output unit."""
 
-import functools
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -9,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import mechanics, spectrum
+from infomech import checks, mechanics, spectrum
 from infomech.networks import nulls
 
 #: filters measured at once; a layer of fewer is padded, so that one program serves all of a size
@@ -65,29 +64,33 @@ def measure(kernels: np.ndarray, *, skip_nan: bool = False) -> tuple[Slices, Sum
             sums of their units, and all that is made of these, NaN.
 
     Returns:
-        `Slices` in the order (output, input), single precision, and `Sums` in double precision.
+        `Slices` in the order (output, input), and `Sums`.
+
+    Raises:
+        ValueError: an axis of length 0.
     """
     outputs, _, *taps = kernels.shape
-    whole, gains, found = np.zeros(outputs), [], []
+    if 0 in kernels.shape:
+        raise checks.fail("kernels", f"shape {kernels.shape}", "an axis of length 0 nowhere")
+    whole, found = np.zeros(outputs), []
     parts, shuffled = np.zeros((2, 4, outputs))
     modes, counts = np.zeros(taps), np.zeros(3, int)
     bad = 0.0 if skip_nan else np.nan
     for first, block in _blocks(kernels):
         rows = slice(first, first + block.shape[0])
         slices, energies = _mechanics(block.reshape(-1, *taps))
-        energy, odd, gain = (np.asarray(a, np.float64) for a in slices[:3])
+        energy, odd, gain = slices[:3]
         good = np.isfinite(energy)
         counts += [np.sum(energy > 0), np.sum(energy == 0), np.sum(~good)]
-        low = energies.reshape(len(energy), -1)[:, _low(taps)].astype(np.float64)
+        low = energies.reshape(len(energy), -1)[:, _low(taps)]
         own = np.stack([odd, low.sum(1), low[:, 0], low[:, 1:].sum(1)])
         both = np.concatenate([energy[None], own, nulls.shuffled_energies(energy, gain, taps)])
         both = np.where(good, both, bad).reshape(9, *block.shape[:2]).sum(2)
         whole[rows] += both[0]
         parts[:, rows] += both[1:5]
         shuffled[:, rows] += both[5:]
-        modes += np.sum(energies[good], 0, dtype=np.float64) + (0 if good.all() else bad)
+        modes += np.sum(energies[good], 0) + (0 if good.all() else bad)
         found.append(slices)
-        gains.append(gain)
     every = Slices(*(np.concatenate(column) for column in zip(*found, strict=True)))
     return every, Sums(whole, parts, shuffled, modes, *(int(n) for n in counts))
 
@@ -108,16 +111,30 @@ def _low(taps):
 
 
 def _mechanics(filters):
-    """`Slices` of a chunk and the energy of each DCT mode, as NumPy arrays."""
-    count = len(filters)
-    wide = jnp.result_type(float) if filters.dtype == np.float64 else np.float32
-    room = np.zeros((CHUNK, *filters.shape[1:]), wide)
-    room[:count] = filters
-    slices, energies = jax.tree.map(lambda a: np.asarray(a)[:count], _of_chunk(room))
-    return slices, energies
+    """`Slices` of a chunk and the energy of each DCT mode; NaN for filters that aren't finite."""
+    count, axes = len(filters), tuple(range(1, filters.ndim))
+    filters = np.asarray(filters, np.float64)
+
+    def wide(column):
+        return column.reshape(-1, *(1 for _ in axes))
+
+    size = np.max(np.abs(filters), axes)
+    finite = np.isfinite(size)
+    # of size 1, their squares neither underflow nor overflow in single precision
+    scale = np.where(finite & (size > 0), size, 1)
+    room = np.zeros((CHUNK, *filters.shape[1:]), jnp.result_type(float))
+    room[:count] = np.where(wide(finite), filters, 0) / wide(scale)
+    slices, energies = jax.tree.map(lambda a: np.asarray(a, np.float64)[:count], _of_chunk(room))
+    scale = np.where(finite, scale, np.nan)
+    scaled = slices._replace(
+        energy=slices.energy * scale**2, odd=slices.odd * scale**2, gain=slices.gain * scale,
+        momentum=slices.momentum * scale[:, None],
+        place=np.where(finite[:, None], slices.place, np.nan),
+    )  # fmt: skip
+    return scaled, energies * wide(scale**2)
 
 
-@functools.partial(jax.jit)
+@jax.jit
 def _of_chunk(filters):
     def one(kernel):
         found = mechanics.energy_momentum(kernel)

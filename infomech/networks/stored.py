@@ -1,6 +1,7 @@
 """What a source of weights holds before any of it is read, and how much may come out of it."""
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,11 @@ class Stored(NamedTuple):
     read: Callable[[], Any]
     maker: str = ""
     layer: str = ""
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """What names are sorted by so that numbers in them count as numbers: 2 before 10."""
+    return [(int(n or -1), word) for n, word in re.findall(r"(\d*)(\D*)", name)]
 
 
 def broken(path: Path, what: object) -> ValueError:

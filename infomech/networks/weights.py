@@ -112,6 +112,18 @@ def layers(
     return _read(source, layout, pattern)
 
 
+def checked(argument: str, layers: Iterable[Layer]) -> Iterator[Layer]:
+    """The layers one by one; raises ValueError if one is something else, such as a file's name."""
+    if isinstance(layers, str) or not isinstance(layers, Iterable):
+        got = f"a {type(layers).__name__}"
+        raise checks.fail(argument, got, "layers, as infomech.networks.layers(source) gives them")
+    for layer in layers:
+        if not isinstance(layer, Layer):
+            got = f"a {type(layer).__name__} among them"
+            raise checks.fail(argument, got, "layers of infomech.networks.layers(source)")
+        yield layer
+
+
 def _read(source: Any, layout: str | None, pattern: str | None) -> Iterator[Layer]:
     # opened again rather than kept open, as nobody may ever ask for the first layer
     with formats.opened(source) as stored:
