@@ -1,22 +1,12 @@
-"""Scans in pieces, so that little is remembered, and maps in pieces, so that all cores work."""
+"""Scans in pieces: reverse mode remembers few states and recomputes the rest."""
 
 import functools
-import itertools
 import math
-import os
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-
-#: samples that one chain works on at once on CPU, so that they stay in its core's cache
-_IN_CACHE = 2**14
-#: and on accelerators, so that there is enough for all of it
-_AT_ONCE = 2**20
-#: two for each core, since they don't end at the same time
-_CHAINS = min(2 * (os.cpu_count() or 1), 16)
 
 
 def checkpointed(
@@ -56,32 +46,6 @@ def in_pieces(
     if cut < length:
         state = run(state, jax.tree.map(lambda a: a[cut:], xs), length - cut)
     return state
-
-
-def side_by_side(function: Callable[[Any], Any], xs: Any, samples: int) -> Any:
-    """`lax.map` in several chains that don't wait for each other, of small blocks.
-
-    On CPU one operation rarely keeps all cores busy, but chains without a common operand to wait
-    for run at the same time.
-
-    Args:
-        function: of one entry.
-        xs: pytree of arrays with a common leading axis, not empty.
-        samples: that `function` works on at once.
-
-    Returns:
-        What `function` gives for each entry, stacked.
-    """
-    length = len(jax.tree.leaves(xs)[0])
-    on_cpu = jax.default_backend() == "cpu"
-    chains = min(_CHAINS if on_cpu else 1, length)
-    block = max(1, (_IN_CACHE if on_cpu else _AT_ONCE) // samples)
-    cuts = np.linspace(0, length, chains + 1).astype(int)
-    found = []
-    for first, last in itertools.pairwise(cuts):
-        own = jax.tree.map(lambda a, first=first, last=last: a[first:last], xs)
-        found.append(jax.lax.map(function, own, batch_size=min(block, int(last - first))))
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *found)
 
 
 def piece(length: int, least: int) -> int:

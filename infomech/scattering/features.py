@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks, scans
+from infomech import checks
 from infomech.scattering import filters, transform
 from infomech.scattering.frames import Frame
 from infomech.scattering.nonlinearities import Nonlinearity
@@ -167,22 +167,31 @@ def _features(values, stack, *, plan, chosen, subsample):
     """Layer after layer: spectra of all paths that are needed, features of those chosen."""
     levels = _levels(chosen, plan, stack)
     rows = {path: row for row, path in enumerate(chosen)}
+
+    def smooth(spectra, low):
+        return filters.subsampled(spectra * low, plan.grid, subsample)
+
+    # outside of loops, in which they would be made again for every path
+    lows = [filters.low_pass(stack[which])[None] for which in plan.which]
     spectra = jnp.fft.rfftn(values[None], axes=tuple(range(1, values.ndim + 1)))
     found, order = [], []
     for n, level in enumerate(levels):
         wanted = [i for i, path in enumerate(level) if path in rows]
-        smooth = spectra[np.array(wanted, int)] * filters.low_pass(stack[plan.which[n]])[None]
-        found.append(filters.subsampled(smooth, plan.grid, subsample))
+        # of the last layer nothing but features is needed: they are all that comes out of it
+        last = n == plan.depth > 0
+        found.append(spectra if last else smooth(spectra[np.array(wanted, int)], lows[n]))
         order += [rows[level[i]] for i in wanted]
         if n < plan.depth:
-            spectra = _below(spectra, stack[plan.which[n]].bands, level, levels[n + 1], n, plan)
+            behind = functools.partial(smooth, low=lows[n + 1]) if n + 1 == plan.depth else None
+            bands = stack[plan.which[n]].bands
+            spectra = _below(spectra, bands, level, levels[n + 1], n, plan, behind)
     features = jnp.concatenate(found)
     places = {row: place for place, row in enumerate(order)}
     return features[np.array([places[rows[path]] for path in chosen], int)]
 
 
-def _below(spectra, bands, level, paths, n, plan):
-    """Spectra of the paths of layer n + 1, in blocks, so that what is at work stays small."""
+def _below(spectra, bands, level, paths, n, plan, behind):
+    """Spectra of the paths of layer n + 1, or what is `behind` them, a few at a time."""
     axes = tuple(range(1, len(plan.grid) + 1))
     kind = plan.layers[n]
     at = {path: i for i, path in enumerate(level)}
@@ -193,11 +202,14 @@ def _below(spectra, bands, level, paths, n, plan):
     def child(pair):
         parent, band = pair
         answer = jnp.fft.ifftn(whole[parent] * bands[band].astype(whole.dtype))
-        return jnp.fft.rfftn(kind.function(answer.real, answer.imag), axes=axes)
+        found = jnp.fft.rfftn(kind.function(answer.real, answer.imag), axes=axes)
+        return found if behind is None else behind(found)
 
-    numbers = tuple(np.array(different).T)
-    children = scans.side_by_side(child, numbers, math.prod(plan.grid))
-    children = children.reshape(-1, *spectra.shape[1:])
+    block = max(1, transform.SAMPLES_AT_ONCE // math.prod(plan.grid))
+    children = jax.lax.map(
+        child, tuple(np.array(different).T), batch_size=min(block, len(different))
+    )
+    children = children.reshape(-1, *children.shape[2:])
     number = {pair: i for i, pair in enumerate(different)}
     parts = [path[-1] % kind.parts for path in paths]
     every = [number[pair] * kind.parts + part for pair, part in zip(pairs, parts, strict=True)]
