@@ -73,6 +73,7 @@ def test_slices_are_those_of_the_definitions(shape, dtype):
     for part, got in zip(nulls.PARTS, sums.parts, strict=True):
         np.testing.assert_allclose(got, by_unit[part], **close)
     np.testing.assert_allclose(sums.modes, expected["modes"].sum(0), **close)
+    np.testing.assert_allclose(sums.gradients.sum(0), by_unit["gradient"], **close)
     assert (sums.filters, sums.zero, sums.not_finite) == (math.prod(shape[:2]), 0, 0)
 
 
@@ -156,6 +157,9 @@ def test_a_layer_is_summed_up_by_energy():
     np.testing.assert_allclose(
         found.gradient_axis, np.array([each[1, 0], each[0, 1]]) / (each[1, 0] + each[0, 1])
     )
+    low, high = found.gradient_axis_interval.values.T
+    assert np.all(low < found.gradient_axis)
+    np.testing.assert_allclose(low + high[::-1], 1)
     unit = expected["momentum"] / np.sqrt(expected["energy"])[:, None]
     np.testing.assert_allclose(found.momentum, unit.mean(0))
     np.testing.assert_allclose(found.ball, expected["place"], atol=1e-12)

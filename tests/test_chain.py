@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -102,12 +104,18 @@ def test_reach_is_where_gradients_are(taps, strides, dilations):
     assert tuple(seen) == chain.reach(spec)
 
 
-def test_predicted_and_measured_agree_where_nothing_is_rectified():
-    some = [Layer(f"l{n}", 0.2 + np.abs(drawn(*shape, seed=n)), "OIHW", "")
-            for n, shape in enumerate([(3, 1, 3, 3), (4, 3, 3, 3)])]  # fmt: skip
-    params, spec = chain.chain(some, strides=(2, 1))
-    images = np.abs(drawn(3, 1, 15, 15, seed=9))
+def measured(some, images):
+    """What layers do to these images; one program serves all tests."""
+    params, spec = chain.chain(some, dilations=(1, 2), strides=(2, 1))
     found = chain.displacements(params, images, spec=spec, key=jax.random.key(0), samples=20)
+    return params, spec, found
+
+
+def test_predicted_and_measured_agree_where_nothing_is_rectified():
+    some = [
+        one._replace(kernels=0.2 + abs(one.kernels)) for one in layers((3, 1, 3, 3), (4, 3, 3, 3))
+    ]
+    _, _, found = measured(some, np.abs(drawn(4, 1, 18, 18, seed=9)))
     assert [(one.layer, one.weighting) for one in found] == [
         (1, "signed"), (1, "energy"), (2, "signed"), (2, "energy")
     ]  # fmt: skip
@@ -125,9 +133,8 @@ def test_predicted_and_measured_agree_where_nothing_is_rectified():
 @pytest.fixture(scope="module")
 def rectified():
     """Two layers with dilation whose rectifiers work, and what is known of them."""
-    params, spec = chain.chain(layers((3, 1, 3, 3), (4, 3, 3, 3)), dilations=(1, 2), strides=(2, 1))
     images = drawn(4, 1, 18, 18, seed=9)
-    found = chain.displacements(params, images, spec=spec, key=jax.random.key(0), samples=20)
+    params, spec, found = measured(layers((3, 1, 3, 3), (4, 3, 3, 3)), images)
     return params, spec, images, {(one.layer, one.weighting): one for one in found}
 
 
@@ -177,6 +184,16 @@ def test_census_lists_what_a_file_holds(capsys, weights):
     assert any(line.startswith("head.weight") and "–" in line for line in out.splitlines())
     _, out, _ = run(capsys, "census", weights, "--describe", "--json")
     assert {e["name"]: e["layout"] for e in json.loads(out)}["b.weight"] == "OIHW"
+
+
+def test_a_reader_who_leaves_early_is_no_error(weights):
+    script = "import sys; from infomech.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", script, "census", str(weights), "--describe"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait() == 1
 
 
 def test_census_counts_draws_and_writes(capsys, weights, tmp_path):

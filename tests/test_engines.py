@@ -19,8 +19,6 @@ from stacks import EVERY_ENGINE, RECTIFIERS, SPECTRAL, execute, needs_native, st
 import infomech as im
 from infomech.engines import build, native, plan
 
-pytestmark = pytest.mark.optimised
-
 BOUNDARIES = ("zero", "periodic", "reflect")
 TOLERANCE = {"float32": 1e-4, "float64": 1e-12}
 

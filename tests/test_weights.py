@@ -648,7 +648,7 @@ def test_pickles_are_refused_unread(suffix, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / f"a{suffix}"
     path.write_bytes(pickle.dumps(Trap()))
-    refused(path, r"torch.load\(path, weights_only=True\)\nsafetensors.torch.save_file")
+    refused(path, r"torch.load\(path, weights_only=True\);\nsafetensors.torch.save_file")
     for other in (".npy", ".npz"):
         path = path.replace(path.with_suffix(other))
         refused(path, "unreadable")

@@ -1,5 +1,6 @@
 """The command line: one file per command."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -32,7 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             description="The mechanics of CNN filtering: how kernels move and spread images.",
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
         )
-        return command.run()
+        code = command.run()
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # who read the output has gone; Python would say so once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except ValueError as error:
         print(f"infomech: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -54,7 +54,7 @@ def census(
           the taps; excess, excess_interval: share − shuffled.
         - spectrum (layer, mode_0, …): share of each DCT-II mode.
         - momentum (layer, axis): mean of p/‖k‖, pixels; gradient_axis (layer, axis): share of each
-          axis in the energy of the gradients.
+          axis in the energy of the gradients, with gradient_axis_interval (layer, axis, bound).
         - resultant (layer, harmonic): |mean of exp(i m θ)| of the directions θ of the momenta, from
           +x towards +y; of 1 or 3 axes of more than one tap the length of the mean direction,
           m = 1 only; resultant_random: what one in 20 layers of independent, isotropic directions
@@ -120,13 +120,12 @@ def _of_layer(layer: Layer, every: Slices, sums: Sums, level: float) -> dict[str
     excess, excess_interval = ratio(sums.parts - sums.shuffled, sums.whole, level)
     random, random_interval = nulls.random_shares(taps, max(sums.filters, 1), level=level)
     energy, odd = sums.whole.sum(), sums.parts[0].sum()
-    gradients = [sums.modes[tuple(int(a == axis) for a in range(len(taps)))] if n > 1 else 0.0
-                 for axis, n in enumerate(taps)]  # fmt: skip
+    axes, axes_interval = ratio(sums.gradients, sums.gradients.sum(0), level)
     with np.errstate(invalid="ignore", divide="ignore"):
         quantiles = [_quantiles(every.odd / every.energy), _quantiles(np.sum(every.place**2, 1))]
         length = np.sqrt(every.energy)[:, None]
         unit = every.momentum / length
-        spectrum, axes = sums.modes / energy, np.array(gradients) / np.sum(gradients)
+        spectrum = sums.modes / energy
     wide = [axis for axis, n in enumerate(taps) if n > 1]
     directions = _directions(every.momentum[every.energy > 0][:, wide])
     return {
@@ -138,6 +137,7 @@ def _of_layer(layer: Layer, every: Slices, sums: Sums, level: float) -> dict[str
         "random": random, "random_interval": random_interval,
         "shuffled": shuffled, "excess": excess, "excess_interval": excess_interval,
         "spectrum": spectrum, "gradient_axis": axes,
+        "gradient_axis_interval": np.clip(axes_interval, 0, 1),
         "momentum": _mean(unit[np.isfinite(unit).all(1)]),
         **directions,
     }  # fmt: skip
@@ -188,6 +188,7 @@ def _kept(layer: Layer, every: Slices, keep: int) -> dict[str, Any]:
 
 _DIMENSIONS = {
     "taps": ("axis",), "momentum": ("axis",), "gradient_axis": ("axis",),
+    "gradient_axis_interval": ("axis", "bound"),
     "share": ("part",), "random": ("part",), "shuffled": ("part",), "excess": ("part",),
     "share_interval": ("part", "bound"), "random_interval": ("part", "bound"),
     "excess_interval": ("part", "bound"), "share_quantiles": ("quantity", "quantile"),

@@ -1,6 +1,5 @@
 """The mechanics of all filter slices of a layer, by chunks, and their sums by output unit."""
 
-import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -40,6 +39,7 @@ class Sums(NamedTuple):
         whole: Σ E over the filters of a unit, (C,).
         parts: energies in the `nulls.PARTS`, (4, C).
         shuffled: what these would be with the taps of each filter in any order, (4, C).
+        gradients: energy of the gradient along each axis, (d, C).
         modes: energy of each DCT-II mode, all units together, (*taps).
         filters: how many filters hold energy.
         zero: how many are all zeros.
@@ -49,6 +49,7 @@ class Sums(NamedTuple):
     whole: np.ndarray
     parts: np.ndarray
     shuffled: np.ndarray
+    gradients: np.ndarray
     modes: np.ndarray
     filters: int
     zero: int
@@ -71,9 +72,10 @@ def measure(kernels: np.ndarray, *, skip_nan: bool = False) -> tuple[Slices, Sum
     """
     outputs, _, *taps = kernels.shape
     if 0 in kernels.shape:
-        raise checks.fail("kernels", f"shape {kernels.shape}", "an axis of length 0 nowhere")
+        raise checks.fail("kernels", f"shape {kernels.shape}", "at least one filter and one tap")
     whole, found = np.zeros(outputs), []
     parts, shuffled = np.zeros((2, 4, outputs))
+    gradients = np.zeros((len(taps), outputs))
     modes, counts = np.zeros(taps), np.zeros(3, int)
     bad = 0.0 if skip_nan else np.nan
     for first, block in _blocks(kernels):
@@ -82,17 +84,18 @@ def measure(kernels: np.ndarray, *, skip_nan: bool = False) -> tuple[Slices, Sum
         energy, odd, gain = slices[:3]
         good = np.isfinite(energy)
         counts += [np.sum(energy > 0), np.sum(energy == 0), np.sum(~good)]
-        low = energies.reshape(len(energy), -1)[:, _low(taps)]
-        own = np.stack([odd, low.sum(1), low[:, 0], low[:, 1:].sum(1)])
-        both = np.concatenate([energy[None], own, nulls.shuffled_energies(energy, gain, taps)])
-        both = np.where(good, both, bad).reshape(9, *block.shape[:2]).sum(2)
+        dc, along = _low(energies)
+        own = np.stack([energy, odd, dc + along.sum(0), dc, along.sum(0)])
+        both = np.concatenate([own, nulls.shuffled_energies(energy, gain, taps), along])
+        both = np.where(good, both, bad).reshape(len(both), *block.shape[:2]).sum(2)
         whole[rows] += both[0]
         parts[:, rows] += both[1:5]
-        shuffled[:, rows] += both[5:]
+        shuffled[:, rows] += both[5:9]
+        gradients[:, rows] += both[9:]
         modes += np.sum(energies[good], 0) + (0 if good.all() else bad)
         found.append(slices)
     every = Slices(*(np.concatenate(column) for column in zip(*found, strict=True)))
-    return every, Sums(whole, parts, shuffled, modes, *(int(n) for n in counts))
+    return every, Sums(whole, parts, shuffled, gradients, modes, *(int(n) for n in counts))
 
 
 def _blocks(kernels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -104,10 +107,15 @@ def _blocks(kernels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
             yield first, kernels[first : first + each, start : start + CHUNK]
 
 
-def _low(taps):
-    """Where DC and the gradients are among the modes in a row."""
-    steps = [math.prod(taps[axis + 1 :]) for axis, n in enumerate(taps) if n > 1]
-    return [0, *steps]
+def _low(energies):
+    """Energy in DC, (N,), and in the gradient along each axis, (d, N); 0 along one tap."""
+    axes = range(energies.ndim - 1)
+    dc = energies[:, *(0 for _ in axes)]
+    along = [
+        energies[:, *(int(a == axis) for a in axes)] if energies.shape[1 + axis] > 1 else 0 * dc
+        for axis in axes
+    ]
+    return dc, np.stack(along)
 
 
 def _mechanics(filters):
