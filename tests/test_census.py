@@ -167,6 +167,15 @@ def test_a_layer_is_summed_up_by_energy():
     np.testing.assert_allclose(found.filter_share, expected["odd"] / expected["energy"])
     each = (expected["dc"] + expected["gradient"]) / expected["energy"]
     np.testing.assert_allclose(found.filter_low, each)
+    np.testing.assert_allclose(
+        found.filter_mass_squared, expected["energy"] - 2 * expected["odd"], atol=1e-12
+    )
+    np.testing.assert_allclose(found.filter_momentum, expected["momentum"])
+    length = np.linalg.norm(expected["momentum"], axis=1)
+    np.testing.assert_allclose(found.filter_direction, expected["momentum"] / length[:, None])
+    np.testing.assert_allclose(
+        found.filter_spectrum, expected["modes"] / expected["energy"][:, None, None], atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("units", [4, 40])

@@ -61,8 +61,10 @@ def census(
           exceeds. Filters of one unit are seldom independent, nor are random ones of a box that
           is no square isotropic.
         - rose (layer, angle): share of the directions in each of 36 bins, of two such axes.
-        - filter_layer, filter_output, filter_input (filter); filter_energy, filter_share,
-          filter_low, filter_momentum (filter, axis), ball (filter, coordinate): one by one.
+        - filter_layer, filter_output, filter_input (filter), where it stands; filter_energy,
+          filter_share, its odd share, filter_low, filter_mass_squared, filter_momentum (filter,
+          axis) in pixels, filter_direction of it, filter_spectrum (filter, mode_0, …), ball
+          (filter, coordinate), its place in that of (DC, ∇ on axis 0, …): one by one.
 
         Where a layer has fewer axes or modes than another there is NaN.
 
@@ -77,7 +79,7 @@ def census(
             pointwise.append(layer.name)
             continue
         every, sums = slices.measure(layer.kernels, skip_nan=skip_nan)
-        found.append(_of_layer(layer, every, sums, level) | _kept(layer, every, keep))
+        found.append(_of_layer(layer, every, sums, level) | _kept(layer, keep))
     if not found:
         got = f"only layers of one tap: {', '.join(pointwise)}" if pointwise else "none"
         raise checks.fail("layers", got, "at least one with more than one tap")
@@ -171,18 +173,22 @@ def _directions(momentum: np.ndarray) -> dict[str, Any]:
     return {"resultant": resultant, "resultant_random": limit, "rose": rose}
 
 
-def _kept(layer: Layer, every: Slices, keep: int) -> dict[str, Any]:
+def _kept(layer: Layer, keep: int) -> dict[str, Any]:
     """Up to `keep` filters, one by one."""
-    count = len(every.energy)
-    rows = np.unique(np.linspace(0, count - 1, min(keep, count)).astype(int))
-    some = Slices(*(np.asarray(column[rows], np.float64) for column in every))
+    outputs, inputs = layer.kernels.shape[:2]
+    last = outputs * inputs - 1
+    rows = np.unique(np.linspace(0, last, min(keep, last + 1)).astype(int))
+    some, modes = slices.some(layer.kernels, rows)
     with np.errstate(invalid="ignore", divide="ignore"):
         share = some.odd / some.energy
-    output, inner = np.divmod(rows, layer.kernels.shape[1])
+        spectrum = modes / some.energy.reshape(-1, *(1 for _ in modes.shape[1:]))
+        direction = some.momentum / np.linalg.norm(some.momentum, axis=1, keepdims=True)
     return {
-        "filter_output": output, "filter_input": inner, "filter_energy": some.energy,
-        "filter_share": share, "filter_low": np.sum(some.place**2, 1),
-        "filter_momentum": some.momentum, "ball": some.place,
+        "filter_output": rows // inputs, "filter_input": rows % inputs,
+        "filter_energy": some.energy, "filter_share": share,
+        "filter_mass_squared": some.energy - 2 * some.odd, "filter_momentum": some.momentum,
+        "filter_direction": direction, "filter_low": np.sum(some.place**2, 1),
+        "filter_spectrum": spectrum, "ball": some.place,
     }  # fmt: skip
 
 
@@ -198,16 +204,23 @@ _DIMENSIONS = {
 
 def _dataset(found: list[dict[str, Any]], pointwise: list[str], level: float) -> xr.Dataset:
     most = max(len(row["taps"]) for row in found)
-    dimensions = _DIMENSIONS | {"spectrum": tuple(f"mode_{axis}" for axis in range(most))}
+    modes = tuple(f"mode_{axis}" for axis in range(most))
+    dimensions = _DIMENSIONS | {"spectrum": modes}
+    of_filters = {
+        "filter_momentum": ("axis",), "filter_direction": ("axis",), "ball": ("coordinate",),
+        "filter_spectrum": modes,
+    }  # fmt: skip
     variables: dict[str, Any] = {}
     for name in found[0]:
         column = [np.asarray(row[name]) for row in found]
         if name == "layer":
             continue
-        if name == "spectrum":
-            column = [c.reshape(*c.shape, *(1,) * (most - c.ndim)) for c in column]
+        if name.endswith("spectrum"):
+            # a layer of fewer axes has one mode on those that it lacks
+            full = most + name.startswith("filter")
+            column = [c.reshape(*c.shape, *(1,) * (full - c.ndim)) for c in column]
         if name.startswith("filter_") or name == "ball":
-            rest = {"filter_momentum": ("axis",), "ball": ("coordinate",)}.get(name, ())
+            rest = of_filters.get(name, ())
             variables[name] = ("filter", *rest), np.concatenate(_padded(column, first=1))
         else:
             variables[name] = ("layer", *dimensions.get(name, ())), np.stack(_padded(column))

@@ -98,6 +98,21 @@ def measure(kernels: np.ndarray, *, skip_nan: bool = False) -> tuple[Slices, Sum
     return every, Sums(whole, parts, shuffled, gradients, modes, *(int(n) for n in counts))
 
 
+def some(kernels: np.ndarray, rows: np.ndarray) -> tuple[Slices, np.ndarray]:
+    """The mechanics of these filters, counted in the order (output, input), one by one.
+
+    Returns:
+        `Slices`, and the energy of each DCT-II mode of each, (N, *taps).
+    """
+    output, inner = np.divmod(rows, kernels.shape[1])
+    parts = [
+        _mechanics(kernels[output[n : n + CHUNK], inner[n : n + CHUNK]])
+        for n in range(0, max(len(rows), 1), CHUNK)
+    ]
+    every = Slices(*(np.concatenate(c) for c in zip(*(one for one, _ in parts), strict=True)))
+    return every, np.concatenate([energies for _, energies in parts])
+
+
 def _blocks(kernels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Number of the first output and filters (outputs, inputs, *taps), at most a chunk at once."""
     outputs, inputs = kernels.shape[:2]
