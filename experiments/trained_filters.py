@@ -32,7 +32,7 @@ class Setting:
         others: networks besides those of 3×3 filters on digits.
         seeds: first weights of those on digits, and of as many on mirrored digits.
         epochs: of training on digits.
-        channels: of the layers of all.
+        channels: of the layers of those on digits.
     """
 
     others: tuple[Training, ...] = (

@@ -59,17 +59,15 @@ class Drift:
         """Predicts, measures, writes the files and prints how well they agree."""
         use(self.dtype, self.compile_cache)
         clock = Clock()
-        out = files.folder(self.out)
         layers = list(networks.layers(self.file, layout=self.layout, pattern=self.layer))
         params, spec = chain.chain(
-            layers,
-            strides=self.strides,
-            dilations=self.dilations,
-            groups=self.groups,
+            layers, strides=self.strides, dilations=self.dilations, groups=self.groups,
             rectifier=self.rectifier,
-        )
+        )  # fmt: skip
         params = jax.tree.map(lambda x: x.astype(self.dtype), params)
         pixels = self._images(spec)
+        # mistakes are told before anything is done
+        out = files.folder(self.out)
         found = chain.displacements(params, pixels, spec=spec, key=jax.random.key(self.seed))
         names = {kind: out / f"drift.{kind}" for kind in ("json", "png")}
         plot.save(plot.drift({self.file.name: found}), names["png"])
@@ -77,8 +75,7 @@ class Drift:
             {
                 "config": asdict(self), "provenance": files.provenance(),
                 "seconds": clock.seconds(), "files": names, "reach": chain.reach(spec),
-                "names": [layer.name for layer in layers],
-                "layers": found,
+                "names": [layer.name for layer in layers], "layers": found,
             }
         )  # fmt: skip
         files.write_text(names["json"], result + "\n")

@@ -113,7 +113,7 @@ def displacements(
     """Where each layer's channels have moved content by then: predicted and measured.
 
     The prediction is `drift.predict` with the gates that rectifiers have on these images; the
-    measurement `receptive.measure` in front of the rectifier, for the unit of each channel nearest
+    measurement that of `receptive.measure` in front of the rectifier, for the unit of each channel nearest
     to the middle of the image.
 
     Args:

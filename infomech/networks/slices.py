@@ -86,12 +86,12 @@ def measure(kernels: np.ndarray, *, skip_nan: bool = False) -> tuple[Slices, Sum
         counts += [np.sum(energy > 0), np.sum(energy == 0), np.sum(~good)]
         dc, along = _low(energies)
         own = np.stack([energy, odd, dc + along.sum(0), dc, along.sum(0)])
-        both = np.concatenate([own, nulls.shuffled_energies(energy, gain, taps), along])
-        both = np.where(good, both, bad).reshape(len(both), *block.shape[:2]).sum(2)
-        whole[rows] += both[0]
-        parts[:, rows] += both[1:5]
-        shuffled[:, rows] += both[5:9]
-        gradients[:, rows] += both[9:]
+        columns = np.concatenate([own, nulls.shuffled_energies(energy, gain, taps), along])
+        columns = np.where(good, columns, bad).reshape(len(columns), *block.shape[:2]).sum(2)
+        whole[rows] += columns[0]
+        parts[:, rows] += columns[1:5]
+        shuffled[:, rows] += columns[5:9]
+        gradients[:, rows] += columns[9:]
         modes += np.sum(energies[good], 0) + (0 if good.all() else bad)
         found.append(slices)
     every = Slices(*(np.concatenate(column) for column in zip(*found, strict=True)))
