@@ -344,14 +344,16 @@ def draw(found: list[Trained], tables: list[dict[str, np.ndarray]]) -> Figure:
             epochs, scores = list(one.accuracy), list(one.accuracy.values())
             first.plot(epochs, scores, "o-", markersize=3, label=one.training.name)
         first.axhline(ACCURACY, color="black", linestyle="--", linewidth=1)
-        first.set(xscale="symlog", xlabel="epoch", title="Accuracy, images held out")
+        first.set(
+            xscale="symlog", xlim=(0, None), xlabel="epoch", title="Accuracy, images held out"
+        )
         first.legend(fontsize=7)
         for panel, one, table in zip(panels, found, tables, strict=True):
             for n, shares in enumerate(table["low"].T):
                 panel.plot(list(one.files), shares, "o-", markersize=3, label=f"layer {n + 1}")
             null = 3 / one.training.size**2
             panel.axhline(null, color="black", linestyle="--", linewidth=1, label="random taps")
-            panel.set(xscale="symlog", ylim=(0, 1), xlabel="epoch")
+            panel.set(xscale="symlog", xlim=(0, None), ylim=(0, 1), xlabel="epoch")
             panel.set_title(f"{one.training.name}:\nenergy in DC and gradients")
             panel.legend(fontsize=7)
     return figure

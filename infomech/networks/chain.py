@@ -113,8 +113,8 @@ def displacements(
     """Where each layer's channels have moved content by then: predicted and measured.
 
     The prediction is `drift.predict` with the gates that rectifiers have on these images; the
-    measurement that of `receptive.measure` in front of the rectifier, for the unit of each channel nearest
-    to the middle of the image.
+    measurement is that of `receptive.measure` in front of the rectifier, for the unit of each
+    channel nearest to the middle of the image.
 
     Args:
         params: of the network.
