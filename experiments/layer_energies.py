@@ -14,11 +14,10 @@ from typing import Any
 import jax
 import numpy as np
 from matplotlib.figure import Figure
-from scipy import special
 from tqdm import tqdm
 
-from experiments import train_digits
-from experiments.train_digits import DATA, Training
+from experiments import small_cnn
+from experiments.small_cnn import DATA, NETWORKS, Training
 from infomech import files, plot
 from infomech.scattering import layers
 
@@ -37,13 +36,11 @@ class Setting:
     """What is measured.
 
     Attributes:
-        networks: of `train_digits`; their strides are left out, as the accounts are.
+        networks: of `small_cnn`; their strides are left out, as the accounts are.
         images: not seen in training, on a periodic domain.
     """
 
-    networks: tuple[Training, ...] = (
-        Training(), Training(size=5), Training(size=7, epochs=16), Training("patches"),
-    )  # fmt: skip
+    networks: tuple[Training, ...] = NETWORKS
     images: int = 64
 
 
@@ -78,13 +75,13 @@ def measure(setting: Setting, data: Path) -> list[Case]:
     """Every network before and after training, without and with normalisation of each channel."""
     found = []
     for training in tqdm(setting.networks, desc="layer_energies", unit="network"):
-        one = train_digits.trained(training, data)
-        pixels = train_digits.images(training).test[: setting.images]
+        one = small_cnn.trained(training, data)
+        pixels = small_cnn.images(training).test[: setting.images]
         # a patch of one grey has no energy to account for
         pixels = pixels[np.any(pixels, (1, 2, 3))]
         for trained in (False, True):
             path = one.files[max(one.files) if trained else min(one.files)]
-            kernels = [layer.kernels for layer in train_digits.load(path).layers]
+            kernels = [layer.kernels for layer in small_cnn.load(path).layers]
             for normalize in ("none", "channel"):
                 energy = _energies(kernels, pixels, normalize=normalize)
                 energy = jax.tree.map(lambda x: np.asarray(x, np.float64), energy)
@@ -142,12 +139,12 @@ def run(out: Path, *, quick: bool = False) -> str:
 
 def reading(case: Case) -> dict[str, Any]:
     """Which layers conserve energy, whether bounds are kept, and the numbers in words."""
-    mean, half = _mean(case.filtered)
+    mean, half = small_cnn.mean(case.filtered)
     conserved = (mean - half > 1 - CONSERVED) & (mean + half < 1 + CONSERVED)
     within = (case.filtered > case.lower * (1 - ROUNDING) - ROUNDING) & (
         case.filtered < case.upper * (1 + ROUNDING) + ROUNDING
     )
-    kept, _ = _mean(case.rectified)
+    kept, _ = small_cnn.mean(case.rectified)
     words = "  ".join(
         f"[{low:.2g}, {high:.3g}]: {m:.2f} ± {h:.2f}, {k:.2f}"
         for low, high, m, h, k in zip(case.lower, case.upper, mean, half, kept, strict=True)
@@ -158,13 +155,6 @@ def reading(case: Case) -> dict[str, Any]:
     return {
         "conserved": conserved.tolist(), "within": bool(within.all()), "words": f"{name:<33}{words}"
     }  # fmt: skip
-
-
-def _mean(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means over images and half of their 95 % intervals."""
-    count = len(values)
-    quantile = float(special.stdtrit(count - 1, 0.975))
-    return values.mean(0), quantile * values.std(0, ddof=1) / count**0.5
 
 
 def draw(found: list[Case]) -> Figure:

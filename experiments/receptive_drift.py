@@ -15,8 +15,8 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from experiments import train_digits
-from experiments.train_digits import DATA, Trained, Training
+from experiments import small_cnn
+from experiments.small_cnn import DATA, NETWORKS, Trained, Training
 from infomech import files, plot
 from infomech.networks import chain, drift
 from infomech.networks.chain import Displaced
@@ -32,15 +32,13 @@ class Setting:
     """What is measured.
 
     Attributes:
-        networks: of `train_digits`.
+        networks: of `small_cnn`.
         images: not seen in training, on which gradients are taken.
         samples: of the bootstrap.
         seed: of it.
     """
 
-    networks: tuple[Training, ...] = (
-        Training(), Training(size=5), Training(size=7, epochs=16), Training("patches"),
-    )  # fmt: skip
+    networks: tuple[Training, ...] = NETWORKS
     images: int = 64
     samples: int = 1000
     seed: int = 0
@@ -56,7 +54,7 @@ class Case(NamedTuple):
 
 def canvas(training: Training, count: int) -> np.ndarray:
     """Images held out, in the middle of zeros, so that no receptive field is cut."""
-    pixels = train_digits.images(training).test[:count]
+    pixels = small_cnn.images(training).test[:count]
     short = np.maximum(np.array(chain.reach(training.spec)) + 6 - pixels.shape[2:], 0)
     return np.pad(pixels, ((0, 0), (0, 0), *((n // 2, n - n // 2) for n in short)))
 
@@ -66,7 +64,7 @@ def measure(one: Trained, trained: bool, setting: Setting) -> Case:
     path = one.files[max(one.files) if trained else min(one.files)]
     # in single precision the signed paths of deep layers cancel down to rounding
     with jax.enable_x64(True):
-        params = jax.tree.map(lambda x: x.astype(np.float64), train_digits.load(path))
+        params = jax.tree.map(lambda x: x.astype(np.float64), small_cnn.load(path))
         found = chain.displacements(
             params, canvas(one.training, setting.images).astype(np.float64),
             spec=one.training.spec, key=jax.random.key(setting.seed), samples=setting.samples,
@@ -94,7 +92,7 @@ def run(out: Path, *, quick: bool = False) -> str:
     data = out / "data" if quick else DATA
     found = []
     for training in tqdm(setting.networks, desc="receptive_drift", unit="network"):
-        one = train_digits.trained(training, data)
+        one = small_cnn.trained(training, data)
         for trained in (False, True):
             found.append(measure(one, trained, setting))
     after = {case.network: case.layers for case in found if case.trained}

@@ -1,289 +1,23 @@
-"""Small CNNs trained on digits and on patches of photographs, for the claims about filters.
+"""Small CNNs learn digits and patches of photographs: how well, and how modes of filters appear.
 
 Filters of 3×3, 5×5 and 7×7 learn scikit-learn's digits, and 3×3 filters to tell photographs apart
-by a patch. Weights are kept as safetensors, as PyTorch would have them, before, during and after
-training, so that all that reads them works the same on any network's file.
+by a patch. Their weights serve all claims about trained filters.
 """
 
-import functools
-import json
-import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
-from infomech import checks, fields, files, networks, plot
-from infomech.networks import sequential
-from infomech.networks.sequential import Filters, Head, Layer, Parameters, Spec
+from experiments.small_cnn import DATA, NETWORKS, Trained, Training, trained
+from infomech import files, networks, plot
 
 STATEMENT = "Small CNNs learn digits to at least 98 % on images that they haven't seen."
 SOURCE = "the project's own networks"
-#: where weights are kept unless told otherwise; git ignores it
-DATA = Path("data")
 #: fixed before any run
 ACCURACY = 0.98
-PHOTOGRAPHS = (
-    "astronaut", "brick", "camera", "chelsea", "china", "coffee", "coins", "flower", "grass",
-    "gravel",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Training:
-    """How one network is made; the same numbers make the same network.
-
-    Attributes:
-        data: digits, or patches of photographs.
-        size: taps of a filter on each axis.
-        flipped: whether the images are mirrored left to right.
-        seed: of the first weights and of the order of the images.
-        channels: of each layer.
-        epochs: times that each image is seen.
-        batch: images in a step.
-        rate: largest learning rate of Adam, which falls to 0 along half a cosine.
-        stride: of the second layer.
-    """
-
-    data: str = "digits"
-    size: int = 3
-    flipped: bool = False
-    seed: int = 0
-    channels: tuple[int, ...] = (16, 32, 64)
-    epochs: int = 32
-    batch: int = 64
-    rate: float = 4e-3
-    stride: int = 2
-
-    @property
-    def name(self) -> str:
-        """Of the folder with its weights."""
-        flipped = "-flipped" if self.flipped else ""
-        return f"{self.data}{flipped}-{self.size}x{self.size}-seed{self.seed}"
-
-    @property
-    def spec(self) -> Spec:
-        """Of the network."""
-        taps = (self.size, self.size)
-        strides = (1, self.stride, *(1,) * len(self.channels))
-        layers = [Layer(n, taps, stride=s) for n, s in zip(self.channels, strides, strict=False)]
-        return Spec(1, tuple(layers), 10)
-
-
-@dataclass(frozen=True)
-class Images:
-    """Images in [0, 1] or of unit variance, (n, 1, rows, columns), and what they show, (n,)."""
-
-    train: np.ndarray
-    shown: np.ndarray
-    test: np.ndarray
-    test_shown: np.ndarray
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A network and how it came about.
-
-    Attributes:
-        training: its settings.
-        files: of its weights, by the epoch after which they were kept, first to last.
-        accuracy: on images not seen, after the epochs kept.
-    """
-
-    training: Training
-    files: dict[int, Path]
-    accuracy: dict[int, float]
-
-
-def networks_of(quick: bool) -> list[Training]:
-    """What is trained: three sizes on digits, one on patches."""
-    if quick:
-        return [Training(channels=(8, 8, 8), epochs=2)]
-    return [Training(), Training(size=5), Training(size=7, epochs=16), Training("patches")]
-
-
-@functools.cache
-def digits() -> Images:
-    """scikit-learn's digits of 8² pixels: 1,437 to learn from, 360 held out."""
-    from sklearn import datasets
-
-    bunch = datasets.load_digits()
-    order = np.random.default_rng(0).permutation(len(bunch.target))
-    pixels = (bunch.images[order, None] / 16).astype(np.float32)
-    shown = bunch.target[order].astype(np.int32)
-    return Images(pixels[360:], shown[360:], pixels[:360], shown[:360])
-
-
-@functools.cache
-def patches(side: int = 16, train: int = 300, test: int = 100) -> Images:
-    """Patches of ten photographs, less their mean and over their spread; which one is shown.
-
-    Patches to learn from come from the left two thirds of each photograph, others from the rest.
-    """
-    random = np.random.default_rng(0)
-    found: dict[bool, list[np.ndarray]] = {True: [], False: []}
-    for name in PHOTOGRAPHS:
-        image = np.asarray(fields.image(_photograph(name)).values, np.float32)
-        border = 2 * image.shape[1] // 3
-        for seen, count in ((True, train), (False, test)):
-            part = image[:, :border] if seen else image[:, border:]
-            corners = random.integers(0, np.array(part.shape) - side, (count, 2))
-            found[seen] += [part[y : y + side, x : x + side] for y, x in corners]
-    sets = {}
-    for seen, some in found.items():
-        every = np.stack(some)[:, None]
-        spread = every.std((1, 2, 3), keepdims=True)
-        sets[seen] = (every - every.mean((1, 2, 3), keepdims=True)) / (spread + 1e-3)
-    labels = [np.repeat(np.arange(10, dtype=np.int32), n) for n in (train, test)]
-    mixed = random.permutation(len(labels[1]))
-    return Images(sets[True], labels[0], sets[False][mixed], labels[1][mixed])
-
-
-def _photograph(name: str) -> Any:
-    if name in fields.PHOTOGRAPHS:
-        return name
-    from sklearn import datasets
-
-    return datasets.load_sample_image(f"{name}.jpg")
-
-
-def images(training: Training) -> Images:
-    """What a network learns from and is tested on."""
-    checks.one_of("data", training.data, ("digits", "patches"))
-    found = digits() if training.data == "digits" else patches()
-    if training.flipped:
-        return Images(found.train[..., ::-1], found.shown, found.test[..., ::-1], found.test_shown)
-    return found
-
-
-def train(
-    training: Training, *, first: Parameters | None = None,
-    keep: Callable[[int, Parameters, float], None] = lambda epoch, params, accuracy: None,
-) -> Parameters:  # fmt: skip
-    """Trains a network by Adam on the cross-entropy.
-
-    Args:
-        training: its settings.
-        first: weights to begin with; random ones of its seed if None.
-        keep: called with the epoch, the weights and the accuracy on images not seen, before the
-            first epoch, after epochs 1, 2, 4, 8, … and after the last.
-    """
-    data, spec = images(training), training.spec
-    order = jax.random.key(training.seed + 2**20)
-    params = beginning(training) if first is None else first
-    steps = len(data.train) // training.batch
-    options = {"spec": spec, "rate": training.rate, "steps": steps * training.epochs}
-    state = _optimiser(training.rate, steps).init(params)
-    seen, shown = jnp.asarray(data.train), jnp.asarray(data.shown)
-    keep(0, params, accuracy(params, data, spec))
-    for epoch in range(1, training.epochs + 1):
-        random = jax.random.permutation(jax.random.fold_in(order, epoch), len(seen))
-        for chosen in random[: steps * training.batch].reshape(steps, -1):
-            # Adam of optax mixes types
-            with jax.numpy_dtype_promotion("standard"):
-                params, state = _step(params, state, seen[chosen], shown[chosen], **options)
-        if epoch == training.epochs or math.log2(epoch).is_integer():
-            keep(epoch, params, accuracy(params, data, spec))
-    return params
-
-
-def beginning(training: Training) -> Parameters:
-    """The random first weights of a network."""
-    return sequential.init(training.spec, key=jax.random.key(training.seed), dtype=np.float32)
-
-
-def _optimiser(rate, steps):
-    return optax.adam(optax.cosine_decay_schedule(rate, steps))
-
-
-# one step at a time: within a scan XLA runs convolutions on one core
-@functools.partial(jax.jit, static_argnames=("spec", "rate", "steps"))
-def _step(params, state, seen, shown, *, spec, rate, steps):
-    def loss(params):
-        logits = _logits(params, seen, spec=spec)
-        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, shown))
-
-    updates, state = _optimiser(rate, steps).update(jax.grad(loss)(params), state)
-    return optax.apply_updates(params, updates), state
-
-
-@functools.partial(jax.jit, static_argnames=("spec",))
-def _logits(params, pixels, *, spec):
-    return jax.vmap(lambda image: sequential.apply(params, image, spec=spec).logits)(pixels)
-
-
-def accuracy(params: Parameters, data: Images, spec: Spec) -> float:
-    """Share of the images held out that are told rightly."""
-    guess = np.argmax(np.asarray(_logits(params, data.test, spec=spec)), -1)
-    return float(np.mean(guess == data.test_shown))
-
-
-def save(params: Parameters, path: Path, about: dict[str, Any]) -> None:
-    """Writes weights as PyTorch has them: cross-correlations (outputs, inputs, *taps)."""
-    from safetensors.numpy import save_file
-
-    tensors = {}
-    for n, layer in enumerate(params.layers):
-        kernels = np.asarray(layer.kernels)
-        tensors[f"layers.{n}.weight"] = np.ascontiguousarray(kernels[:, :, ::-1, ::-1])
-        tensors[f"layers.{n}.bias"] = np.asarray(layer.bias)
-    tensors["head.weight"], tensors["head.bias"] = map(np.asarray, params.head)
-    with files.replacing(path) as part:
-        save_file(tensors, part, {"format": "pt", "infomech": files.to_json(about)})
-
-
-def load(path: Path) -> Parameters:
-    """What `save` wrote; its kernels are read as those of any file are."""
-    from safetensors.numpy import load_file
-
-    kernels = {layer.name: layer.kernels for layer in networks.layers(path)}
-    rest = load_file(path)
-    layers = [
-        Filters(jnp.asarray(taps), jnp.asarray(rest[name.replace("weight", "bias")]))
-        for name, taps in kernels.items()
-    ]
-    return Parameters(
-        tuple(layers), Head(*(jnp.asarray(rest[f"head.{n}"]) for n in ("weight", "bias")))
-    )
-
-
-def trained(training: Training, folder: Path = DATA) -> Trained:
-    """The network of these settings: trained, unless its weights are in the folder already."""
-    place = folder / training.name
-    record = place / "training.json"
-    if record.exists():
-        known = json.loads(record.read_text("utf-8"))
-        if known["training"] == json.loads(files.to_json(training)):
-            scores = {int(epoch): score for epoch, score in known["accuracy"].items()}
-            return Trained(training, {epoch: _file(place, epoch) for epoch in scores}, scores)
-        record.unlink()
-    files.folder(place)
-    scores = {}
-    with tqdm(total=training.epochs, desc=training.name, unit="epoch") as bar:
-
-        def keep(epoch: int, params: Parameters, score: float) -> None:
-            about = {"training": training, "epoch": epoch, "accuracy": score}
-            save(params, _file(place, epoch), {**about, "provenance": files.provenance()})
-            scores[epoch] = score
-            bar.set_postfix(accuracy=f"{score:.1%}")
-            bar.update(epoch - bar.n)
-
-        train(training, keep=keep)
-    # written last: without it nothing in the folder counts
-    files.write_text(record, files.to_json({"training": training, "accuracy": scores}))
-    return Trained(training, {epoch: _file(place, epoch) for epoch in scores}, scores)
-
-
-def _file(place: Path, epoch: int) -> Path:
-    return place / f"epoch-{epoch:03d}.safetensors"
 
 
 def run(out: Path, *, quick: bool = False) -> str:
@@ -300,8 +34,9 @@ def run(out: Path, *, quick: bool = False) -> str:
         ValueError: `out` can't be written.
     """
     out = files.folder(out)
+    chosen = (Training(channels=(8, 8, 8), epochs=2),) if quick else NETWORKS
     started = time.perf_counter()
-    found = [trained(t, out / "data" if quick else DATA) for t in networks_of(quick)]
+    found = [trained(t, out / "data" if quick else DATA) for t in chosen]
     seconds = time.perf_counter() - started
     tables = [appearance(one) for one in found]
     plot.save(draw(found, tables), out / "train_digits.png")

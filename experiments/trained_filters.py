@@ -11,10 +11,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
-from scipy import special
 
-from experiments import train_digits
-from experiments.train_digits import DATA, Trained, Training
+from experiments import small_cnn
+from experiments.small_cnn import DATA, NETWORKS, Trained, Training
 from infomech import files, networks, plot
 from infomech.networks.sequential import Filters, Parameters
 
@@ -35,9 +34,7 @@ class Setting:
         channels: of the layers of those on digits.
     """
 
-    others: tuple[Training, ...] = (
-        Training(size=5), Training(size=7, epochs=16), Training("patches"),
-    )  # fmt: skip
+    others: tuple[Training, ...] = NETWORKS[1:]
     seeds: int = 5
     epochs: int = 32
     channels: tuple[int, ...] = (16, 32, 64)
@@ -96,7 +93,7 @@ def run(out: Path, *, quick: bool = False) -> str:
     setting = Setting((), 2, 1, (4, 4, 4)) if quick else Setting()
     data = out / "data" if quick else DATA
     plain, mirrored, others = (
-        [train_digits.trained(t, data) for t in some]
+        [small_cnn.trained(t, data) for t in some]
         for some in (setting.digits, setting.flipped, setting.others)
     )
     counted = [count(one) for one in (*plain, *others)]
@@ -148,9 +145,9 @@ def mirrored_training(training: Training) -> float:
     pixels: for this all strides are 1.
     """
     plain = replace(training, epochs=1, stride=1)
-    first = train_digits.beginning(plain)
-    one = train_digits.train(plain, first=first)
-    other = train_digits.train(replace(plain, flipped=True), first=_mirror(first))
+    first = small_cnn.beginning(plain)
+    one = small_cnn.train(plain, first=first)
+    other = small_cnn.train(replace(plain, flipped=True), first=_mirror(first))
     pairs = zip(one.layers, _mirror(other).layers, strict=True)
     errors = [
         float(jnp.max(jnp.abs(a.kernels - b.kernels)) / jnp.max(jnp.abs(a.kernels)))
@@ -232,7 +229,7 @@ def _mirrors(momenta: dict[str, np.ndarray], error: float) -> list[str]:
     for n in range(plain.shape[1]):
         words = []
         for axis, name in ((1, "x"), (0, "y")):
-            values = [_mean(some[:, n, axis]) for some in (plain, mirrored)]
+            values = [small_cnn.mean(some[:, n, axis]) for some in (plain, mirrored)]
             (one, half), (other, rest) = values
             turned += int(
                 name == "x" and one * other < 0 and abs(one - other) > np.hypot(half, rest)
@@ -247,13 +244,6 @@ def _mirrors(momenta: dict[str, np.ndarray], error: float) -> list[str]:
         f"{turned} of {plain.shape[1]} layers (means over {len(plain)} networks each, 95 %)",
     )
     return lines
-
-
-def _mean(values: np.ndarray) -> tuple[float, float]:
-    """Mean and half of its 95 % interval."""
-    count = len(values)
-    quantile = float(special.stdtrit(count - 1, 0.975))
-    return float(values.mean()), quantile * float(values.std(ddof=1)) / count**0.5
 
 
 def draw(counted: list[Counted], momenta: dict[str, np.ndarray]) -> Figure:

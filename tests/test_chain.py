@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from experiments import train_digits, trained_filters
+from experiments import small_cnn, trained_filters
 from experiments.__main__ import main as experiments
 from infomech import networks, plot
 from infomech.cli import main
@@ -326,47 +326,61 @@ def test_drift_names_what_is_wrong(capsys, weights, tmp_path):
 
 # --- experiments ------------------------------------------------------------------------------
 
-SMALL = train_digits.Training(channels=(3, 4), epochs=1)
+SMALL = small_cnn.Training(channels=(3, 4), epochs=1)
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """A network of two layers after one epoch, and where its weights are."""
     folder = tmp_path_factory.mktemp("data")
-    return train_digits.trained(SMALL, folder), folder
+    return small_cnn.trained(SMALL, folder), folder
 
 
 @pytest.mark.slow
 def test_training_is_kept_and_not_done_again(small, monkeypatch):
     one, folder = small
     assert list(one.files) == [0, 1]
-    monkeypatch.setattr(train_digits, "train", None)
-    again = train_digits.trained(SMALL, folder)
+    monkeypatch.setattr(small_cnn, "train", None)
+    again = small_cnn.trained(SMALL, folder)
     assert again == one
-    params = train_digits.load(one.files[1])
-    score = train_digits.accuracy(params, train_digits.digits(), SMALL.spec)
+    params = small_cnn.load(one.files[1])
+    score = small_cnn.accuracy(params, small_cnn.digits(), SMALL.spec)
     assert score == one.accuracy[1]
 
 
 @pytest.mark.slow
 def test_weights_are_kept_as_pytorch_has_them(small, tmp_path):
     one, _ = small
-    params = train_digits.load(one.files[1])
+    params = small_cnn.load(one.files[1])
     (kept, _) = networks.layers(one.files[1])
     assert kept.layout == "OIHW"
     np.testing.assert_array_equal(kept.kernels, params.layers[0].kernels)
-    train_digits.save(params, tmp_path / "again.safetensors", {})
+    small_cnn.save(params, tmp_path / "again.safetensors", {})
     jax.tree.map(
-        np.testing.assert_array_equal, train_digits.load(tmp_path / "again.safetensors"), params
+        np.testing.assert_array_equal, small_cnn.load(tmp_path / "again.safetensors"), params
     )
 
 
 def test_patches_held_out_come_from_elsewhere():
-    found = train_digits.patches(side=8, train=3, test=2)
+    found = small_cnn.patches(side=8, train=3, test=2)
     assert found.train.shape == (30, 1, 8, 8)
     assert found.test.shape == (20, 1, 8, 8)
     np.testing.assert_allclose(found.train.mean((1, 2, 3)), 0, atol=1e-4)
     np.testing.assert_array_equal(found.shown, np.repeat(np.arange(10), 3))
+
+
+@pytest.mark.slow
+def test_a_quick_training_is_shown_and_falls_short_of_the_claim(capsys, tmp_path):
+    assert experiments(["train_digits", "--quick", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "\n  fails: " in out
+    record = json.loads((tmp_path / "train_digits.json").read_text())
+    name = "digits-3x3-seed0"
+    assert list(record["accuracy"][name]) == ["0", "1", "2"]
+    last = tmp_path / "data" / name / "epoch-002.safetensors"
+    low = networks.census(networks.layers(last)).share.sel(part="low")
+    np.testing.assert_allclose(record["share_of_low_modes"][0]["low"][2], low)
+    assert (tmp_path / "train_digits.png").exists()
 
 
 @pytest.mark.slow
@@ -414,7 +428,7 @@ def test_energies_of_trained_layers_lie_within_their_bounds(capsys, tmp_path):
     assert "holds: every image's energy behind the filters lies between their frame bounds" in out
     record = json.loads((tmp_path / "layer_energies.json").read_text())
     assert len(record["cases"]) == 4
-    images = train_digits.digits().test[:8]
+    images = small_cnn.digits().test[:8]
     (first, _) = networks.layers(tmp_path / "data" / "digits-3x3-seed0" / "epoch-000.safetensors")
     responses = np.abs(np.fft.fft2(first.kernels[:, 0], (8, 8))) ** 2
     np.testing.assert_allclose(record["cases"][0]["upper"][0], responses.sum(0).max(), rtol=1e-5)
