@@ -298,10 +298,11 @@ def test_weights_of_any_size_are_counted_alike():
     kernels = drawn((6, 4, 3, 3), 3, np.float64)
     expected = networks.census([layer(kernels)]).isel(layer=0)
     for scale in (1e-30, 1e30):
-        some = networks.census([layer(scale * kernels)]).isel(layer=0)
-        np.testing.assert_allclose(some.share, expected.share, rtol=1e-6)
-        np.testing.assert_allclose(some.resultant, expected.resultant, rtol=1e-6)
-        np.testing.assert_allclose(some.energy, expected.energy * scale**2)
+        with jax.enable_x64(False):
+            some = networks.census([layer(scale * kernels)]).isel(layer=0)
+        np.testing.assert_allclose(some.share, expected.share, rtol=1e-5)
+        np.testing.assert_allclose(some.resultant, expected.resultant, rtol=1e-4)
+        np.testing.assert_allclose(some.energy, expected.energy * scale**2, rtol=1e-5)
         assert (int(some.zero), int(some.not_finite)) == (0, 0)
 
 

@@ -425,6 +425,13 @@ def test_scores_by_their_formulas():
     assert [int(x) for x in found[3:]] == [30, 0, 0]
 
 
+def test_two_units_are_too_few_for_a_line():
+    p, m = (x[:2] for x in some_units())
+    found = agree(*pair(p, m))
+    assert np.isnan(found.scores).all()
+    assert int(found.used) == 2
+
+
 def test_scores_of_variances_under_vmap():
     sets = [some_units(seed)[0] for seed in range(2)]
     both = jax.tree.map(lambda *x: np.stack(x), *[pair(p, p) for p in sets])
