@@ -19,6 +19,7 @@ from infomech import (
     scattering,
     spectrum,
     survey,
+    sweeps,
     theory,
 )
 from infomech.engines.plan import plan
@@ -49,5 +50,6 @@ __all__ = [
     "scattering",
     "spectrum",
     "survey",
+    "sweeps",
     "theory",
 ]

@@ -10,7 +10,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import tyro
 
-        from infomech.cli import census, design, doctor, drift, kernel, law, plan, scatter, simulate
+        from infomech.cli import (
+            census,
+            design,
+            doctor,
+            drift,
+            kernel,
+            law,
+            plan,
+            scatter,
+            simulate,
+            sweep,
+        )  # fmt: skip
     except ImportError as error:
         missing = f"{error.name} is not installed: pip install 'infomech[cli]'"
         print(f"infomech: {missing}", file=sys.stderr)
@@ -24,12 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "scatter": scatter.Scatter,
                 "census": census.Census,
                 "drift": drift.Drift,
+                "sweep": sweep.Sweep,
+                "sweep-status": sweep.SweepStatus,
+                "sweep-export": sweep.SweepExport,
                 "design": design.Design,
                 "plan": plan.PlanCommand,
                 "doctor": doctor.Doctor,
             },
             prog="infomech",
-            args=arguments,
+            args=_joined(sys.argv[1:] if arguments is None else list(arguments)),
             description="The mechanics of CNN filtering: how kernels move and spread images.",
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
         )
@@ -43,3 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"infomech: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+
+
+def _joined(words: list[str]) -> list[str]:
+    """With `sweep status` and `sweep export`, which are commands of their own, as one word."""
+    if words[:1] == ["sweep"] and words[1:2] in (["status"], ["export"]):
+        return [f"sweep-{words[1]}", *words[2:]]
+    return words

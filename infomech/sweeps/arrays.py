@@ -1,0 +1,128 @@
+"""The arrays of a store, made with all their places at the start, and what identifies it."""
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infomech import checks, files
+from infomech.sweeps import observed
+from infomech.sweeps.blocks import layout
+from infomech.sweeps.grid import STATIC, Sweep
+
+#: of the way results are stored; another one can't be read or gone on with
+FORMAT = 1
+#: what a place holds that was never written
+_ABSENT = {"f": math.nan, "i": -1, "b": False, "u": 0}
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One measured quantity: its name, dtype and shape at one point."""
+
+    name: str
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+
+def library() -> Any:
+    """Zarr, which only sweeps need.
+
+    Raises:
+        ValueError: it isn't installed.
+    """
+    try:
+        import zarr
+        import zarr.errors
+    except ImportError as error:
+        expected = "pip install 'infomech[sweeps]'"
+        raise checks.fail("store", f"no package {error.name}", expected) from error
+    return zarr
+
+
+def version() -> str:
+    """Of this package, which wrote the store."""
+    from infomech import __version__
+
+    return __version__
+
+
+def describe(variables: Sequence[Variable]) -> list[list[Any]]:
+    """Name, dtype and shape of each, as JSON can hold them."""
+    return [[v.name, v.dtype.name, list(v.shape)] for v in variables]
+
+
+def make(path: Path, sweep: Sweep, variables: Sequence[Variable]) -> None:
+    """Makes an empty store in an empty folder."""
+    zarr = library()
+    plan = layout(sweep)
+    group = zarr.create_group(str(path))
+    for name in STATIC:
+        given = np.asarray(getattr(sweep, name))
+        _coordinate(group, name, given if name in plan.names else given[0], (name,))
+    for axis in sweep.axes:
+        for quantity, column in axis.table().items():
+            inner = {"direction": ("component",), "taps": _tap_axes(sweep)}.get(quantity, ())
+            _coordinate(group, _stored_as(quantity), column, (axis.name, *inner))
+        if axis.name not in map(_stored_as, axis.quantities):
+            _coordinate(group, axis.name, np.arange(axis.count), (axis.name,))
+    for variable in variables:
+        _array(group, plan, variable, sweep)
+    group.create_array(
+        "done", shape=plan.grid, chunks=(1,) * len(plan.grid), dtype="uint64", fill_value=0,
+        dimension_names=[n if i < plan.varied else f"{n}_block" for i, n in enumerate(plan.names)],
+        attributes={"long_name": "checksum of a block, 0 while it isn't computed"},
+    )  # fmt: skip
+    quantities = {_stored_as(quantity) for axis in sweep.axes for quantity in axis.quantities}
+    extra = sorted({*quantities, *STATIC} - set(plan.names))
+    group.attrs.update(
+        {
+            "title": "sweep of infomech", "format": FORMAT, "infomech": version(),
+            "sweep": {**sweep.describe(), "measured": describe(variables)},
+            "layout": dataclasses.asdict(plan),
+            "provenance": files.provenance(),
+            "coordinates": " ".join(extra),
+        }
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        # xarray opens it much faster; others may pass over it
+        warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
+        zarr.consolidate_metadata(str(path))
+
+
+def _coordinate(group, name, column, axes):
+    column = np.asarray(column)
+    text = column.dtype.kind == "U"
+    dtype = "string" if text else column.dtype
+    array = group.create_array(
+        name, shape=column.shape, chunks=column.shape, dtype=dtype,
+        dimension_names=axes[: column.ndim],
+    )  # fmt: skip
+    array[...] = column.astype(object) if text else column
+
+
+def _array(group, plan, variable, sweep):
+    known = observed.LAWS.get(variable.name) if sweep.observe == "laws" else None
+    inner = known.axes if known else tuple(
+        f"{variable.name}_axis_{i}" for i in range(len(variable.shape))
+    )  # fmt: skip
+    group.create_array(
+        variable.name, shape=(*plan.shape, *variable.shape), dtype=variable.dtype,
+        chunks=(*plan.block, *variable.shape), fill_value=_ABSENT[variable.dtype.kind],
+        dimension_names=(*plan.names, *inner),
+        attributes={"long_name": known.meaning, "units": known.units} if known else {},
+    )  # fmt: skip
+
+
+def _stored_as(quantity):
+    """Its name as a coordinate, which may not be that of an axis unless it is a number."""
+    return f"{quantity}_value" if quantity in ("direction", "taps") else quantity
+
+
+def _tap_axes(sweep):
+    return ("row", "column", "slice")[: sweep.dimensions]

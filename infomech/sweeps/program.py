@@ -1,0 +1,189 @@
+"""The compiled program of one setting: kernels from numbers, their rollouts, what is measured."""
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from infomech import checks, fields, kernels, patterns
+from infomech.rollout import rollout
+from infomech.sweeps import blocks, observed
+from infomech.sweeps.arrays import Variable
+from infomech.sweeps.grid import Setting, Sweep
+
+#: bytes of fields computed at once on one device: on a CPU about what its caches hold, elsewhere
+#: a share of the device's memory
+_CPU_BYTES, _SHARE_OF_MEMORY = 2**24, 0.25
+#: fields in memory for each one in a batch
+COPIES = 4
+
+
+def point(sweep: Sweep, setting: Setting) -> Callable[[dict[str, jax.Array]], dict[str, Any]]:
+    """The function that is swept: from the quantities of one point to what is measured of it."""
+    observe = observed.find(sweep.observe)
+    start = _start(setting)
+
+    def measured(column):
+        kernel = _kernel(setting, column)
+        final, trace = rollout(
+            kernel, start, setting.steps, rectifier=setting.rectifier, boundary=setting.boundary,
+            normalize=setting.normalize, every=setting.every,
+        )  # fmt: skip
+        return observe(kernel, final, trace, setting)
+
+    return measured
+
+
+def variables(sweep: Sweep) -> list[Variable]:
+    """Names, dtypes and shapes of what is measured; dtypes such that those of all settings fit.
+
+    Raises:
+        ValueError: it is no dictionary of arrays, the same for all settings, or needs 64-bit types.
+    """
+    if "float64" in sweep.dtype and jnp.result_type(float) != np.float64:
+        raise checks.fail("dtype", "float64", "jax.config.update('jax_enable_x64', True) before")
+    shapes: dict[str, tuple[int, ...]] = {}
+    dtypes: dict[str, np.dtype] = {}
+    seen = set()
+    for setting in sweep.settings():
+        if setting.dtype in seen:
+            continue
+        seen.add(setting.dtype)
+        column = {
+            name: a.update(shape=a.shape[1:]) for name, a in _specs(sweep, setting, 1).items()
+        }
+        found = jax.eval_shape(point(sweep, setting), column)
+        if not isinstance(found, dict) or not all(hasattr(v, "shape") for v in found.values()):
+            raise checks.fail("observe", type(found).__name__, "a dictionary of arrays by name")
+        for name, value in found.items():
+            dtypes[name] = np.promote_types(dtypes.get(name, value.dtype), value.dtype)
+            shapes.setdefault(name, value.shape)
+    return [Variable(name, dtypes[name], shapes[name]) for name in shapes]
+
+
+def lowered(sweep: Sweep, setting: Setting, devices: list[jax.Device], batch: int) -> Any:
+    """The program of one setting for `batch` points on all devices, before it is compiled."""
+    mesh = jax.sharding.Mesh(np.array(devices), ("points",))
+    spread = jax.sharding.PartitionSpec("points")
+    swept = jax.shard_map(
+        jax.vmap(point(sweep, setting)), mesh=mesh, in_specs=spread, out_specs=spread,
+        check_vma=False,
+    )  # fmt: skip
+    sharding = jax.sharding.NamedSharding(mesh, spread)
+    specs = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding),
+        _specs(sweep, setting, batch),
+    )
+    return jax.jit(swept).lower(specs)
+
+
+def batch_size(setting: Setting, points: int, devices: list[jax.Device], most: int = 0) -> int:
+    """Points computed at once for blocks of `points`: a multiple of the devices, evenly split."""
+    field = math.prod(setting.domain) * np.dtype(setting.dtype).itemsize * COPIES
+    room = _CPU_BYTES
+    if devices[0].platform != "cpu":
+        stats = devices[0].memory_stats() or {}
+        room = int(_SHARE_OF_MEMORY * stats.get("bytes_limit", 2**32))
+    most = most or max(1, room // field) * len(devices)
+    times = -(-points // most)
+    return -(-points // (times * len(devices))) * len(devices)
+
+
+class Program:
+    """The compiled program of one setting, for blocks of any size."""
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        setting: Setting,
+        devices: list[jax.Device],
+        most: int,
+        counting: Callable[[str], AbstractContextManager[None]],
+        tell: Callable[[str], None],
+    ) -> None:
+        """Compiles nothing yet; `counting` and `tell` hear of seconds and of troubles."""
+        self.sweep, self.setting, self.devices = sweep, setting, devices
+        self.counting, self.tell = counting, tell
+        whole = math.prod(blocks.layout(sweep).block)
+        self.batch = batch_size(setting, whole, devices, most)
+        self.compiled: Any = None
+
+    def __call__(self, columns: dict[str, np.ndarray], points: int) -> dict[str, np.ndarray]:
+        """What is measured at `points` points, a batch at a time; NumPy arrays."""
+        while True:
+            try:
+                return self._blockwise(columns, points)
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error) or self.batch <= len(self.devices):
+                    raise
+                before = self.batch
+                self.batch = -(-before // 2 // len(self.devices)) * len(self.devices)
+                self.compiled = None
+                self.tell(f"a batch of {before} is too large for memory: {self.batch}")
+
+    def _blockwise(self, columns, points):
+        if self.compiled is None:
+            with self.counting("compile_s"):
+                program = lowered(self.sweep, self.setting, self.devices, self.batch)
+                self.compiled = program.compile()
+        with self.counting("run_s"):
+            # the last batch is filled up with its last point, so that nothing compiles again
+            taken = [self.compiled(some) for some in self._batches(columns, points)]
+            found = jax.device_get(taken)
+        return {name: np.concatenate([some[name] for some in found])[:points] for name in found[0]}
+
+    def _batches(self, columns, points) -> Iterator[dict[str, np.ndarray]]:
+        for first in range(0, points, self.batch):
+            rows = np.minimum(np.arange(first, first + self.batch), points - 1)
+            yield {name: _cast(name, c[rows], self.setting.dtype) for name, c in columns.items()}
+
+
+@functools.lru_cache(maxsize=8)
+def _start(setting: Setting) -> fields.Field:
+    """The pattern in its domain."""
+    values = patterns.pattern(setting.pattern, setting.radius, setting.dimensions, setting.dtype)
+    if not setting.pixels:
+        return patterns.with_room(values, setting.taps, setting.steps, setting.boundary)
+    spare = [n - m for n, m in zip(setting.domain, values.shape, strict=True)]
+    return fields.as_field(jnp.asarray(np.pad(values, [(n // 2, n - n // 2) for n in spare])))
+
+
+def _kernel(setting, column):
+    """The kernel of one point."""
+    key = jax.random.key(column.get("seed", 0))
+    if setting.family == "taps":
+        kernel = column["taps"]
+    elif setting.family == "random":
+        share = column.get("share")
+        kernel = kernels.random(setting.taps, key=key, share=share, dtype=setting.dtype)
+    else:
+        direction = column.get("direction")
+        if "angle" in column:
+            direction = jnp.stack([jnp.sin(column["angle"]), jnp.cos(column["angle"])])
+        kernel = kernels.mix(
+            setting.taps, share=column.get("share"), ratio=column.get("ratio"),
+            direction=direction, dtype=setting.dtype,
+        )  # fmt: skip
+    if "noise" not in column:
+        return kernel
+    white = jax.random.normal(jax.random.fold_in(key, 1), kernel.shape, kernel.dtype)
+    return kernel + column["noise"] * white / math.sqrt(kernel.size)
+
+
+def _specs(sweep, setting, batch):
+    """Shapes and dtypes of the quantities at `batch` points."""
+    tables = [axis.table() for axis in sweep.axes]
+    return {
+        name: jax.ShapeDtypeStruct((batch, *c.shape[1:]), _cast(name, c[:1], setting.dtype).dtype)
+        for table in tables
+        for name, c in table.items()
+    }
+
+
+def _cast(name, column, dtype):
+    return column.astype(np.uint32 if name == "seed" else dtype)

@@ -1,0 +1,156 @@
+"""Running a sweep: what the store lacks is computed, block after block, and written at once."""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import jax
+
+from infomech import checks
+from infomech.sweeps import blocks, store
+from infomech.sweeps.blocks import Block
+from infomech.sweeps.grid import Sweep
+from infomech.sweeps.program import Program, variables
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        done: points of this run stored, or found stored.
+        points: of this run's share.
+        compile_s, run_s, write_s: seconds spent compiling, computing and storing.
+        note: something worth telling, or "".
+    """
+
+    done: int
+    points: int
+    compile_s: float = 0.0
+    run_s: float = 0.0
+    write_s: float = 0.0
+    note: str = ""
+
+
+class Done(NamedTuple):
+    """What a run did.
+
+    Attributes:
+        points: of this run's share.
+        computed: of these, computed and stored now; the others had been.
+        damaged: points stored before but not intact, computed again.
+        batch: points at a time, by setting.
+        seconds: spent compiling, computing and storing: the last `Progress`.
+    """
+
+    points: int
+    computed: int
+    damaged: int
+    batch: dict[str, int]
+    seconds: Progress
+
+
+def run(
+    sweep: Sweep,
+    path: str | os.PathLike[str],
+    *,
+    shard: tuple[int, int] = (0, 1),
+    batch: int = 0,
+    devices: list[jax.Device] | None = None,
+    watch: Callable[[Progress], None] | None = None,
+) -> Done:
+    """Computes what is missing in the store of a sweep, block by block.
+
+    May be stopped at any moment and run again; may run several times at once on the same store,
+    with the same shard or others. Each setting is compiled once, for a batch that is spread over
+    the devices by `jax.shard_map`; a batch too large for memory is halved.
+
+    Args:
+        sweep: what to compute.
+        path: folder of the store, made if there is none.
+        shard: (i, n): only every n-th block, from the i-th on; with several processes of
+            `jax.distributed`, each has its share of those.
+        batch: points at a time on all devices; 0: as many as memory is good for.
+        devices: to compute on; all of this process if None.
+        watch: called after each block, and when there is something to tell.
+
+    Returns:
+        `Done`.
+
+    Raises:
+        ValueError: a store of another sweep or version, a shard that is none, an `observe` that
+            gives no arrays or other ones for other settings, float64 without 64-bit types.
+        StoreError: the store can't be written any more; what is in it stays.
+    """
+    devices = devices or jax.local_devices()
+    part, parts = _shard(shard)
+    checks.integer("batch", batch, 0)
+    settings = list(sweep.settings())
+    opened = store.prepare(path, sweep, variables(sweep))
+    mine = [block for block in opened.layout.blocks() if block.number % parts == part]
+    total, kept, damaged = sum(block.points for block in mine), 0, 0
+    missing: dict[int, list[Block]] = {}
+    for block in mine:
+        if opened.intact(block):
+            kept += block.points
+            continue
+        damaged += block.points * opened.holds(block)
+        missing.setdefault(block.setting, []).append(block)
+    clock = _Clock(kept, total, watch or (lambda _: None))
+    if damaged:
+        clock.tell(f"{damaged} stored points are not what was written: computed again")
+    tables, used = [axis.table() for axis in sweep.axes], {}
+    for number, todo in missing.items():
+        program = Program(sweep, settings[number], devices, batch, clock.counting, clock.tell)
+        # runs started on one store by accident meet as late as can be
+        first = int.from_bytes(os.urandom(4), "little") % len(todo)
+        for block in todo[first:] + todo[:first]:
+            if not opened.intact(block):
+                found = program(blocks.columns(tables, block), block.points)
+                with clock.counting("write_s"):
+                    opened.write(block, found)
+                clock.computed += block.points
+            clock.passed(block.points)
+        used[str(settings[number])] = program.batch
+    return Done(total, clock.computed, damaged, used, clock.progress)
+
+
+def _shard(shard: tuple[int, int]) -> tuple[int, int]:
+    """This process' part, and of how many."""
+    if not (isinstance(shard, tuple | list) and len(shard) == 2):
+        raise checks.fail("shard", repr(shard), "two whole numbers (i, n) with i < n")
+    part, parts = checks.integer("shard", shard[0], 0), checks.integer("shard", shard[1], 1)
+    if part >= parts:
+        raise checks.fail("shard", f"{part} of {parts}", f"0 to {parts - 1} of {parts}")
+    processes = jax.process_count()
+    return part * processes + jax.process_index(), parts * processes
+
+
+class _Clock:
+    """Counts points and seconds, and passes them on."""
+
+    def __init__(self, done: int, points: int, watch: Callable[[Progress], None]) -> None:
+        self.progress, self.watch, self.computed = Progress(done, points), watch, 0
+        watch(self.progress)
+
+    def passed(self, points: int) -> None:
+        """So many more points are stored."""
+        self.progress = replace(self.progress, done=self.progress.done + points)
+        self.watch(self.progress)
+
+    def tell(self, note: str) -> None:
+        """Passes something on that is worth telling."""
+        self.watch(replace(self.progress, note=note))
+
+    @contextlib.contextmanager
+    def counting(self, what: str) -> Iterator[None]:
+        """Adds the seconds of a block of code to `what`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = getattr(self.progress, what) + time.perf_counter() - start
+            self.progress = replace(self.progress, **{what: spent})

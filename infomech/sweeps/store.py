@@ -1,0 +1,255 @@
+"""Results of a sweep on disk: an xarray Dataset on Zarr, each block of it complete or absent.
+
+Arrays are made with all their places at the start. A block is a chunk of its own in each, so that
+processes that write different blocks touch no file of each other. When all its chunks are written,
+and only then, its place in `done` is set, to a checksum of them.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from infomech import checks, files, laws
+from infomech.sweeps import arrays
+from infomech.sweeps.arrays import Variable
+from infomech.sweeps.blocks import Block, Layout
+from infomech.sweeps.grid import Sweep
+
+
+class StoreError(OSError):
+    """A store that can't be written any more: the disk is full, or it may only be read."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store.
+
+    Attributes:
+        path: its folder.
+        attributes: of the dataset: sweep, provenance, versions.
+        layout: of its points.
+        arrays: of Zarr, by name of the quantity.
+        done: array of checksums by place of the block, 0 where it is absent.
+    """
+
+    path: Path
+    attributes: dict[str, Any]
+    layout: Layout
+    arrays: dict[str, Any]
+    done: Any
+
+    def holds(self, block: Block) -> bool:
+        """Whether a block is said to be there."""
+        return self._noted(block) != 0
+
+    def intact(self, block: Block) -> bool:
+        """Whether a block is there and what was written."""
+        noted = self._noted(block)
+        if noted == 0:
+            return False
+        try:
+            parts = [np.asarray(array[block.where]) for array in self.arrays.values()]
+        except Exception:  # whatever a harmed chunk makes of the decoder
+            return False
+        return noted == _checksum(parts)
+
+    def write(self, block: Block, found: Mapping[str, np.ndarray]) -> None:
+        """Stores a block's results, (points, …) each, and says that they are there.
+
+        Raises:
+            StoreError: the disk is full, or may not be written.
+        """
+        parts = [
+            found[name].astype(array.dtype).reshape(*block.shape, *found[name].shape[1:])
+            for name, array in self.arrays.items()
+        ]  # fmt: skip
+        with _writing(self.path):
+            for array, part in zip(self.arrays.values(), parts, strict=True):
+                array[block.where] = part
+            self.done[_one(block)] = np.uint64(_checksum(parts))
+
+    def _noted(self, block: Block) -> int:
+        try:
+            return int(np.asarray(self.done[_one(block)]).item())
+        except Exception:  # a harmed mask says nothing
+            return 0
+
+
+def prepare(path: str | os.PathLike[str], sweep: Sweep, variables: Sequence[Variable]) -> Store:
+    """The store of a sweep: the one there is, else a new one.
+
+    A new one appears whole, so that of several runs that make it at the same time one does.
+
+    Raises:
+        ValueError: what is there is no store, or is one of another sweep or version.
+        StoreError: the disk is full, or may not be written.
+    """
+    path = Path(path)
+    if not path.exists():
+        with _writing(path):
+            path.absolute().parent.mkdir(parents=True, exist_ok=True)
+            part = Path(tempfile.mkdtemp(prefix=".part-", dir=path.absolute().parent))
+            try:
+                arrays.make(part, sweep, variables)
+                part.chmod(0o755)
+                with contextlib.suppress(FileExistsError):
+                    _appear(part, path)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+    found = read(path, "r+")
+    asked = {**sweep.describe(), "measured": arrays.describe(variables)}
+    _compare(path, found.attributes, json.loads(json.dumps(asked)))
+    return found
+
+
+def read(path: str | os.PathLike[str], mode: Literal["r", "r+"] = "r") -> Store:
+    """The store of any sweep, to read or to go on with.
+
+    Raises:
+        ValueError: it is no store, or of another version.
+    """
+    zarr = arrays.library()
+    expected = "a folder made by infomech sweep, or none"
+    try:
+        group = zarr.open_group(str(path), mode=mode, use_consolidated=False)
+        said: dict[str, Any] = dict(group.attrs)
+        there = {"format": said["format"], "infomech": said["infomech"]}
+    except Exception as error:  # zarr has many for what is no store, or a harmed one
+        raise checks.fail("store", f"{path}, which is none ({_why(error)})", expected) from error
+    own = {"format": arrays.FORMAT, "infomech": arrays.version()}
+    if there != own:
+        got = f"{path} of infomech {there['infomech']}, format {there['format']}"
+        wanted = f"infomech {own['infomech']}, format {own['format']}"
+        raise checks.fail("store", got, f"{wanted}: another store, or that version")
+    try:
+        found: dict[str, Any] = dict(group.arrays())
+        measured = {name: found[name] for name, *_ in said["sweep"]["measured"]}
+        named: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in said["layout"].items()
+        }
+        return Store(Path(path), said, Layout(**named), measured, found["done"])
+    except Exception as error:
+        raise checks.fail("store", f"{path}, harmed ({_why(error)})", expected) from error
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a store is.
+
+    Attributes:
+        points, blocks: of the whole sweep.
+        intact: points that are there and are what was written.
+        damaged: points said to be there that are not.
+        statuses: how many of the points there have each status of `infomech.laws.REASONS`; empty
+            if something else was measured.
+        infomech, created: version that made the store, and when.
+    """
+
+    points: int
+    blocks: int
+    intact: int
+    damaged: int
+    statuses: dict[str, int]
+    infomech: str
+    created: str
+
+
+def status(path: str | os.PathLike[str]) -> Status:
+    """Reads the whole of a store and tells how far it is; may be asked while it is written.
+
+    Raises:
+        ValueError: it is no store, or of another version.
+    """
+    found = read(path)
+    blocks = list(found.layout.blocks())
+    intact = [block for block in blocks if found.intact(block)]
+    damaged = sum(b.points for b in blocks if found.holds(b)) - sum(b.points for b in intact)
+    counts: dict[str, int] = {}
+    if found.attributes["sweep"]["observe"] == "laws":
+        for block in intact:
+            codes, times = np.unique(found.arrays["status"][block.where], return_counts=True)
+            for code, count in zip(codes.tolist(), times.tolist(), strict=True):
+                counts[laws.REASONS[code]] = counts.get(laws.REASONS[code], 0) + count
+    return Status(
+        points=sum(block.points for block in blocks), blocks=len(blocks),
+        intact=sum(block.points for block in intact), damaged=max(0, damaged), statuses=counts,
+        infomech=found.attributes["infomech"], created=found.attributes["provenance"]["created"],
+    )  # fmt: skip
+
+
+def export(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Any:
+    """Writes a store as one NetCDF file; what isn't computed yet is NaN, and −1 in `status`.
+
+    Returns:
+        The xarray Dataset that was written, also what `xarray.open_zarr` reads from the store.
+
+    Raises:
+        ValueError: `path` is no store, or `out` can't be written.
+    """
+    import xarray
+
+    read(path)
+    found = xarray.open_zarr(path, chunks=None).load()
+    said = {k: v if isinstance(v, str | int) else json.dumps(v) for k, v in found.attrs.items()}
+    with files.replacing(out) as part:
+        found.assign_attrs(said).to_netcdf(part, engine="h5netcdf")
+    return found
+
+
+def _compare(path: Path, attributes: dict[str, Any], asked: dict[str, Any]) -> None:
+    there = attributes["sweep"]
+    for key in asked:
+        if there.get(key) != asked[key]:
+            got, wanted = (json.dumps(d.get(key)) for d in (there, asked))
+            raise checks.fail(
+                "store", f"{path}, whose {key} is {_cut(got)}", f"{_cut(wanted)}, or another store"
+            )
+
+
+def _why(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _cut(text: str) -> str:
+    return text if len(text) < 200 else text[:200] + "…"
+
+
+def _appear(part: Path, path: Path) -> None:
+    """Moves a folder to where none is yet."""
+    try:
+        os.rename(part, path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR):
+            raise FileExistsError(str(path)) from error
+        raise
+
+
+@contextlib.contextmanager
+def _writing(path: Path):
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise StoreError(error.errno, f"{path} can't be written: {why}") from error
+
+
+def _one(block: Block) -> tuple[slice, ...]:
+    return tuple(slice(i, i + 1) for i in block.at)
+
+
+def _checksum(parts: Sequence[np.ndarray]) -> int:
+    """64 bits, never 0."""
+    found = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        found.update(np.ascontiguousarray(part).tobytes())
+    return int.from_bytes(found.digest(), "little") or 1
