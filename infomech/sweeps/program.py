@@ -14,7 +14,7 @@ from infomech import checks, fields, kernels, patterns
 from infomech.rollout import rollout
 from infomech.sweeps import blocks, observed
 from infomech.sweeps.arrays import Variable
-from infomech.sweeps.grid import Setting, Sweep
+from infomech.sweeps.grid import STATIC, Setting, Sweep
 
 #: bytes of fields computed at once on one device: on a CPU about what its caches hold, elsewhere
 #: a share of the device's memory
@@ -47,6 +47,7 @@ def variables(sweep: Sweep) -> list[Variable]:
     """
     if "float64" in sweep.dtype and jnp.result_type(float) != np.float64:
         raise checks.fail("dtype", "float64", "jax.config.update('jax_enable_x64', True) before")
+    taken = {"done", *STATIC, *(q for axis in sweep.axes for q in (axis.name, *axis.quantities))}
     shapes: dict[str, tuple[int, ...]] = {}
     dtypes: dict[str, np.dtype] = {}
     seen = set()
@@ -60,6 +61,8 @@ def variables(sweep: Sweep) -> list[Variable]:
         found = jax.eval_shape(point(sweep, setting), column)
         if not isinstance(found, dict) or not all(hasattr(v, "shape") for v in found.values()):
             raise checks.fail("observe", type(found).__name__, "a dictionary of arrays by name")
+        if clash := sorted(taken & set(found)):
+            raise checks.fail("observe", clash[0], "other names than the sweep's own")
         for name, value in found.items():
             dtypes[name] = np.promote_types(dtypes.get(name, value.dtype), value.dtype)
             shapes.setdefault(name, value.shape)
@@ -101,6 +104,7 @@ class Program:
         self,
         sweep: Sweep,
         setting: Setting,
+        shapes: dict[str, tuple[int, ...]],
         devices: list[jax.Device],
         most: int,
         counting: Callable[[str], AbstractContextManager[None]],
@@ -111,6 +115,7 @@ class Program:
         self.counting, self.tell = counting, tell
         whole = math.prod(blocks.layout(sweep).block)
         self.batch = batch_size(setting, whole, devices, most)
+        self.shapes = shapes
         self.compiled: Any = None
 
     def __call__(self, columns: dict[str, np.ndarray], points: int) -> dict[str, np.ndarray]:
@@ -124,18 +129,27 @@ class Program:
                 before = self.batch
                 self.batch = -(-before // 2 // len(self.devices)) * len(self.devices)
                 self.compiled = None
-                self.tell(f"a batch of {before} is too large for memory: {self.batch}")
+                self.tell(
+                    f"a batch of {before} is too large for memory: {self.batch} points at a time"
+                )
 
     def _blockwise(self, columns, points):
         if self.compiled is None:
             with self.counting("compile_s"):
                 program = lowered(self.sweep, self.setting, self.devices, self.batch)
+                self._check(program.out_info)
                 self.compiled = program.compile()
         with self.counting("run_s"):
             # the last batch is filled up with its last point, so that nothing compiles again
             taken = [self.compiled(some) for some in self._batches(columns, points)]
             found = jax.device_get(taken)
         return {name: np.concatenate([some[name] for some in found])[:points] for name in found[0]}
+
+    def _check(self, found: dict[str, Any]) -> None:
+        got = {name: value.shape[1:] for name, value in found.items()}
+        if got != self.shapes:
+            expected = f"{self.shapes}, the same for all settings"
+            raise checks.fail("observe", f"shapes {got} for {self.setting}", expected)
 
     def _batches(self, columns, points) -> Iterator[dict[str, np.ndarray]]:
         for first in range(0, points, self.batch):

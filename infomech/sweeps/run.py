@@ -89,7 +89,9 @@ def run(
     part, parts = _shard(shard)
     checks.integer("batch", batch, 0)
     settings = list(sweep.settings())
-    opened = store.prepare(path, sweep, variables(sweep))
+    measured = variables(sweep)
+    opened = store.prepare(path, sweep, measured)
+    shapes = {variable.name: variable.shape for variable in measured}
     mine = [block for block in opened.layout.blocks() if block.number % parts == part]
     total, kept, damaged = sum(block.points for block in mine), 0, 0
     missing: dict[int, list[Block]] = {}
@@ -104,7 +106,9 @@ def run(
         clock.tell(f"{damaged} stored points are not what was written: computed again")
     tables, used = [axis.table() for axis in sweep.axes], {}
     for number, todo in missing.items():
-        program = Program(sweep, settings[number], devices, batch, clock.counting, clock.tell)
+        program = Program(
+            sweep, settings[number], shapes, devices, batch, clock.counting, clock.tell
+        )
         # runs started on one store by accident meet as late as can be
         first = int.from_bytes(os.urandom(4), "little") % len(todo)
         for block in todo[first:] + todo[:first]:

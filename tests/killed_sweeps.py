@@ -1,0 +1,107 @@
+"""A sweep killed again and again: run as a script by test_sweep_survival.py, prints JSON.
+
+Everything is imported once; each run is a fork of its own, so that a kill costs a second at most.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import jax
+import xarray  # noqa: F401  (imported by the forks otherwise, each on its own)
+import zarr  # noqa: F401
+
+from infomech import sweeps
+from infomech.sweeps import blocks, program, store
+
+SWEEP = sweeps.Sweep(
+    axes=(sweeps.seeds(90), sweeps.linear("share", 0, 1, 4)), family="random", dimensions=1,
+    pattern="impulse", steps=4, burn_in=1, block=12,
+)  # fmt: skip
+
+
+def run(path, log, kill_at=None):
+    """One run; writes down which blocks it computes; dies at the `kill_at`-th file moved in place.
+
+    Half of these deaths are just before, half just after.
+    """
+    numbers = {b.where[0].start: b.number for b in blocks.layout(SWEEP).blocks()}
+    compute, replace, moved = program.Program.__call__, os.replace, [0]
+
+    def computed(self, columns, points):
+        with log.open("a") as file:
+            file.write(f"{numbers[int(columns['seed'][0])]}\n")
+        time.sleep(0.01)
+        return compute(self, columns, points)
+
+    def replaced(*paths):
+        moved[0] += 1
+        if moved[0] == kill_at and kill_at % 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(*paths)
+        if moved[0] == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    program.Program.__call__, os.replace = computed, replaced
+    sweeps.run(SWEEP, path)
+
+
+def forked(path, log, seconds=None, kill_at=None):
+    """Runs in a fork; None if it was killed, else its exit code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # JAX warns of any fork; it hasn't started anything here
+        pid = os.fork()
+    if pid == 0:
+        try:
+            run(path, log, kill_at)
+            os._exit(0)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr)
+            os._exit(1)
+    if seconds is not None:
+        time.sleep(seconds)
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    return None if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def stored(path):
+    """Numbers of the blocks that are there."""
+    if not path.exists():
+        return []
+    found = store.read(path)
+    return [block.number for block in found.layout.blocks() if found.holds(block)]
+
+
+def main(folder):
+    """Kills, then one run to the end, then another from nothing."""
+    path, whole, log = folder / "killed.zarr", folder / "whole.zarr", folder / "log"
+    jax.config.update("jax_compilation_cache_dir", str(folder / "cache"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    begun = time.perf_counter()
+    code = forked(whole, folder / "other")
+    usual = time.perf_counter() - begun
+    draw = random.Random(0)
+    # moves of one block: a file for each variable, and the mask
+    files = len(store.read(whole).arrays) + 1
+    kills = [{"kill_at": draw.randint(1, 2 * files)} for _ in range(12)]
+    kills += [{"seconds": draw.uniform(0.2, 0.9) * usual} for _ in range(10)]
+    runs = []
+    for kill in kills:
+        before = stored(path)
+        log.unlink(missing_ok=True)
+        died = forked(path, log, **kill)
+        started = [int(line) for line in log.read_text().split()] if log.exists() else []
+        runs.append({"died": died is None, "before": before, "started": started,
+                     "after": stored(path)})  # fmt: skip
+    print(json.dumps({"first": code, "runs": runs, "last": forked(path, log),
+                      "blocks": len(stored(path))}))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,53 @@
+"""One sweep on 1 to 8 devices and in batches of several sizes: run as a script, prints JSON."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from infomech import sweeps
+from infomech.sweeps import program, store
+
+SWEEP = sweeps.Sweep(
+    axes=(sweeps.seeds(30), sweeps.linear("share", 0, 1, 4)), family="random", rectifier="relu",
+    pattern="box", radius=2.0, steps=5, burn_in=1, block=64,
+)  # fmt: skip
+#: devices and points at a time
+WAYS = ((1, 64), (2, 64), (4, 64), (8, 64), (1, 7), (8, 16))
+
+
+def main(folder):
+    """Results of each way, and what its compiled program talks about between devices."""
+    jax.config.update("jax_compilation_cache_dir", str(folder / "cache"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    found, texts = {}, {}
+    (setting,) = SWEEP.settings()
+    for devices, batch in WAYS:
+        name = f"{devices} devices, batch {batch}"
+        path = folder / f"{devices}-{batch}.zarr"
+        chosen = jax.devices()[:devices]
+        sweeps.run(SWEEP, path, devices=chosen, batch=batch)
+        found[name] = {n: np.asarray(a[...]) for n, a in store.read(path).arrays.items()}
+        text = program.lowered(SWEEP, setting, chosen, 8 * devices).compile().as_text()
+        talk = sorted(set(re.findall(r"all-gather|all-reduce|all-to-all|collective|send", text)))
+        shapes = sorted(set(re.findall(r"(?:f32|u32)\[[\d,]+\]", text.split("ENTRY")[-1])))
+        texts[devices] = {"talk": talk, "shapes": shapes}
+    first = next(iter(found.values()))
+    same = {
+        name: {n: bool(np.array_equal(a, first[n], equal_nan=a.dtype.kind == "f"))
+               for n, a in one.items()}
+        for name, one in found.items()
+    }  # fmt: skip
+    apart = {
+        name: {n: float(np.nanmax(np.abs(a.astype(float) - first[n]), initial=0.0))
+               for n, a in one.items()}
+        for name, one in found.items()
+    }  # fmt: skip
+    print(json.dumps({"devices": jax.device_count(), "same": same, "apart": apart, "texts": texts}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

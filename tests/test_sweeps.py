@@ -1,0 +1,468 @@
+"""Sweeps: what is swept, how it lies in blocks, what is computed, and what is read back."""
+
+import itertools
+import math
+
+import hypothesis.strategies as st
+import jax
+import numpy as np
+import pytest
+import reference
+import xarray
+from hypothesis import given, settings
+
+from infomech import kernels, laws, sweeps, theory
+from infomech.cli import main
+from infomech.sweeps import blocks, program, spec
+
+SMALL = {"dimensions": 1, "pattern": "impulse", "steps": 6, "burn_in": 1}
+SHARE = sweeps.linear("share", 0, 1, 5)
+
+
+def taps_of(kernel, final, trace, setting):
+    """What a sweep's kernel is."""
+    return {"kernel": kernel}
+
+
+def swept(tmp_path, **changes):
+    """A sweep, run, as xarray reads it."""
+    path = tmp_path / "s.zarr"
+    sweeps.run(sweeps.Sweep(**{**SMALL, **changes}), path)
+    return xarray.open_zarr(path, chunks=None).load()
+
+
+# --- axes ---------------------------------------------------------------------------------------
+
+
+def test_axes_hold_what_they_say():
+    np.testing.assert_array_equal(SHARE.table()["share"], [0, 0.25, 0.5, 0.75, 1])
+    np.testing.assert_array_equal(sweeps.seeds(3, 5).table()["seed"], [5, 6, 7])
+    pair = sweeps.values("pair", share=[0.1, 0.2], noise=[0.0, 1.0])
+    assert pair.quantities == ("share", "noise")
+    np.testing.assert_array_equal(pair.table()["noise"], [0, 1])
+    kernel = np.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(sweeps.values("k", taps=kernel).table()["taps"], kernel)
+
+
+def test_sobol_points_fill_their_box_more_evenly_than_random_ones():
+    axis = sweeps.sobol("draw", 64, seed=3, share=(0.5, 1), angle=(-1, 3))
+    share, angle = axis.table().values()
+    # a scrambled Sobol sequence has one point in each of 64 slices of either axis
+    assert sorted(((share - 0.5) * 128).astype(int)) == list(range(64))
+    assert sorted(((angle + 1) * 16).astype(int)) == list(range(64))
+    again = sweeps.sobol("draw", 50, seed=3, share=(0.5, 1), angle=(-1, 3)).table()
+    np.testing.assert_array_equal(again["share"], share[:50])
+    other = sweeps.sobol("draw", 64, seed=4, share=(0.5, 1), angle=(-1, 3)).table()
+    assert not np.array_equal(other["share"], share)
+
+
+BAD_AXES = {
+    "share out of range": (lambda: sweeps.linear("share", 0, 2, 5), r"share: got share 2\.0"),
+    "NaN": (lambda: sweeps.values("share", share=[0.1, math.nan]), "NaN or infinity"),
+    "unequal": (lambda: sweeps.values("p", share=[0.1], noise=[0, 1]), "equally many"),
+    "no quantity": (lambda: sweeps.values("p"), "p: got 0"),
+    "unknown": (lambda: sweeps.values("p", speed=[1]), "'speed', expected one of share"),
+    "words": (lambda: sweeps.values("share", share=["a"]), "share of list, expected numbers"),
+    "fractions of seeds": (lambda: sweeps.values("seed", seed=[0.5]), "expected whole numbers"),
+    "seeds below 0": (lambda: sweeps.values("seed", seed=[-1]), "expected at least 0"),
+    "a count of 0": (lambda: sweeps.linear("share", 0, 1, 0), "share: got 0"),
+    "a count that is none": (lambda: sweeps.linear("share", 0, 1, 2.5), r"share: got 2\.5"),
+    "range of seeds": (lambda: sweeps.sobol("d", 8, seed=0, taps=(0, 1)), "a range of taps"),
+    "one end": (lambda: sweeps.sobol("d", 8, share=(0,)), "the two ends"),
+    "a name": (lambda: sweeps.values("a b", share=[0.1]), "'a b', expected a name"),
+    "a vector": (lambda: sweeps.values("share", share=[[0.1]]), "a list of one per point"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_AXES)
+def test_axes_that_make_no_sense(case):
+    make, message = BAD_AXES[case]
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+BAD_SWEEPS = {
+    "no share": ({"axes": (sweeps.seeds(2),)}, "either share or ratio"),
+    "both": ({"axes": (SHARE, sweeps.linear("ratio", 0, 1, 2))}, "either share or ratio"),
+    "twice": ({"axes": (SHARE, SHARE)}, "each name and quantity once"),
+    "a seed for nothing": ({"axes": (SHARE, sweeps.seeds(2))}, "noise as well, or family random"),
+    "no seed": ({"family": "random"}, "no seed, expected one for family random"),
+    "taps for another": ({"axes": (sweeps.values("k", taps=[[1.0, 2.0]]),)}, "none for family mix"),
+    "taps of another size": (
+        {"family": "taps", "axes": (sweeps.values("k", taps=[[1.0, 2.0]]),)},
+        r"kernels of shape \(2,\), expected \(3,\)",
+    ),
+    "an angle on a line": (
+        {"axes": (SHARE, sweeps.values("angle", angle=[0.0]))}, "unless dimensions is 2"
+    ),
+    "a direction of 0": (
+        {"axes": (SHARE, sweeps.values("direction", direction=[[0.0]]))}, "length above 0"
+    ),
+    "direction of another dimension": (
+        {"axes": (SHARE, sweeps.values("direction", direction=[[0.0, 1.0]]))}, r"expected \(1,\)"
+    ),
+    "an axis named as a setting": (
+        {"axes": (sweeps.values("steps", share=[0.1]),)}, "a name that is no setting"
+    ),
+    "a rectifier": ({"rectifier": "foo"}, "rectifier: got 'foo'"),
+    "a setting twice": ({"size": (3, 3)}, "each once"),
+    "nothing": ({"size": ()}, "size: got nothing"),
+    "steps": ({"steps": (0,)}, "steps: got 0"),
+    "a pattern that is no name": ({"pattern": (3,)}, "pattern: got 3"),
+    "no room": ({"pixels": 3, "pattern": "box"}, "room for the pattern"),
+    "a late start": ({"burn_in": 5}, "burn_in: got 5, expected at most 4"),
+    "four axes": ({"dimensions": 4}, "dimensions: got 4"),
+    "observe": ({"observe": "math:nothing"}, "observe: got 'math:nothing'"),
+    "not callable": ({"observe": "math:pi"}, "can't be called"),
+    "dtype": ({"dtype": "int8"}, "dtype: got 'int8'"),
+    "block": ({"block": -1}, "block: got -1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_SWEEPS)
+def test_sweeps_that_make_no_sense(case):
+    changes, message = BAD_SWEEPS[case]
+    with pytest.raises(ValueError, match=message):
+        sweeps.Sweep(**{"axes": (SHARE,), **SMALL, **changes})
+
+
+# --- blocks -------------------------------------------------------------------------------------
+
+
+@given(
+    counts=st.lists(st.integers(1, 9), min_size=1, max_size=3),
+    sizes=st.lists(st.sampled_from([2, 3, 5]), min_size=1, max_size=3, unique=True),
+    block=st.integers(1, 40),
+)
+def test_every_point_is_in_one_block_and_no_block_is_too_large(counts, sizes, block):
+    quantities = ["share", "noise", "seed"][: len(counts)]
+    axes = tuple(
+        sweeps.values(q, **{q: np.linspace(0, 1, n) if q != "seed" else np.arange(n)})
+        for q, n in zip(quantities, counts, strict=True)
+    )
+    sweep = sweeps.Sweep(axes=axes, size=tuple(sizes), block=block, **SMALL)
+    plan = blocks.layout(sweep)
+    seen = np.zeros(plan.shape, int)
+    tables = [axis.table() for axis in axes]
+    whole = np.stack(np.meshgrid(*(t[q] for t, q in zip(tables, quantities, strict=True)),
+                                 indexing="ij"), -1)  # fmt: skip
+    for number, one in enumerate(plan.blocks()):
+        assert one.number == number
+        assert 1 <= one.points <= block
+        seen[one.where] += 1
+        part = blocks.columns(tables, one)
+        expected = whole[one.where[plan.varied :]].reshape(-1, len(quantities))
+        np.testing.assert_array_equal(np.stack(list(part.values()), -1), expected)
+    assert np.all(seen == 1)
+    assert plan.varied == (len(sizes) > 1)
+
+
+def test_blocks_are_of_some_seconds_unless_told():
+    def points(**changes):
+        return math.prod(blocks.layout(sweeps.Sweep(axes=(sweeps.seeds(10**6),), family="random",
+                                                    **changes)).block)  # fmt: skip
+
+    assert points(pixels=32, steps=32, radius=1.0) == 2**16
+    # 241² × 7² × 40 layers: 2³⁶ multiply-adds are some 600 of these
+    heavy = points(size=7, pixels=241, steps=40)
+    assert heavy == 2**36 // (241**2 * 49 * 40)
+    assert points(pixels=5000, steps=48) == 64
+    assert points(block=7) == 7
+
+
+# --- kernels of each family ---------------------------------------------------------------------
+
+
+def test_kernels_are_those_of_their_family(tmp_path):
+    angle = sweeps.values("angle", angle=[0.0, 0.3])
+    changes = {"dimensions": 2, "observe": taps_of}
+    found = swept(tmp_path / "mix", axes=(SHARE, angle), **changes).kernel.values
+    for i, j in itertools.product(range(5), range(2)):
+        a = angle.table()["angle"][j]
+        direction = np.array([np.sin(a), np.cos(a)], np.float32)
+        expected = kernels.mix((3, 3), share=i / 4, direction=direction, dtype="float32")
+        np.testing.assert_allclose(found[i, j], expected, atol=5e-7)
+    seeds = sweeps.values("seed", seed=[0, 7])
+    found = swept(tmp_path / "random", axes=(seeds,), family="random", **changes).kernel.values
+    for i, seed in enumerate((0, 7)):
+        key = jax.random.key(np.uint32(seed))
+        expected = kernels.random((3, 3), key=key, dtype="float32")
+        np.testing.assert_allclose(found[i], expected, atol=1e-6)
+    own = np.random.default_rng(0).normal(size=(4, 3, 3))
+    k = sweeps.values("k", taps=own)
+    found = swept(tmp_path / "taps", axes=(k,), family="taps", **changes)
+    np.testing.assert_array_equal(found.kernel.values, own.astype(np.float32))
+    np.testing.assert_array_equal(found.taps_value.values, own)
+
+
+def test_noise_has_its_energy_and_leaves_the_kernel_in_the_middle(tmp_path):
+    noise = sweeps.values("noise", noise=[0.0, 0.5])
+    axes = (sweeps.values("ratio", ratio=[0.3]), noise, sweeps.seeds(400))
+    found = swept(tmp_path, axes=axes, dimensions=2, observe=taps_of, dtype="float64")
+    clean = kernels.mix((3, 3), ratio=0.3, dtype="float64")
+    np.testing.assert_allclose(found.kernel[0, 0], np.broadcast_to(clean, (400, 3, 3)), atol=1e-15)
+    added = found.kernel[0, 1].values - np.asarray(clean)
+    # of 3,600 normal numbers: mean 0 ± 0.003, energy 0.25 ± 0.006
+    assert abs(added.mean()) < 0.01
+    assert abs((added**2).sum((1, 2)).mean() - 0.25) < 0.02
+
+
+# --- what is measured ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_laws_are_those_of_a_plain_rollout(tmp_path, dtype):
+    found = swept(
+        tmp_path, axes=(SHARE,), dtype=dtype, size=(2, 3), rectifier=("relu", "modulus"),
+        pattern="box", radius=1.0,
+    )  # fmt: skip
+    assert found.sizes["size"] == 2
+    assert found.speed.dtype == dtype
+    start = np.pad(np.ones(3), 20)
+    for size, rectifier, share in itertools.product((2, 3), ("relu", "modulus"), range(5)):
+        at = found.sel(size=size, rectifier=rectifier).isel(share=share)
+        kernel = np.asarray(kernels.mix((size,), share=share / 4, dtype="float64"))
+        passed = reference.rollout(kernel, start, 6, rectifier, "zero", "l2")
+        centres = [reference.centre(u, origin)[0] for u, origin, _ in passed]
+        covariances = [reference.covariance(u)[0, 0] for u, *_ in passed]
+        layers = np.arange(1, 7)
+        speed, diffusion = (np.polyfit(layers, v[1:], 1)[0] for v in (centres, covariances))
+        tolerance = 2e-5 if dtype == "float32" else 1e-12
+        np.testing.assert_allclose(at.speed, [speed], atol=tolerance)
+        np.testing.assert_allclose(at.diffusion, [[diffusion]], atol=10 * tolerance)
+        np.testing.assert_allclose(at.energy, 1, atol=tolerance)
+        np.testing.assert_allclose(at.odd_share, share / 4, atol=tolerance)
+        np.testing.assert_allclose(at.gain, kernel.sum(), atol=tolerance)
+        assert at.status == 0
+        known = theory.predict(kernel, rectifier=rectifier)
+        assert bool(at.idle) == bool(known.idle)
+        np.testing.assert_allclose(at.speed_theory, known.speed, atol=tolerance)
+
+
+def test_a_point_that_dies_or_touches_the_edge_is_a_status(tmp_path):
+    axes = (sweeps.values("k", taps=[[0.0, -1, 0], [0.0, 1, 0], [0.0, 0, 1]]),)
+    found = swept(tmp_path, axes=axes, family="taps", pixels=13)
+    reasons = [laws.REASONS[int(code)].split(":")[0] for code in found.status]
+    assert reasons == ["the field died", "ok", "the pattern touched the boundary before the end of"
+                       " the fit window"]  # fmt: skip
+    assert np.isnan(found.speed[[0, 2]]).all()
+    assert found.speed[1] == 0
+    assert found.edge[2] > 0.5
+
+
+def test_any_function_can_be_measured(tmp_path):
+    def observe(kernel, final, trace, setting):
+        return {"last": final.values[:3], "size": jax.numpy.int32(setting.size)}
+
+    with pytest.raises(ValueError, match="other names than the sweep's own"):
+        swept(tmp_path, axes=(SHARE,), observe=observe)
+
+    def fine(kernel, final, trace, setting):
+        return {"last": final.values[:3], "taps": jax.numpy.int32(setting.size)}
+
+    found = swept(tmp_path, axes=(SHARE,), observe=fine, size=(2, 3), pixels=9)
+    assert found["last"].dims == ("size", "share", "last_axis_0")
+    np.testing.assert_array_equal(found["taps"], np.repeat([[2], [3]], 5, 1))
+    with pytest.raises(ValueError, match="a dictionary of arrays"):
+        swept(tmp_path / "b", axes=(SHARE,), observe=lambda k, f, t, s: t.centre)
+    with pytest.raises(ValueError, match="the same for all settings"):
+        swept(tmp_path / "c", axes=(SHARE,), size=(2, 3), observe=lambda k, f, t, s: {"kernel": k})
+
+
+def test_settings_of_both_dtypes_are_stored_as_the_wider(tmp_path):
+    found = swept(tmp_path, axes=(SHARE,), dtype=("float32", "float64"))
+    assert found.speed.dtype == np.float64
+    wide = found.speed.sel(dtype="float64")
+    np.testing.assert_allclose(found.speed.sel(dtype="float32"), wide, atol=1e-6)
+    assert not np.array_equal(found.energy.sel(dtype="float32"), found.energy.sel(dtype="float64"))
+
+
+def test_wide_types_are_asked_for_first(tmp_path):
+    sweep = sweeps.Sweep(axes=(SHARE,), dtype="float64", **SMALL)
+    with jax.enable_x64(False), pytest.raises(ValueError, match="dtype: got float64, expected jax"):
+        sweeps.run(sweep, tmp_path / "s.zarr")
+    assert not (tmp_path / "s.zarr").exists()
+
+
+# --- what comes out -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A store of 2 × 5 × 3 points."""
+    path = tmp_path_factory.mktemp("sweep") / "s.zarr"
+    pair = sweeps.values("pair", noise=[0.0, 0.1, 0.2], seed=[0, 1, 2])
+    sweep = sweeps.Sweep(axes=(SHARE, pair), rectifier=("relu", "modulus"), block=6, **SMALL)
+    return path, sweep, sweeps.run(sweep, path)
+
+
+def test_plain_xarray_reads_it_with_labels_units_and_provenance(stored):
+    path, sweep, done = stored
+    assert (done.points, done.computed, done.damaged) == (30, 30, 0)
+    found = xarray.open_zarr(path)
+    assert dict(found.speed.sizes) == {"rectifier": 2, "share": 5, "pair": 3, "component": 1}
+    assert found.speed.attrs["units"] == "pixels per layer"
+    assert found.noise.dims == ("pair",)
+    assert found.sel(rectifier="modulus", share=0.5).isel(pair=1).noise == 0.1
+    assert found.boundary == "zero"
+    assert found.steps == 6
+    assert int((found.done != 0).sum()) == math.prod(blocks.layout(sweep).grid)
+    assert found.attrs["provenance"]["jax"] == jax.__version__
+    assert found.attrs["sweep"]["observe"] == "laws"
+
+
+def test_one_file_holds_the_same(stored, tmp_path, capsys):
+    path, *_ = stored
+    out = tmp_path / "s.nc"
+    assert main(["sweep", "export", str(path), str(out)]) == 0
+    assert "share 5" in capsys.readouterr().out
+    with xarray.open_dataset(out) as one, xarray.open_zarr(path) as store:
+        for name, array in store.variables.items():
+            np.testing.assert_array_equal(one[name].values, array.values)
+        assert set(one.attrs) == set(store.attrs)
+
+
+def test_an_explanation_counts_before_anything_runs(stored):
+    _, sweep, done = stored
+    told = sweeps.explain(sweep)
+    assert (told.points, told.compilations, told.blocks, told.block_points) == (30, 2, 6, 6)
+    assert told.batch == done.batch
+    # an impulse widened by 2 pixels a layer for 6 layers, with 3 more at either end
+    assert told.cell_steps == 30 * 6 * (1 + 6 * 2 + 2 * 3)
+    # 11 numbers of float32, idle and status
+    assert told.stored == 30 * (11 * 4 + 2)
+    for words in ("points        30", "compilations  2, one per setting", "about"):
+        assert words in str(told)
+    narrow = sweeps.explain(sweep, batch=2)
+    assert set(narrow.batch.values()) == {2}
+    assert narrow.memory == told.memory / 3
+
+
+def test_batches_are_even_and_a_multiple_of_the_devices():
+    setting = next(sweeps.Sweep(axes=(SHARE,), **SMALL).settings())
+    one = jax.devices()[:1]
+    assert program.batch_size(setting, 10, one, 4) == 4
+    assert program.batch_size(setting, 9, one, 8) == 5
+    assert program.batch_size(setting, 100, one * 8, 64) == 56
+    assert program.batch_size(setting, 3, one * 8) == 8
+    assert program.batch_size(setting, 10**6, one) <= 2**24 / (4 * 4 * 19) + 1
+
+
+# --- the file that describes a sweep ------------------------------------------------------------
+
+SPEC = """\
+size = [2, 3]            # compiled for
+rectifier = "modulus"
+dimensions = 1
+steps = 6
+burn_in = 1
+
+[axes.share]
+from = 0
+to = 1
+count = 3
+
+[axes.pair]
+noise = [0.0, 0.1]
+seed = [1, 2]
+"""
+
+
+def test_a_file_describes_a_sweep(tmp_path):
+    path = tmp_path / "s.toml"
+    path.write_text(SPEC)
+    expected = sweeps.Sweep(
+        axes=(
+            sweeps.linear("share", 0, 1, 3),
+            sweeps.values("pair", noise=[0, 0.1], seed=[1, 2]),
+        ),
+        size=(2, 3), rectifier="modulus", dimensions=1, steps=6, burn_in=1,
+    )  # fmt: skip
+    assert sweeps.load(path) == expected
+    np.save(tmp_path / "k.npy", np.ones((2, 3, 3)))
+    path.write_text(
+        'family = "taps"\npixels = 64\n[axes.kernel]\ntaps = "k.npy"\n[axes.noise]\nvalues = [0]\n'
+        "[axes.seed]\ncount = 4\nfirst = 2\n"
+    )
+    found = sweeps.load(path)
+    assert found.shape == (2, 1, 4)
+    np.testing.assert_array_equal(found.axes[0].table()["taps"], np.ones((2, 3, 3)))
+    path.write_text("[axes.draw]\nsobol = 8\nscramble = 3\nshare = [0, 1]\nangle = [0, 3]\n")
+    assert sweeps.load(path).axes == (sweeps.sobol("draw", 8, seed=3, share=(0, 1), angle=(0, 3)),)
+
+
+BAD_SPECS = {
+    "a misspelt key": ("siez = 3\n", "line 1: siez: got no such key.*did you mean size?"),
+    "a value": ("dimensions = 1\nsteps = 0\n", "line 2: steps: got 0"),
+    "a misspelt key of an axis": (
+        "[axes.share]\nfrom = 0\nto = 1\ncout = 3\n", r"line 4: axes\.share\.cout: got no such key"
+    ),
+    "a range": ("\n[axes.share]\nfrom = 0\nto = 2\ncount = 3\n", "line 2: share: got share 2"),
+    "half a range": ("[axes.share]\nfrom = 0\n", "line 1: to: got nothing, expected all of from"),
+    "words": ('[axes.share]\nfrom = "a"\nto = 1\ncount = 3\n', "line 1: share from: got str"),
+    "a table that is none": ("axes = 3\n", "line 1: axes: got no tables"),
+    "no TOML": ("size = [\n", r"unreadable \(.*line"),
+    "no such file": ('[axes.k]\ntaps = "none.npy"\n', "line 1: taps: got 'none.npy', unreadable"),
+    "an axis that doesn't fit": (
+        "[axes.share]\nvalues = [0.1]\n[axes.seed]\ncount = 3\n", "line 1: axes: got seed"
+    ),
+    "a list of lists": ("size = [[3, 3]]\n[axes.share]\nvalues = [0]\n", "line 1: size: got"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_SPECS)
+def test_mistakes_in_a_file_are_told_with_key_and_line(tmp_path, case, capsys):
+    text, message = BAD_SPECS[case]
+    path = tmp_path / "s.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        sweeps.load(path)
+    assert main(["sweep", str(path), "--store", str(tmp_path / "s.zarr")]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert not (tmp_path / "s.zarr").exists()
+
+
+@settings(max_examples=60)
+@given(text=st.text(max_size=80) | st.lists(st.sampled_from(SPEC.split()), max_size=12).map(
+    " ".join))  # fmt: skip
+def test_no_text_breaks_the_reader(tmp_path_factory, text):
+    path = tmp_path_factory.getbasetemp() / "any.toml"
+    path.write_text(text, encoding="utf-8")
+    try:
+        found = spec.load(path)
+    except ValueError as error:
+        found = str(error)
+    assert isinstance(found, sweeps.Sweep) or str(path) in found
+
+
+def test_the_command_runs_a_file_and_tells_how_far_it_is(tmp_path, capsys):
+    path, store = tmp_path / "s.toml", tmp_path / "s.zarr"
+    path.write_text(SPEC)
+    assert main(["sweep", str(path), "--explain"]) == 0
+    assert "points        12" in capsys.readouterr().out
+    assert main(["sweep", str(path), "--store", str(store), "--shard", "0/2"]) == 0
+    capsys.readouterr()
+    assert main(["sweep", "status", str(store)]) == 1
+    assert "6 of 12 points (50.0%)" in capsys.readouterr().out
+    assert main(["sweep", str(path), "--store", str(store)]) == 0
+    out = capsys.readouterr().out
+    assert "12, of which 6 were computed now" in out
+    assert "compiling" in out
+    assert main(["sweep", "status", str(store)]) == 0
+    assert "12  ok" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--shard", "2"], "shard: got '2', expected i/n"),
+        (["--shard", "2/2"], "shard: got 2 of 2, expected 0 to 1 of 2"),
+        (["--distributed", "here"], "distributed: got 'here'"),
+        (["--batch", "-1"], "batch: got -1"),
+    ],
+)
+def test_wrong_options(tmp_path, capsys, words, message):
+    path = tmp_path / "s.toml"
+    path.write_text(SPEC)
+    assert main(["sweep", str(path), "--store", str(tmp_path / "s.zarr"), *words]) == 2
+    assert message in capsys.readouterr().err
