@@ -25,6 +25,7 @@ bench: $(VENV)/bench ## the rollout beside its peers, solvers beside each other:
 	$(BIN)/python -m benchmarks.design
 	$(BIN)/python -m benchmarks.scattering
 	$(BIN)/python -m benchmarks.networks
+	$(BIN)/python -m benchmarks.sweeps
 
 clean: ## remove the virtual environment and everything written
 	rm -rf $(VENV) out

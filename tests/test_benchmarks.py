@@ -1,6 +1,7 @@
 """Every contender of the benchmark computes what it says, and its report says what was measured."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from benchmarks import (
 )
 from benchmarks import design as solvers
 from benchmarks import scattering as paths
+from benchmarks import sweeps as swept
 from benchmarks.cases import Case
 from benchmarks.peers import Contender
 from benchmarks.requirements import Requirement
@@ -360,3 +362,23 @@ def test_a_quick_census_is_timed_and_imports_no_framework(tmp_path, capsys):
     assert (tmp_path / "NETWORKS.md").read_text("utf-8") == out.rstrip("\n") + "\n"
     assert "| 4,000 filters |" in out
     assert "Frameworks imported on the way: none." in out
+
+
+@pytest.mark.slow
+def test_quick_sweeps_are_timed_stored_and_bare(tmp_path, capsys):
+    assert swept.main(["--quick", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert (tmp_path / "SWEEPS.md").read_text("utf-8") == out.rstrip("\n") + "\n"
+    assert re.search(r"5,000 3×3 kernels .* \| ≤ 1.2 × \| [\d.]+ × \|", out)
+    for devices in (1, 2, 4, 8):
+        assert re.search(rf"^\| {devices} \| \d+ \| {100 * devices} \| .* \| none \|$", out, re.M)
+
+
+def test_verdicts_on_sweeps_follow_from_medians():
+    many = [{"bare": 1.0, "stored": s} for s in (1.1, 1.3, 1.19)]
+    law = [{"stored": s, "run": 1.0, "blocks": 2} for s in (1.04, 1.2, 1.06)]
+    text = swept.required(True, many, law, {"points": 10, "seconds": 0.5}).splitlines()
+    assert text[2].endswith("| ≤ 1.2 × | 1.190 × | reached |")
+    assert "in blocks of 0.5 s" in text[3]
+    assert text[3].endswith("| < 5% | 6.0% | not reached |")
+    assert text[4].endswith("| < 1 s | 0.5 s | reached |")

@@ -363,6 +363,15 @@ def test_a_batch_too_large_for_memory_is_halved_and_said(tmp_path, whole, monkey
             np.testing.assert_allclose(values(tmp_path / "s.zarr")[name], array, atol=1e-6)
 
 
+def test_a_point_too_large_for_memory_is_told(tmp_path, monkeypatch):
+    def crowded(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    monkeypatch.setattr(program, "lowered", crowded)
+    with pytest.raises(ValueError, match=r"batch: got 1, and 3 relu.*a smaller domain"):
+        sweeps.run(some(), tmp_path / "s.zarr")
+
+
 def test_other_errors_of_the_device_are_raised(tmp_path, monkeypatch):
     def broken(*_):
         raise jax.errors.JaxRuntimeError("INTERNAL: broken")

@@ -124,9 +124,13 @@ class Program:
             try:
                 return self._blockwise(columns, points)
             except jax.errors.JaxRuntimeError as error:
-                if "RESOURCE_EXHAUSTED" not in str(error) or self.batch <= len(self.devices):
+                if "RESOURCE_EXHAUSTED" not in str(error):
                     raise
                 before = self.batch
+                if before <= len(self.devices):
+                    expected = "a smaller domain: fewer pixels, or fewer steps"
+                    got = f"{before}, and {self.setting} takes more than the memory there is"
+                    raise checks.fail("batch", got, expected) from error
                 self.batch = -(-before // 2 // len(self.devices)) * len(self.devices)
                 self.compiled = None
                 self.tell(
@@ -140,8 +144,8 @@ class Program:
                 self._check(program.out_info)
                 self.compiled = program.compile()
         with self.counting("run_s"):
-            # the last batch is filled up with its last point, so that nothing compiles again
-            taken = [self.compiled(some) for some in self._batches(columns, points)]
+            each = batches(columns, points, self.batch, self.setting.dtype)
+            taken = [self.compiled(some) for some in each]
             found = jax.device_get(taken)
         return {name: np.concatenate([some[name] for some in found])[:points] for name in found[0]}
 
@@ -151,10 +155,17 @@ class Program:
             expected = f"{self.shapes}, the same for all settings"
             raise checks.fail("observe", f"shapes {got} for {self.setting}", expected)
 
-    def _batches(self, columns, points) -> Iterator[dict[str, np.ndarray]]:
-        for first in range(0, points, self.batch):
-            rows = np.minimum(np.arange(first, first + self.batch), points - 1)
-            yield {name: _cast(name, c[rows], self.setting.dtype) for name, c in columns.items()}
+
+def batches(
+    columns: dict[str, np.ndarray], points: int, batch: int, dtype: str
+) -> Iterator[dict[str, np.ndarray]]:
+    """The quantities at `points` points, `batch` at a time.
+
+    The last batch is filled up with the last point, so that nothing compiles again.
+    """
+    for first in range(0, points, batch):
+        rows = np.minimum(np.arange(first, first + batch), points - 1)
+        yield {name: _cast(name, column[rows], dtype) for name, column in columns.items()}
 
 
 @functools.lru_cache(maxsize=8)

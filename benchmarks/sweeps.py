@@ -1,0 +1,252 @@
+"""`python -m benchmarks.sweeps`: what storing, resuming and spreading a sweep cost.
+
+A million kernels stored against the bare computation, the overhead of blocks, reading back, and
+weak scaling over virtual devices. Writes SWEEPS.md.
+"""
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks import report
+from infomech import files, sweeps
+from infomech.sweeps import blocks, program
+
+TURNS = 3
+#: what is required: overhead of blocks, stored over bare, seconds to open and reduce
+OVERHEAD, STORED, READ_S = 0.05, 1.2, 1.0
+DEVICES = (1, 2, 4, 8)
+
+
+def million(quick: bool) -> sweeps.Sweep:
+    """Random 3×3 kernels, 32 layers each on 32² periodic pixels, observed every 4 layers."""
+    return sweeps.Sweep(
+        axes=(sweeps.seeds(5000 if quick else 10**6),), family="random", boundary=("periodic",),
+        pattern=("gaussian",), radius=2.0, pixels=32, steps=(32,), every=4, burn_in=8,
+        edge_tolerance=0.05,
+    )  # fmt: skip
+
+
+def law(quick: bool) -> sweeps.Sweep:
+    """The speed law over shares and directions, in blocks of a second or more."""
+    return sweeps.Sweep(
+        axes=(sweeps.linear("share", 0, 1, 41), sweeps.linear("angle", 0, 1.5, 4 if quick else 40)),
+        steps=(24,), burn_in=8,
+    )  # fmt: skip
+
+
+def turns(sweep: sweeps.Sweep, count: int) -> list[dict[str, float]]:
+    """The sweep stored, and its bare computation, in turns: seconds without compiling.
+
+    The bare computation calls the same program on the same batches and brings results to NumPy.
+    """
+    (setting,) = sweep.settings()
+    devices = jax.local_devices()
+    plan = blocks.layout(sweep)
+    whole = max(block.points for block in plan.blocks())
+    batch = program.batch_size(setting, whole, devices)
+    compiled = program.lowered(sweep, setting, devices, batch).compile()
+    tables = [axis.table() for axis in sweep.axes]
+    found = []
+    for _ in range(count):
+        start = time.perf_counter()
+        for block in plan.blocks():
+            columns = blocks.columns(tables, block)
+            jax.device_get([
+                compiled(some) for some in program.batches(columns, block.points, batch, "float32")
+            ])  # fmt: skip
+        bare = time.perf_counter() - start
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            done = sweeps.run(sweep, Path(folder) / "s.zarr")
+            total = time.perf_counter() - start
+        spent = done.seconds
+        found.append({
+            "bare": bare, "stored": total - spent.compile_s, "compile": spent.compile_s,
+            "run": spent.run_s, "write": spent.write_s, "blocks": len(list(plan.blocks())),
+        })  # fmt: skip
+    return found
+
+
+def reading(quick: bool, count: int) -> dict[str, float]:
+    """Seconds to open a store of 10⁵ points with xarray, and to average its speeds."""
+    import xarray
+
+    sweep = sweeps.Sweep(
+        axes=(sweeps.linear("share", 0, 1, 100), sweeps.seeds(10 if quick else 1000),
+              sweeps.values("noise", noise=[0.1])),
+        dimensions=1, pattern=("impulse",), steps=(4,), burn_in=1, block=5000,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "s.zarr"
+        sweeps.run(sweep, path)
+        seconds = []
+        for _ in range(count):
+            start = time.perf_counter()
+            with xarray.open_zarr(path, chunks=None) as store:
+                store.speed.mean(["seed", "noise"]).load()
+            seconds.append(time.perf_counter() - start)
+    return {"points": sweep.points, "seconds": statistics.median(seconds)}
+
+
+def scaling(quick: bool) -> list[dict[str, Any]]:
+    """Each number of virtual devices in a process of its own, on as many cores as there are."""
+    root = str(Path(__file__).parent.parent)
+    found = []
+    for devices in DEVICES:
+        environment = {
+            **os.environ, "JAX_PLATFORMS": "cpu",
+            "PYTHONPATH": os.pathsep.join([root, *(path for path in sys.path if path)]),
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        }  # fmt: skip
+        command = [sys.executable, "-m", "benchmarks.sweeps", "--devices", str(devices)]
+        said = subprocess.run(
+            command + ["--quick"] * quick, capture_output=True, text=True, check=True,
+            env=environment,
+        ).stdout  # fmt: skip
+        found.append(json.loads(said.splitlines()[-1]))
+    return found
+
+
+def spread(devices: int, quick: bool) -> dict[str, Any]:
+    """One batch, of as many points to each of this process' devices."""
+    cores = sorted(os.sched_getaffinity(0))[:devices]
+    os.sched_setaffinity(0, cores)
+    sweep = million(True)
+    (setting,) = sweep.settings()
+    each = 100 if quick else 2000
+    compiled = program.lowered(sweep, setting, jax.devices(), each * devices).compile()
+    text = compiled.as_text()
+    columns = {"seed": np.arange(each * devices, dtype=np.uint32)}
+    seconds = []
+    for _ in range(2 if quick else 6):
+        start = time.perf_counter()
+        jax.block_until_ready(compiled(columns))
+        seconds.append(time.perf_counter() - start)
+    talk = re.findall(r"all-gather|all-reduce|all-to-all|collective-permute", text)
+    return {
+        "devices": jax.device_count(), "cores": len(cores), "points": each * devices,
+        "seconds": statistics.median(seconds[1:]), "talk": sorted(set(talk)),
+    }  # fmt: skip
+
+
+def measure(quick: bool) -> str:
+    """Runs all of it; the report."""
+    machine = report.machine(os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0)
+    count = 1 if quick else TURNS
+    with tqdm(total=4, unit="part", file=sys.stderr) as bar:
+        many = turns(million(quick), count)
+        bar.update()
+        blockwise = turns(law(quick), count)
+        bar.update()
+        read = reading(quick, 1 if quick else 5)
+        bar.update()
+        spreads = scaling(quick)
+        bar.update()
+    text = [HEAD.format(**files.provenance(), **machine)]
+    if quick:
+        text.append("**A quick run: it tests the benchmark, not the speed.**")
+    if report.busy(machine):
+        text.append(f"**{report.BUSY}**")
+    text += ["## What is required", required(quick, many, blockwise, read)]
+    text += ["## Time", LEGEND, table({"kernels": many, "law": blockwise})]
+    text += ["## Weak scaling over virtual devices", SCALING, scaling_table(spreads)]
+    return "\n\n".join(text) + "\n"
+
+
+def required(quick: bool, many: list[Any], blockwise: list[Any], read: dict[str, float]) -> str:
+    """What is required, what was measured and the verdict, as Markdown."""
+    ratio = statistics.median(run["stored"] / run["bare"] for run in many)
+    over = statistics.median((run["stored"] - run["run"]) / run["run"] for run in blockwise)
+    each = statistics.median(run["run"] / run["blocks"] for run in blockwise)
+    points = million(quick).points
+    rows = [
+        (f"{points:,} 3×3 kernels × 32 layers on 32², stored, over the bare computation",
+         f"≤ {STORED:g} ×", f"{ratio:.3f} ×", ratio <= STORED),
+        (f"all but the compiled computation, over it, in blocks of {each:.2g} s",
+         f"< {OVERHEAD:.0%}", f"{over:.1%}", over < OVERHEAD),
+        (f"a store of {int(read['points']):,} points opened and its speeds averaged by xarray",
+         f"< {READ_S:g} s", f"{read['seconds']:.3g} s", read["seconds"] < READ_S),
+    ]  # fmt: skip
+    lines = ["| what | required | measured | verdict |", "| --- | ---: | ---: | --- |"]
+    for what, wanted, measured, met in rows:
+        lines.append(f"| {what} | {wanted} | {measured} | {'reached' if met else 'not reached'} |")
+    return "\n".join(lines)
+
+
+def table(runs: dict[str, list[dict[str, float]]]) -> str:
+    """Medians of the turns."""
+    names = ("bare", "stored", "run", "write", "compile", "blocks")
+    lines = ["| sweep | " + " | ".join(names) + " |", "| --- |" + " ---: |" * len(names)]
+    for name, several in runs.items():
+        cells = [f"{statistics.median(run[column] for run in several):.3g}" for column in names]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def scaling_table(rows: list[dict[str, Any]]) -> str:
+    """Seconds and efficiency, and what the devices' programs say to each other."""
+    lines = [
+        "| devices | cores | points | seconds | points/s per core | talk between devices |",
+        "| ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for row in rows:
+        rate = row["points"] / row["seconds"] / row["cores"]
+        lines.append(
+            f"| {row['devices']} | {row['cores']} | {row['points']} | {row['seconds']:.3g} | "
+            f"{rate:.3g} | {', '.join(row['talk']) or 'none'} |"
+        )
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the benchmark, prints the report and writes SWEEPS.md; 0 if all went well."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sweeps", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few points, one turn")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder to write")
+    parser.add_argument("--devices", type=int, help="print what so many virtual devices do")
+    options = parser.parse_args(arguments)
+    if options.devices:
+        print(json.dumps(spread(options.devices, options.quick)))
+        return 0
+    text = measure(options.quick)
+    print(text)
+    files.write_text(files.folder(options.out) / "SWEEPS.md", text)
+    return 0
+
+
+HEAD = """\
+# Benchmark of sweeps
+
+Written by `python -m benchmarks.sweeps`, which measures all of it anew.
+
+- {created}, commit {commit}.
+- {cores} cores of {cpu}, {system}, load {load:.1f} at the start.
+- jax {jax}, numpy {numpy}, python {python}."""
+
+LEGEND = """\
+Seconds without compiling, medians of the turns. **bare** calls the same program on the same batches
+and brings the results to NumPy; **stored** is the whole of `infomech.sweeps.run` on a new store, of
+which **run** is the compiled computation and **write** the storing of blocks."""
+
+SCALING = """\
+As many points to each device. Devices are virtual, `--xla_force_host_platform_device_count`, and a
+process has as many cores as devices, as far as there are; so time can show scaling up to that
+number only, and beyond it the text of the compiled program does: what the devices say to each
+other."""
+
+if __name__ == "__main__":
+    sys.exit(main())
