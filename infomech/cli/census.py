@@ -57,7 +57,7 @@ class Census:
         verdict = networks.dominance(found)
         change = other and networks.compare(other, self._layers(), skip_nan=self.skip_nan)
         names = {kind: out / f"census.{kind}" for kind in ("json", "nc", "png")}
-        plot.save(plot.census(found), names["png"])
+        plot.save(plot.census(found, change, other=Path(self.against).name), names["png"])
         with files.replacing(names["nc"]) as part:
             found.assign_attrs(pointwise=", ".join(found.pointwise)).to_netcdf(part)
         some = found.drop_dims("filter")
