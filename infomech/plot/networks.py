@@ -111,8 +111,9 @@ def _entitle(panel, title, height=1.0, **looks):
 
 def _draw_key(panel, count):
     """The colours of the layers, for ball and rose."""
-    panel.imshow(_shades(count)[None], extent=(0.5, count + 0.5, 0, 1), aspect="auto")
-    panel.set_xticks(sorted({1, count}))
+    each = [(n + 0.5, 1) for n in range(count)]
+    panel.broken_barh(each, (0, 1), facecolors=_shades(count))
+    panel.set(xlim=(0.5, count + 0.5), ylim=(0, 1), xticks=sorted({1, count}))
     panel.set_yticks([])
     panel.grid(False)
     panel.tick_params(labelsize=7, length=0)
