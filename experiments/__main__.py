@@ -10,6 +10,7 @@ from experiments import (
     law,
     layer_energies,
     layers_needed,
+    quick,
     receptive_drift,
     slow_decay,
     targets,
@@ -45,7 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{name:<{2 + max(map(len, CLAIMS))}}{claim.STATEMENT}  [{claim.SOURCE}]")
         return 0
     try:
-        print(CLAIMS[options.name].run(options.out, quick=options.quick))
+        said = CLAIMS[options.name].run(options.out, quick=options.quick)
+        if options.quick:
+            quick.mark(options.out / f"{options.name}.png")
+            said = f"{quick.MARK}\n{said}"
+        print(said)
     except ValueError as error:
         print(f"experiments: {error}", file=sys.stderr)
         return 2

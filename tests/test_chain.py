@@ -1,5 +1,6 @@
 """Layers of a file as one network; the commands census and drift; the experiments on networks."""
 
+import io
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ from safetensors.numpy import save_file
 from experiments import small_cnn, trained_filters
 from experiments.__main__ import main as experiments
 from infomech import networks, plot
-from infomech.cli import main
+from infomech.cli import drift, main
 from infomech.networks import Layer, chain, sequential
 
 
@@ -107,7 +108,12 @@ def test_reach_is_where_gradients_are(taps, strides, dilations):
 def measured(some, images):
     """What layers do to these images; one program serves all tests."""
     params, spec = chain.chain(some, dilations=(1, 2), strides=(2, 1))
-    found = chain.displacements(params, images, spec=spec, key=jax.random.key(0), samples=20)
+    turns = []
+    found = chain.displacements(
+        params, images, spec=spec, key=jax.random.key(0), samples=20,
+        progress=lambda lattices: (turns.append(n) or one for n, one in enumerate(lattices)),
+    )  # fmt: skip
+    assert turns == list(range(len(some)))
     return params, spec, found
 
 
@@ -264,6 +270,23 @@ def test_census_figure_shows_what_was_counted():
     )
 
 
+def test_census_figure_shows_the_other_network_and_a_key():
+    some = layers((4, 3, 3, 3), (5, 4, 5, 5), (2, 5, 3, 3))
+    others = [drawn_._replace(kernels=drawn_.kernels + 1) for drawn_ in (some[2], some[0])]
+    change = networks.compare(others, some)
+    figure = plot.census(networks.census(some), change, other="before")
+    low = next(panel for panel in figure.axes if "DC and gradients" in panel.get_title())
+    (line,) = [line for line in low.lines if line.get_label() == "before"]
+    theirs = networks.census(others).share.sel(part="low").values
+    np.testing.assert_allclose(line.get_ydata(), [theirs[1], np.nan, theirs[0]])
+    assert "before" in [text.get_text() for text in low.get_legend().texts]
+    (key,) = [panel for panel in figure.axes if panel.get_ylabel() == "layer"]
+    rose = next(panel for panel in figure.axes if panel.name == "polar")
+    shades = [line.get_color() for line in rose.lines[:3]]
+    np.testing.assert_array_equal(key.collections[0].get_facecolors(), shades)
+    np.testing.assert_array_equal(key.get_xticks(), [1, 3])
+
+
 def test_census_figure_takes_lines_and_spaces():
     some = [Layer("line", drawn(4, 2, 5), "OIW", ""), Layer("space", drawn(4, 2, 3, 2, 2), "", "")]
     figure = plot.census(networks.census(some))
@@ -273,17 +296,26 @@ def test_census_figure_takes_lines_and_spaces():
         np.testing.assert_allclose(np.sum(10**shares), 1, rtol=1e-6)
 
 
-def test_census_names_what_is_wrong(capsys, weights, tmp_path):
+def test_census_names_what_is_wrong_as_it_was_typed(capsys, weights, tmp_path):
+    other, flat, unknown = (tmp_path / f"{name}.safetensors" for name in ("o", "f", "u"))
+    save_file({"c.weight": drawn(2, 2, 3, 3)}, other, {"format": "pt"})
+    save_file({"c.weight": drawn(2, 2, 1, 1)}, flat, {"format": "pt"})
+    save_file({"c": drawn(2, 2, 3, 3)}, unknown)
     for arguments, message in [
-        ((tmp_path / "no.safetensors",), "no such file"),
-        ((weights, "--layer", "zzz*"), "pattern: got 'zzz*'"),
-        ((weights, "--layer", "point*"), "only layers of one tap: point.weight"),
-        ((weights, "--against", tmp_path / "no.npz"), "no such file"),
-        ((weights, "--layout", "HW"), "layout: got 'HW'"),
+        ((tmp_path / "no.safetensors",), "FILE: got "),
+        ((weights, "--layer", "zzz*"), "--layer: got 'zzz*'"),
+        ((weights, "--layer", "point*"), "FILE: got only layers of one tap: point.weight"),
+        ((weights, "--against", tmp_path / "no.npz"), "--against: got "),
+        ((weights, "--against", flat), "--against: got none of more than one tap"),
+        ((weights, "--layer", "a.*", "--against", other), "--layer: got 'a.*'"),
+        ((weights, "--against", other), "FILE: got a.weight, b.weight, expected layers named as c"),
+        ((weights, "--layout", "HW"), "--layout: got 'HW'"),
+        ((unknown,), "expected --layout one of OIW, OIHW"),
     ]:
         code, _, err = run(capsys, "census", *arguments, "--out", tmp_path / "o")
         assert code == 2
         assert message in err
+        assert err.startswith("infomech: ")
         assert err.count("\n") == 1
 
 
@@ -314,14 +346,29 @@ def test_drift_predicts_measures_and_writes(capsys, weights, tmp_path):
 
 def test_drift_names_what_is_wrong(capsys, weights, tmp_path):
     for arguments, message in [
-        (("--layer", "[ab].*", "--strides", 1), "strides: got 1 of them"),
+        (("--layer", "[ab].*", "--strides", 1), "--strides: got 1 of them"),
+        (("--layer", "[ab].*", "--strides", 1, 0), "--strides[1]: got 0"),
+        (("--layer", "[ap]*"), "--layer: got point.weight of shape"),
+        (("--layer", "zzz"), "--layer: got 'zzz'"),
         (("--layer", "point*", "--images", "nowhere"), "nowhere"),
-        (("--layer", "a.*", "--count", 0), "count: got 0"),
-        (("--layer", "a.*", "--rectifier", "max"), "rectifier: got 'max'"),
+        (("--layer", "a.*", "--count", 0), "--count: got 0"),
+        (("--layer", "a.*", "--rectifier", "max"), "--rectifier: got 'max'"),
     ]:
         code, _, err = run(capsys, "drift", weights, *arguments, "--out", tmp_path / "o")
         assert code == 2
         assert message in err
+
+
+def test_drift_says_on_a_terminal_which_layer_has_its_turn(monkeypatch):
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert list(drift._watched([1, 2], ["first", "second"])) == [1, 2]
+    assert "first: compiling, measuring:   0%" in terminal.getvalue()
+    assert "second: compiling, measuring:  50%" in terminal.getvalue()
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert list(drift._watched([1, 2], ["first", "second"])) == [1, 2]
+    assert sys.stderr.getvalue() == ""
 
 
 # --- experiments ------------------------------------------------------------------------------

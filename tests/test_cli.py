@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from infomech.cli import main
+from infomech.cli import COMMANDS, main
 
 QUICK = ["--shares", "5", "--steps", "6", "--burn-in", "2", "--resamples", "20", "--radius", "2"]
 
@@ -235,6 +235,7 @@ def test_console_script_and_import_without_the_extras():
     lean = (
         "import sys; before = set(sys.modules); import infomech; "
         "heavy = {'matplotlib', 'PIL', 'skimage', 'tyro', 'tqdm', 'xarray', 'scipy.ndimage'}; "
+        "heavy |= {'optax', 'scipy.special'}; "
         "sys.exit(str(heavy & set(sys.modules) - before) if heavy & set(sys.modules) else 0)"
     )
     subprocess.run([sys.executable, "-c", lean], check=True)
@@ -243,6 +244,23 @@ def test_console_script_and_import_without_the_extras():
     assert finished.returncode == 2
     assert finished.stderr == "infomech: share: got 2.0, expected a number in [0, 1]\n"
     assert finished.stdout == ""
+
+
+def test_a_command_imports_nothing_for_the_others():
+    script = (
+        "import sys; from infomech.cli import main; main(['plan', '--json']); "
+        "sys.exit(str({'matplotlib', 'infomech.cli.census', 'tqdm'} & set(sys.modules) or 0))"
+    )
+    finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (finished.returncode, finished.stderr) == (1, "0\n")
+    assert json.loads(finished.stdout)["engine"]
+
+
+def test_help_lists_every_command(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    listed = re.findall(r"• (\w+)", capsys.readouterr().out)
+    assert listed == list(COMMANDS)
 
 
 def test_plan_says_which_engine_and_why(capsys):

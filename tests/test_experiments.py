@@ -6,22 +6,45 @@ import json
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import infomech as im
 from experiments import energy_decay, frontier, layers_needed, slow_decay
-from experiments.__main__ import main
+from experiments import quick as quick_runs
+from experiments.__main__ import CLAIMS, main
 from infomech.scattering import bounds, frames, supports
 
 
 def test_law_states_a_verdict_on_every_reading(capsys, tmp_path):
     assert main(["law", "--quick", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
+    assert out.startswith("quick run: ")
     assert out.count("fails") == 3
     assert "holds while the rectifier is idle, and only there" in out
     record = json.loads((tmp_path / "law.json").read_text())
     tangent = next(r for r in record["readings"] if r["ratio"] == "tan θ")
     assert min(tangent["idle"]) > 0.9999
     assert (tmp_path / "law.png").exists()
+
+
+def test_quick_figures_carry_a_mark_and_others_do_not(capsys, tmp_path, monkeypatch):
+    class Claim:
+        @staticmethod
+        def run(out, *, quick):
+            Image.new("RGBA", (900, 300), "white").save(out / "law.png", dpi=(200, 200))
+            return "said"
+
+    monkeypatch.setitem(CLAIMS, "law", Claim)
+    path = tmp_path / "law.png"
+    assert main(["law", "--out", str(tmp_path)]) == 0
+    with Image.open(path) as plain:
+        assert plain.size == (900, 300)
+    assert main(["law", "--quick", "--out", str(tmp_path)]) == 0
+    with Image.open(path) as marked:
+        strip = np.asarray(marked.convert("RGB"))[: marked.height - 300]
+        inked = np.nonzero((strip != 255).any((0, 2)))[0]
+    assert 0 < inked.min() < inked.max() < 899
+    assert capsys.readouterr().out == f"said\n{quick_runs.MARK}\nsaid\n"
 
 
 def test_without_a_name_the_claims_are_listed(capsys):

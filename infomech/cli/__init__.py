@@ -1,49 +1,46 @@
 """The command line: one file per command."""
 
+import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
+
+#: the class of each command, in the file of its (first) name
+COMMANDS = {
+    "law": "Law",
+    "kernel": "Kernel",
+    "simulate": "Simulate",
+    "scatter": "Scatter",
+    "census": "Census",
+    "drift": "Drift",
+    "sweep": "Sweep",
+    "sweep-status": "SweepStatus",
+    "sweep-export": "SweepExport",
+    "design": "Design",
+    "plan": "PlanCommand",
+    "doctor": "Doctor",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns 0, 1 if a check failed, 2 after a line about a bad argument."""
+    arguments = _joined(list(sys.argv[1:] if arguments is None else arguments))
+    # who asks for one command need not wait for what the others import
+    names = arguments[:1] if arguments and arguments[0] in COMMANDS else list(COMMANDS)
     try:
         import tyro
 
-        from infomech.cli import (
-            census,
-            design,
-            doctor,
-            drift,
-            kernel,
-            law,
-            plan,
-            scatter,
-            simulate,
-            sweep,
-        )  # fmt: skip
+        known = {name: _command(name) for name in names}
     except ImportError as error:
         missing = f"{error.name} is not installed: pip install 'infomech[cli]'"
         print(f"infomech: {missing}", file=sys.stderr)
         return 2
     try:
         command = tyro.extras.subcommand_cli_from_dict(
-            {
-                "law": law.Law,
-                "kernel": kernel.Kernel,
-                "simulate": simulate.Simulate,
-                "scatter": scatter.Scatter,
-                "census": census.Census,
-                "drift": drift.Drift,
-                "sweep": sweep.Sweep,
-                "sweep-status": sweep.SweepStatus,
-                "sweep-export": sweep.SweepExport,
-                "design": design.Design,
-                "plan": plan.PlanCommand,
-                "doctor": doctor.Doctor,
-            },
+            known,
             prog="infomech",
-            args=_joined(sys.argv[1:] if arguments is None else list(arguments)),
+            args=arguments,
             description="The mechanics of CNN filtering: how kernels move and spread images.",
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
         )
@@ -64,3 +61,10 @@ def _joined(words: list[str]) -> list[str]:
     if words[:1] == ["sweep"] and words[1:2] in (["status"], ["export"]):
         return [f"sweep-{words[1]}", *words[2:]]
     return words
+
+
+def _command(name: str) -> Any:
+    """The class of a command, whose `run` does what it is for."""
+    return getattr(
+        importlib.import_module(f"infomech.cli.{name.partition('-')[0]}"), COMMANDS[name]
+    )

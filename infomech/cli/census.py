@@ -10,7 +10,7 @@ import tyro
 from tqdm import tqdm
 
 from infomech import checks, files, networks, plot
-from infomech.cli.options import Clock
+from infomech.cli.options import Clock, typed
 from infomech.networks import Layer
 
 
@@ -44,6 +44,10 @@ class Census:
 
     def run(self) -> int:
         """Counts, writes the files and prints table and verdict."""
+        with typed(self, source="FILE", layers="FILE", pattern="--layer"):
+            return self._run()
+
+    def _run(self) -> int:
         if self.describe:
             held = networks.describe(self.file)
             print(files.to_json([e._asdict() for e in held]) if self.json else _listing(held))
@@ -55,11 +59,12 @@ class Census:
         watched = _watched(layers, self.file.name)
         found = networks.census(watched, skip_nan=self.skip_nan)
         verdict = networks.dominance(found)
-        change = other and networks.compare(other, self._layers(), skip_nan=self.skip_nan)
+        change = other and self._change(other)
         names = {kind: out / f"census.{kind}" for kind in ("json", "nc", "png")}
-        plot.save(plot.census(found), names["png"])
+        plot.save(plot.census(found, change, other=Path(self.against).name), names["png"])
         with files.replacing(names["nc"]) as part:
-            found.assign_attrs(pointwise=", ".join(found.pointwise)).to_netcdf(part)
+            # by SciPy: a file of one kind, whatever else is installed
+            found.assign_attrs(pointwise=", ".join(found.pointwise)).to_netcdf(part, engine="scipy")
         some = found.drop_dims("filter")
         result = files.to_json(
             {
@@ -90,7 +95,19 @@ class Census:
             return networks.random_like(self._layers(), seed=seed)
         if not self.against:
             return None
-        return networks.layers(Path(self.against), layout=self.layout, pattern=self.layer)
+        words = {"source": "--against", "pattern": "--layer"}
+        with typed(self, **words):
+            found = networks.layers(Path(self.against), layout=self.layout, pattern=self.layer)
+        return self._told(found, words)
+
+    def _told(self, layers: Iterable[Layer], words: dict[str, str]) -> Iterator[Layer]:
+        """The layers, read one by one: what is wrong with one is told by these words too."""
+        with typed(self, **words):
+            yield from layers
+
+    def _change(self, other: Iterable[Layer]) -> Any:
+        with typed(self, layers="--against", others="FILE"):
+            return networks.compare(other, self._layers(), skip_nan=self.skip_nan)
 
 
 def _watched(layers: Iterable[Layer], title: str) -> Iterator[Layer]:

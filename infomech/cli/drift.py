@@ -1,6 +1,7 @@
 """`infomech drift`: where the filters in a file of weights move content, layer after layer."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,9 +9,10 @@ from typing import Annotated, Any
 import jax
 import numpy as np
 import tyro
+from tqdm import tqdm
 
 from infomech import checks, fields, files, networks, plot
-from infomech.cli.options import Clock, use
+from infomech.cli.options import Clock, typed, use
 from infomech.networks import Layer, chain
 from infomech.networks.chain import Displaced
 from infomech.networks.sequential import Spec
@@ -57,6 +59,10 @@ class Drift:
 
     def run(self) -> int:
         """Predicts, measures, writes the files and prints how well they agree."""
+        with typed(self, source="FILE", layers="--layer", pattern="--layer"):
+            return self._run()
+
+    def _run(self) -> int:
         use(self.dtype, self.compile_cache)
         clock = Clock()
         layers = list(networks.layers(self.file, layout=self.layout, pattern=self.layer))
@@ -68,7 +74,10 @@ class Drift:
         pixels = self._images(spec)
         # mistakes are told before anything is done
         out = files.folder(self.out)
-        found = chain.displacements(params, pixels, spec=spec, key=jax.random.key(self.seed))
+        found = chain.displacements(
+            params, pixels, spec=spec, key=jax.random.key(self.seed),
+            progress=lambda some: _watched(some, [layer.name for layer in layers]),
+        )  # fmt: skip
         names = {kind: out / f"drift.{kind}" for kind in ("json", "png")}
         plot.save(plot.drift({self.file.name: found}), names["png"])
         result = files.to_json(
@@ -103,6 +112,15 @@ class Drift:
         pieces = np.stack([photograph[y : y + grid[0], x : x + grid[1]] for y, x in corners])
         pieces = (pieces - pieces.mean()) / pieces.std()
         return np.repeat(pieces[:, None], spec.channels, 1).astype(self.dtype)
+
+
+def _watched(layers: Sequence[Any], names: Sequence[str]) -> Iterator[Any]:
+    """Says on a terminal which layer has its turn: most of the time goes into compiling."""
+    with tqdm(total=len(layers), unit="layer", leave=False, disable=None, file=sys.stderr) as bar:
+        for layer, name in zip(layers, names, strict=True):
+            bar.set_description(f"{name}: compiling, measuring")
+            yield layer
+            bar.update()
 
 
 def _report(found: Sequence[Displaced], layers: Sequence[Layer], spec: Spec) -> str:

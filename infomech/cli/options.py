@@ -1,12 +1,15 @@
 """What the options of several commands spell: a number type and a kernel."""
 
 import atexit
+import contextlib
 import json
 import os
+import re
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +51,23 @@ def _leave_out_false_alarms() -> None:
         os.write(2, b"".join(line for line in lines if b"cpu_aot_loader" not in line))
 
     atexit.register(tell)
+
+
+@contextlib.contextmanager
+def typed(command: Any, **words: str) -> Iterator[None]:
+    """Within it, mistakes in arguments are told by the words that were typed for them.
+
+    These are `words`, and of a `command` its options: an argument `strides` was typed --strides.
+    """
+    words = {f.name: "--" + f.name.replace("_", "-") for f in fields(command)} | words
+    try:
+        yield
+    except ValueError as error:
+        text = str(error)
+        for argument, word in words.items():
+            # who is at fault, at the beginning, and what is advised, such as layout=
+            text = re.sub(rf"^{argument}(?=[:\[])|\b{argument}=", word, text)
+        raise ValueError(text) from error
 
 
 class Clock:

@@ -43,10 +43,11 @@ class Sweep:
 
     def run(self) -> int:
         """Runs what is missing; 0, or 1 if the store can't be written, 130 if interrupted."""
+        shard = _shard(self.shard)
+        # before anything is computed, as JAX asks
+        _join(self.distributed)
         sweep = spec.load(self.spec)
         use("float64" if "float64" in sweep.dtype else "float32", self.compile_cache)
-        shard = _shard(self.shard)
-        _join(self.distributed)
         if self.explain:
             told = sweeps.explain(sweep, batch=self.batch)
             print(files.to_json(told) if self.json else told)

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import special
 
 from infomech import checks
-from infomech.networks import nulls, slices, weights
+from infomech.networks import nulls, quantiles, slices, weights
 from infomech.networks.shares import ratio
 from infomech.networks.slices import Slices, Sums
 from infomech.networks.weights import Layer
@@ -124,7 +123,7 @@ def _of_layer(layer: Layer, every: Slices, sums: Sums, level: float) -> dict[str
     energy, odd = sums.whole.sum(), sums.parts[0].sum()
     axes, axes_interval = ratio(sums.gradients, sums.gradients.sum(0), level)
     with np.errstate(invalid="ignore", divide="ignore"):
-        quantiles = [_quantiles(every.odd / every.energy), _quantiles(np.sum(every.place**2, 1))]
+        of_filters = [_quantiles(every.odd / every.energy), _quantiles(np.sum(every.place**2, 1))]
         length = np.sqrt(every.energy)[:, None]
         unit = every.momentum / length
         spectrum = sums.modes / energy
@@ -135,7 +134,7 @@ def _of_layer(layer: Layer, every: Slices, sums: Sums, level: float) -> dict[str
         "filters": sums.filters, "zero": sums.zero, "not_finite": sums.not_finite,
         "energy": energy, "even": energy - odd, "odd": odd, "mass_squared": energy - 2 * odd,
         "share": share, "share_interval": np.clip(interval, 0, 1),
-        "share_quantiles": np.stack(quantiles),
+        "share_quantiles": np.stack(of_filters),
         "random": random, "random_interval": random_interval,
         "shuffled": shuffled, "excess": excess, "excess_interval": excess_interval,
         "spectrum": spectrum, "gradient_axis": axes,
@@ -169,7 +168,7 @@ def _directions(momentum: np.ndarray) -> dict[str, Any]:
     elif count:
         resultant[0] = np.linalg.norm(unit.mean(0))
     # d N R² is distributed as χ² of d degrees of freedom
-    limit = np.sqrt(special.chdtri(axes, 0.05) / (axes * count)) if count else np.nan
+    limit = np.sqrt(quantiles.chi_squared_above(axes, 0.05) / (axes * count)) if count else np.nan
     return {"resultant": resultant, "resultant_random": limit, "rose": rose}
 
 

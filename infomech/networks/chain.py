@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +13,7 @@ from infomech import checks
 from infomech.networks import drift, receptive, sequential
 from infomech.networks.drift import Agreement, Drift
 from infomech.networks.receptive import Shape
-from infomech.networks.sequential import Filters, Head, Parameters, Spec
+from infomech.networks.sequential import Filters, Head, Lattice, Parameters, Spec
 from infomech.networks.weights import Layer
 
 
@@ -108,8 +108,9 @@ def reach(spec: Spec) -> tuple[int, ...]:
 
 
 def displacements(
-    params: Parameters, images: Any, *, spec: Spec, key: jax.Array, samples: int = 1000
-) -> list[Displaced]:
+    params: Parameters, images: Any, *, spec: Spec, key: jax.Array, samples: int = 1000,
+    progress: Callable[[Sequence[Lattice]], Iterable[Lattice]] = iter,
+) -> list[Displaced]:  # fmt: skip
     """Where each layer's channels have moved content by then: predicted and measured.
 
     The prediction is `drift.predict` with the gates that rectifiers have on these images; the
@@ -122,6 +123,7 @@ def displacements(
         spec: of the network; static.
         key: of the bootstrap, of `jax.random.key`.
         samples: of the bootstrap; static.
+        progress: wraps the lattices of the layers while these are worked off, as `tqdm.tqdm` does.
 
     Returns:
         For each layer one of weighting "signed" and one of "energy".
@@ -131,7 +133,7 @@ def displacements(
     """
     images = checks.floating("images", images)
     found = []
-    for n, lattice in enumerate(sequential.lattices(spec)):
+    for n, lattice in enumerate(progress(sequential.lattices(spec))):
         middle = (np.array(images.shape[2:]) - 1) / 2
         index = np.rint((middle - lattice.origin) / lattice.spacing).astype(int)
         channels = spec.layers[n].outputs

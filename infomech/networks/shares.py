@@ -1,9 +1,8 @@
 """Shares of a layer's energy, how they change, and intervals of both."""
 
 import numpy as np
-from scipy import special
 
-from infomech.networks import nulls
+from infomech.networks import nulls, quantiles
 from infomech.networks.slices import Sums
 
 
@@ -57,5 +56,5 @@ def _spread(residuals):
 
 
 def _around(value, spread, level, units):
-    quantiles = special.stdtrit(max(units - 1, 1), np.array(nulls.tails(level)))
-    return value[..., None] + spread[..., None] * quantiles
+    ends = quantiles.student(max(units - 1, 1), np.array(nulls.tails(level)))
+    return value[..., None] + spread[..., None] * ends

@@ -1,17 +1,17 @@
 """The mechanics of all filter slices of a layer, by chunks, and their sums by output unit."""
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks, mechanics, spectrum
+from infomech import checks, spectrum
+from infomech.kernels import offsets
 from infomech.networks import nulls
 
-#: filters measured at once; a layer of fewer is padded, so that one program serves all of a size
-CHUNK = 2**14
+#: taps measured at once
+CHUNK = 2**17
 
 
 class Slices(NamedTuple):
@@ -105,9 +105,10 @@ def some(kernels: np.ndarray, rows: np.ndarray) -> tuple[Slices, np.ndarray]:
         `Slices`, and the energy of each DCT-II mode of each, (N, *taps).
     """
     output, inner = np.divmod(rows, kernels.shape[1])
+    size = _at_once(kernels)
     parts = [
-        _mechanics(kernels[output[n : n + CHUNK], inner[n : n + CHUNK]])
-        for n in range(0, max(len(rows), 1), CHUNK)
+        _mechanics(kernels[output[n : n + size], inner[n : n + size]])
+        for n in range(0, max(len(rows), 1), size)
     ]
     every = Slices(*(np.concatenate(c) for c in zip(*(one for one, _ in parts), strict=True)))
     return every, np.concatenate([energies for _, energies in parts])
@@ -116,53 +117,52 @@ def some(kernels: np.ndarray, rows: np.ndarray) -> tuple[Slices, np.ndarray]:
 def _blocks(kernels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Number of the first output and filters (outputs, inputs, *taps), at most a chunk at once."""
     outputs, inputs = kernels.shape[:2]
-    each = max(1, CHUNK // inputs)
+    size = _at_once(kernels)
+    each = max(1, size // inputs)
     for first in range(0, outputs, each):
-        for start in range(0, inputs, CHUNK):
-            yield first, kernels[first : first + each, start : start + CHUNK]
+        for start in range(0, inputs, size):
+            yield first, kernels[first : first + each, start : start + size]
 
 
-def _low(energies):
-    """Energy in DC, (N,), and in the gradient along each axis, (d, N); 0 along one tap."""
-    axes = range(energies.ndim - 1)
-    dc = energies[:, *(0 for _ in axes)]
+def _at_once(kernels):
+    """Filters of a chunk."""
+    return max(1, CHUNK // math.prod(kernels.shape[2:]))
+
+
+def _low(modes):
+    """What is there of DC, (N,), and of the mode 1 along each axis, (d, N); 0 along one tap."""
+    axes = range(modes.ndim - 1)
+    dc = modes[:, *(0 for _ in axes)]
     along = [
-        energies[:, *(int(a == axis) for a in axes)] if energies.shape[1 + axis] > 1 else 0 * dc
+        modes[:, *(int(a == axis) for a in axes)] if modes.shape[1 + axis] > 1 else 0 * dc
         for axis in axes
     ]
     return dc, np.stack(along)
 
 
 def _mechanics(filters):
-    """`Slices` of a chunk and the energy of each DCT mode; NaN for filters that aren't finite."""
-    count, axes = len(filters), tuple(range(1, filters.ndim))
-    filters = np.asarray(filters, np.float64)
+    """`Slices` of a chunk and the energy of each DCT mode; NaN for filters that aren't finite.
 
-    def wide(column):
-        return column.reshape(-1, *(1 for _ in axes))
-
-    size = np.max(np.abs(filters), axes)
-    finite = np.isfinite(size)
-    # of size 1, their squares neither underflow nor overflow in single precision
-    scale = np.where(finite & (size > 0), size, 1)
-    room = np.zeros((CHUNK, *filters.shape[1:]), jnp.result_type(float))
-    room[:count] = np.where(wide(finite), filters, 0) / wide(scale)
-    slices, energies = jax.tree.map(lambda a: np.asarray(a, np.float64)[:count], _of_chunk(room))
-    scale = np.where(finite, scale, np.nan)
-    scaled = slices._replace(
-        energy=slices.energy * scale**2, odd=slices.odd * scale**2, gain=slices.gain * scale,
-        momentum=slices.momentum * scale[:, None],
-        place=np.where(finite[:, None], slices.place, np.nan),
-    )  # fmt: skip
-    return scaled, energies * wide(scale**2)
-
-
-@jax.jit
-def _of_chunk(filters):
-    def one(kernel):
-        found = mechanics.energy_momentum(kernel)
-        place = spectrum.coordinates(kernel)
-        slices = Slices(found.energy, found.odd, found.gain, found.momentum, place)
-        return slices, spectrum.energies(kernel)
-
-    return jax.vmap(one)(filters)
+    What `mechanics` and `spectrum` say of one kernel, in double precision and without JAX: to
+    compile it takes longer than to count a million filters.
+    """
+    axes, taps = tuple(range(1, filters.ndim)), filters.shape[1:]
+    filters = np.array(filters, np.float64)
+    filters[~np.isfinite(filters).all(axes)] = np.nan
+    odd = (filters - np.flip(filters, axes)) / 2
+    modes = filters
+    for n in taps:
+        # takes the first axis of taps away and puts its modes behind the last: in turn, all
+        modes = np.tensordot(modes, spectrum.basis(n), (1, 1))
+    dc, along = _low(modes)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        energies = modes**2
+        energy = np.sum(filters**2, axes)
+        # the DCT's first mode falls along its axis: its negative is the gradient
+        place = np.column_stack([dc, *-along]) / np.sqrt(energy)[:, None]
+        every = Slices(
+            energy, np.sum(odd**2, axes), np.sum(filters, axes),
+            # the even part adds nothing but rounding to the momentum
+            np.tensordot(odd, offsets(taps), filters.ndim - 1), place,
+        )  # fmt: skip
+    return every, energies

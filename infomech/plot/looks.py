@@ -35,4 +35,5 @@ def save(figure: Figure, path: str | Path) -> None:
         ValueError: the folder can't be written.
     """
     with files.replacing(path) as part, style():
-        figure.savefig(part, bbox_inches="tight")
+        # to be trimmed it is drawn once more; where nothing is laid out, all is in its place
+        figure.savefig(part, bbox_inches="tight" if figure.get_layout_engine() else None)

@@ -13,33 +13,52 @@ from infomech.plot.looks import COLOURS, style
 
 #: layers of which DCT maps are shown at most, evenly spaced over the depth
 _MAPS = 10
+#: shares of which there is a panel
+_TITLES = {"low": "Energy in DC and gradients", "odd": "Odd share of the energy"}
 
 
-def census(found: Any) -> Figure:
+def census(found: Any, change: Any = None, *, other: str = "the other network") -> Figure:
     """Filters in the ball of (DC, ∇x, ∇y), shares by depth, directions of momenta, DCT maps.
 
     Args:
         found: Dataset of `infomech.networks.census`. The ball and the rose are those of layers
             with two axes of taps.
+        change: Dataset of `infomech.networks.compare`, whose first network's shares are drawn
+            beside those of the layers of the same names.
+        other: what the legend calls that network.
 
     Returns:
         Figure.
     """
     count = found.sizes["layer"]
     planes = np.flatnonzero(np.isfinite(found.rose.values).all(1))
+    chosen = np.unique(np.linspace(0, count - 1, min(_MAPS, count)).astype(int))
+    # everything in its place from the start: a layout engine draws all of it several times
     with style():
-        figure = Figure(figsize=(12.5, 7.4), layout="constrained")
-        rows: Any = figure.subfigures(2, 1, height_ratios=(1.25, 1))
-        (left, right), below = (row.subfigures(1, 2, width_ratios=(1, 2.1)) for row in rows)
-        _draw_ball(left.add_subplot(projection="3d"), found, planes)
-        low, odd = right.subplots(1, 2)
-        _draw_share(low, found, "low", "Energy in DC and gradients")
-        _draw_share(odd, found, "odd", "Odd share of the energy")
-        left, right = below
-        _draw_rose(left.add_subplot(projection="polar"), found, planes)
-        _draw_maps(
-            right, found, np.unique(np.linspace(0, count - 1, min(_MAPS, count)).astype(int))
+        figure = Figure(figsize=(12.5, 7.4))
+        _draw_ball(figure.add_axes((0.0, 0.505, 0.3, 0.45), projection="3d"), found, planes)
+        _draw_key(figure.add_axes((0.08, 0.471, 0.15, 0.014)), count)
+        _draw_rose(figure.add_axes((0.04, 0.035, 0.22, 0.34), projection="polar"), found, planes)
+        shares = figure.add_gridspec(
+            1, 2, left=0.345, right=0.99, bottom=0.535, top=0.955, wspace=0.13
         )
+        for column, (part, title) in enumerate(_TITLES.items()):
+            panel = figure.add_subplot(shares[column])
+            _draw_share(panel, found, part)
+            if change is not None:
+                _draw_other(panel, found, change.sel(part=part), other)
+            panel.legend(fontsize=7)
+            _entitle(panel, title)
+        rows = 1 if len(chosen) < 5 else 2
+        maps = figure.add_gridspec(
+            rows, math.ceil(len(chosen) / rows), left=0.33, right=0.995, bottom=0.02, top=0.395,
+            wspace=0.04, hspace=0.25,
+        )  # fmt: skip
+        _draw_maps(maps.subplots(squeeze=False).ravel(), found, chosen)
+        figure.text(
+            0.66, 0.44, "Energy by DCT mode: shares of the layer's energy, DC at the top left",
+            ha="center", fontsize="large",
+        )  # fmt: skip
     return figure
 
 
@@ -85,6 +104,22 @@ def _shades(count):
     return matplotlib.colormaps["viridis"](np.linspace(0, 0.85, count))
 
 
+def _entitle(panel, title, height=1.0, **looks):
+    """Where a title stands is said, or Matplotlib would measure every label to find out."""
+    panel.set_title(title, y=height, **looks)
+
+
+def _draw_key(panel, count):
+    """The colours of the layers, for ball and rose."""
+    each = [(n + 0.5, 1) for n in range(count)]
+    panel.broken_barh(each, (0, 1), facecolors=_shades(count))
+    panel.set(xlim=(0.5, count + 0.5), ylim=(0, 1), xticks=sorted({1, count}))
+    panel.set_yticks([])
+    panel.grid(False)
+    panel.tick_params(labelsize=7, length=0)
+    panel.set_ylabel("layer", fontsize=8, rotation=0, ha="right", va="center")
+
+
 def _draw_ball(panel, found, planes):
     """Places of filters: DC up, ∇x to the right, ∇y to the back; those at the rim are all low."""
     shades = _shades(found.sizes["layer"])
@@ -101,15 +136,16 @@ def _draw_ball(panel, found, planes):
         xlabel="∇x",
         ylabel="∇y",
         zlabel="DC",
-        title="Filters in the unit ball\n(dark: first layer, light: last)",
     )
+    _entitle(panel, "Filters in the unit ball", 1.03)
     panel.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(-1, 1), box_aspect=(1, 1, 1))
     for axis in (panel.xaxis, panel.yaxis, panel.zaxis):
         axis.set_ticks([-1, 0, 1])
         axis.set_tick_params(pad=-2, labelsize=7)
+        axis.labelpad = -5
 
 
-def _draw_share(panel, found, part, title):
+def _draw_share(panel, found, part):
     some = found.sel(part=part)
     n = np.arange(1, found.sizes["layer"] + 1)
     quartiles = found.share_quantiles.sel(quantity=part, quantile=[0.25, 0.75]).values.T
@@ -125,9 +161,17 @@ def _draw_share(panel, found, part, title):
     )  # fmt: skip
     panel.plot(n, some.random, "k--", linewidth=1, label="Gaussian taps")
     panel.plot(n, some.shuffled, ":", color=COLOURS[1], linewidth=1.5, label="taps shuffled")
-    panel.set(xlabel="layer", ylim=(0, 1), title=title)
+    panel.set(xlabel="layer", ylim=(0, 1))
     panel.xaxis.get_major_locator().set_params(integer=True)
-    panel.legend(fontsize=7)
+
+
+def _draw_other(panel, found, change, name):
+    """Shares of the other network, at the layers of the same names."""
+    theirs = change.share.sel(network="first").reindex(layer=found.layer.values)
+    panel.plot(
+        np.arange(1, found.sizes["layer"] + 1), theirs, "D--", color=COLOURS[3], markersize=4,
+        markerfacecolor="white", linewidth=0.8, alpha=0.8, label=_short(name),
+    )  # fmt: skip
 
 
 def _draw_rose(panel, found, planes):
@@ -143,14 +187,11 @@ def _draw_rose(panel, found, planes):
     panel.set_xticks(np.arange(4) * np.pi / 2, ["+x", "+y", "−x", "−y"])
     panel.set_yticks([1], [""])
     panel.tick_params(labelsize=7)
-    panel.set_title("Directions of momenta (dashed: isotropic)")
+    _entitle(panel, "Directions of momenta (dashed: isotropic)", 1.09)
 
 
-def _draw_maps(figure, found, chosen):
+def _draw_maps(panels, found, chosen):
     """Share of each DCT mode; of three axes the first two, summed over the third."""
-    figure.suptitle("Energy by DCT mode: shares of the layer's energy, DC at the top left")
-    rows = 1 if len(chosen) < 5 else 2
-    panels = figure.subplots(rows, math.ceil(len(chosen) / rows), squeeze=False).ravel()
     for panel in panels:
         panel.set_axis_off()
     for panel, n in zip(panels, chosen, strict=False):
@@ -166,7 +207,7 @@ def _draw_maps(figure, found, chosen):
                 colour = "white" if share < 0.05 else "black"
                 panel.text(column, row, f"{share:.2f}", ha="center", va="center", color=colour,
                            fontsize=6.5)  # fmt: skip
-        panel.set_title(f"{n + 1}: {_short(str(found.layer.values[n]))}", fontsize=7)
+        _entitle(panel, f"{n + 1}: {_short(str(found.layer.values[n]))}", fontsize=7)
 
 
 def _short(name, most=22):

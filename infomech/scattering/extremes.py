@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from infomech import checks, guards
 from infomech.scattering import frames, nonlinearities, transform
@@ -79,7 +78,7 @@ def worst_signal(
     places = jnp.asarray(inside)
     size = jnp.asarray(rate / math.sqrt(math.prod(frame.grid)), signal.dtype)
     share = jnp.asarray(prune, signal.dtype)
-    state, history = jax.vmap(optax.adam(0.0).init)(signal), []
+    state, history = jax.vmap(_adam(0.0).init)(signal), []
     for _ in range(rounds):
         signal, state, heights = _worsen(signal, state, frame, places, share, size, **settings)
         history.append(heights)
@@ -168,7 +167,7 @@ def best_frame(
     nonlinearity = _conserving(nonlinearity)
     transform.energies(batch[0], frame, depth, prune=prune, nonlinearity=nonlinearity)
     responses, history = frame.bands[np.array(frames.firsts(frame))], []
-    state = optax.adam(0.0).init(responses)
+    state = _adam(0.0).init(responses)
     size, share = (jnp.asarray(x, batch.dtype) for x in (rate, prune))
     settings: dict[str, Any] = {"depth": depth, "nonlinearity": nonlinearity}
     for _ in range(rounds):
@@ -211,11 +210,17 @@ def _ascent(height, place, state, rate):
         value, slope = jax.value_and_grad(height)(place)
         # optax multiplies floats by counts
         with jax.numpy_dtype_promotion("standard"):
-            updates, state = optax.adam(rate).update(-jnp.conj(slope), state, place)
-        return (optax.apply_updates(place, updates), state), value
+            updates, state = _adam(rate).update(-jnp.conj(slope), state, place)
+        return (place + updates, state), value
 
     (place, state), values = jax.lax.scan(step, (place, state), length=STEPS)
     return place, state, values[0]
+
+
+def _adam(rate):
+    import optax  # here, or everyone who imports infomech would wait for it
+
+    return optax.adam(rate)
 
 
 def _within(signal: jax.Array, inside: Any) -> jax.Array:
