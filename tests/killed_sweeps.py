@@ -1,6 +1,7 @@
 """A sweep killed again and again: run as a script by test_sweep_survival.py, prints JSON.
 
 Everything is imported once; each run is a fork of its own, so that a kill costs a second at most.
+So this process itself must start neither JAX nor Zarr, which go on in threads.
 """
 
 import json
@@ -17,20 +18,23 @@ import xarray  # noqa: F401  (imported by the forks otherwise, each on its own)
 import zarr  # noqa: F401
 
 from infomech import sweeps
-from infomech.sweeps import blocks, program, store
-
-SWEEP = sweeps.Sweep(
-    axes=(sweeps.seeds(90), sweeps.linear("share", 0, 1, 4)), family="random", dimensions=1,
-    pattern="impulse", steps=4, burn_in=1, block=12,
-)  # fmt: skip
+from infomech.sweeps import blocks, program
 
 
-def run(path, log, kill_at=None):
+def sweep():
+    """30 blocks of 12 points."""
+    return sweeps.Sweep(
+        axes=(sweeps.seeds(90), sweeps.linear("share", 0, 1, 4)), family="random", dimensions=1,
+        pattern="impulse", steps=4, burn_in=1, block=12,
+    )  # fmt: skip
+
+
+def run(path, log, kill_at=None, anything=False):
     """One run; writes down which blocks it computes; dies at the `kill_at`-th file moved in place.
 
-    Half of these deaths are just before, half just after.
+    Only chunks of the store count, or any file if `anything` does. Odd numbers die just before.
     """
-    numbers = {b.where[0].start: b.number for b in blocks.layout(SWEEP).blocks()}
+    numbers = {b.where[0].start: b.number for b in blocks.layout(sweep()).blocks()}
     compute, replace, moved = program.Program.__call__, os.replace, [0]
 
     def computed(self, columns, points):
@@ -40,7 +44,8 @@ def run(path, log, kill_at=None):
         return compute(self, columns, points)
 
     def replaced(*paths):
-        moved[0] += 1
+        target = str(paths[1])
+        moved[0] += anything or (target.startswith(f"{path}/") and "/c/" in target)
         if moved[0] == kill_at and kill_at % 2:
             os.kill(os.getpid(), signal.SIGKILL)
         replace(*paths)
@@ -48,22 +53,27 @@ def run(path, log, kill_at=None):
             os.kill(os.getpid(), signal.SIGKILL)
 
     program.Program.__call__, os.replace = computed, replaced
-    sweeps.run(SWEEP, path)
+    sweeps.run(sweep(), path)
 
 
-def forked(path, log, seconds=None, kill_at=None):
-    """Runs in a fork; None if it was killed, else its exit code."""
+def forked(path, log, seconds=None, **kill):
+    """Runs in a fork; None if it was killed, else its exit code.
+
+    It is killed so many `seconds` after its first block was begun, or as `run` says.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # JAX warns of any fork; it hasn't started anything here
         pid = os.fork()
     if pid == 0:
         try:
-            run(path, log, kill_at)
+            run(path, log, **kill)
             os._exit(0)
         except BaseException as error:
             print(repr(error), file=sys.stderr)
             os._exit(1)
     if seconds is not None:
+        while not log.exists() and os.waitpid(pid, os.WNOHANG) == (0, 0):
+            time.sleep(0.001)
         time.sleep(seconds)
         os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
@@ -71,11 +81,8 @@ def forked(path, log, seconds=None, kill_at=None):
 
 
 def stored(path):
-    """Numbers of the blocks that are there."""
-    if not path.exists():
-        return []
-    found = store.read(path)
-    return [block.number for block in found.layout.blocks() if found.holds(block)]
+    """Numbers of the blocks that are there: each is a file of the mask."""
+    return [int(file.parent.name) for file in path.glob("done/c/*/0")]
 
 
 def main(folder):
@@ -83,14 +90,15 @@ def main(folder):
     path, whole, log = folder / "killed.zarr", folder / "whole.zarr", folder / "log"
     jax.config.update("jax_compilation_cache_dir", str(folder / "cache"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    begun = time.perf_counter()
     code = forked(whole, folder / "other")
-    usual = time.perf_counter() - begun
     draw = random.Random(0)
-    # moves of one block: a file for each variable, and the mask
-    files = len(store.read(whole).arrays) + 1
-    kills = [{"kill_at": draw.randint(1, 2 * files)} for _ in range(12)]
-    kills += [{"seconds": draw.uniform(0.2, 0.9) * usual} for _ in range(10)]
+    said = json.loads((whole / "zarr.json").read_text())["attributes"]
+    # a block moves a file in place for each variable, and one of the mask
+    files = len(said["sweep"]["measured"]) + 1
+    kills = [{"kill_at": 1, "anything": True}, {"kill_at": 40, "anything": True}]
+    kills += [{"kill_at": draw.randint(1, 2 * files)} for _ in range(9)]
+    kills += [{"kill_at": files}, {"kill_at": files - 1}]
+    kills += [{"seconds": draw.uniform(0, 0.5)} for _ in range(9)]
     runs = []
     for kill in kills:
         before = stored(path)
