@@ -32,7 +32,10 @@ POWER = Nonlinearity("power", lambda re, im: (re * re + im * im)[None], symmetri
 MEYER = scattering.meyer(64, 4)
 UNIFORM = scattering.weyl_heisenberg(64, 5, width=1.6)
 THIRDS = scattering.meyer(48, 3)
-PLANE = scattering.oriented((16, 32), 2, 2)
+PLANE = scattering.oriented((20, 32), 2, 2)
+#: a low-pass of frequencies up to the first, which every fourth sample holds on one axis only
+NEAR = [np.abs(np.fft.fftfreq(n, 1 / n)) <= 1.0 for n in (8, 16)]
+NARROW = frames.frame(1.0 * np.outer(*NEAR), 0.5 * np.outer(NEAR[0], np.roll(NEAR[1], 3))[None])
 COARSER = [(i, j) for i in range(4) for j in range(i)]
 
 
@@ -77,17 +80,18 @@ WAYS = {
     ),
     "every path, twice as fine": Way((MEYER,) * 3, every_path(MEYER, 2), oversampling=1),
     "bands of one width, of which parents are missing": Way(
-        (UNIFORM,) * 3, ((3,), (4,), (4, 0), (3, 1), (2, 0)), 2
+        (UNIFORM,) * 3, ((3,), (4,), (4, 2), (4, 0), (3, 1), (2, 0)), 2
     ),
     "frames that differ": Way((UNIFORM, MEYER, UNIFORM), ((), (4, 0), (1,), (2, 3))),
     "grids of 3, features of a third": Way((THIRDS,) * 3, ((0,), (1, 0), (2,), (2, 0)), 3),
     "features that lose something": Way((THIRDS,) * 2, ((0,), (1,)), 16),
     "non-linearities": Way(
-        (MEYER,) * 3, ((0,), (4,), (9, 0), (8, 2), (11, 0), (5, 1)), 2,
+        (MEYER,) * 3, ((0,), (5, 3), (4,), (9, 0), (8, 2), (11, 0), (5, 1)), 2,
         kinds=("halves", SOFT, "modulus"),
         functions=(reference.halves, soft_np), blind=(False, True),
     ),
     "images": Way((PLANE,) * 3, ((), (0,), (2,), (3,), (2, 0), (3, 1)), 2),
+    "an image whose axes differ": Way((NARROW,) * 2, ((), (0,)), 4),
 }  # fmt: skip
 
 

@@ -81,10 +81,11 @@ def features(
         subsample: keep every such sample on each axis; lossless up to
             `infomech.scattering.supports.subsampling`; static.
         oversampling: None keeps every path at the rate of the signal, which is exact. A number
-            o ≥ 0 keeps it on a grid 2^o times finer on each axis than the coarsest that holds
-            |f * g|² of its last band, a power of 2 coarser than the signal's: much faster, but
-            what |f * g| has beyond that folds back. Features come out as they would without.
-            Responses must be known; static.
+            o ≥ 0 keeps it on the coarsest grid that holds |f * g|² of its last band and what is
+            wanted below, made 2^o times finer on each axis: several times faster, but what ρ(f * g)
+            has beyond that grid's frequencies folds back, little for the modulus, more for halves.
+            Each axis of a grid is the signal's halved some times. Features come out on the same
+            samples; responses must be known; static.
         nonlinearity: as of `energies`; static.
         memory: bytes that signals and features along the paths may take; static.
 
