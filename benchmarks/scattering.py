@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv-kymatio"
 PEER = ("kymatio==0.3.0", "numpy>=2,<2.5", "scipy>=1.13,<1.17", "torch>=2.5,<2.14")
 OURS = "infomech, features"
+AT_RATE = "infomech, features, at the rate of the bands"
 PRUNE, PRUNED = 1e-6, "prune=1e-6"
 #: turns, and seconds that kymatio runs in each, first untimed
 TURNS, WHILE = 7, 0.1
@@ -174,10 +175,13 @@ def compete(case: Case, worker: Worker, folder: Path, runs: int) -> tuple[list[R
         entries[name] = _asking(worker, name, max(1, math.ceil(WHILE / each)))
         rows.append({"contender": name, "paths": len(about["paths"]), "dtype": about["dtype"]})
     which = corresponding(case.frame, theirs["paths"])
+    found: dict[str, Any] = {}
     for name, run, paths in _ours(case, which):
-        first, _ = turns.timed(run)
+        first, found[name] = turns.timed(run)
         entries[name] = _settling(run)
         rows.append({"contender": name, "paths": paths, "dtype": "float32", "first": first})
+        if name == AT_RATE:
+            rows[-1]["error"] = difference(found[name], found[OURS])
     taken: dict[str, list[float]] = {name: [] for name in entries}
     for _ in range(runs):
         for name, entry in entries.items():
@@ -185,6 +189,12 @@ def compete(case: Case, worker: Worker, folder: Path, runs: int) -> tuple[list[R
     for row in rows:
         row.update(title=case.title, seconds=taken[row["contender"]])
     return summary(rows), theirs
+
+
+def difference(some: Any, exact: Any) -> float:
+    """‖some − exact‖ / ‖exact‖."""
+    exact = np.asarray(exact, np.float64)
+    return float(np.linalg.norm(np.asarray(some, np.float64) - exact) / np.linalg.norm(exact))
 
 
 def _asking(worker: Worker, name: str, runs: int) -> Callable[[], float]:
@@ -199,16 +209,19 @@ def _ours(case, which):
     """Name, run and number of paths of each of infomech's ways."""
     frame, values = case.frame, jax.numpy.asarray(case.signal)
     every = supports.subsampling(frame)
-    features = jax.jit(lambda x: scattering.features(x, frame, which, subsample=every))
+
+    def features(x: Any, oversampling: int | None = None) -> Any:
+        return scattering.features(x, frame, which, subsample=every, oversampling=oversampling)
+
+    exact, at_rate = jax.jit(features), jax.jit(lambda x: features(x, 0))
     found = scattering.energies(values, frame, 2, prune=PRUNE)
     ways = {
-        OURS: lambda: features(values),
-        "infomech, features, without jit around": lambda: scattering.features(
-            values, frame, which, subsample=every
-        ),
+        OURS: lambda: exact(values),
+        AT_RATE: lambda: at_rate(values),
+        "infomech, features, without jit around": lambda: features(values),
         f"infomech, energies, {PRUNED}": lambda: scattering.energies(values, frame, 2, prune=PRUNE),
     }
-    counts = [len(which), len(which), computed(np.asarray(found.paths))]
+    counts = [len(which), len(which), len(which), computed(np.asarray(found.paths))]
     jax.clear_caches()
     return [
         (name, lambda run=run: jax.block_until_ready(run()), count)
@@ -279,15 +292,17 @@ def _memory(target, quick):
 def case_table(rows: list[Row]) -> str:
     """One case as Markdown."""
     lines = [
-        "| contender | paths | dtype | median ms | µs per path | ratio | compile s | runs |",
-        "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| contender | paths | dtype | median ms | µs per path | ratio | error | compile s |"
+        " runs |",
+        "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in rows:
         compiling = "" if row["compile_s"] is None else f"{row['compile_s']:.2g}"
+        error = f"{row['error']:.1e}" if "error" in row else ""
         lines.append(
             f"| {row['contender']} | {row['paths']} | {row['dtype']} | "
             f"{_three(row['median_ms'])} | {_three(row['path_us'])} | "
-            f"{row['ratio']:.2f} | {compiling} | {row['runs']} |"
+            f"{row['ratio']:.2f} | {error} | {compiling} | {row['runs']} |"
         )
     return "\n".join(lines)
 
@@ -317,7 +332,7 @@ def required(results: list[list[Row]], targets: list[Row]) -> str:
     for rows in results:
         for row in rows:
             name = row["contender"]
-            if name == OURS or "energies" in name:
+            if name in (OURS, AT_RATE) or "energies" in name:
                 ratio = faster(rows, name)
                 lines.append(
                     f"| {row['title']}: {name}, per path, against kymatio's better front end | "
@@ -430,6 +445,7 @@ Time divided by the number of paths, of which the signal itself is one; the same
 paths for both, in turns, one process working at a time. kymatio goes along paths of up to two steps
 whose scales get coarser, and infomech's features go along those that correspond. **ratio**: time
 per path over that of infomech's features in the same turn, median; above 1, infomech is faster.
+**error**: norm of the difference from infomech's features, over their norm.
 
 What isn't the same:
 
@@ -437,6 +453,9 @@ What isn't the same:
   it pads the signal by reflection, to 8,192 samples and to 144². infomech keeps every path at the
   rate of the signal, on a periodic grid, since the energy of the modulus at a lower rate is another
   one; it subsamples features only, by as much as loses nothing.
+- At the rate of the bands (`oversampling=0`) infomech keeps each path, as kymatio does, on the
+  coarsest grid that holds the square of its modulus, and features come out on the same grid. What
+  the modulus has beyond that grid's Nyquist frequency folds back, which is the error given.
 - kymatio's NumPy front end computes in float64 in one dimension, whatever it is given.
 - `energies` goes along all paths of up to two steps that hold more than 1e-6 of the energy,
   whatever their scales, and gives no features but the account of the energy, of a further layer

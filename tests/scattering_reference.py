@@ -118,3 +118,76 @@ def features(signal, frames, functions, path):
         parts = len(function(np.zeros(1, complex)))
         u = function(filtered(u, bands[step // parts]))[step % parts]
     return u, filtered(u, frames[len(path)][0]).real
+
+
+# --- at the rate of the bands ---------------------------------------------------------------
+
+
+def reach(response, square=False):
+    """The highest frequency (a whole number) on each axis that a filter lets through.
+
+    With `square`, that of |f * g|^2 for an f that has every frequency.
+    """
+    shape = response.shape
+    if square:
+        rng = np.random.default_rng(0)
+        spectrum = response * np.exp(2j * np.pi * rng.random(shape))
+        response = np.fft.fftn(np.abs(np.fft.ifftn(spectrum)) ** 2)
+    on = np.abs(response) > 1e-11 * np.abs(response).max()
+    numbers = np.meshgrid(*(np.abs(np.fft.fftfreq(n, 1 / n)) for n in shape), indexing="ij")
+    return [int(np.max(k, where=on, initial=0)) for k in numbers]
+
+
+def stride(reaches, grid, finer):
+    """Largest powers of 2 that leave all of these frequencies below Nyquist's, less `finer`."""
+    found = []
+    for axis, n in enumerate(grid):
+        fits = [
+            2**j for j in range(20)
+            if n % 2**j == 0 and all(2 * r[axis] < n // 2**j for r in reaches)
+        ]  # fmt: skip
+        found.append(max(max(fits, default=1) // 2**finer, 1))
+    return tuple(found)
+
+
+def strides(frames, functions, blind, chosen, finer):
+    """Every how many samples U[q] f is kept on each axis, for each field on the way: a field is
+    (parent path, band), the signal itself (None, None)."""
+    grid = frames[0][0].shape
+    parts = [len(function(np.zeros(1, complex))) for function in functions]
+    wanted = {path[:n] for path in chosen for n in range(len(path) + 1)}
+    reaches = {}
+    for path in wanted - {()}:
+        n = len(path)
+        response = frames[n - 1][1][path[-1] // parts[n - 1]]
+        mine = reaches.setdefault((path[:-1], path[-1] // parts[n - 1]), [])
+        mine.append(reach(response, square=True))
+        if not blind[n - 1]:
+            mine.append(reach(response))
+        if path in chosen:
+            mine.append(reach(frames[n][0]))
+        for below in wanted:
+            if below[:-1] == path and below:
+                mine.append(reach(frames[n][1][below[-1] // parts[n]]))
+    return {field: stride(some, grid, finer) for field, some in reaches.items()}
+
+
+def samples_of(u, grid, response, every):
+    """Samples of the signal whose samples on a grid of its own are u, filtered.
+
+    Its spectrum, up to the Nyquist frequency of its own grid, is put into that of the whole grid.
+    """
+    own = np.fft.fftn(u) * np.prod(grid) / u.size
+    spectrum = np.zeros(grid, complex)
+    numbers = [np.fft.fftfreq(n, 1 / n).astype(int) for n in u.shape]
+    spectrum[np.ix_(*numbers)] = own
+    return np.fft.ifftn(spectrum * response)[tuple(slice(None, None, s) for s in every)]
+
+
+def coarse_features(signal, frames, functions, path, kept, every):
+    """`features`, every such sample of them, with fields kept on coarser grids: see `strides`."""
+    u, grid = np.asarray(signal, float), np.shape(signal)
+    for n, (step, (_, bands), function) in enumerate(zip(path, frames, functions, strict=False)):
+        band, part = divmod(step, len(function(np.zeros(1, complex))))
+        u = function(samples_of(u, grid, bands[band], kept[path[:n], band]))[part]
+    return samples_of(u, grid, frames[len(path)][0], (every,) * len(grid)).real

@@ -318,26 +318,33 @@ def test_time_per_path_beside_kymatio_s_better_front_end():
                 ("kymatio, numpy", 10, [0.2, 0.4, 0.6]),
                 ("kymatio, torch, threads: 1", 10, [2.0, 4.0, 6.0]),
                 (paths.OURS, 10, [0.1, 0.2, 0.2]),
+                (paths.AT_RATE, 10, [0.05, 0.05, 0.2]),
                 ("infomech, energies", 40, [0.1, 0.2, 0.2]),
             )
         ]
     )
-    assert [row["ratio"] for row in found] == pytest.approx([2.0, 20.0, 1.0, 0.25])
+    assert [row["ratio"] for row in found] == pytest.approx([2.0, 20.0, 1.0, 0.5, 0.25])
     assert found[0]["path_us"] == pytest.approx(40_000)
     assert paths.faster(found) == pytest.approx(2)
     assert paths.faster(found, "infomech, energies") == pytest.approx(8)
+    assert paths.faster(found, paths.AT_RATE) == pytest.approx(4)
+    assert paths.difference([1.0, 2.0], [1.0, 4.0]) == pytest.approx(2 / np.sqrt(17))
+    found[3]["error"] = 0.00025
     lines = paths.case_table(found).splitlines()
-    assert lines[2] == "| kymatio, numpy | 10 | float32 | 400 | 40000 | 2.00 |  | 3 |"
+    assert lines[2] == "| kymatio, numpy | 10 | float32 | 400 | 40000 | 2.00 |  |  | 3 |"
+    assert lines[5].endswith("| 10 | float32 | 50 | 5000 | 0.50 | 2.5e-04 |  | 3 |")
     target = {
         "title": "deep", "limit": 1.0, "seconds": 0.25, "compile_s": 2.0, "paths": 7, "low": 0.5,
         "high": 0.625, "complete": True, "memory_bytes": None,
     }  # fmt: skip
     late = {**target, "title": "cut off", "complete": False, "memory_bytes": 3_000_000}
     text = paths.required([found], [target, late]).splitlines()
-    assert len(text) == 6
+    assert len(text) == 7
     assert text[2].endswith("| ≥ 2 × | 2.00 × | reached |")
-    assert text[4] == "| deep, prune=1e-6, compiled | < 1 s | 0.25 s | reached |"
-    assert text[5].endswith("| not reached |")
+    assert text[3].startswith(f"| t: {paths.AT_RATE}, per path")
+    assert text[3].endswith("| ≥ 2 × | 4.00 × | reached |")
+    assert text[5] == "| deep, prune=1e-6, compiled | < 1 s | 0.25 s | reached |"
+    assert text[6].endswith("| not reached |")
     lines = paths.target_table([target, late]).splitlines()
     assert lines[2] == "| deep | 7 | 0.500000 … 0.625000 | 2 |  |"
     assert lines[3].endswith("| 2 | 3 |")

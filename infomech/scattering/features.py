@@ -1,17 +1,15 @@
 """Scattering features: U[q] f * χ along labelled paths."""
 
-import functools
 import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from infomech import checks
-from infomech.scattering import filters, transform
+from infomech.scattering import cascade, rates, transform
 from infomech.scattering.frames import Frame
 from infomech.scattering.nonlinearities import Nonlinearity
 
@@ -66,7 +64,7 @@ def all_paths(
 
 def features(
     signal: Any, frame: Frame | Sequence[Frame], which: int | Sequence[Sequence[int]], *,
-    subsample: int = 1,
+    subsample: int = 1, oversampling: int | None = None,
     nonlinearity: str | Nonlinearity | Sequence[str | Nonlinearity] = "modulus",
     memory: int = 2**30,
 ) -> jax.Array:  # fmt: skip
@@ -82,6 +80,12 @@ def features(
             static.
         subsample: keep every such sample on each axis; lossless up to
             `infomech.scattering.supports.subsampling`; static.
+        oversampling: None keeps every path at the rate of the signal, which is exact. A number
+            o ≥ 0 keeps it on the coarsest grid that holds |f * g|² of its last band and what is
+            wanted below, made 2^o times finer on each axis: several times faster, but what ρ(f * g)
+            has beyond that grid's frequencies folds back, little for the modulus, more for halves.
+            Each axis of a grid is the signal's halved some times. Features come out on the same
+            samples; responses must be known; static.
         nonlinearity: as of `energies`; static.
         memory: bytes that signals and features along the paths may take; static.
 
@@ -90,7 +94,8 @@ def features(
 
     Raises:
         ValueError: a signal of the wrong shape or not finite, a step that is no band, a subsampling
-            that doesn't divide the grid, or more memory needed than there may be.
+            that doesn't divide the grid, more memory needed than there may be, or oversampling with
+            responses that are being traced.
     """
     if isinstance(which, list | tuple):
         if not all(isinstance(path, list | tuple) for path in which):
@@ -104,14 +109,20 @@ def features(
     subsample = checks.integer("subsample", subsample, 1)
     if any(n % subsample for n in plan.grid):
         raise checks.fail("subsample", subsample, f"a divisor of every axis of {plan.grid}")
-    levels = _levels(chosen, plan, stack)
-    held = sum(map(len, levels)) + len(chosen) / subsample ** len(plan.grid)
-    needed = math.ceil(held * math.prod(plan.grid) * values.dtype.itemsize)
+    levels = cascade.levels(chosen, plan, stack)
+    if oversampling is None:
+        kept = rates.full(levels, plan)
+    else:
+        oversampling = checks.integer("oversampling", oversampling, 0)
+        every, _ = transform.each_layer(frame, depth, nonlinearity)
+        kept = rates.of_bands(levels, chosen, plan, every, oversampling)
+    held = rates.samples(kept) + len(chosen) * math.prod(plan.grid) / subsample ** len(plan.grid)
+    needed = math.ceil(held * values.dtype.itemsize)
     if needed > checks.integer("memory", memory, 1):
         got = f"{len(chosen)} paths of {plan.grid}, which take {needed} bytes"
         expected = f"at most memory={memory}: fewer paths, or a larger memory"
         raise checks.fail("which", got, expected)
-    return _features(values, stack, plan=plan, chosen=chosen, subsample=subsample)
+    return cascade.run(values, stack, plan=plan, chosen=chosen, subsample=subsample, kept=kept)
 
 
 def labels(
@@ -137,80 +148,8 @@ def labels(
         for n, step in enumerate(path):
             number, part = divmod(int(step), layers[n].parts)
             if not 0 <= number < len(every[n].labels):
-                raise _no_band(step, n, every[n], layers[n])
+                raise cascade.no_band(step, n, every[n], layers[n])
             band = every[n].labels[number]
             turn = math.nan if band.orientation is None else band.orientation
             table[:, row, n] = band.scale, math.hypot(*band.centre), turn, part
     return Labels(np.array([len(path) for path in which], int), *table)
-
-
-def _no_band(step, n, frame, kind):
-    count = len(frame.labels) * kind.parts
-    return checks.fail("which", f"step {step} in layer {n}", f"a number from 0 to {count - 1}")
-
-
-def _levels(chosen, plan, stack):
-    """The paths that have to be computed, by length: those chosen and what leads to them."""
-    found: list[dict[tuple[int, ...], None]] = [{} for _ in range(plan.depth + 1)]
-    found[0][()] = None
-    for path in chosen:
-        for n, step in enumerate(path):
-            frame, kind = stack[plan.which[n]], plan.layers[n]
-            if not 0 <= step < len(frame.labels) * kind.parts:
-                raise _no_band(step, n, frame, kind)
-            found[n + 1][path[: n + 1]] = None
-    return [list(level) for level in found]
-
-
-@functools.partial(jax.jit, static_argnames=("plan", "chosen", "subsample"))
-def _features(values, stack, *, plan, chosen, subsample):
-    """Layer after layer: spectra of all paths that are needed, features of those chosen."""
-    levels = _levels(chosen, plan, stack)
-    rows = {path: row for row, path in enumerate(chosen)}
-
-    def smooth(spectra, low):
-        return filters.subsampled(spectra * low, plan.grid, subsample)
-
-    # outside of loops, in which they would be made again for every path
-    lows = [filters.low_pass(stack[which])[None] for which in plan.which]
-    spectra = jnp.fft.rfftn(values[None], axes=tuple(range(1, values.ndim + 1)))
-    found, order = [], []
-    for n, level in enumerate(levels):
-        wanted = [i for i, path in enumerate(level) if path in rows]
-        # of the last layer nothing but features is needed: they are all that comes out of it
-        last = n == plan.depth > 0
-        found.append(spectra if last else smooth(spectra[np.array(wanted, int)], lows[n]))
-        order += [rows[level[i]] for i in wanted]
-        if n < plan.depth:
-            behind = functools.partial(smooth, low=lows[n + 1]) if n + 1 == plan.depth else None
-            bands = stack[plan.which[n]].bands
-            spectra = _below(spectra, bands, level, levels[n + 1], n, plan, behind)
-    features = jnp.concatenate(found)
-    places = {row: place for place, row in enumerate(order)}
-    return features[np.array([places[rows[path]] for path in chosen], int)]
-
-
-def _below(spectra, bands, level, paths, n, plan, behind):
-    """Spectra of the paths of layer n + 1, or what is `behind` them, a few at a time."""
-    axes = tuple(range(1, len(plan.grid) + 1))
-    kind = plan.layers[n]
-    at = {path: i for i, path in enumerate(level)}
-    pairs = [(at[path[:-1]], path[-1] // kind.parts) for path in paths]
-    different = list(dict.fromkeys(pairs))
-    whole = filters.whole(spectra, plan.grid)
-
-    def child(pair):
-        parent, band = pair
-        answer = jnp.fft.ifftn(whole[parent] * bands[band].astype(whole.dtype))
-        found = jnp.fft.rfftn(kind.function(answer.real, answer.imag), axes=axes)
-        return found if behind is None else behind(found)
-
-    block = max(1, transform.SAMPLES_AT_ONCE // math.prod(plan.grid))
-    children = jax.lax.map(
-        child, tuple(np.array(different).T), batch_size=min(block, len(different))
-    )
-    children = children.reshape(-1, *children.shape[2:])
-    number = {pair: i for i, pair in enumerate(different)}
-    parts = [path[-1] % kind.parts for path in paths]
-    every = [number[pair] * kind.parts + part for pair, part in zip(pairs, parts, strict=True)]
-    return children if every == list(range(len(children))) else children[np.array(every)]

@@ -55,6 +55,51 @@ def whole(halves: jax.Array, grid: tuple[int, ...]) -> jax.Array:
     return jnp.concatenate([halves, rest], -1)
 
 
+def fitted(spectra: jax.Array, grid: tuple[int, ...], *, half: bool = True) -> jax.Array:
+    """The same spectra on another grid: what it doesn't hold is left out, what it adds is 0.
+
+    Args:
+        spectra: (n, *half), or (n, *grid) where not `half`.
+        grid: to fit them to.
+        half: whether they are halves, of real signals.
+    """
+    for axis, samples in enumerate(grid, 1):
+        last = half and axis == len(grid)
+        spectra = _fitted(spectra, axis, samples // 2 + 1 if last else samples, last)
+    return spectra
+
+
+def _fitted(spectra, axis, wanted, half):
+    """One axis with another number of frequencies, of which negative ones come last if not half."""
+    there = spectra.shape[axis]
+    if wanted == there:
+        return spectra
+    fewer = min(wanted, there)
+    ahead = fewer if half else (fewer + 1) // 2
+    parts = [jax.lax.slice_in_dim(spectra, 0, ahead, axis=axis)]
+    if wanted > there:
+        shape = (*spectra.shape[:axis], wanted - there, *spectra.shape[axis + 1 :])
+        parts.append(jnp.zeros(shape, spectra.dtype))
+    if ahead < fewer:
+        parts.append(jax.lax.slice_in_dim(spectra, there - (fewer - ahead), there, axis=axis))
+    return jnp.concatenate(parts, axis)
+
+
+def folded(spectra: jax.Array, grid: tuple[int, ...]) -> jax.Array:
+    """Spectra on a coarser grid of as many samples of the same signals, by folding.
+
+    Args:
+        spectra: (n, *finer), whose axes those of `grid` divide.
+        grid: coarser.
+    """
+    for axis, samples in enumerate(grid, 1):
+        shape = spectra.shape
+        if shape[axis] != samples:
+            several = (*shape[:axis], shape[axis] // samples, samples, *shape[axis + 1 :])
+            spectra = spectra.reshape(several).mean(axis)
+    return spectra
+
+
 def subsampled(halves: jax.Array, grid: tuple[int, ...], every: int) -> jax.Array:
     """Every such sample of real signals, of the halves of their spectra, by folding these.
 

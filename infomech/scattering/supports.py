@@ -88,6 +88,38 @@ def subsampling(bank: Frame) -> int:
     return max(fits, default=1)
 
 
+def samples(bank: Frame) -> tuple[np.ndarray, np.ndarray]:
+    """How many samples hold what each filter lets through, and the square of its modulus.
+
+    2k + 1 on each axis for frequencies up to the k-th, and 2D + 1 for frequencies on an arc of D
+    bins, since |f * g|² lies within ±D: both may be more than the grid has.
+
+    Returns:
+        Two arrays of whole numbers (bands + 1, axes); the last row is of the low-pass.
+
+    Raises:
+        ValueError: the responses are being traced.
+    """
+    low = np.abs(_known(bank.low)) ** 2
+    through = np.concatenate([_supports(bank), (low > nothing(low))[None]])
+    fields, squares = [], []
+    for axis, n in enumerate(bank.grid, 1):
+        others = tuple(other for other in range(1, through.ndim) if other != axis)
+        on = np.asarray(through.any(others))
+        size = np.minimum(np.arange(n), n - np.arange(n))
+        fields.append(2 * np.where(on, size, 0).max(1) + 1)
+        squares.append([2 * _arc(line) + 1 for line in on])
+    return np.stack(fields, -1), np.stack(squares, -1)
+
+
+def _arc(on):
+    """Bins from end to end of the shortest arc of a circle that holds those that are on."""
+    there = np.flatnonzero(on)
+    if not there.size:
+        return 0
+    return int(on.size - np.diff(there, append=there[0] + on.size).max())
+
+
 def _supports(bank):
     power = np.abs(_known(bank.bands)) ** 2
     return power > nothing(power)
