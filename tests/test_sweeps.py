@@ -329,23 +329,28 @@ def test_an_explanation_counts_before_anything_runs(stored):
     assert told.batch == done.batch
     # an impulse widened by 2 pixels a layer for 6 layers, with 3 more at either end
     assert told.cell_steps == 30 * 6 * (1 + 6 * 2 + 2 * 3)
-    # 11 numbers of float32, idle and status
-    assert told.stored == 30 * (11 * 4 + 2)
+    # 12 numbers of float32, idle and status
+    assert told.stored == 30 * (12 * 4 + 2)
     for words in ("points        30", "compilations  2, one per setting", "about"):
         assert words in str(told)
     narrow = sweeps.explain(sweep, batch=2)
     assert set(narrow.batch.values()) == {2}
-    assert narrow.memory == told.memory / 3
+    assert narrow.memory == told.memory / 4
 
 
 def test_batches_are_even_and_a_multiple_of_the_devices():
     setting = next(sweeps.Sweep(axes=(SHARE,), **SMALL).settings())
     one = jax.devices()[:1]
     assert program.batch_size(setting, 10, one, 4) == 4
-    assert program.batch_size(setting, 9, one, 8) == 5
-    assert program.batch_size(setting, 100, one * 8, 64) == 56
-    assert program.batch_size(setting, 3, one * 8) == 8
-    assert program.batch_size(setting, 10**6, one) <= 2**24 / (4 * 4 * 19) + 1
+    assert program.batch_size(setting, 9, one, 8) == 8
+    assert program.batch_size(setting, 17, one, 23) == 16
+    assert program.batch_size(setting, 100, one * 8, 64) == 64
+    assert program.batch_size(setting, 100, one * 2, 40) == 32
+    assert program.batch_size(setting, 3, one * 8) == 64
+    assert program.batch_size(setting, 3, one * 8, 8) == 8
+    most = program.batch_size(setting, 10**6, one)
+    assert most % 8 == 0
+    assert most <= 2**24 / (4 * 4 * 19) + 1
 
 
 # --- the file that describes a sweep ------------------------------------------------------------
