@@ -1,5 +1,6 @@
 """`infomech sweep`: runs a sweep that a TOML file describes, and tells how far a store is."""
 
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ class Sweep:
             done = sweeps.run(sweep, self.store, shard=shard, batch=self.batch, watch=bar)
         except (KeyboardInterrupt, sweeps.StoreError) as error:
             bar.close()
-            stopped = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+            stopped = "interrupted" if isinstance(error, KeyboardInterrupt) else error.strerror
             print(f"infomech: {stopped}; what is done is kept. To go on:", file=sys.stderr)
             print(f"  {self._command()}", file=sys.stderr)
             return 130 if isinstance(error, KeyboardInterrupt) else 1
@@ -70,7 +71,7 @@ class Sweep:
         for name in ("shard", "batch", "distributed", "compile_cache"):
             if getattr(self, name) != getattr(Sweep, name):
                 words += [f"--{name.replace('_', '-')}", str(getattr(self, name))]
-        return " ".join(words)
+        return shlex.join(words)
 
     def _report(self, done: sweeps.Done) -> str:
         s = done.seconds
