@@ -26,9 +26,11 @@ COPIES = 4
 def point(sweep: Sweep, setting: Setting) -> Callable[[dict[str, jax.Array]], dict[str, Any]]:
     """The function that is swept: from the quantities of one point to what is measured of it."""
     observe = observed.find(sweep.observe)
-    start = _start(setting)
+    constant = _start(setting)
 
     def measured(column):
+        # or XLA spends seconds on computing what it can of a photograph while it compiles
+        start = jax.lax.optimization_barrier(constant)
         kernel = _kernel(setting, column)
         final, trace = rollout(
             kernel, start, setting.steps, rectifier=setting.rectifier, boundary=setting.boundary,
