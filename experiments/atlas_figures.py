@@ -44,7 +44,7 @@ def laws(found: list["Reading"]) -> Figure:
                 right.text(x, y, words, ha="center", va="center", fontsize=8)
         shown = left.imshow(published, vmin=0, vmax=1, cmap="viridis", aspect="auto")
         left.set_title("R² of the published law, speed against ε")
-        right.set_title("best law over all odd shares, and its R²")
+        right.set_title("Best law finite at all odd shares, and its R²")
         right.set_xlim(left.get_xlim())
         for panel in (left, right):
             names = [f"{rectifier}\n{degrees:g}°" for rectifier, degrees in columns]

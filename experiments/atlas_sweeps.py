@@ -52,6 +52,12 @@ class Case:
         """Why speeds were refused, each reason once."""
         return [laws.REASONS[i] for i in np.unique(self.status) if i != 0]
 
+    @property
+    def reach(self) -> float:
+        """How far along the direction the outermost tap lies: no content moves faster."""
+        angle = np.deg2rad(self.direction)
+        return (self.size - 1) / 2 * float(abs(np.cos(angle)) + abs(np.sin(angle)))
+
 
 def parts(*, quick: bool = False) -> dict[str, sweeps.Sweep]:
     """The sweeps of the atlas by name: a map, and checks that leave all but one setting alone.
@@ -60,13 +66,12 @@ def parts(*, quick: bool = False) -> dict[str, sweeps.Sweep]:
     at one size only: each setting is a program that takes seconds to compile.
     """
     angle = sweeps.values("angle", angle=np.deg2rad(DIRECTIONS))
-    both = ("relu", "modulus")
     if quick:
         axes = (angle, sweeps.linear("share", 0, 1, 11))
         few: dict[str, Any] = {"steps": (16,), "burn_in": 6, "radius": 3.0}
-        return {"quick": sweeps.Sweep(axes, size=(2,), rectifier=both, **few)}
+        return {"quick": sweeps.Sweep(axes, size=(2,), **few)}
     axes = (angle, sweeps.linear("share", 0, 1, 21))
-    sizes, patterns = (2, 3, 5, 7), ("gaussian", "box", "camera")
+    both, sizes, patterns = ("relu", "modulus"), (2, 3, 5, 7), ("gaussian", "box", "camera")
     return {
         "sizes": sweeps.Sweep(axes, size=sizes, rectifier=both, pattern=("disk", "impulse")),
         "patterns": sweeps.Sweep(axes, size=(3,), rectifier=both, pattern=patterns),
