@@ -42,7 +42,7 @@ def laws(found: list["Reading"]) -> Figure:
                 right.add_patch(cell)
                 words = f"{survey.SYMBOLS[r.best]}  {r.r_squared(r.best):.2f}"
                 right.text(x, y, words, ha="center", va="center", fontsize=8)
-        shown = left.imshow(published, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+        left.imshow(published, vmin=0, vmax=1, cmap="viridis", aspect="auto")
         left.set_title("R² of the published law, speed against ε")
         right.set_title("Best law finite at all odd shares, and its R²")
         right.set_xlim(left.get_xlim())
@@ -53,7 +53,6 @@ def laws(found: list["Reading"]) -> Figure:
             panel.spines[:].set_visible(False)
         left.set_yticks(range(len(rows)), [_named(row) for row in rows])
         right.tick_params(labelleft=False)
-        figure.colorbar(shown, ax=left, shrink=0.6, label="R²")
     return figure
 
 
@@ -72,7 +71,10 @@ def regions(found: list["Reading"], verdicts: list[dict[str, Any]]) -> Figure:
                     row = rows.index((*_row(r), r.case.direction))
                     _draw_bars(panel, row, r.widest[kind])
                     panel.plot([r.case.idle_share] * 2, [row - 0.5, row + 0.5], "k", lw=1.2)
-            _draw_bars(panel, _TOP, [at["common"] for at in by_name[rectifier][kind]["at"]])
+            common = [at["common"] for at in by_name[rectifier][kind]["at"]]
+            _draw_bars(panel, _TOP, common)
+            if not any(common):
+                panel.text(0.5, _TOP, "nowhere", ha="center", va="center", fontsize=7)
             panel.axhline(-0.8, color="black", linewidth=0.6)
             panel.set(xlim=(0, 1), xlabel="odd share ε", title=f"{_TITLES[kind]}, {rectifier}")
             panel.tick_params(axis="y", length=0)
