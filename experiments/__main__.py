@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from experiments import (
+    atlas,
     energy_decay,
     frontier,
     law,
@@ -21,6 +22,7 @@ from experiments import (
 
 CLAIMS = {
     "law": law,
+    "atlas": atlas,
     "frontier": frontier,
     "targets": targets,
     "energy_decay": energy_decay,

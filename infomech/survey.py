@@ -5,6 +5,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -241,10 +242,7 @@ def _outcome(config: LawConfig, setting: Setting) -> Outcome:
         jnp.asarray(share, config.dtype), unit, field, config.burn_in, **static
     )
     measured = np.asarray(speed.value)
-    idle = theory.idle_range(taps, setting.direction, dtype=config.dtype)
-    idle_share = float(idle.share) if rectifiers.get(setting.rectifier).idle else math.nan
-    if setting.rectifier == "identity":
-        idle_share = 1.0
+    idle_until = idle_share(taps, setting.direction, setting.rectifier, dtype=config.dtype)
     rest = theory.step_spread(setting.size) ** 2
     spread = np.asarray(diffusion.value)
     outcome = Outcome(
@@ -256,9 +254,11 @@ def _outcome(config: LawConfig, setting: Setting) -> Outcome:
         contraction=np.sqrt(np.where(spread >= 0, spread, np.nan) / rest),
         theory=np.asarray(predicted),
         status=np.asarray(speed.status),
-        idle_share=idle_share,
+        idle_share=idle_until,
     )
-    return replace(outcome, fits=_fits(outcome, jax.random.key(config.seed), config.resamples))
+    key = jax.random.key(config.seed)
+    found = fits(share, outcome.speed, idle_until, key=key, resamples=config.resamples)
+    return replace(outcome, fits=found)
 
 
 @functools.partial(
@@ -288,16 +288,52 @@ def _measure(shares, unit, field, burn_in, *, shape, steps, rectifier, boundary,
     return jax.vmap(one)(shares)
 
 
-def _fits(outcome: Outcome, key: jax.Array, resamples: int) -> tuple[LawFit, ...]:
+def idle_share(
+    shape: tuple[int, ...], direction: Any, rectifier: str, *, dtype: Any = None
+) -> float:
+    """Up to which odd share of the DC + gradient family a rectifier is idle; NaN if it never is.
+
+    Arguments and errors as for `infomech.theory.idle_range`; under the identity it is always 1.
+    """
+    if rectifier == "identity":
+        return 1.0
+    idle = theory.idle_range(shape, direction, dtype=dtype)
+    return float(idle.share) if rectifiers.get(rectifier).idle else math.nan
+
+
+def fits(
+    share: np.ndarray,
+    speed: np.ndarray,
+    idle_share: float,
+    *,
+    key: jax.Array,
+    resamples: int = 1000,
+) -> tuple[LawFit, ...]:
+    """Every candidate law fitted to speeds, over all shares and where the rectifier is idle.
+
+    Args:
+        share: odd shares ε, (n,).
+        speed: pixels per layer, (n,); what is NaN is left out.
+        idle_share: the rectifier is idle up to this share; NaN if it never is.
+        key: typed key of the bootstrap.
+        resamples: of the bootstrap behind the intervals.
+
+    Returns:
+        One `LawFit` for each law of `infomech.laws.candidates` and each range, "all" and "idle";
+        NaN where fewer than two points are left.
+
+    Raises:
+        ValueError: a share outside [0, 1], arrays of unequal lengths, no resamples.
+    """
     # a share at the very end of the idle range belongs to it, whichever way it was rounded
-    idle = outcome.share <= outcome.idle_share * (1 + 1e-6)
+    idle = share <= idle_share * (1 + 1e-6)
     ranges = {"all": np.ones_like(idle), "idle": idle}
-    curves = laws.candidates(jnp.asarray(outcome.share, outcome.speed.dtype))
+    curves = laws.candidates(jnp.asarray(share, speed.dtype))
     names = list(itertools.product(curves, ranges))
     x = np.stack([np.asarray(curves[law]) for law, _ in names])
     used = np.stack([ranges[over] for _, over in names]) & np.isfinite(x)
-    used &= np.isfinite(outcome.speed)
-    lines, intervals = jax.device_get(_fit_all(x, outcome.speed, used, key, resamples))
+    used &= np.isfinite(speed)
+    lines, intervals = jax.device_get(_fit_all(x, speed, used, key, resamples))
     return tuple(
         LawFit(
             law, over, int(used[i].sum()), float(lines.slope[i]),

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 import infomech as im
-from experiments import energy_decay, frontier, layers_needed, slow_decay
+from experiments import atlas, energy_decay, frontier, layers_needed, slow_decay, straight
 from experiments import quick as quick_runs
 from experiments.__main__ import CLAIMS, main
+from experiments.atlas_sweeps import Case
 from infomech.scattering import bounds, frames, supports
 
 
@@ -122,6 +123,115 @@ def test_targets_are_reached_and_drawn(capsys, tmp_path):
     error = np.subtract(record["achieved"], record["wished"])
     assert np.linalg.norm(error, axis=1).max() <= record["tolerance"]["velocity"]
     assert (tmp_path / "targets.png").exists()
+
+
+# --- the atlas of the speed law -----------------------------------------------------------------
+
+
+def least_distance(x, y, through_zero):
+    """Distance of the line nearest to all points, by linear programming."""
+    from scipy.optimize import linprog
+
+    ones = np.ones_like(x)
+    line = x[:, None] if through_zero else np.stack([x, ones], 1)
+    above = np.concatenate([line, -line])
+    rows = np.concatenate([above, -np.ones((2 * len(x), 1))], axis=1)
+    cost = np.eye(rows.shape[1])[-1]
+    return linprog(cost, rows, np.concatenate([y, -y]), bounds=(None, None)).fun
+
+
+@pytest.mark.parametrize("through_zero", [False, True])
+def test_deviations_are_those_of_the_nearest_line(through_zero):
+    x, y = np.linspace(0, 1, 8), np.random.default_rng(1).normal(size=8).cumsum()
+    found = straight.ranges(x, y, through_zero=through_zero)
+    for i in range(6):
+        for j in range(i + 2, 8):
+            some = slice(i, j + 1)
+            expected = least_distance(x[some], y[some], through_zero) / np.ptp(y[some])
+            np.testing.assert_allclose(found.deviation[i, j], expected, atol=1e-9)
+            assert found.grows[i, j] == (y[j] > y[i])
+    assert np.all(np.isinf(found.deviation[np.tri(8, k=1, dtype=bool)]))
+
+
+def test_a_root_bends_by_an_eighth_and_gaps_are_in_no_range():
+    x = np.linspace(0, 1, 101)
+    np.testing.assert_allclose(straight.ranges(x, np.sqrt(x)).deviation[0, -1], 1 / 8)
+    rooted = straight.ranges(x, np.sqrt(x), through_zero=True).deviation[0, -1]
+    np.testing.assert_allclose(rooted, (np.sqrt(2) - 1) / 2, atol=1e-4)
+    gap = np.where(np.arange(101) == 20, np.nan, x)
+    np.testing.assert_allclose(straight.widest(x, [straight.ranges(x, gap)], 0.01), (0.21, 1))
+    # two curves: where both grow in a line; a falling or a constant one does nowhere
+    bent = straight.ranges(x, np.where(x < 0.7, x, 0.7))
+    both = straight.widest(x, [bent, straight.ranges(x, gap)], 1e-9)
+    np.testing.assert_allclose(both, (0.21, 0.7))
+    for y in (-x, np.ones(101)):
+        assert straight.widest(x, [straight.ranges(x, y)], 0.1) is None
+
+
+def atlas_case(speed, part="sizes", **changed):
+    share = np.linspace(0, 1, len(speed))
+    given = {"size": 3, "rectifier": "relu", "boundary": "zero", "normalize": "l2"}
+    given |= {"pattern": "disk", "direction": 0.0, **changed}
+    status = np.where(np.isfinite(speed), 0, 3)
+    return Case(part, **given, share=share, speed=speed, aside=0 * speed, status=status,
+                idle_share=0.4)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("bend", "words"), [(1.0, "holds"), (0.6, "holds in a regime"), (0.4, "fails")]
+)
+def test_the_atlas_judges_by_the_widest_range_of_all_settings(bend, words):
+    share = np.linspace(0, 1, 11)
+    lines = [atlas_case(2 * share), atlas_case(np.minimum(share, bend), size=2)]
+    verdict = atlas.judge("all", [atlas.reading(case, 5) for case in lines])
+    for line in atlas.LINES:
+        assert verdict[line]["at"][0]["verdict"] == words
+    np.testing.assert_allclose(verdict["linear"]["at"][0]["common"], (0, bend))
+
+
+def test_the_atlas_sees_settings_that_do_not_agree():
+    share = np.linspace(0, 1, 5)
+    cases = [
+        atlas_case(share), atlas_case(share + 5e-4, "boundaries", boundary="periodic"),
+        atlas_case(share + 5e-4, "boundaries", boundary="reflect"),
+        atlas_case(np.where(share == 0.5, np.nan, share), "normalisations", normalize="none"),
+        atlas_case(share + 0.1, "leaky", rectifier="leaky_relu"),
+    ]  # fmt: skip
+    found = {check["name"]: check.get("agrees") for check in atlas.checks(cases)}
+    assert found == {"periodic": True, "reflect": False, "none": False, "leaky_relu": None}
+
+
+@pytest.mark.slow
+def test_the_atlas_follows_the_closed_form_while_the_rectifier_is_idle(capsys, tmp_path):
+    out, record = quick("atlas", capsys, tmp_path)
+    assert "33 of 33 points computed now" in out
+    assert (tmp_path / "atlas_regions.png").exists()
+    share = np.linspace(0, 1, 11)
+    tangent = np.sqrt(share[:10] / (1 - share[:10]))
+    for found in record["readings"]:
+        # the steepest tap of the gradient, by hand: tan θ = 1/(|cos| + |sin|) where it is 0
+        angle = np.deg2rad(found["direction"])
+        most = 1 / (np.cos(angle) + np.sin(angle))
+        np.testing.assert_allclose(found["idle_share"], most**2 / (1 + most**2), rtol=1e-5)
+        idle = np.flatnonzero(tangent <= most + 1e-6)
+        np.testing.assert_allclose(np.take(found["speed"], idle), tangent[idle] / 2, atol=1e-5)
+        np.testing.assert_allclose(np.take(found["aside"], idle), 0, atol=1e-5)
+        fit = next(f for f in found["fits"] if (f["law"], f["over"]) == ("tangent", "idle"))
+        np.testing.assert_allclose([fit["r_squared"], fit["slope"]], [1, 0.5], atol=1e-4)
+    # along an axis the widest range to 1 % lies where the rectifier is idle: that of tan θ
+    within = [
+        (i, j)
+        for i in range(4)
+        for j in range(i + 2, 6)
+        if least_distance(share[i : j + 1], tangent[i : j + 1], False)
+        <= 0.01 * np.ptp(tangent[i : j + 1])
+    ]
+    widest = max(within, key=lambda pair: pair[1] - pair[0])
+    found = record["readings"][0]["widest"]["linear"][0]
+    np.testing.assert_allclose(found, share[list(widest)])
+    assert main(["atlas", "--quick", "--out", str(tmp_path)]) == 0
+    again = capsys.readouterr().out
+    assert again.replace(" 0 of 33 points", " 33 of 33 points") == out
 
 
 # --- energy in scattering networks --------------------------------------------------------------

@@ -29,9 +29,11 @@ LANES = 8
 def point(sweep: Sweep, setting: Setting) -> Callable[[dict[str, jax.Array]], dict[str, Any]]:
     """The function that is swept: from the quantities of one point to what is measured of it."""
     observe = observed.find(sweep.observe)
-    start = _start(setting)
+    constant = _start(setting)
 
     def measured(column):
+        # or XLA spends seconds on computing what it can of a photograph while it compiles
+        start = jax.lax.optimization_barrier(constant)
         kernel = _kernel(setting, column)
         final, trace = rollout(
             kernel, start, setting.steps, rectifier=setting.rectifier, boundary=setting.boundary,
@@ -46,10 +48,8 @@ def variables(sweep: Sweep) -> list[Variable]:
     """Names, dtypes and shapes of what is measured; dtypes such that those of all settings fit.
 
     Raises:
-        ValueError: it is no dictionary of arrays, the same for all settings, or needs 64-bit types.
+        ValueError: it is no dictionary of arrays, or has names of the sweep's own.
     """
-    if "float64" in sweep.dtype and jnp.result_type(float) != np.float64:
-        raise checks.fail("dtype", "float64", "jax.config.update('jax_enable_x64', True) before")
     taken = {"done", *STATIC, *(q for axis in sweep.axes for q in (axis.name, *axis.quantities))}
     shapes: dict[str, tuple[int, ...]] = {}
     dtypes: dict[str, np.dtype] = {}

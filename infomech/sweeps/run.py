@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from infomech import checks
 from infomech.sweeps import blocks, store
@@ -88,26 +89,23 @@ def run(
     devices = devices or jax.local_devices()
     part, parts = _shard(shard)
     checks.integer("batch", batch, 0)
+    if "float64" in sweep.dtype and jnp.result_type(float) != jnp.float64:
+        raise checks.fail("dtype", "float64", "jax.config.update('jax_enable_x64', True) before")
     settings = list(sweep.settings())
-    measured = variables(sweep)
-    opened = store.prepare(path, sweep, measured)
-    shapes = {variable.name: variable.shape for variable in measured}
+    opened = store.prepare(path, sweep, lambda: variables(sweep))
     mine = [block for block in opened.layout.blocks() if block.number % parts == part]
-    total, kept, damaged = sum(block.points for block in mine), 0, 0
-    missing: dict[int, list[Block]] = {}
-    for block in mine:
-        if opened.intact(block):
-            kept += block.points
-            continue
-        damaged += block.points * opened.holds(block)
-        missing.setdefault(block.setting, []).append(block)
+    absent = [block for block in mine if not opened.intact(block)]
+    damaged = sum(block.points for block in absent if opened.holds(block))
+    total = sum(block.points for block in mine)
+    kept = total - sum(block.points for block in absent)
     clock = _Clock(kept, total, watch or (lambda _: None))
     if damaged:
         clock.tell(f"{damaged} stored points are not what was written: computed again")
     tables, used = [axis.table() for axis in sweep.axes], {}
-    for number, todo in missing.items():
+    for number in dict.fromkeys(block.setting for block in absent):
+        todo = [block for block in absent if block.setting == number]
         program = Program(
-            sweep, settings[number], shapes, devices, batch, clock.counting, clock.tell
+            sweep, settings[number], opened.shapes, devices, batch, clock.counting, clock.tell
         )
         # runs started on one store by accident meet as late as can be
         first = int.from_bytes(os.urandom(4), "little") % len(todo)

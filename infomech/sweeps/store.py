@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +47,12 @@ class Store:
     layout: Layout
     arrays: dict[str, Any]
     done: Any
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of each quantity at one point."""
+        axes = len(self.layout.shape)
+        return {name: tuple(array.shape[axes:]) for name, array in self.arrays.items()}
 
     def holds(self, block: Block) -> bool:
         """Whether a block is said to be there."""
@@ -85,8 +91,10 @@ class Store:
             return 0
 
 
-def prepare(path: str | os.PathLike[str], sweep: Sweep, variables: Sequence[Variable]) -> Store:
-    """The store of a sweep: the one there is, else a new one.
+def prepare(
+    path: str | os.PathLike[str], sweep: Sweep, variables: Callable[[], Sequence[Variable]]
+) -> Store:
+    """The store of a sweep: the one there is, else a new one, for what `variables` says.
 
     A new one appears whole, so that of several runs that make it at the same time one does.
 
@@ -96,19 +104,19 @@ def prepare(path: str | os.PathLike[str], sweep: Sweep, variables: Sequence[Vari
     """
     path = Path(path)
     if not path.exists():
+        measured = variables()
         with _writing(path):
             path.absolute().parent.mkdir(parents=True, exist_ok=True)
             part = Path(tempfile.mkdtemp(prefix=".part-", dir=path.absolute().parent))
             try:
-                arrays.make(part, sweep, variables)
+                arrays.make(part, sweep, measured)
                 part.chmod(0o755)
                 with contextlib.suppress(FileExistsError):
                     _appear(part, path)
             finally:
                 shutil.rmtree(part, ignore_errors=True)
     found = read(path, "r+")
-    asked = {**sweep.describe(), "measured": arrays.describe(variables)}
-    _compare(path, found.attributes, json.loads(json.dumps(asked)))
+    _compare(path, found.attributes, json.loads(json.dumps(sweep.describe())))
     return found
 
 

@@ -1,0 +1,258 @@
+"""The atlas of the speed law: where speed is linear in the odd share, and how nearly.
+
+How "linear to p %" is meant, over a range of odd shares from ε₁ to ε₂: speed grows from ε₁ to ε₂,
+and there is a line from which no measured speed of the range is farther than p % of the speed
+gained in it, max v − min v. Distances rather than R², which forgives a bend if enough points lie
+elsewhere; the line whose largest distance is least, so that no other would do better; the speed
+gained rather than the top speed, or a range where speed no longer depends on the share would pass.
+Two kinds of lines are tried: linear, v = a + bε, which is all that the claim says; and the stricter
+proportional, v = bε, as it must be where the line starts at rest (an even kernel moves nothing).
+
+The law holds to p % if it does over the whole range from 0 to 1 in every setting. If not, it holds
+in a regime if there is one range, of at least half of all shares, over which it does in every
+setting at once: any smooth curve is nearly straight over short ranges. Else it fails.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments import atlas_figures, straight
+from experiments.atlas_sweeps import MAPPED, Case, measure, parts
+from infomech import files, plot, survey, theory
+
+STATEMENT = (
+    "The speed of a pattern is linear in the ratio of odd to total kernel energy, for kernels, "
+    "rectifiers, patterns and directions of all kinds."
+)
+SOURCE = "arXiv 2512.24338"
+#: fixed before any run: linear to 1 %, 5 %, 10 % of the speed gained
+TOLERANCES = (0.01, 0.05, 0.10)
+#: fixed before any run: a range of at least so much of all odd shares is a regime
+REGIME = 0.5
+#: fixed before any run: settings agree if no speeds differ by more, in pixels per layer; numbers
+#: are of single precision, and a circular mean follows a skewed pattern only nearly
+AGREE = {"periodic": 1e-3, "reflect": 1e-5, "none": 1e-5}
+#: the kinds of lines, and whether they go through the origin
+LINES = {"linear": False, "proportional": True}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was found in one setting and direction.
+
+    Attributes:
+        case: its speeds.
+        fits: of all candidate laws, over all shares and where the rectifier is idle.
+        best: law of the highest R² over all shares, among those that are finite there: tan θ is
+            infinite at ε = 1. None if no speed was measured.
+        ranges: of either kind of lines, the deviation over every range.
+        widest: of either kind, the widest range where the law holds to each tolerance, or None.
+    """
+
+    case: Case
+    fits: tuple[survey.LawFit, ...]
+    best: str | None
+    ranges: dict[str, straight.Ranges]
+    widest: dict[str, list[tuple[float, float] | None]]
+
+    def r_squared(self, law: str, over: str = "all") -> float:
+        """R² of one law over "all" shares or those where the rectifier is "idle"."""
+        return next(f.r_squared for f in self.fits if (f.law, f.over) == (law, over))
+
+
+def run(out: Path, *, quick: bool = False) -> str:
+    """Maps R² of every reading, and the ranges where the law holds, over the settings.
+
+    Speeds are kept in stores under `out`/atlas: another run computes what they lack, and fits.
+
+    Args:
+        out: folder to write to; made if need be.
+        quick: 2×2 taps under ReLU, 11 odd shares, 16 layers, 200 resamplings.
+
+    Returns:
+        Verdicts, the laws that fit best, and the checks, as text.
+
+    Raises:
+        ValueError: `out` can't be written, or holds stores of another atlas.
+    """
+    out = files.folder(out)
+    folder = files.folder(out / "atlas")
+    sweeps = parts(quick=quick)
+    stores = {part: measure(part, s, folder / f"{part}.zarr") for part, s in sweeps.items()}
+    cases = [case for store in stores.values() for case in store.cases]
+    found = [reading(case, 200 if quick else 1000) for case in cases]
+    mapped = [r for r in found if r.case.part in MAPPED]
+    verdicts = [judge(name, chosen) for name, chosen in groups(mapped).items()]
+    checked = checks(cases)
+    plot.save(atlas_figures.laws(mapped), out / "atlas.png")
+    plot.save(atlas_figures.regions(mapped, verdicts), out / "atlas_regions.png")
+    record = {
+        "statement": STATEMENT, "source": SOURCE,
+        "tolerance": {"deviation": TOLERANCES, "regime": REGIME, "agree": AGREE},
+        "verdicts": verdicts, "checks": checked, "readings": [recorded(r) for r in found],
+        "stores": {part: store._replace(cases=[]) for part, store in stores.items()},
+        "provenance": files.provenance(),
+    }  # fmt: skip
+    files.write_text(out / "atlas.json", files.to_json(record) + "\n")
+    points, now = (sum(getattr(s, n) for s in stores.values()) for n in ("points", "computed"))
+    lines = [
+        f"Claim: {STATEMENT} [{SOURCE}]",
+        "Linear to p %: no speed is farther from a line than p % of the speed gained. How far it "
+        "is over the whole range of ε, and in which widest range it holds in all settings at once:",
+        *(told(verdict, line) for line in LINES for verdict in verdicts),
+        *fitted(mapped),
+        *explained(mapped),
+        *(f"  {check['words']}" for check in checked),
+        f"stores {folder}: {now:,} of {points:,} points computed now",
+        f"figures {out / 'atlas.png'}, {out / 'atlas_regions.png'}, numbers {out / 'atlas.json'}",
+    ]
+    return "\n".join(lines)
+
+
+def reading(case: Case, resamples: int) -> Reading:
+    """The fits of one case and, for both kinds of lines, where the law holds to each tolerance."""
+    share, speed, key = case.share, case.speed, jax.random.key(0)
+    fits = survey.fits(share, speed, case.idle_share, key=key, resamples=resamples)
+    whole = [f for f in fits if f.over == "all" and f.points == np.sum(np.isfinite(speed))]
+    best = max((f for f in whole if np.isfinite(f.r_squared)), key=_r_squared, default=None)
+    ranges = {
+        name: straight.ranges(share, speed, through_zero=through_zero)
+        for name, through_zero in LINES.items()
+    }
+    widest = {
+        name: [straight.widest(share, [every], p) for p in TOLERANCES]
+        for name, every in ranges.items()
+    }
+    return Reading(case, fits, best.law if best else None, ranges, widest)
+
+
+def _r_squared(fit: survey.LawFit) -> float:
+    return fit.r_squared
+
+
+def recorded(found: Reading) -> dict[str, Any]:
+    """What is kept of a reading in the record."""
+    whole = {name: float(every.deviation[0, -1]) for name, every in found.ranges.items()}
+    return {
+        **asdict(found.case), "refused": found.case.refused, "fits": found.fits,
+        "best": found.best, "deviation": whole, "widest": found.widest,
+    }  # fmt: skip
+
+
+def groups(found: list[Reading]) -> dict[str, list[Reading]]:
+    """All readings, and those of each rectifier if there are several."""
+    names = dict.fromkeys(r.case.rectifier for r in found)
+    several = {"all": found} if len(names) > 1 else {}
+    return several | {n: [r for r in found if r.case.rectifier == n] for n in names}
+
+
+def judge(name: str, found: list[Reading]) -> dict[str, Any]:
+    """Whether the law holds in a group of settings, for both kinds of lines and each tolerance."""
+    verdict: dict[str, Any] = {"settings": name, "count": len(found)}
+    for line in LINES:
+        every = [r.ranges[line] for r in found]
+        off = [float(ranges.deviation[0, -1]) for ranges in every]
+        widths = [[b - a for a, b in (w or (0.0, 0.0) for w in r.widest[line])] for r in found]
+        verdict[line] = {
+            "deviation": [min(off), max(off)],
+            "at": [
+                {"width": [min(some), max(some)], **_judged(found[0].case.share, every, p)}
+                for p, some in zip(TOLERANCES, zip(*widths, strict=True), strict=True)
+            ],
+        }
+    return verdict
+
+
+def _judged(share: np.ndarray, every: Sequence[straight.Ranges], p: float) -> dict[str, Any]:
+    holding = sum(bool(r.grows[0, -1] and r.deviation[0, -1] <= p) for r in every)
+    common = straight.widest(share, every, p)
+    words = "fails"
+    if holding == len(every):
+        words = "holds"
+    elif common and common[1] - common[0] >= REGIME - 1e-9:
+        words = "holds in a regime"
+    return {"tolerance": p, "verdict": words, "holding": holding, "common": common}
+
+
+def told(verdict: dict[str, Any], line: str) -> str:
+    """A verdict in a line for people."""
+    low, high = verdict[line]["deviation"]
+    words = (
+        f"  {line:<13}{verdict['settings']:<8} ({verdict['count']})  off by {low:.0%} to {high:.0%}"
+    )
+    for at in verdict[line]["at"]:
+        where = "{:.2f} to {:.2f}".format(*at["common"]) if at["common"] else "nowhere"
+        words += f"; to {at['tolerance']:.0%} {at['verdict']}, {where}"
+    return words
+
+
+def fitted(found: list[Reading]) -> list[str]:
+    """R² of the published law, and the laws that fit best."""
+    lines = []
+    for name, chosen in groups(found).items():
+        published = [r.r_squared("share") for r in chosen]
+        linear = sum(value >= survey.LINEAR for value in published)
+        leading = Counter(
+            survey.SYMBOLS[r.best] if r.best else "none" for r in chosen
+        ).most_common()
+        lines.append(
+            f"  {name}: R² of ε {np.nanmin(published):.3f} to {np.nanmax(published):.3f}, at least "
+            f"{survey.LINEAR} in {linear}; best of those finite over all shares: "
+            + ", ".join(f"{law} in {count}" for law, count in leading)
+        )
+    return lines
+
+
+def explained(found: list[Reading]) -> list[str]:
+    """How well tan θ fits while the rectifier is idle, and where speed is no motion of content."""
+    idle = [f for r in found for f in r.fits if (f.law, f.over) == ("tangent", "idle")]
+    known = [f.r_squared for f in idle if np.isfinite(f.r_squared)]
+    limits = [theory.step_spread(r.case.size) for r in found]
+    off = np.nanmax([abs(f.slope / limit - 1) for f, limit in zip(idle, limits, strict=True)])
+    swift = [r.case for r in found if np.nanmax(np.abs(r.case.speed)) > r.case.reach * (1 + 1e-3)]
+    patterns = ", ".join(dict.fromkeys(case.pattern for case in swift)) or "none"
+    return [
+        f"  while the rectifier is idle, R² of tan θ is at least {min(known):.6f} in "
+        f"{len(known)} settings, and its slope is σ₁ to {off:.0e}",
+        f"  the centre moves faster than any tap reaches in {len(swift)} of {len(found)} settings "
+        f"({patterns}): there the pattern changes its shape rather than its place",
+    ]
+
+
+def checks(cases: list[Case]) -> list[dict[str, Any]]:
+    """Settings that theory says change nothing, each beside the one of the map that it is alike.
+
+    With room enough no pattern meets the boundary, and norms are taken out of homogeneous layers.
+    Leaky ReLU is set beside ReLU for comparison only.
+    """
+    mapped = {
+        (c.size, c.rectifier, c.pattern, c.direction): c for c in cases if c.part in MAPPED
+    }  # fmt: skip
+    found: dict[str, float] = {}
+    for case in cases:
+        if case.part in MAPPED:
+            continue
+        names = {"boundaries": case.boundary, "normalisations": case.normalize}
+        name = names.get(case.part, case.rectifier)
+        like = mapped[case.size, "relu", case.pattern, case.direction]
+        # a speed that was refused agrees with nothing
+        off = np.nan_to_num(np.abs(case.speed - like.speed), nan=np.inf)
+        found[name] = max(found.get(name, 0.0), float(np.max(off)))
+    return [_checked(name, off) for name, off in found.items()]
+
+
+def _checked(name: str, off: float) -> dict[str, Any]:
+    tolerance = AGREE.get(name)
+    if tolerance is None:
+        words = f"{name} beside relu: speeds differ by {off:.2g} pixels per layer at most"
+        return {"name": name, "off": off, "words": words}
+    agrees = off <= tolerance
+    verb = "agrees" if agrees else "differs"
+    words = f"{name} {verb}: speeds differ by {off:.1e} at most, {tolerance:g} allowed"
+    return {"name": name, "off": off, "tolerance": tolerance, "agrees": agrees, "words": words}

@@ -1,0 +1,115 @@
+"""Figures of the atlas: which law fits how well, and where the published one holds."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from infomech import plot, survey
+from infomech.plot.looks import COLOURS
+
+if TYPE_CHECKING:
+    from experiments.atlas import Reading
+
+#: of the candidate laws
+_LAWS = dict(zip(survey.SYMBOLS, COLOURS, strict=False))
+#: of the tolerances, from the strictest
+_SHADES = ("#08306b", "#4292c6", "#c6dbef")
+_TITLES = {"linear": "v = a + bε", "proportional": "v = bε"}
+#: row of what holds in all settings, above those of the settings
+_TOP = -1.6
+
+
+def laws(found: list["Reading"]) -> Figure:
+    """R² of the published law, and the best of the candidate laws, for each setting."""
+    rows = _rows(found)
+    columns = list(dict.fromkeys((r.case.rectifier, r.case.direction) for r in found))
+    published = np.full((len(rows), len(columns)), np.nan)
+    with plot.style(grid=False):
+        figure = Figure(figsize=(9, 1.3 + 0.26 * len(rows)), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True)
+        for r in found:
+            y, x = rows.index(_row(r)), columns.index((r.case.rectifier, r.case.direction))
+            published[y, x] = r.r_squared("share")
+            colour = "white" if published[y, x] < 0.6 else "black"
+            left.text(
+                x, y, f"{published[y, x]:.2f}", color=colour, ha="center", va="center", fontsize=8
+            )
+            if r.best:
+                cell = Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=_LAWS[r.best], alpha=0.4)
+                cell.set_edgecolor("white")
+                right.add_patch(cell)
+                words = f"{survey.SYMBOLS[r.best]}  {r.r_squared(r.best):.2f}"
+                right.text(x, y, words, ha="center", va="center", fontsize=8)
+        left.imshow(published, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+        left.set_title("R² of the published law, speed against ε")
+        right.set_title("Best law finite at all odd shares, and its R²")
+        right.set_xlim(left.get_xlim())
+        for panel in (left, right):
+            names = [f"{rectifier}\n{degrees:g}°" for rectifier, degrees in columns]
+            panel.set_xticks(range(len(columns)), names, fontsize=8)
+            panel.tick_params(length=0)
+            panel.spines[:].set_visible(False)
+        left.set_yticks(range(len(rows)), [_named(row) for row in rows])
+        right.tick_params(labelleft=False)
+    return figure
+
+
+def regions(found: list["Reading"], verdicts: list[dict[str, Any]]) -> Figure:
+    """For each setting, the widest ranges of odd shares over which the published law holds."""
+    degrees = dict.fromkeys(r.case.direction for r in found)
+    rows = [(*row, direction) for row in _rows(found) for direction in degrees]
+    by_name = {v["settings"]: v for v in verdicts if v["settings"] != "all"}
+    places = [(kind, name) for kind in _TITLES for name in by_name]
+    with plot.style(grid=False):
+        figure = Figure(figsize=(11.5, 1.8 + 0.16 * len(rows)), layout="constrained")
+        panels = figure.subplots(1, len(places), sharey=True)
+        for panel, (kind, rectifier) in zip(panels, places, strict=True):
+            for r in found:
+                if r.case.rectifier == rectifier:
+                    row = rows.index((*_row(r), r.case.direction))
+                    _draw_bars(panel, row, r.widest[kind])
+                    panel.plot([r.case.idle_share] * 2, [row - 0.5, row + 0.5], "k", lw=1.2)
+            common = [at["common"] for at in by_name[rectifier][kind]["at"]]
+            _draw_bars(panel, _TOP, common)
+            if not any(common):
+                panel.text(0.5, _TOP, "nowhere", ha="center", va="center", fontsize=7)
+            panel.axhline(-0.8, color="black", linewidth=0.6)
+            panel.set(xlim=(0, 1), xlabel="odd share ε", title=f"{_TITLES[kind]}, {rectifier}")
+            panel.tick_params(axis="y", length=0)
+            for row in range(1, len(rows)):
+                if rows[row][:2] != rows[row - 1][:2]:
+                    panel.axhline(row - 0.5, color="black", alpha=0.15, linewidth=0.6)
+        labels = [f"{_named(row)}, {row[2]:g}°" for row in rows]
+        panels[0].set_yticks([_TOP, *range(len(rows))], ["all at once", *labels], fontsize=7)
+        panels[0].set_ylim(len(rows) - 0.4, _TOP - 0.7)
+        for at, shade in zip(verdicts[0]["linear"]["at"], _SHADES, strict=True):
+            label = f"to {at['tolerance']:.0%} of the speed gained"
+            panels[0].barh(0, 0, color=shade, label=label)
+        panels[0].plot([], [], "k", lw=1.2, label="rectifier idle to the left")
+        figure.legend(loc="outside lower center", ncols=len(_SHADES) + 1)
+    return figure
+
+
+def _draw_bars(panel, row, widest):
+    """The ranges of one setting, stricter ones darker and thinner."""
+    for i in reversed(range(len(widest))):
+        if widest[i]:
+            low, high = widest[i]
+            height = 0.84 - 0.24 * (len(widest) - 1 - i)
+            panel.barh(row, high - low, height, left=low, color=_SHADES[i], linewidth=0)
+
+
+def _rows(found):
+    """Patterns in the order in which they come, each from the smallest kernels on."""
+    patterns = list(dict.fromkeys(r.case.pattern for r in found))
+    return sorted(set(map(_row, found)), key=lambda row: (patterns.index(row[0]), row[1]))
+
+
+def _row(found):
+    return found.case.pattern, found.case.size
+
+
+def _named(row):
+    return f"{row[0]}, {row[1]}×{row[1]}"
