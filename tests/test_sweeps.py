@@ -406,7 +406,7 @@ BAD_SPECS = {
     "half a range": ("[axes.share]\nfrom = 0\n", "line 1: to: got nothing, expected all of from"),
     "words": ('[axes.share]\nfrom = "a"\nto = 1\ncount = 3\n', "line 1: share from: got str"),
     "a table that is none": ("axes = 3\n", "line 1: axes: got no tables"),
-    "no TOML": ("size = [\n", r"unreadable \(.*line"),
+    "no TOML": ("size = = 3\n", r"unreadable \(.*at line 1"),
     "no such file": ('[axes.k]\ntaps = "none.npy"\n', "line 1: taps: got 'none.npy', unreadable"),
     "an axis that doesn't fit": (
         "[axes.share]\nvalues = [0.1]\n[axes.seed]\ncount = 3\n", "line 1: axes: got seed"

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 
 from infomech import checks
 from infomech.sweeps import blocks, store
-from infomech.sweeps.blocks import Block
 from infomech.sweeps.grid import Sweep
 from infomech.sweeps.program import Program, variables
 
