@@ -13,11 +13,18 @@ from infomech.fields import Field
 
 
 def mesh(value: Any) -> Mesh | None:
-    """`value` with automatic axes, whichever it has; raises ValueError if it is no mesh."""
+    """`value` with automatic axes, of whichever type its own are; None stays None.
+
+    Raises:
+        ValueError: no mesh, or called where JAX was told to take all axes for explicit.
+    """
     if value is None:
         return None
     if not isinstance(value, Mesh):
         raise checks.fail("mesh", repr(value), "a jax.sharding.Mesh, or None for one device")
+    if AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types:
+        got = "a call within jax.set_mesh of a mesh with explicit axes"
+        raise checks.fail("mesh", got, "one outside of it, or automatic axes")
     # explicit axes, the default of jax.make_mesh, would want a sharding for each operation
     return Mesh(value.devices, value.axis_names)
 

@@ -69,7 +69,8 @@ class Plan:
         lines += [f"  not {name:<12} {why}" for name, why in self.objections.items()]
         if self.exchange:
             size = " x ".join(map(str, self.tile))
-            lines.append(f"tiles      {size} pixels, halos exchanged every {self.exchange} layers")
+            often = "each layer" if self.exchange == 1 else f"every {self.exchange} layers"
+            lines.append(f"tiles      {size} pixels, halos exchanged {often}")
         lines.append(f"gradients  {self.grad_mode}: {self.reason}")
         for mode, count in self.fields.items():
             lines.append(f"  {mode:<13}{count} fields, {count * self.bytes / 2**20:.3g} MiB")
@@ -135,7 +136,7 @@ def plan(
     size = batch * _bytes(stack)
     fields = _fields(replace(stack, layers=steps), chosen)
     mode, reason = _grad_mode(fields, size, taps, outputs, stacked)
-    exchange = tiles.layers_per_exchange(stack) if across else 0
+    exchange = tiles.layers_per_exchange(stack) if across is not None else 0
     return Plan(chosen, objections, mode, reason, fields, _memory(), size, stack.tile, exchange)
 
 
@@ -187,7 +188,7 @@ def _bytes(stack: Stack) -> int:
 
 def _objection(name: str, stack: Stack, platform: str) -> str | None:
     """Why this engine can't execute these layers on this platform; None if it can."""
-    if stack.mesh and name != "tiles":
+    if stack.mesh is not None and name != "tiles":
         return "it is for a field on one device"
     return ENGINES[name].objection(stack, platform)
 

@@ -37,7 +37,7 @@ class Stack:
     @property
     def split(self) -> tuple[int, ...]:
         """Into how many tiles each axis of the field is split."""
-        sizes = self.mesh.axis_sizes if self.mesh else ()
+        sizes = self.mesh.axis_sizes if self.mesh is not None else ()
         return (*sizes, *(1 for _ in self.pixels[len(sizes) :]))
 
     @property

@@ -1,8 +1,8 @@
 """One field split over many devices: each passes layers on a tile of its own.
 
-Neighbours exchange halos of several layers' reach at a time, so that devices talk seldom; in between
-each computes the halo along with its tile. Reverse mode is that of JAX, which sends cotangents of
-halos back the way they came.
+Neighbours exchange halos of several layers' reach at a time, so that devices talk seldom; in
+between, each computes the halo along with its tile. Reverse mode is that of JAX, which sends the
+cotangents of halos back the way they came.
 """
 
 import functools
@@ -26,7 +26,7 @@ MOST_LAYERS = 16
 
 def objection(stack: Stack, platform: str) -> str | None:
     """Why this engine can't execute these layers on any platform; None if it can."""
-    return None if stack.mesh else "it is for a field split over a mesh of devices"
+    return None if stack.mesh is not None else "it is for a field split over a mesh of devices"
 
 
 def run(stack: Stack, kernels: jax.Array, values: jax.Array) -> tuple[jax.Array, jax.Array]:
