@@ -149,11 +149,13 @@ def edge(field: Any, reach: tuple[tuple[int, int], ...], *, boundary: str = "zer
         touching = jnp.where(located, guards.total(jnp.where(near, size, 0)), jnp.nan)
     else:
         # by weights, not slices, which would move pixels of a field that is split over devices
-        touching, inner = jnp.zeros((), size.dtype), {}
+        touching = jnp.zeros((), size.dtype)
+        inner: dict[int, jax.Array] = {}
         for a, (n, (down, up)) in enumerate(zip(size.shape, reach, strict=True)):
-            near = (np.arange(n) < down) | (np.arange(n) >= n - up)
-            touching = touching + guards.total(size, {**inner, a: jnp.asarray(near, size.dtype)})
-            inner[a] = jnp.asarray(~near, size.dtype)
+            touches = (np.arange(n) < down) | (np.arange(n) >= n - up)
+            weights = {**inner, a: jnp.asarray(touches, size.dtype)}
+            touching = touching + guards.total(size, weights)
+            inner[a] = jnp.asarray(~touches, size.dtype)
     everything = guards.total(size)
     return jnp.where(everything > 0, touching / jnp.where(everything > 0, everything, 1), 0)
 

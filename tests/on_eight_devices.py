@@ -1,8 +1,10 @@
-"""Rollouts on eight virtual devices and on one, side by side: `python on_eight_devices.py PART FILE`.
+"""Rollouts on eight virtual devices and on one, side by side: `on_eight_devices.py PART FILE`.
 
 A script of its own, since the number of devices is fixed when JAX starts. What it finds goes to an
 npz file, by the names "case/what/one" and "case/what/mesh".
 """
+
+# ruff: noqa: E402
 
 import os
 import re
@@ -27,9 +29,8 @@ for name, value in {
     "jax_numpy_rank_promotion": "raise",
 }.items():
     jax.config.update(name, value)
-# many layers to a halo, which doesn't pay on fields so small; 5 layers are 3 and a rest of 2
+# many layers to a halo, which doesn't pay on fields so small
 tiles.MOST_EXTRA, tiles.MOST_LAYERS = 100.0, 3
-STEPS, EVERY = 10, 5
 
 
 class Case(NamedTuple):
@@ -41,30 +42,42 @@ class Case(NamedTuple):
     rectifier: str
     kernels: str = "shared"
     dtype: str = "float64"
+    steps: int = 6
+    every: int = 3
+    brief: bool = False
 
 
 CASES = {
     "line": [
-        Case((8,), (64,), (3,), "zero", "l2", "relu"),
-        Case((8,), (64,), (4,), "reflect", "sum", "softplus", "stacked"),
-        Case((8,), (64,), (5,), "periodic", "max", "leaky_relu", dtype="float32"),
-        Case((8,), (64,), (2,), "zero", "none", "softplus", "stacked"),
-        Case((8,), (64,), (5,), "reflect", "l2", "modulus", dtype="float32"),
+        Case((8,), (64,), (3,), "zero", "l2", "relu", steps=9, every=9),
+        Case((8,), (64,), (4,), "reflect", "max", "softplus", "stacked"),
+        Case((8,), (64,), (5,), "periodic", "sum", "leaky_relu", dtype="float32"),
+        Case(
+            (8,), (64,), (2,), "zero", "none", "softplus", "stacked", steps=5, every=5, brief=True
+        ),
+        Case((8,), (64,), (5,), "reflect", "l2", "modulus", "shared", "float32", brief=True),
     ],
     "plane": [
-        Case((4, 2), (32, 16), (3, 4), "zero", "none", "softplus"),
+        Case((4, 2), (32, 16), (2, 3), "zero", "none", "softplus", brief=True),
         Case((4, 2), (32, 16), (3, 3), "reflect", "max", "relu", "stacked", "float32"),
-        Case((4, 2), (32, 16), (2, 3), "periodic", "l2", "tanh"),
-    ],
-    "plane in rows": [
-        Case((8, 1), (32, 12), (3, 2), "reflect", "none", "gelu"),
-        Case((8, 1), (32, 30), (4, 3), "periodic", "sum", "relu", "stacked", "float32"),
-        Case((4,), (24, 7), (4, 3), "zero", "sum", "modulus"),
+        Case((4, 2), (32, 16), (2, 3), "periodic", "l2", "tanh", brief=True),
+        Case((8, 1), (32, 12), (3, 2), "reflect", "none", "gelu", dtype="float32", brief=True),
+        Case((8, 1), (32, 14), (4, 1), "periodic", "sum", "relu", "stacked"),
+        Case((4,), (24, 7), (2, 3), "zero", "sum", "modulus", steps=5, every=5, brief=True),
     ],
     "space": [
-        Case((2, 2, 2), (12, 10, 12), (3, 2, 3), "zero", "sum", "leaky_relu", "stacked"),
-        Case((2, 2, 2), (12, 12, 10), (2, 3, 2), "reflect", "none", "relu"),
-        Case((2, 2, 2), (12, 12, 12), (3, 3, 2), "periodic", "max", "tanh", dtype="float32"),
+        Case((2, 2, 2), (12, 10, 12), (3, 2, 1), "zero", "sum", "leaky_relu", "stacked"),
+        Case((2, 2, 2), (12, 12, 10), (2, 1, 3), "reflect", "none", "relu", brief=True),
+        Case(
+            (2, 2, 2),
+            (12, 12, 12),
+            (1, 3, 2),
+            "periodic",
+            "max",
+            "gelu",
+            dtype="float32",
+            brief=True,
+        ),
     ],
 }
 
@@ -78,23 +91,41 @@ def random(shape, dtype="float64", seed=0):
     return jnp.asarray(np.random.default_rng(seed).uniform(-0.3, 1.0, shape), dtype)
 
 
+def taps(case):
+    """Random taps with a gain near 1, so that no rectifier saturates."""
+    stack = (case.steps,) if case.kernels == "stacked" else ()
+    kernel = random((*stack, *case.taps), case.dtype)
+    return kernel * (len(kernel) if stack else 1) / jnp.sum(kernel)
+
+
+def sizes(field):
+    """What is observed where that is brief."""
+    of = im.observables
+    return {"log_mass": of.log_mass(field), "log_energy": of.log_energy(field)}
+
+
 def differentiated(case, kernel, values, mesh):
-    """Final field, trace and gradients; with a mesh also the derivative along a direction."""
-    settings = {"rectifier": case.rectifier, "boundary": case.boundary, "every": EVERY}
+    """Final field, trace, gradients, and the derivative along a direction.
+
+    Where that is brief: with another observer, and the direction's derivative by the gradients.
+    """
+    settings = {"rectifier": case.rectifier, "boundary": case.boundary, "every": case.every}
+    settings["observe"] = sizes if case.brief else "trace"
 
     def loss(kernel, values):
-        found = im.rollout(
-            kernel, values, STEPS, normalize=case.normalize, mesh=mesh, **settings
+        final, trace = im.rollout(
+            kernel, values, case.steps, normalize=case.normalize, mesh=mesh, **settings
         )
-        final, trace = found
+        seen = trace if case.brief else vars(trace)
         weights = random(case.pixels, case.dtype, seed=3)
         # the size of a field without normalisation is its own
-        seen = jnp.sum(weights * final.values) / jnp.max(jnp.abs(final.values)) + final.log_gain
-        return seen + jnp.sum(trace.centre) + jnp.sum(trace.log_energy), found
+        found = jnp.sum(weights * final.values) / jnp.sqrt(jnp.sum(final.values**2))
+        smooth = [seen[name] for name in ("centre", "log_mass", "log_energy") if name in seen]
+        return found + final.log_gain + sum(map(jnp.sum, smooth)), (final, seen)
 
     def both(kernel, values, *directions):
         (_, found), slopes = jax.value_and_grad(loss, (0, 1), has_aux=True)(kernel, values)
-        if mesh is None:
+        if mesh is None or case.brief:
             pairs = zip(slopes, directions, strict=True)
             return *found, slopes, sum(jnp.sum(s * d) for s, d in pairs)
         along = jax.jvp(lambda *args: loss(*args)[0], (kernel, values), directions)[1]
@@ -104,7 +135,7 @@ def differentiated(case, kernel, values, mesh):
     final, trace, slopes, along = jax.jit(both)(kernel, values, *directions)
     return {
         "values": final.values, "origin": final.origin, "log_gain": final.log_gain,
-        **{f"trace.{name}": number for name, number in vars(trace).items()},
+        **{f"trace.{name}": number for name, number in trace.items()},
         "dL/dkernel": slopes[0], "dL/dfield": slopes[1], "jvp": along,
     }  # fmt: skip
 
@@ -118,9 +149,7 @@ def compared(found, case, one, mesh):
 def cases(part):
     found = {}
     for case in CASES[part]:
-        stack = (STEPS,) if case.kernels == "stacked" else ()
-        kernel = random((*stack, *case.taps), case.dtype)
-        values = random(case.pixels, case.dtype, seed=9)
+        kernel, values = taps(case), random(case.pixels, case.dtype, seed=9)
         one, split = (
             differentiated(case, kernel, values, mesh) for mesh in (None, mesh_of(case.mesh))
         )
@@ -168,85 +197,96 @@ def ways():
     few = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("x",))
     for name, settings in {
         "sums beyond single precision": {
-            "kernel": jnp.ones(3, "float32"), "field": im.fields.impulse(64, dtype="float32").values,
+            "kernel": jnp.ones(3, "float32"), "field": im.fields.impulse(64, dtype="float32"),
             "steps": 100,
         },
         "a fall beyond single precision": {
             "kernel": jnp.asarray([1, -0.9], "float32"), "field": jnp.ones(64, "float32"),
             "steps": 100, "boundary": "periodic",
         },
-        "more taps than operations": {"kernel": random((201,)), "field": random((1024,), seed=2), "steps": 3},
+        "more taps than operations": {
+            "kernel": random((201,)), "field": random((1024,), seed=2), "steps": 3,
+        },
         "a field elsewhere": {"kernel": kernel, "field": elsewhere, "steps": 3},
         "one device": {
             "kernel": kernel, "field": values, "steps": 7, "boundary": "reflect", "mesh": few,
         },
-        "fields observed": {"kernel": kernel, "field": values, "steps": 7, "observe": lambda f: f.values},
+        "fields observed": {
+            "kernel": kernel, "field": values, "steps": 7, "observe": lambda field: field.values,
+        },
     }.items():  # fmt: skip
         arguments = {"every": 50, "observe": None, **settings}
         split = im.rollout(**{"mesh": explicit, **arguments})
         arguments.pop("mesh", None)
         whole = im.rollout(**arguments, engine="convolution")
-        pairs = zip(jax.tree.leaves_with_path(whole), jax.tree.leaves(split), strict=True)
-        for (path, one), other in pairs:
-            compared(found, name, {jax.tree_util.keystr(path): one}, {jax.tree_util.keystr(path): other})
-    found["refused"] = np.array(list(refusals(explicit, kernel, values)))
+        compared(found, name, *map(named, (whole, split)))
     return found
 
 
-def refusals(mesh, kernel, values):
+def named(tree):
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def refusals():
     """What is said of calls that are refused."""
-    def refused(*args, context=None, **settings):
+    return {"said": np.array(list(refused()))}
+
+
+def refused():
+    mesh, kernel, values = mesh_of((8,)), random((3,)), random((64,))
+
+    def said(*args, **settings):
         try:
             im.rollout(*args, **{"mesh": mesh, **settings})
         except ValueError as error:
             return str(error)
         return "not refused"
 
-    yield refused(kernel, values[:60], 3)
-    yield refused(random((20,)), values, 3)
-    yield refused(random((16,)), values, 3, boundary="reflect")
-    yield refused(kernel, values, 3, mesh=mesh_of((4, 2)))
-    yield refused(kernel, values, 3, mesh="x")
-    yield refused(kernel, values, 3, engine="shifts")
-    yield refused(kernel, values, 3, engine="native")
-    yield refused(kernel, values, 3, engine="spectral")
-    yield refused(kernel, values, 3, engine="tiles", mesh=None)
-    yield refused(kernel, values, 3, follow=1)
+    yield said(kernel, values[:60], 3)
+    yield said(random((20,)), values, 3)
+    yield said(random((16,)), values, 3, boundary="reflect")
+    yield said(kernel, values, 3, mesh=mesh_of((4, 2)))
+    yield said(kernel, values, 3, mesh="x")
+    yield said(kernel, values, 3, engine="shifts")
+    yield said(kernel, values, 3, engine="native")
+    yield said(kernel, values, 3, engine="spectral")
+    yield said(kernel, values, 3, engine="tiles", mesh=None)
+    yield said(kernel, values, 3, follow=1)
     with jax.set_mesh(mesh):
-        yield refused(kernel, values, 3)
+        yield said(kernel, values, 3)
 
 
 def text():
     """How often devices talk, by the compiled text: permutations and gathers of each program."""
     found = {}
-    settings = {
-        "as many layers as a halo": {"steps": 3, "observe": None},
-        "a trace": {"steps": 3, "every": 3},
-        "a scan": {"steps": 12, "every": 12},
-        "a scan of traces": {"steps": 12, "every": 3},
-        "a trace of each layer": {"steps": 24},
-        "a rest": {"steps": 5, "observe": None},
-        "each layer by itself": {"steps": 9, "rectifier": "tanh", "every": 3},
-    }
-    for sizes in ((8,), (4, 2), (8, 1), (2, 2, 2)):
+    for name, (sizes, boundary, settings) in {
+        "as many layers as a halo": ((4, 2), "zero", {"steps": 3, "observe": None}),
+        "a trace": ((4, 2), "periodic", {"steps": 3, "every": 3}),
+        "a scan": ((4, 2), "reflect", {"steps": 12, "observe": None}),
+        "a scan of traces": ((4, 2), "zero", {"steps": 12, "every": 3}),
+        "a trace of each layer": ((4, 2), "reflect", {"steps": 24}),
+        "each layer by itself": ((4, 2), "zero", {"steps": 9, "rectifier": "tanh", "every": 3}),
+        "a line": ((8,), "zero", {"steps": 12, "every": 3}),
+        "rows": ((8, 1), "periodic", {"steps": 12, "every": 3}),
+        "space": ((2, 2, 2), "zero", {"steps": 12, "every": 3}),
+    }.items():  # fmt: skip
         mesh, d = mesh_of(sizes), len(sizes)
-        kernel, field = random((3,) * d), random((16,) * d if d > 1 else (64,), seed=1)
-        few = settings if sizes == (4, 2) else {"a scan of traces": settings["a scan of traces"]}
-        for name, how in few.items():
-            for boundary in ("zero", "periodic", "reflect") if name in few and d == 2 else ("zero",):
+        found[name] = talk(
+            lambda k, u, mesh=mesh, boundary=boundary, settings=settings: im.rollout(
+                k, u, mesh=mesh, boundary=boundary, **settings
+            ),
+            random((3,) * d),
+            random((64,) if d == 1 else (32, 16, 12)[:d], seed=1),
+        )
 
-                def run(kernel, field, mesh=mesh, how=how, boundary=boundary):
-                    return im.rollout(kernel, field, mesh=mesh, boundary=boundary, **how)
+    def final(kernel, field, steps=3):
+        return im.rollout(kernel, field, steps, observe=None, mesh=mesh_of((8,)))[0].values
 
-                found[f"{sizes}/{name}/{boundary}"] = talk(run, kernel, field)
-    mesh = mesh_of((8,))
-    found["2 taps"] = talk(lambda k, u: im.rollout(k, u, 3, observe=None, mesh=mesh), random((2,)), random((64,)))
-
-    def loss(kernel, field):
-        final, _ = im.rollout(kernel, field, 3, observe=None, mesh=mesh)
-        return jnp.sum(final.values**3)
-
-    found["slopes"] = talk(jax.grad(loss, (0, 1)), random((3,)), random((64,)))
+    line = random((64,), seed=1)
+    found["a rest"] = talk(lambda k, u: final(k, u, 5), random((3,)), line)
+    found["2 taps"] = talk(final, random((2,)), line)
+    slopes = jax.grad(lambda k, u: jnp.sum(final(k, u) ** 3), (0, 1))
+    found["slopes"] = talk(slopes, random((3,)), line)
     return found
 
 
@@ -258,5 +298,5 @@ def talk(function, *args):
 
 if __name__ == "__main__":
     part, path = sys.argv[1:]
-    parts = {"ways": ways, "text": text}
+    parts = {"ways": ways, "text": text, "refusals": refusals}
     np.savez(path, **(parts[part]() if part in parts else cases(part)))
