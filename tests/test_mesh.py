@@ -16,20 +16,19 @@ from infomech.engines import tiles
 SCRIPT = Path(__file__).parent / "on_eight_devices.py"
 TOLERANCE = {"float32": 2e-5, "float64": 1e-11}
 
-#: permutations that a program has; 3 layers to a halo
+#: permutations in the text of a program with 3 layers to a halo, and how many of them run
 PERMUTATIONS = {
-    "as many layers as a halo": 4,
-    "a trace": 4,
-    "a scan": 4,
-    "a scan of traces": 4,
-    "a trace of each layer": 4,
-    "each layer by itself": 4,
-    "a line": 2,
-    "rows": 2,
-    "space": 6,
-    "a rest": 4,
-    "2 taps": 1,
-    "slopes": 4,
+    "as many layers as a halo": (4, 4),
+    "a trace": (4, 4),
+    "a scan": (4, 16),
+    "a scan of traces": (4, 16),
+    "a trace of each layer": (4, 96),
+    "each layer by itself": (4, 36),
+    "a line": (2, 8),
+    "rows": (2, 8),
+    "space": (6, 24),
+    "a rest": (4, 4),
+    "2 taps": (1, 1),
 }
 
 
@@ -65,8 +64,10 @@ def test_a_split_field_gives_what_one_device_gives(part):
 
 def test_neighbours_talk_twice_an_axis_for_as_many_layers_as_a_halo_lasts():
     found = computed("text")
-    assert {name: int(counts[0]) for name, counts in found.items()} == PERMUTATIONS
-    for name, (_, *gathers) in found.items():
+    slopes = found.pop("slopes")
+    assert {name: (int(n[0]), int(n[-1])) for name, n in found.items()} == PERMUTATIONS
+    assert slopes[0] == 4  # there and back
+    for name, (_, *gathers, _) in {**found, "slopes": slopes}.items():
         assert not any(gathers), name
 
 
