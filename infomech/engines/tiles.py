@@ -30,8 +30,10 @@ def objection(stack: Stack, platform: str) -> str | None:
 
 
 def run(stack: Stack, kernels: jax.Array, values: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The field after all layers, as values and e of values · 2ᵉ; reverse mode remembers no more
-    than what comes in."""
+    """The field after all layers, as values and e of values · 2ᵉ.
+
+    Reverse mode remembers what comes in and computes the layers again.
+    """
     return jax.checkpoint(functools.partial(passed, stack))(kernels, values)
 
 
