@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from infomech import guards, observables, rectifiers, scans
 from infomech.engines import derivatives, plan
@@ -29,6 +30,7 @@ class How:
     engine: str
     grad_mode: str
     follow: int
+    mesh: Mesh | None
 
 
 class State(NamedTuple):
@@ -80,7 +82,7 @@ def advance(
     def segment(state, own, layers):
         if alone:
             return _one_by_one(functools.partial(run, None, shared), state, own, layers)
-        stack = _stack(how, taps, state, layers, own is not None)
+        stack = stack_of(how, taps, state, layers, own is not None)
         engine = plan.choose(stack, how.engine)
         each = plan.remembered(stack, how.grad_mode, engine)
 
@@ -111,7 +113,7 @@ def _one_by_one(run, state, own, layers):
 def _run_layers(how, taps, engine, shared, state, own, layers):
     """The state after layers that one call of an engine executes, one chosen for them if None."""
     kernels, log_scales = shared if own is None else own
-    stack = _stack(how, taps, state, layers, own is not None)
+    stack = stack_of(how, taps, state, layers, own is not None)
     run = plan.runner(engine or plan.choose(stack, how.engine), how.grad_mode)
     # one layer takes the scale in its taps; of several only the first should
     inside = layers == 1
@@ -155,23 +157,15 @@ def _recentred(state, taps, layers):
     return state._replace(values=moved, origin=state.origin + shift, log_kept=log_kept)
 
 
-def _stack(how, taps, state, layers, stacked):
-    rescale = how.rectifier.homogeneous and how.normalize != "none"
-    return stack_of(taps, state, layers, stacked, how.rectifier, how.boundary, rescale)
-
-
 def stack_of(
-    taps: tuple[int, ...],
-    field: Field | State,
-    layers: int,
-    stacked: bool,
-    rectifier: rectifiers.Rectifier,
-    boundary: str,
-    rescale: bool,
+    how: How, taps: tuple[int, ...], field: Field | State, layers: int, stacked: bool
 ) -> Stack:
     """What an engine is told of some layers on this field."""
+    rescale = how.rectifier.homogeneous and how.normalize != "none"
     shape, dtype = field.values.shape, field.values.dtype.name
-    return Stack(shape, taps, layers, stacked, rectifier, boundary, dtype, rescale)
+    return Stack(
+        shape, taps, layers, stacked, how.rectifier, how.boundary, dtype, rescale, how.mesh
+    )
 
 
 def as_seen(state: State, rectifier: rectifiers.Rectifier) -> Field:

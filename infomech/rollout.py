@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from infomech import advancing, checks, guards, observables, rectifiers, scans
-from infomech.engines import derivatives, plan
+from infomech.engines import derivatives, devices, plan
 from infomech.fields import Field, as_field
 
 #: what the field is divided by after each layer: 1, Σ|u|, √Σu² or max|u|
@@ -76,7 +76,7 @@ def layer(kernel: Any, field: Any, *, rectifier: Any = "relu", boundary: str = "
     """
     rectifier = rectifiers.get(rectifier)
     kernel, field = _prepared(kernel, field, None, rectifier, boundary)
-    how = advancing.How(1, rectifier, boundary, "none", None, 1, "auto", "checkpointed", 0)
+    how = advancing.How(1, rectifier, boundary, "none", None, 1, "auto", "checkpointed", 0, None)
     return _run(kernel, field, how=how)[0]
 
 
@@ -93,6 +93,7 @@ def rollout(
     follow: int = 0,
     engine: str = "auto",
     grad_mode: str = "auto",
+    mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[Field, Any]:
     """Passes a field through `steps` layers and observes it on the way ([M]).
 
@@ -119,6 +120,10 @@ def rollout(
             others again; "full": remembers all of them, in plain JAX; "forward": derivatives for
             the taps are carried along, in memory that doesn't grow with the steps; "auto":
             checkpointed if there is memory for it, else forward.
+        mesh: devices that split a field too large for one of them: the mesh's axes split the
+            field's, from the first on, into tiles of one size, no narrower than the kernel's reach.
+            Neighbours exchange halos, of up to 16 layers' reach between two observations. Final
+            field and trace equal those of one device; the field stays split.
 
     Returns:
         `(final, trace)`: the `Field` after the last layer, and what was observed, along a leading
@@ -126,8 +131,9 @@ def rollout(
 
     Raises:
         ValueError: kernel and field don't fit, NaN in the kernel, steps < 0, a stack of another
-            length than `steps`, an unknown name, an engine that can't do this; on a periodic domain
-            an `every` so large that a turn around the domain could pass unseen.
+            length than `steps`, an unknown name, an engine that can't do this, a mesh that can't
+            split the field; on a periodic domain an `every` so large that a turn around the domain
+            could pass unseen.
     """
     rectifier = rectifiers.get(rectifier)
     steps, every = checks.integer("steps", steps, 0), checks.integer("every", every, 1)
@@ -146,25 +152,31 @@ def rollout(
         every = max(steps, 1)
     checks.one_of("grad_mode", grad_mode, ("auto", *plan.GRAD_MODES))
     follow = checks.integer("follow", follow, 0)
-    if follow and (boundary != "zero" or observe != "trace"):
-        got = f"{follow} with boundary={boundary!r}, observe={observe!r}"
-        raise checks.fail("follow", got, "0, or boundary='zero' and observe='trace'")
+    if follow and (boundary != "zero" or observe != "trace" or mesh is not None):
+        got = f"{follow} with boundary={boundary!r}, observe={observe!r}, mesh={mesh!r}"
+        raise checks.fail("follow", got, "0, or boundary='zero', observe='trace' and no mesh")
     stacked = kernel.ndim > len(taps)
-    stack = advancing.stack_of(taps, field, max(steps, 1), stacked, rectifier, boundary, True)
+    mesh = devices.mesh(mesh)
+    how = advancing.How(
+        steps, rectifier, boundary, normalize, observe, every, engine, grad_mode, follow, mesh
+    )
+    stack = advancing.stack_of(how, taps, field, max(steps, 1), stacked)
+    devices.check(stack)
     chosen = plan.choose(stack, engine)  # says now what is wrong
     if grad_mode == "auto":
-        grad_mode = plan.choose_grad_mode(stack, chosen)
-    how = advancing.How(
-        steps, rectifier, boundary, normalize, observe, every, engine, grad_mode, follow
-    )
-    return _run(kernel, field, how=how)
+        how = dataclasses.replace(how, grad_mode=plan.choose_grad_mode(stack, chosen))
+    return _run(*devices.placed(mesh, kernel, field), how=how)
 
 
 @functools.partial(jax.jit, static_argnames=("how",))
 def _run(kernel, field, *, how):
-    if how.grad_mode == "forward":
-        return _forward_only(kernel, field, how)
-    return _passed(kernel, field, how)
+    if how.grad_mode != "forward":
+        return _passed(kernel, field, how)
+
+    def passed(kernel, *parts):
+        return _passed(kernel, Field(*parts), how)
+
+    return derivatives.forward_in_first(passed, kernel, *dataclasses.astuple(field))
 
 
 def _passed(kernel, field, how):
@@ -189,7 +201,7 @@ def _passed(kernel, field, how):
     state, seen = scans.checkpointed(block, state, head, blocks)
     if how.steps > cut:
         state = advance(state, jax.tree.map(lambda a: a[cut:], own), how.steps - cut)
-    final = advancing.as_seen(state, how.rectifier)
+    final = devices.kept_split(how.mesh, advancing.as_seen(state, how.rectifier))
     if how.observe is None:
         return final, None
     seen = jax.tree.map(lambda a, b: jnp.concatenate([jnp.asarray(a)[None], b]), first, seen)
@@ -197,47 +209,6 @@ def _passed(kernel, field, how):
         layers = np.arange(blocks + 1) * how.every
         seen = _trace(seen, layers, field.values.shape, how.boundary)
     return final, seen
-
-
-def _forward_only(kernel, field, how):
-    """A rollout whose derivatives for the taps are taken forward, whichever way they are asked for.
-
-    So memory is a few fields per tap and doesn't grow with the layers. Derivatives for the field
-    are taken in reverse.
-    """
-    shape = jax.eval_shape(functools.partial(_passed, how=how), kernel, field)
-    leaves, tree = jax.tree.flatten(shape)
-    integers = [i for i, leaf in enumerate(leaves) if not jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    order = sorted(range(len(leaves)), key=lambda i: (i in integers, i))
-
-    def both(kernel, *parts):
-        found = jax.tree.leaves(_passed(kernel, Field(*parts), how))
-        return tuple(found[i] for i in order)
-
-    def floating(*operands):
-        return both(*operands[:4])[: len(order) - len(integers)]
-
-    def reverse(wanted):
-        def forward(*operands):
-            args, cotangents = operands[:4], operands[4 + len(integers) :]
-            if any(wanted[1:]):
-                found = jax.vjp(floating, *args)[1](cotangents)
-                return tuple(c for c, w in zip(found, wanted, strict=True) if w)
-
-            def along(direction):
-                moved = jax.jvp(lambda k: floating(k, *args[1:]), args[:1], (direction,))[1]
-                parts = [jnp.sum(m * c) for m, c in zip(moved, cotangents, strict=True)]
-                return sum(p.astype(args[0].dtype) for p in parts)
-
-            basis = jnp.eye(args[0].size, dtype=args[0].dtype).reshape(-1, *args[0].shape)
-            return (jax.vmap(along)(basis).reshape(args[0].shape),)
-
-        return derivatives.Function(forward, forward)
-
-    function = derivatives.Function(both, floating, reverse)
-    found = derivatives.call(function, kernel, *dataclasses.astuple(field))
-    back = {i: leaf for i, leaf in zip(order, found, strict=True)}
-    return jax.tree.unflatten(tree, [back[i] for i in range(len(leaves))])
 
 
 def _measure(how, taps, field, log_kept):

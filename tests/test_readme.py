@@ -43,6 +43,12 @@ def test_the_domain_that_follows_gives_the_numbers_shown(shown):
     assert float(re.search(r"less than ([\de-]+)", text)[1]) > far.cut[-1] >= 0
 
 
+def test_a_split_field_gives_what_one_device_gives(shown):
+    whole, seen = shown["im"].rollout(shown["k"], shown["wide"], 48, every=8)
+    np.testing.assert_allclose(shown["split"].values, whole.values, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(shown["seen"].centre, seen.centre, rtol=1e-5)
+
+
 def test_the_census_gives_the_shares_shown(shown):
     counted = shown["counted"]
     text = (ROOT / "README.md").read_text("utf-8")

@@ -37,6 +37,8 @@ class PlanCommand:
     """auto, or the engine to insist on: spectral, native, shifts or convolution."""
     platform: str | None = None
     """cpu, gpu or tpu; by default where JAX would run."""
+    mesh: tuple[int, ...] = ()
+    """Devices that split each axis of the domain, from the first on; none for one device."""
     json: bool = False
     """Print JSON instead of text."""
 

@@ -70,6 +70,48 @@ def differentiated_as(other: Callable[..., Any], function: Callable[..., Any], *
     return whole(*leaves)
 
 
+def forward_in_first(function: Callable[..., Any], *args: jax.Array) -> Any:
+    """`function(*args)`, whose derivatives for the first arg are taken forward, in either mode.
+
+    So reverse mode remembers nothing on the way and its time grows with the size of the first arg.
+    Derivatives for the other args are taken in reverse.
+
+    Args:
+        function: of floating arrays, gives a pytree of arrays; closes over nothing traced.
+    """
+    leaves, tree = jax.tree.flatten(jax.eval_shape(function, *args))
+    integers = [i for i, leaf in enumerate(leaves) if not jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    order = sorted(range(len(leaves)), key=lambda i: (i in integers, i))
+
+    def both(*operands):
+        found = jax.tree.leaves(function(*operands))
+        return tuple(found[i] for i in order)
+
+    def floating(*operands):
+        return both(*operands[: len(args)])[: len(order) - len(integers)]
+
+    def reverse(wanted):
+        def forward(*operands):
+            args, cotangents = operands[: len(wanted)], operands[len(wanted) + len(integers) :]
+            if any(wanted[1:]):
+                found = jax.vjp(floating, *args)[1](cotangents)
+                return tuple(c for c, w in zip(found, wanted, strict=True) if w)
+
+            def along(direction):
+                moved = jax.jvp(lambda k: floating(k, *args[1:]), args[:1], (direction,))[1]
+                parts = [jnp.sum(m * c) for m, c in zip(moved, cotangents, strict=True)]
+                return sum(p.astype(args[0].dtype) for p in parts)
+
+            basis = jnp.eye(args[0].size, dtype=args[0].dtype).reshape(-1, *args[0].shape)
+            return (jax.vmap(along)(basis).reshape(args[0].shape),)
+
+        return Function(forward, forward)
+
+    found = call(Function(both, floating, reverse), *args)
+    back = {i: leaf for i, leaf in zip(order, found, strict=True)}
+    return jax.tree.unflatten(tree, [back[i] for i in range(len(leaves))])
+
+
 _call_p, _tangent_p = Primitive("infomech_call"), Primitive("infomech_tangent")
 
 

@@ -49,14 +49,14 @@ def run(
 def rescaled(convolution, stack, kernels, values, exponent):
     """The values after all layers as they are with this exponent, in plain JAX."""
     values, own = passed(convolution, stack, kernels, values)
-    return (values * _power(own - exponent, values.dtype),)
+    return (values * power(own - exponent, values.dtype),)
 
 
 def reverse(convolution, stack, wanted, kernels, values, exponent, cotangent):
     """The wanted ones of dL/dkernels and dL/dvalues, from dL/d(values after all layers)."""
     seen, scales, own = _seen(convolution, stack, kernels, values)
     last, first_scale = stack.layers - 1, scales[0]
-    g = cotangent * _power(own - exponent, values.dtype)
+    g = cotangent * power(own - exponent, values.dtype)
 
     def back(g, total, z, layer, before, scale, want_field):
         kernel = (kernels[layer] if stack.stacked else kernels[0]) * scale
@@ -112,7 +112,7 @@ def _scan(convolution, stack, kernels, values, *, keep):
         size = guards.total(jnp.abs(jax.lax.stop_gradient(wide)) / values.size)
         _, e = jnp.frexp(size)
         e = jnp.where(jnp.isfinite(size), e, 0).astype(exponent.dtype)
-        return values, _power(-e, values.dtype), exponent + e
+        return values, power(-e, values.dtype), exponent + e
 
     def chunk(state, own):
         state, kept = jax.lax.scan(layer, state, own, length=every)
@@ -135,6 +135,6 @@ def _scan(convolution, stack, kernels, values, *, keep):
     return state, rest
 
 
-def _power(exponent, dtype):
+def power(exponent, dtype):
     """2^exponent, without gradient."""
     return jnp.ldexp(jnp.ones((), dtype), jax.lax.stop_gradient(exponent))

@@ -12,12 +12,22 @@ import jax
 import jax.numpy as jnp
 
 from infomech import checks, rectifiers, scans
-from infomech.engines import build, convolution, layers, native, shifts, spectral
+from infomech.engines import (
+    build,
+    convolution,
+    devices,
+    layers,
+    native,
+    shifts,
+    spectral,
+    tiles,
+)
 from infomech.engines.stack import Stack
 
 #: every way to execute a stack of layers; the first that has no objection is chosen
 ENGINES: dict[str, ModuleType] = {
-    "spectral": spectral, "native": native, "shifts": shifts, "convolution": convolution
+    "spectral": spectral, "native": native, "shifts": shifts, "convolution": convolution,
+    "tiles": tiles,
 }  # fmt: skip
 
 #: how derivatives are taken
@@ -38,7 +48,9 @@ class Plan:
         reason: why so.
         fields: fields that a gradient for the taps needs memory for, by mode.
         memory: bytes of memory of the device.
-        bytes: of one field, times the fields in the batch.
+        bytes: of one field, or of its tile on one device, times the fields in the batch.
+        tile: shape of what one device holds of the field.
+        exchange: layers between two exchanges of halos; 0 where there are none.
     """
 
     engine: str
@@ -48,11 +60,17 @@ class Plan:
     fields: dict[str, int]
     memory: float
     bytes: int
+    tile: tuple[int, ...]
+    exchange: int
 
     def __str__(self) -> str:
         """The plan in lines for people."""
         lines = [f"engine     {self.engine}"]
         lines += [f"  not {name:<12} {why}" for name, why in self.objections.items()]
+        if self.exchange:
+            size = " x ".join(map(str, self.tile))
+            often = "each layer" if self.exchange == 1 else f"every {self.exchange} layers"
+            lines.append(f"tiles      {size} pixels, halos exchanged {often}")
         lines.append(f"gradients  {self.grad_mode}: {self.reason}")
         for mode, count in self.fields.items():
             lines.append(f"  {mode:<13}{count} fields, {count * self.bytes / 2**20:.3g} MiB")
@@ -74,6 +92,7 @@ def plan(
     dtype: str = "float32",
     engine: str = "auto",
     platform: str | None = None,
+    mesh: Sequence[int] = (),
 ) -> Plan:
     """How `infomech.rollout` would execute this, and why.
 
@@ -88,6 +107,7 @@ def plan(
         stacked: whether each layer has its own kernel.
         dtype: name of the field's and kernel's dtype.
         platform: "cpu", "gpu" or "tpu"; JAX's default backend if None.
+        mesh: devices that split each axis of the field, from the first on; () for one device.
 
     Returns:
         `Plan`, which prints as text.
@@ -105,16 +125,19 @@ def plan(
     rectifier, dtype = rectifiers.get(rectifier), checks.floating_dtype(dtype).name
     platform = platform or jax.default_backend()
     checks.one_of("platform", platform, ("cpu", "gpu", "tpu"))
+    across = devices.abstract(checks.box("mesh", mesh) if len(mesh) else ())
     rescale = rectifier.homogeneous and normalize != "none"
     alone = not rectifier.homogeneous and normalize != "none"
     at_once = 1 if alone else min(every or steps, steps)
-    stack = Stack(pixels, taps, at_once, stacked, rectifier, boundary, dtype, rescale)
+    stack = Stack(pixels, taps, at_once, stacked, rectifier, boundary, dtype, rescale, across)
+    devices.check(stack)
     chosen = choose(stack, engine, platform)
     objections = {n: o for n, o in _objections(stack, platform).items() if o and n != chosen}
     size = batch * _bytes(stack)
     fields = _fields(replace(stack, layers=steps), chosen)
     mode, reason = _grad_mode(fields, size, taps, outputs, stacked)
-    return Plan(chosen, objections, mode, reason, fields, _memory(), size)
+    exchange = tiles.layers_per_exchange(stack) if across is not None else 0
+    return Plan(chosen, objections, mode, reason, fields, _memory(), size, stack.tile, exchange)
 
 
 def choose(stack: Stack, engine: str = "auto", platform: str | None = None) -> str:
@@ -126,7 +149,7 @@ def choose(stack: Stack, engine: str = "auto", platform: str | None = None) -> s
     checks.one_of("engine", engine, ("auto", *ENGINES))
     platform = platform or jax.default_backend()
     if engine != "auto":
-        if objection := ENGINES[engine].objection(stack, platform):
+        if objection := _objection(engine, stack, platform):
             raise checks.fail("engine", f"{engine!r}, but {objection}", "another one, or 'auto'")
         return engine
     objections = _objections(stack, platform)
@@ -142,6 +165,8 @@ def choose_grad_mode(stack: Stack, engine: str) -> str:
 def runner(name: str, grad_mode: str) -> Callable[..., tuple[jax.Array, jax.Array]]:
     """`run(stack, kernels, values)` of an engine, with derivatives taken as `grad_mode` says."""
     module = ENGINES[name]
+    if name == "tiles":
+        return tiles.passed if grad_mode == "full" else tiles.run
     if grad_mode == "full" and name != "spectral":
         return functools.partial(layers.passed, getattr(module, "convolution", shifts.convolution))
     return module.run
@@ -149,22 +174,33 @@ def runner(name: str, grad_mode: str) -> Callable[..., tuple[jax.Array, jax.Arra
 
 def remembered(stack: Stack, grad_mode: str, engine: str) -> int:
     """How many of a stack's layers lie between two fields that reverse mode remembers."""
-    whole = grad_mode == "full" or engine == "spectral"
-    return stack.layers if whole else scans.piece(stack.layers, _SHORT)
+    if grad_mode == "full" or engine == "spectral":
+        return stack.layers
+    if engine != "tiles":
+        return scans.piece(stack.layers, _SHORT)
+    each = tiles.layers_per_exchange(stack)
+    return each * scans.piece(stack.layers // each, max(1, _SHORT // each))
 
 
 def _bytes(stack: Stack) -> int:
-    return math.prod(stack.pixels) * jnp.dtype(stack.dtype).itemsize
+    return math.prod(stack.tile) * jnp.dtype(stack.dtype).itemsize
+
+
+def _objection(name: str, stack: Stack, platform: str) -> str | None:
+    """Why this engine can't execute these layers on this platform; None if it can."""
+    if stack.mesh is not None and name != "tiles":
+        return "it is for a field on one device"
+    return ENGINES[name].objection(stack, platform)
 
 
 def _objections(stack: Stack, platform: str) -> dict[str, str | None]:
     """Why not, for every engine; a matter of speed where the engine could."""
     found: dict[str, str | None] = {}
-    for name, module in ENGINES.items():
+    for name in ENGINES:
         if name == "native" and platform == "cpu" and not build.has_extra():
             found[name] = "it comes with pip install 'infomech[native]'"
         else:
-            found[name] = module.objection(stack, platform)
+            found[name] = _objection(name, stack, platform)
     if found["spectral"] is None and not _worth_transforming(stack, found["native"] is None):
         found["spectral"] = "layer by layer is faster"
     return found

@@ -22,14 +22,21 @@ def objection(stack: Stack, platform: str) -> str | None:
 
 
 def pad(values: jax.Array, taps: tuple[int, ...], boundary: str) -> jax.Array:
-    """`values` with the n//2 pixels below and (n − 1)//2 above that a kernel of n taps reads."""
+    """`values` with the n//2 pixels below and (n − 1)//2 above that a kernel of n taps reads.
+
+    With a boundary of "valid" they are there already, and the field loses them.
+    """
+    if boundary == "valid":
+        return values
     mode = {"zero": "constant", "periodic": "wrap", "reflect": "reflect"}[boundary]
     return jnp.pad(values, [(n // 2, (n - 1) // 2) for n in taps], mode=mode)
 
 
 def _convolve(kernel, values, boundary):
     """Σ_i k[i] u[x − i + c]."""
-    shifted = _shifted(pad(values, kernel.shape, boundary), kernel.shape, values.shape)
+    padded = pad(values, kernel.shape, boundary)
+    shape = tuple(m - n + 1 for m, n in zip(padded.shape, kernel.shape, strict=True))
+    shifted = _shifted(padded, kernel.shape, shape)
     return sum((kernel[i] * s for i, s in shifted), start=jnp.zeros((), values.dtype))
 
 
@@ -37,7 +44,8 @@ def _reverse(kernel, values, boundary, cotangent, wanted):
     """dL/dk[i] = Σ_x g(x) u(x − i + c) and dL/du = Σ_i k[i] g(y + i − c), for g = dL/d(k * u)."""
     dk = du = None
     if wanted[0]:
-        shifted = _shifted(pad(values, kernel.shape, boundary), kernel.shape, values.shape)
+        padded = pad(values, kernel.shape, boundary)
+        shifted = _shifted(padded, kernel.shape, cotangent.shape)
         # XLA's matrix products are some ten times faster on CPU than its reductions
         dk = jnp.stack([guards.total(cotangent * s) for _, s in shifted]).reshape(kernel.shape)
     if wanted[1]:
@@ -46,7 +54,7 @@ def _reverse(kernel, values, boundary, cotangent, wanted):
 
 
 def _correlate(kernel, cotangent, boundary):
-    if boundary != "reflect":
+    if boundary in ("zero", "periodic"):
         mode = {"zero": "constant", "periodic": "wrap"}[boundary]
         below = [((n - 1) // 2, n // 2) for n in kernel.shape]
         padded = jnp.pad(cotangent, below, mode=mode)
@@ -59,6 +67,8 @@ def _correlate(kernel, cotangent, boundary):
     flipped = jnp.flip(kernel)
     shifted = _shifted(jnp.pad(cotangent, wide), kernel.shape, shape)
     full = sum((flipped[i] * s for i, s in shifted), start=jnp.zeros((), cotangent.dtype))
+    if boundary == "valid":
+        return full
     mirror = functools.partial(pad, taps=kernel.shape, boundary=boundary)
     return jax.linear_transpose(mirror, cotangent)(full)[0]
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from jax.sharding import AbstractMesh, Mesh
+
 from infomech.rectifiers import Rectifier
 
 
@@ -19,6 +21,7 @@ class Stack:
         dtype: of kernels and field, by name.
         rescale: the field may be scaled by powers of 2 on the way, so that no number of layers
             overflows; for homogeneous rectifiers.
+        mesh: devices that the field is split over, axis by axis; None for one device.
     """
 
     pixels: tuple[int, ...]
@@ -29,3 +32,15 @@ class Stack:
     boundary: str
     dtype: str
     rescale: bool
+    mesh: Mesh | AbstractMesh | None = None
+
+    @property
+    def split(self) -> tuple[int, ...]:
+        """Into how many tiles each axis of the field is split."""
+        sizes = self.mesh.axis_sizes if self.mesh is not None else ()
+        return (*sizes, *(1 for _ in self.pixels[len(sizes) :]))
+
+    @property
+    def tile(self) -> tuple[int, ...]:
+        """Shape of what one device holds of the field."""
+        return tuple(n // p for n, p in zip(self.pixels, self.split, strict=True))

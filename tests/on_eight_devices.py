@@ -1,0 +1,319 @@
+"""Rollouts on eight virtual devices and on one, side by side: `on_eight_devices.py PART FILE`.
+
+A script of its own, since the number of devices is fixed when JAX starts. What it finds goes to an
+npz file, by the names "case/what/one" and "case/what/mesh".
+"""
+
+# ruff: noqa: E402
+
+import os
+import re
+import sys
+from typing import NamedTuple
+
+flags = os.environ.get("XLA_FLAGS", "")
+os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=8"
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import infomech as im
+from infomech.engines import tiles
+
+for name, value in {
+    "jax_enable_x64": True,
+    "jax_numpy_dtype_promotion": "strict",
+    "jax_numpy_rank_promotion": "raise",
+}.items():
+    jax.config.update(name, value)
+# many layers to a halo, which doesn't pay on fields so small
+tiles.MOST_EXTRA, tiles.MOST_LAYERS = 100.0, 3
+
+
+class Case(NamedTuple):
+    mesh: tuple[int, ...]
+    pixels: tuple[int, ...]
+    taps: tuple[int, ...]
+    boundary: str
+    normalize: str
+    rectifier: str
+    kernels: str = "shared"
+    dtype: str = "float64"
+    steps: int = 6
+    every: int = 3
+    brief: bool = False
+
+
+CASES = {
+    "line": [
+        Case((8,), (64,), (3,), "zero", "l2", "relu", steps=9, every=9),
+        Case((8,), (64,), (4,), "reflect", "max", "softplus", "stacked"),
+        Case((8,), (64,), (5,), "periodic", "sum", "leaky_relu", dtype="float32"),
+        Case(
+            (8,), (64,), (2,), "zero", "none", "softplus", "stacked", steps=5, every=5, brief=True
+        ),
+        Case((8,), (64,), (5,), "reflect", "l2", "modulus", "shared", "float32", brief=True),
+    ],
+    "plane": [
+        Case((4, 2), (32, 16), (2, 3), "zero", "none", "softplus", brief=True),
+        Case((4, 2), (32, 16), (3, 3), "reflect", "max", "relu", "stacked", "float32"),
+        Case((4, 2), (32, 16), (2, 3), "periodic", "l2", "tanh", brief=True),
+        Case((8, 1), (32, 12), (3, 2), "reflect", "none", "gelu", dtype="float32", brief=True),
+        Case((8, 1), (32, 14), (4, 1), "periodic", "sum", "relu", "stacked"),
+        Case((4,), (24, 7), (2, 3), "zero", "sum", "modulus", steps=5, every=5, brief=True),
+    ],
+    "space": [
+        Case((2, 2, 2), (12, 10, 12), (3, 2, 1), "zero", "sum", "leaky_relu", "stacked"),
+        Case((2, 2, 2), (12, 12, 10), (2, 1, 3), "reflect", "none", "relu", brief=True),
+        Case(
+            (2, 2, 2),
+            (12, 12, 12),
+            (1, 3, 2),
+            "periodic",
+            "max",
+            "gelu",
+            dtype="float32",
+            brief=True,
+        ),
+    ],
+}
+
+
+def mesh_of(sizes, kind=AxisType.Explicit):
+    return jax.make_mesh(sizes, ("x", "y", "z")[: len(sizes)], axis_types=(kind,) * len(sizes))
+
+
+def random(shape, dtype="float64", seed=0):
+    """Numbers of either sign whose mass doesn't cancel."""
+    return jnp.asarray(np.random.default_rng(seed).uniform(-0.3, 1.0, shape), dtype)
+
+
+def taps(case):
+    """Random taps with a gain near 1, so that no rectifier saturates."""
+    stack = (case.steps,) if case.kernels == "stacked" else ()
+    kernel = random((*stack, *case.taps), case.dtype)
+    return kernel * (len(kernel) if stack else 1) / jnp.sum(kernel)
+
+
+def sizes(field):
+    """What is observed where that is brief."""
+    of = im.observables
+    return {"log_mass": of.log_mass(field), "log_energy": of.log_energy(field)}
+
+
+def differentiated(case, kernel, values, mesh):
+    """Final field, trace, gradients, and the derivative along a direction.
+
+    Where that is brief: with another observer, and the direction's derivative by the gradients.
+    """
+    settings = {"rectifier": case.rectifier, "boundary": case.boundary, "every": case.every}
+    settings["observe"] = sizes if case.brief else "trace"
+
+    def loss(kernel, values):
+        final, trace = im.rollout(
+            kernel, values, case.steps, normalize=case.normalize, mesh=mesh, **settings
+        )
+        seen = trace if case.brief else vars(trace)
+        weights = random(case.pixels, case.dtype, seed=3)
+        # the size of a field without normalisation is its own
+        found = jnp.sum(weights * final.values) / jnp.sqrt(jnp.sum(final.values**2))
+        smooth = [seen[name] for name in ("centre", "log_mass", "log_energy") if name in seen]
+        return found + final.log_gain + sum(map(jnp.sum, smooth)), (final, seen)
+
+    def both(kernel, values, *directions):
+        (_, found), slopes = jax.value_and_grad(loss, (0, 1), has_aux=True)(kernel, values)
+        if mesh is None or case.brief:
+            pairs = zip(slopes, directions, strict=True)
+            return *found, slopes, sum(jnp.sum(s * d) for s, d in pairs)
+        along = jax.jvp(lambda *args: loss(*args)[0], (kernel, values), directions)[1]
+        return *found, slopes, along
+
+    directions = [random(a.shape, a.dtype, seed) for seed, a in enumerate((kernel, values), 1)]
+    final, trace, slopes, along = jax.jit(both)(kernel, values, *directions)
+    return {
+        "values": final.values, "origin": final.origin, "log_gain": final.log_gain,
+        **{f"trace.{name}": number for name, number in trace.items()},
+        "dL/dkernel": slopes[0], "dL/dfield": slopes[1], "jvp": along,
+    }  # fmt: skip
+
+
+def compared(found, case, one, mesh):
+    for where, results in (("one", one), ("mesh", mesh)):
+        for name, result in results.items():
+            found[f"{case}/{name}/{where}"] = np.asarray(result)
+
+
+def cases(part):
+    found = {}
+    for case in CASES[part]:
+        kernel, values = taps(case), random(case.pixels, case.dtype, seed=9)
+        one, split = (
+            differentiated(case, kernel, values, mesh) for mesh in (None, mesh_of(case.mesh))
+        )
+        compared(found, "-".join(map(str, case)), one, split)
+    return found
+
+
+def ways():
+    """Everything that is not about layers, on a line."""
+    found: dict[str, np.ndarray] = {}
+    kernel, values = random((3,)), random((64,), seed=9)
+    explicit, auto = (mesh_of((8,), kind) for kind in (AxisType.Explicit, AxisType.Auto))
+
+    def last(kernel, values, mesh, **settings):
+        final, trace = im.rollout(kernel, values, 4, every=2, mesh=mesh, **settings)
+        return trace.log_mass[-1] + jnp.sum(final.values**3)
+
+    def slopes(mesh, **settings):
+        return jax.jit(jax.grad(lambda k, u: last(k, u, mesh, **settings), (0, 1)))
+
+    one = dict(zip(("kernel", "field"), slopes(None)(kernel, values), strict=True))
+    fields = {
+        mesh: jax.device_put(values, NamedSharding(mesh, PartitionSpec("x")))
+        for mesh in (explicit, auto)
+    }
+    for name, way in {
+        "explicit axes, field on them": slopes(explicit)(kernel, fields[explicit]),
+        "automatic axes, field on them": slopes(auto)(kernel, fields[auto]),
+        "forward": slopes(auto, grad_mode="forward")(kernel, values),
+        "full": slopes(auto, grad_mode="full")(kernel, values),
+    }.items():
+        compared(found, name, one, dict(zip(one, way, strict=True)))
+
+    def batch(kernels, mesh):
+        return jax.vmap(lambda kernel: last(kernel, values, mesh))(kernels)
+
+    kernels = random((3, 4), seed=5)
+    results = [
+        jax.jit(jax.vjp(lambda k, mesh=mesh: batch(k, mesh), kernels)[1])(jnp.arange(3.0))[0]
+        for mesh in (None, auto)
+    ]
+    compared(found, "vmap", *({"dL/dkernels": result} for result in results))
+
+    elsewhere = jax.device_put(values, jax.devices()[5])
+    few = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("x",))
+    for name, settings in {
+        "sums beyond single precision": {
+            "kernel": jnp.ones(3, "float32"), "field": im.fields.impulse(64, dtype="float32"),
+            "steps": 100,
+        },
+        "more taps than operations": {
+            "kernel": random((201,)), "field": random((1024,), seed=2), "steps": 3,
+        },
+        "a field elsewhere": {"kernel": kernel, "field": elsewhere, "steps": 3},
+        "one device": {
+            "kernel": kernel, "field": values, "steps": 7, "boundary": "reflect", "mesh": few,
+        },
+        "fields observed": {
+            "kernel": kernel, "field": values, "steps": 7, "observe": lambda field: field.values,
+        },
+    }.items():  # fmt: skip
+        arguments = {"every": 50, "observe": None, **settings}
+        split = im.rollout(**{"mesh": explicit, **arguments})
+        arguments.pop("mesh", None)
+        whole = im.rollout(**arguments, engine="convolution")
+        compared(found, name, *map(named, (whole, split)))
+
+    # what is stale of a halo of many layers must not be taken for the size of the field
+    tiles.MOST_LAYERS = 16
+    fall = jnp.asarray([1, 2**-13 - 1], "float32"), jnp.ones(256, "float32"), 40
+    settings = {"boundary": "periodic", "observe": None}
+    results = (im.rollout(*fall, mesh=mesh, **settings) for mesh in (None, auto))
+    compared(found, "a fall beyond single precision", *map(named, results))
+    return found
+
+
+def named(tree):
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def refusals():
+    """What is said of calls that are refused."""
+    return {"said": np.array(list(refused()))}
+
+
+def refused():
+    mesh, kernel, values = mesh_of((8,)), random((3,)), random((64,))
+
+    def said(*args, **settings):
+        try:
+            im.rollout(*args, **{"mesh": mesh, **settings})
+        except ValueError as error:
+            return str(error)
+        return "not refused"
+
+    yield said(kernel, values[:60], 3)
+    yield said(random((20,)), values, 3)
+    yield said(random((16,)), values, 3, boundary="reflect")
+    yield said(kernel, values, 3, mesh=mesh_of((4, 2)))
+    yield said(kernel, values, 3, mesh="x")
+    yield said(kernel, values, 3, engine="shifts")
+    yield said(kernel, values, 3, engine="native")
+    yield said(kernel, values, 3, engine="spectral")
+    yield said(kernel, values, 3, engine="tiles", mesh=None)
+    yield said(kernel, values, 3, follow=1)
+    with jax.set_mesh(mesh):
+        yield said(kernel, values, 3)
+
+
+def text():
+    """How often devices talk, by the compiled text: permutations and gathers of each program."""
+    found = {}
+    for name, (sizes, boundary, settings) in {
+        "as many layers as a halo": ((4, 2), "zero", {"steps": 3, "observe": None}),
+        "a trace": ((4, 2), "periodic", {"steps": 3, "every": 3}),
+        "a scan": ((4, 2), "reflect", {"steps": 12, "observe": None}),
+        "a scan of traces": ((4, 2), "zero", {"steps": 12, "every": 3}),
+        "a trace of each layer": ((4, 2), "reflect", {"steps": 24}),
+        "each layer by itself": ((4, 2), "zero", {"steps": 9, "rectifier": "tanh", "every": 3}),
+        "a line": ((8,), "zero", {"steps": 12, "every": 3}),
+        "rows": ((8, 1), "periodic", {"steps": 12, "every": 3}),
+        "space": ((2, 2, 2), "zero", {"steps": 12, "every": 3}),
+    }.items():  # fmt: skip
+        mesh, d = mesh_of(sizes), len(sizes)
+        found[name] = talk(
+            lambda k, u, mesh=mesh, boundary=boundary, settings=settings: im.rollout(
+                k, u, mesh=mesh, boundary=boundary, **settings
+            ),
+            random((3,) * d),
+            random((64,) if d == 1 else (32, 16, 12)[:d], seed=1),
+        )
+
+    def final(kernel, field, steps=3):
+        return im.rollout(kernel, field, steps, observe=None, mesh=mesh_of((8,)))[0].values
+
+    line = random((64,), seed=1)
+    found["a rest"] = talk(lambda k, u: final(k, u, 5), random((3,)), line)
+    found["2 taps"] = talk(final, random((2,)), line)
+    slopes = jax.grad(lambda k, u: jnp.sum(final(k, u) ** 3), (0, 1))
+    found["slopes"] = talk(slopes, random((3,)), line)
+    return found
+
+
+def talk(function, *args):
+    """Permutations, gathers and transposes in the compiled text, and how many permutations run."""
+    text = jax.jit(function).lower(*args).compile().as_text()
+    kinds = ("collective-permute", "all-gather", "all-to-all")
+    found = [len(re.findall(rf" {kind}(?:-start)?\(", text)) for kind in kinds]
+    return np.array([*found, permutations(jax.make_jaxpr(function)(*args).jaxpr)])
+
+
+def permutations(program):
+    """How many permutations of devices a program executes."""
+    count = 0
+    for equation in program.eqns:
+        inner = [p.jaxpr if isinstance(p, ClosedJaxpr) else p for p in equation.params.values()]
+        within = sum(permutations(p) for p in inner if isinstance(p, Jaxpr))
+        times = equation.params["length"] if equation.primitive.name == "scan" else 1
+        count += (equation.primitive.name == "ppermute") + times * within
+    return count
+
+
+if __name__ == "__main__":
+    part, path = sys.argv[1:]
+    parts = {"ways": ways, "text": text, "refusals": refusals}
+    np.savez(path, **(parts[part]() if part in parts else cases(part)))
