@@ -1,16 +1,14 @@
 """Figures of the atlas: which law fits how well, and where the published one holds."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from experiments.atlas_readings import Reading
 from infomech import plot, survey
 from infomech.plot.looks import COLOURS
-
-if TYPE_CHECKING:
-    from experiments.atlas import Reading
 
 #: of the candidate laws
 _LAWS = dict(zip(survey.SYMBOLS, COLOURS, strict=False))
@@ -21,7 +19,7 @@ _TITLES = {"linear": "v = a + bε", "proportional": "v = bε"}
 _TOP = -1.6
 
 
-def laws(found: list["Reading"]) -> Figure:
+def laws(found: list[Reading]) -> Figure:
     """R² of the published law, and the best of the candidate laws, for each setting."""
     rows = _rows(found)
     columns = list(dict.fromkeys((r.case.rectifier, r.case.direction) for r in found))
@@ -56,7 +54,7 @@ def laws(found: list["Reading"]) -> Figure:
     return figure
 
 
-def regions(found: list["Reading"], verdicts: list[dict[str, Any]]) -> Figure:
+def regions(found: list[Reading], verdicts: list[dict[str, Any]]) -> Figure:
     """For each setting, the widest ranges of odd shares over which the published law holds."""
     degrees = dict.fromkeys(r.case.direction for r in found)
     rows = [(*row, direction) for row in _rows(found) for direction in degrees]
