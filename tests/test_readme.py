@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from infomech import sweeps
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -31,6 +33,23 @@ def test_python_blocks_give_the_numbers_they_show(shown):
     np.testing.assert_allclose(im.theory.predict(kernel).speed, measured, atol=1e-6)
     np.testing.assert_allclose(shown["slope"], said_slope, atol=5e-4)
     assert shown["speeds"].shape == (21,)
+
+
+def test_the_sweep_is_read_back_as_shown(shown):
+    text = (ROOT / "README.md").read_text("utf-8")
+    said = [float(x) for x in re.search(r"table\.speed\..*# \[(.*?)\]", text)[1].split(",")]
+    points = int(re.search(r"sweeps\.run\(.*# (\d+) points", text)[1])
+    with shown["xarray"].open_zarr(shown["store"]) as found:
+        some = found.speed.sel(rectifier="relu", share=0.2).isel(pair=0)
+        np.testing.assert_allclose(some, said, atol=5e-4)
+        assert found.status.size == points
+        assert (found.status == 0).all()
+
+
+def test_the_sweep_written_down_is_one(tmp_path):
+    text = (ROOT / "README.md").read_text("utf-8")
+    (tmp_path / "sweep.toml").write_text(re.search(r"```toml\n(.*?)```", text, re.S)[1])
+    assert sweeps.load(tmp_path / "sweep.toml").points == 2 * 2 * 21 * 3
 
 
 def test_the_domain_that_follows_gives_the_numbers_shown(shown):
