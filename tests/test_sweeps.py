@@ -1,5 +1,6 @@
 """Sweeps: what is swept, how it lies in blocks, what is computed, and what is read back."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -14,7 +15,8 @@ from hypothesis import given, settings
 
 from infomech import kernels, laws, sweeps, theory
 from infomech.cli import main
-from infomech.sweeps import blocks, program, spec
+from infomech.rollout import rollout
+from infomech.sweeps import blocks, observed, program, spec
 
 SMALL = {"dimensions": 1, "pattern": "impulse", "steps": 6, "burn_in": 1}
 SHARE = sweeps.linear("share", 0, 1, 5)
@@ -55,6 +57,8 @@ def test_sobol_points_fill_their_box_more_evenly_than_random_ones():
     np.testing.assert_array_equal(again["share"], share[:50])
     other = sweeps.sobol("draw", 64, seed=4, share=(0.5, 1), angle=(-1, 3)).table()
     assert not np.array_equal(other["share"], share)
+    told = [sweeps.sobol("draw", 8, seed=n, share=(0, 1)).describe() for n in (3, 4)]
+    assert told[0] != told[1]
 
 
 BAD_AXES = {
@@ -249,6 +253,41 @@ def test_laws_are_those_of_a_plain_rollout(tmp_path, dtype):
         np.testing.assert_allclose(at.speed_theory, known.speed, atol=tolerance)
 
 
+def all_of(kernel, final, trace, setting):
+    """The laws, and the last field, which the norms change."""
+    return {**observed.measure(kernel, final, trace, setting), "last": final.values}
+
+
+def test_every_setting_reaches_the_rollout(tmp_path):
+    """Against a rollout of the same kernel, called directly, where all settings matter."""
+    sweep = sweeps.Sweep(
+        axes=(sweeps.values("share", share=[0.3]), sweeps.values("seed", seed=[4, 9])),
+        family="random", boundary=("zero", "periodic"), normalize=("none", "max"), pixels=13,
+        observe=all_of,
+        every=2, edge_tolerance=0.9, radius=1.0, **{**SMALL, "pattern": "box"},
+    )  # fmt: skip
+    sweeps.run(sweep, tmp_path / "s.zarr")
+    found = xarray.open_zarr(tmp_path / "s.zarr", chunks=None).load()
+    start = np.pad(np.ones(3, np.float32), 5)
+    for setting in sweep.settings():
+        for i, seed in enumerate((4, 9)):
+            key = jax.random.key(np.uint32(seed))
+            kernel = kernels.random((3,), key=key, share=0.3, dtype="float32")
+            final, trace = rollout(
+                kernel, start, 6, boundary=setting.boundary, normalize=setting.normalize, every=2
+            )
+            at = found.sel(boundary=setting.boundary, normalize=setting.normalize).isel(seed=i)
+            for name, value in all_of(kernel, final, trace, setting).items():
+                tolerance = {"rtol": 2e-4, "atol": 2e-5, "err_msg": f"{name}, {setting}"}
+                np.testing.assert_allclose(at[name].values[0], value, **tolerance)
+            assert np.isfinite(at.speed_stderr).all()
+            for name, law in (("speed", laws.speed), ("diffusion", laws.diffusion)):
+                rate = law(trace, 1, edge_tolerance=0.9)
+                np.testing.assert_allclose(at[f"{name}_stderr"][0], rate.stderr, atol=1e-4)
+            felt = max(float(trace.edge.max()), float(trace.cut.max()))
+            np.testing.assert_allclose(at.edge[0], felt, atol=1e-5)
+
+
 def test_a_point_that_dies_or_touches_the_edge_is_a_status(tmp_path):
     axes = (sweeps.values("k", taps=[[0.0, -1, 0], [0.0, 1, 0], [0.0, 0, 1]]),)
     found = swept(tmp_path, axes=axes, family="taps", pixels=13)
@@ -384,6 +423,11 @@ def test_an_explanation_counts_before_anything_runs(stored):
     narrow = sweeps.explain(sweep, batch=2)
     assert set(narrow.batch.values()) == {2}
     assert narrow.memory == told.memory / 4
+    small, large = (sweeps.explain(dataclasses.replace(sweep, size=n)) for n in (2, 7))
+    assert sweeps.explain(dataclasses.replace(sweep, size=(7, 2))).memory == large.memory
+    assert large.memory > small.memory
+    with pytest.raises(ValueError, match="batch: got -1"):
+        sweeps.explain(sweep, batch=-1)
 
 
 def test_batches_are_even_and_a_multiple_of_the_devices():
