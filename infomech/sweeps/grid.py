@@ -101,7 +101,8 @@ class Sweep:
         block: points that are stored at a time; 0: as many as are worth a few seconds.
         observe: what is measured of each point: "laws", or a function of (kernel, final, trace,
             setting), or where it can be imported from, as package.module:function; see
-            `infomech.sweeps.observed.laws`.
+            `infomech.sweeps.observed.measure`. A store knows a function by its name only: after a
+            change to it, take another store.
     """
 
     axes: tuple[Axis, ...]
