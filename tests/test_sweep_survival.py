@@ -185,8 +185,8 @@ def test_long_lists_of_values_are_told_apart(tmp_path):
 
 
 def test_a_store_of_another_version_is_left_alone(copy, whole, monkeypatch):
-    monkeypatch.setattr(arrays, "FORMAT", 2)
-    with pytest.raises(ValueError, match=r"of infomech .*format 1, expected infomech .*format 2"):
+    monkeypatch.setattr(arrays, "FORMAT", 9)
+    with pytest.raises(ValueError, match=r"of infomech .*format 2, expected infomech .*format 9"):
         sweeps.run(some(), copy)
     monkeypatch.undo()
     monkeypatch.setattr("infomech.__version__", "9.9")

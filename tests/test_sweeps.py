@@ -1,6 +1,8 @@
 """Sweeps: what is swept, how it lies in blocks, what is computed, and what is read back."""
 
+import dataclasses
 import itertools
+import json
 import math
 
 import hypothesis.strategies as st
@@ -13,7 +15,8 @@ from hypothesis import given, settings
 
 from infomech import kernels, laws, sweeps, theory
 from infomech.cli import main
-from infomech.sweeps import blocks, program, spec
+from infomech.rollout import rollout
+from infomech.sweeps import blocks, observed, program, spec
 
 SMALL = {"dimensions": 1, "pattern": "impulse", "steps": 6, "burn_in": 1}
 SHARE = sweeps.linear("share", 0, 1, 5)
@@ -54,6 +57,8 @@ def test_sobol_points_fill_their_box_more_evenly_than_random_ones():
     np.testing.assert_array_equal(again["share"], share[:50])
     other = sweeps.sobol("draw", 64, seed=4, share=(0.5, 1), angle=(-1, 3)).table()
     assert not np.array_equal(other["share"], share)
+    told = [sweeps.sobol("draw", 8, seed=n, share=(0, 1)).describe() for n in (3, 4)]
+    assert told[0] != told[1]
 
 
 BAD_AXES = {
@@ -67,6 +72,10 @@ BAD_AXES = {
     "seeds below 0": (lambda: sweeps.values("seed", seed=[-1]), "expected at least 0"),
     "a count of 0": (lambda: sweeps.linear("share", 0, 1, 0), "share: got 0"),
     "a count that is none": (lambda: sweeps.linear("share", 0, 1, 2.5), r"share: got 2\.5"),
+    "seeds of more than 32 bits": (lambda: sweeps.values("seed", seed=[2**32]), "below 2³²"),
+    "more seeds than there are": (lambda: sweeps.seeds(2, 2**32 - 1), "seed 4294967296, expected"),
+    "a quantity named as an argument": (lambda: sweeps.values("p", name=[1]), "'name', expected"),
+    "a rule": (lambda: sweeps.Axis("share", "log", 2, (("share", (0, 1)),)), "rule: got 'log'"),
     "range of seeds": (lambda: sweeps.sobol("d", 8, seed=0, taps=(0, 1)), "a range of taps"),
     "one end": (lambda: sweeps.sobol("d", 8, share=(0,)), "the two ends"),
     "a name": (lambda: sweeps.values("a b", share=[0.1]), "'a b', expected a name"),
@@ -104,6 +113,11 @@ BAD_SWEEPS = {
     "an axis named as a setting": (
         {"axes": (sweeps.values("steps", share=[0.1]),)}, "a name that is no setting"
     ),
+    "an axis named as an array of the store": (
+        {"axes": (sweeps.values("done", share=[0.1]),)}, "word of the store's own"
+    ),
+    "a name for an axis": ({"axes": ("share",)}, "axes: got 'share', expected axes made by"),
+    "tolerances": ({"edge_tolerance": [0.1]}, r"edge_tolerance: got shape \(1,\)"),
     "a rectifier": ({"rectifier": "foo"}, "rectifier: got 'foo'"),
     "a setting twice": ({"size": (3, 3)}, "each once"),
     "nothing": ({"size": ()}, "size: got nothing"),
@@ -239,6 +253,41 @@ def test_laws_are_those_of_a_plain_rollout(tmp_path, dtype):
         np.testing.assert_allclose(at.speed_theory, known.speed, atol=tolerance)
 
 
+def all_of(kernel, final, trace, setting):
+    """The laws, and the last field, which the norms change."""
+    return {**observed.measure(kernel, final, trace, setting), "last": final.values}
+
+
+def test_every_setting_reaches_the_rollout(tmp_path):
+    """Against a rollout of the same kernel, called directly, where all settings matter."""
+    sweep = sweeps.Sweep(
+        axes=(sweeps.values("share", share=[0.3]), sweeps.values("seed", seed=[4, 9])),
+        family="random", boundary=("zero", "periodic"), normalize=("none", "max"), pixels=13,
+        observe=all_of,
+        every=2, edge_tolerance=0.9, radius=1.0, **{**SMALL, "pattern": "box"},
+    )  # fmt: skip
+    sweeps.run(sweep, tmp_path / "s.zarr")
+    found = xarray.open_zarr(tmp_path / "s.zarr", chunks=None).load()
+    start = np.pad(np.ones(3, np.float32), 5)
+    for setting in sweep.settings():
+        for i, seed in enumerate((4, 9)):
+            key = jax.random.key(np.uint32(seed))
+            kernel = kernels.random((3,), key=key, share=0.3, dtype="float32")
+            final, trace = rollout(
+                kernel, start, 6, boundary=setting.boundary, normalize=setting.normalize, every=2
+            )
+            at = found.sel(boundary=setting.boundary, normalize=setting.normalize).isel(seed=i)
+            for name, value in all_of(kernel, final, trace, setting).items():
+                tolerance = {"rtol": 2e-4, "atol": 2e-5, "err_msg": f"{name}, {setting}"}
+                np.testing.assert_allclose(at[name].values[0], value, **tolerance)
+            assert np.isfinite(at.speed_stderr).all()
+            for name, law in (("speed", laws.speed), ("diffusion", laws.diffusion)):
+                rate = law(trace, 1, edge_tolerance=0.9)
+                np.testing.assert_allclose(at[f"{name}_stderr"][0], rate.stderr, atol=1e-4)
+            felt = max(float(trace.edge.max()), float(trace.cut.max()))
+            np.testing.assert_allclose(at.edge[0], felt, atol=1e-5)
+
+
 def test_a_point_that_dies_or_touches_the_edge_is_a_status(tmp_path):
     axes = (sweeps.values("k", taps=[[0.0, -1, 0], [0.0, 1, 0], [0.0, 0, 1]]),)
     found = swept(tmp_path, axes=axes, family="taps", pixels=13)
@@ -269,6 +318,43 @@ def test_any_function_can_be_measured(tmp_path):
         swept(tmp_path / "c", axes=(SHARE,), size=(2, 3), observe=lambda k, f, t, s: {"kernel": k})
 
 
+WRONG_MEASURES = {
+    "nothing": (lambda k: None, "NoneType, expected a dictionary"),
+    "an empty dictionary": (lambda k: {}, "an empty dictionary"),
+    "text": (lambda k: {"a": "text"}, "a of str, expected a dictionary of arrays"),
+    "a dictionary within": (lambda k: {"a": {"b": k}}, "a of dict"),
+    "complex": (
+        lambda k: {"a": jax.lax.complex(k, k)},
+        r"a of complex\d+, expected real.*\.real and \.imag",
+    ),
+    "half as wide": (lambda k: {"a": k.astype("bfloat16")}, "a of bfloat16, expected real"),
+    "a key": (lambda k: {"a": jax.random.key(0)}, "a of key<fry>"),
+    "a path": (lambda k: {"a/b": k}, "'a/b', expected names of letters"),
+    "a number for a name": (lambda k: {1: k}, "1, expected names of letters"),
+    "the name of an axis": (lambda k: {"a": k, "a_axis_0": k[0]}, "a_axis_0, expected other names"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_MEASURES)
+def test_what_cannot_be_stored_is_told_before_anything_is_compiled(case):
+    function, message = WRONG_MEASURES[case]
+    sweep = sweeps.Sweep(axes=SHARE, observe=lambda k, f, t, s: function(k), **SMALL)
+    with pytest.raises(ValueError, match=f"observe: got {message}"):
+        sweeps.explain(sweep)
+
+
+def test_numbers_of_numpy_and_jax_are_as_good_as_plain_ones():
+    plain = sweeps.Sweep(axes=(SHARE,), size=(2, 3), radius=2.0, block=4, **SMALL)
+    other = sweeps.Sweep(
+        axes=sweeps.linear("share", np.float32(0), np.int8(1), np.int64(5)), size=np.array([2, 3]),
+        radius=jax.numpy.float32(2), block=np.int16(4), **{**SMALL, "steps": np.int32(6)},
+    )  # fmt: skip
+    assert other == plain
+    assert hash(other) == hash(plain)
+    assert json.loads(json.dumps(other.describe())) == json.loads(json.dumps(plain.describe()))
+    assert blocks.layout(other) == blocks.layout(plain)
+
+
 def test_settings_of_both_dtypes_are_stored_as_the_wider(tmp_path):
     found = swept(tmp_path, axes=(SHARE,), dtype=("float32", "float64"))
     assert found.speed.dtype == np.float64
@@ -279,8 +365,9 @@ def test_settings_of_both_dtypes_are_stored_as_the_wider(tmp_path):
 
 def test_wide_types_are_asked_for_first(tmp_path):
     sweep = sweeps.Sweep(axes=(SHARE,), dtype="float64", **SMALL)
-    with jax.enable_x64(False), pytest.raises(ValueError, match="dtype: got float64, expected jax"):
-        sweeps.run(sweep, tmp_path / "s.zarr")
+    for ask in (sweeps.explain, lambda sweep: sweeps.run(sweep, tmp_path / "s.zarr")):
+        with jax.enable_x64(False), pytest.raises(ValueError, match="got float64, expected jax"):
+            ask(sweep)
     assert not (tmp_path / "s.zarr").exists()
 
 
@@ -336,6 +423,11 @@ def test_an_explanation_counts_before_anything_runs(stored):
     narrow = sweeps.explain(sweep, batch=2)
     assert set(narrow.batch.values()) == {2}
     assert narrow.memory == told.memory / 4
+    small, large = (sweeps.explain(dataclasses.replace(sweep, size=n)) for n in (2, 7))
+    assert sweeps.explain(dataclasses.replace(sweep, size=(7, 2))).memory == large.memory
+    assert large.memory > small.memory
+    with pytest.raises(ValueError, match="batch: got -1"):
+        sweeps.explain(sweep, batch=-1)
 
 
 def test_batches_are_even_and_a_multiple_of_the_devices():
@@ -410,6 +502,21 @@ BAD_SPECS = {
     "no such file": ('[axes.k]\ntaps = "none.npy"\n', "line 1: taps: got 'none.npy', unreadable"),
     "an axis that doesn't fit": (
         "[axes.share]\nvalues = [0.1]\n[axes.seed]\ncount = 3\n", "line 1: axes: got seed"
+    ),
+    "a range of seeds": (
+        "[axes.draw]\nsobol = 8\nshare = [0, 1]\nseed = [0, 9]\n",
+        r"line 4: axes\.draw\.seed: got no such key",
+    ),
+    "an axis of no quantity": ("[axes.name]\nvalues = [0]\n", "line 1: name: got 'name'"),
+    "a misspelt rule": (
+        "[axes.share]\nvalue = [0]\n", r"line 2: axes\.share\.value.*did you mean values\?"
+    ),
+    "a key after rows in brackets": (
+        "dimensions = 1\n[axes.direction]\nvalues = [ # [\n  [1.0],\n  [0.5]\n]\ncout = 3\n",
+        r"line 7: axes\.direction\.cout",
+    ),
+    "a relative module": (
+        'observe = ".mine:f"\n[axes.share]\nvalues = [0]\n', "line 1: observe: .*PYTHONPATH"
     ),
     "a list of lists": ("size = [[3, 3]]\n[axes.share]\nvalues = [0]\n", "line 1: size: got"),
 }  # fmt: skip

@@ -98,7 +98,7 @@ class SweepStatus:
         """Prints it; 0 if all is there and intact, else 1."""
         found = store.status(self.store)
         print(files.to_json(found) if self.json else _status(self.store, found))
-        return 0 if found.intact == found.points else 1
+        return 0 if found.intact == found.points and found.labelled else 1
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class SweepExport:
 
     def run(self) -> int:
         """Writes it and says what is in it."""
-        found = store.export(self.store, self.out)
+        found = sweeps.export(self.store, self.out)
         sizes = ", ".join(f"{name} {size}" for name, size in found.sizes.items())
         print(f"{self.out}: {sizes}")
         return 0
@@ -152,6 +152,8 @@ def _status(path: Path, found: store.Status) -> str:
         lines.append(
             f"not what was written, and computed again next time: {found.damaged:,} points"
         )
+    if not found.labelled:
+        lines.append("the coordinates are not what was written, and written anew next time")
     for name, count in found.statuses.items():
         lines.append(f"  {count:>9,}  {name}")
     return "\n".join([*lines, f"written by infomech {found.infomech}, {found.created}"])

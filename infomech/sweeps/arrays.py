@@ -1,9 +1,10 @@
 """The arrays of a store, made with all their places at the start, and what identifies it."""
 
 import dataclasses
+import hashlib
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ from infomech.sweeps.blocks import layout
 from infomech.sweeps.grid import STATIC, Sweep
 
 #: of the way results are stored; another one can't be read or gone on with
-FORMAT = 1
-#: what a place holds that was never written
-_ABSENT = {"f": math.nan, "i": -1, "b": False, "u": 0}
+FORMAT = 2
+#: what a place holds that was never written, by kind of dtype; others can't be stored
+ABSENT = {"f": math.nan, "i": -1, "b": False, "u": 0}
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,12 @@ def make(path: Path, sweep: Sweep, variables: Sequence[Variable]) -> None:
     zarr = library()
     plan = layout(sweep)
     group = zarr.create_group(str(path))
-    for name in STATIC:
-        given = np.asarray(getattr(sweep, name))
-        _coordinate(group, name, given if name in plan.names else given[0], (name,))
-    for axis in sweep.axes:
-        for quantity, column in axis.table().items():
-            inner = {"direction": ("component",), "taps": _tap_axes(sweep)}.get(quantity, ())
-            _coordinate(group, _stored_as(quantity), column, (axis.name, *inner))
-        if axis.name not in map(_stored_as, axis.quantities):
-            _coordinate(group, axis.name, np.arange(axis.count), (axis.name,))
+    labels = coordinates(sweep)
+    for name, (column, axes) in labels.items():
+        group.create_array(
+            name, shape=column.shape, chunks=column.shape, dimension_names=axes,
+            dtype="string" if column.dtype.kind == "O" else column.dtype,
+        )[...] = column  # fmt: skip
     for variable in variables:
         _array(group, plan, variable, sweep)
     group.create_array(
@@ -87,6 +85,7 @@ def make(path: Path, sweep: Sweep, variables: Sequence[Variable]) -> None:
             "layout": dataclasses.asdict(plan),
             "provenance": files.provenance(),
             "coordinates": " ".join(extra),
+            "labels": digest({name: column for name, (column, _) in labels.items()}),
         }
     )  # fmt: skip
     with warnings.catch_warnings():
@@ -95,15 +94,31 @@ def make(path: Path, sweep: Sweep, variables: Sequence[Variable]) -> None:
         zarr.consolidate_metadata(str(path))
 
 
-def _coordinate(group, name, column, axes):
-    column = np.asarray(column)
-    text = column.dtype.kind == "U"
-    dtype = "string" if text else column.dtype
-    array = group.create_array(
-        name, shape=column.shape, chunks=column.shape, dtype=dtype,
-        dimension_names=axes[: column.ndim],
-    )  # fmt: skip
-    array[...] = column.astype(object) if text else column
+def coordinates(sweep: Sweep) -> dict[str, tuple[np.ndarray, tuple[str, ...]]]:
+    """Values of each coordinate, and the names of their axes; text as objects."""
+    found: dict[str, tuple[np.ndarray, tuple[str, ...]]] = {}
+    for name in STATIC:
+        several = np.asarray(getattr(sweep, name))
+        several = several.astype(object) if several.dtype.kind == "U" else several
+        varied = len(several) > 1
+        found[name] = (several, (name,)) if varied else (several.reshape(()), ())
+    for axis in sweep.axes:
+        for quantity, column in axis.table().items():
+            inner = {"direction": ("component",), "taps": _tap_axes(sweep)}.get(quantity, ())
+            found[_stored_as(quantity)] = column, (axis.name, *inner)
+        if axis.name not in found:
+            found[axis.name] = np.arange(axis.count), (axis.name,)
+    return found
+
+
+def digest(columns: Mapping[str, np.ndarray]) -> str:
+    """Of coordinates by name."""
+    found = hashlib.sha256()
+    for name in sorted(columns):
+        column = np.asarray(columns[name])
+        text = "\0".join(map(str, column.ravel().tolist())).encode()
+        found.update(name.encode() + (column.tobytes() if column.dtype.kind in "fi" else text))
+    return found.hexdigest()
 
 
 def _array(group, plan, variable, sweep):
@@ -113,7 +128,7 @@ def _array(group, plan, variable, sweep):
     )  # fmt: skip
     group.create_array(
         variable.name, shape=(*plan.shape, *variable.shape), dtype=variable.dtype,
-        chunks=(*plan.block, *variable.shape), fill_value=_ABSENT[variable.dtype.kind],
+        chunks=(*plan.block, *variable.shape), fill_value=ABSENT[variable.dtype.kind],
         dimension_names=(*plan.names, *inner),
         attributes={"long_name": known.meaning, "units": known.units} if known else {},
     )  # fmt: skip

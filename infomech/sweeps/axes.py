@@ -22,6 +22,9 @@ QUANTITIES = {
     "taps": "the kernel itself",
 }
 
+#: a key is made of 32 bits
+_SEEDS = 2**32
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -29,8 +32,8 @@ class Axis:
 
     Attributes:
         name: of the axis, which is the quantity's own if there is one quantity.
-        rule: "values" (several quantities go together), "linear" (equally spaced) or "sobol"
-            (scrambled Sobol points, quasi-random).
+        rule: "values" (several quantities go together), "linear" (equally spaced), "seeds" (whole
+            numbers from the one given on) or "sobol" (scrambled Sobol points, quasi-random).
         count: points on the axis.
         columns: pairs of a quantity and its values, or the two ends of its range.
         seed: of the scrambling.
@@ -44,7 +47,8 @@ class Axis:
 
     def __post_init__(self) -> None:
         """Raises ValueError for a name, a count or a quantity that makes no sense."""
-        checks.integer(self.name, self.count, 1)
+        checks.one_of("rule", self.rule, ("values", "linear", "seeds", "sobol"))
+        object.__setattr__(self, "count", checks.integer(self.name, self.count, 1))
         if not self.name.isidentifier():
             raise checks.fail("axis", repr(self.name), "a name of letters, digits and _")
         if not self.columns:
@@ -75,14 +79,14 @@ class Axis:
 
     def describe(self) -> dict[str, Any]:
         """What identifies the axis, as JSON can hold it; long lists of values by their digest."""
-        said = dataclasses.asdict(self)
+        said = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         if self.rule == "values":
             digests = {name: _digest(column) for name, column in self.table().items()}
             said["columns"] = [[name, digests[name]] for name in self.quantities]
         return said
 
 
-def values(name: str, **columns: Any) -> Axis:
+def values(name: str, /, **columns: Any) -> Axis:
     """An axis of given values; several quantities go together, one value of each to a point.
 
     Args:
@@ -113,11 +117,17 @@ def linear(quantity: str, start: float, stop: float, count: int) -> Axis:
 
 
 def seeds(count: int, first: int = 0) -> Axis:
-    """An axis of `count` seeds from `first` on."""
-    return Axis("seed", "seeds", count, (("seed", (checks.integer("seed", first, 0),)),))
+    """An axis of `count` seeds from `first` on.
+
+    Raises:
+        ValueError: a seed that doesn't fit in 32 bits.
+    """
+    first, count = checks.integer("seed", first, 0), checks.integer("seed", count, 1)
+    _check_range("seed", "seed", np.array([first + count - 1], object))
+    return Axis("seed", "seeds", count, (("seed", (first,)),))
 
 
-def sobol(name: str, count: int, *, seed: int = 0, **ranges: Any) -> Axis:
+def sobol(name: str, count: int, /, *, seed: int = 0, **ranges: Any) -> Axis:
     """An axis of quasi-random points: scrambled Sobol points in a box.
 
     Args:
@@ -129,7 +139,7 @@ def sobol(name: str, count: int, *, seed: int = 0, **ranges: Any) -> Axis:
     Raises:
         ValueError: an end out of range, or a quantity that isn't one real number.
     """
-    checks.integer("seed", seed, 0)
+    seed = checks.integer("seed", seed, 0)
     return Axis(name, "sobol", count, _ranges(name, ranges), seed)
 
 
@@ -160,7 +170,10 @@ def _ranges(name: str, ranges: dict[str, Sequence[float]]) -> tuple[tuple[str, A
 
 
 def _check_range(name, quantity, array):
-    if not np.all(np.isfinite(array)):
+    if quantity == "seed" and np.any(array >= _SEEDS):
+        # JAX would take it modulo this, and two points have the same numbers
+        raise checks.fail(name, f"seed {np.max(array)}", "below 2³²")
+    if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
         raise checks.fail(name, f"{quantity} with NaN or infinity", "finite numbers")
     outside = (array < 0) | (array > 1) if quantity in ("share", "ratio") else array < 0
     if quantity in ("share", "ratio", "noise", "seed") and np.any(outside):

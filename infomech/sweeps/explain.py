@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
+from infomech import checks
 from infomech.sweeps import blocks, program
 from infomech.sweeps.grid import Sweep
 
@@ -73,8 +74,10 @@ def explain(
         `Explanation`, which prints as text.
 
     Raises:
-        ValueError: `observe` gives no arrays.
+        ValueError: `observe` gives no arrays; float64 without 64-bit types.
     """
+    checks.integer("batch", batch, 0)
+    program.wide_types(sweep)
     devices = devices or jax.local_devices()
     layout = blocks.layout(sweep)
     settings = list(sweep.settings())

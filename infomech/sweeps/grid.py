@@ -22,6 +22,11 @@ FAMILIES = {
 }
 #: settings, each value of which is compiled for
 STATIC = ("size", "rectifier", "boundary", "normalize", "pattern", "steps", "dtype")
+#: names that a store needs for itself
+RESERVED = (
+    "block", "done", "component", "component_2", "row", "column", "slice", "direction_value",
+    "taps_value",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,8 @@ class Sweep:
         block: points that are stored at a time; 0: as many as are worth a few seconds.
         observe: what is measured of each point: "laws", or a function of (kernel, final, trace,
             setting), or where it can be imported from, as package.module:function; see
-            `infomech.sweeps.observed.laws`.
+            `infomech.sweeps.observed.measure`. A store knows a function by its name only: after a
+            change to it, take another store.
     """
 
     axes: tuple[Axis, ...]
@@ -121,9 +127,13 @@ class Sweep:
         """Raises ValueError naming the first value that makes no sense."""
         for name in STATIC:
             given = getattr(self, name)
-            several = given if isinstance(given, tuple | list) else (given,)
-            object.__setattr__(self, name, tuple(several))
-        object.__setattr__(self, "axes", tuple(self.axes))
+            several = given if isinstance(given, tuple | list) or np.ndim(given) else (given,)
+            object.__setattr__(self, name, tuple(_plain(value) for value in several))
+        for name in ("dimensions", "pixels", "radius", "burn_in", "every", "edge_tolerance",
+                     "block"):  # fmt: skip
+            object.__setattr__(self, name, _plain(getattr(self, name)))
+        axes = (self.axes,) if isinstance(self.axes, Axis) else tuple(self.axes)
+        object.__setattr__(self, "axes", axes)
         _check_settings(self)
         _check_axes(self)
 
@@ -153,6 +163,11 @@ class Sweep:
         said["axes"] = [axis.describe() for axis in self.axes]
         said["observe"] = observed.name_of(self.observe)
         return {key: list(v) if isinstance(v, tuple) else v for key, v in said.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of NumPy and JAX as Python's own, which can be hashed and written as JSON."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
 def _check_settings(sweep: Sweep) -> None:
@@ -185,7 +200,7 @@ def _check_settings(sweep: Sweep) -> None:
     if sweep.dimensions > 3:
         raise checks.fail("dimensions", sweep.dimensions, "1, 2 or 3")
     checks.positive("radius", sweep.radius, "float32")
-    checks.in_unit_interval("edge_tolerance", sweep.edge_tolerance)
+    checks.scalar("edge_tolerance", sweep.edge_tolerance, "float32")
     observed.find(sweep.observe)
     for setting in sweep.settings():
         if any(n > m for n, m in zip(setting.extent, setting.domain, strict=True)):
@@ -194,15 +209,20 @@ def _check_settings(sweep: Sweep) -> None:
 
 
 def _check_axes(sweep: Sweep) -> None:
+    for axis in sweep.axes:
+        if not isinstance(axis, Axis):
+            raise checks.fail("axes", repr(axis), "axes made by values, linear, seeds or sobol")
     names = [axis.name for axis in sweep.axes]
     held = [quantity for axis in sweep.axes for quantity in axis.quantities]
     for what in (names, held):
         if len(set(what)) < len(what):
             raise checks.fail("axes", ", ".join(what), "each name and quantity once")
-    taken = set(STATIC) | {"block"} | set(held)
+    taken = {*STATIC, *held, *RESERVED}
     for axis in sweep.axes:
-        if axis.name in taken and axis.quantities != (axis.name,):
-            raise checks.fail("axes", axis.name, "a name that is no setting or other quantity")
+        own = axis.name in taken and axis.quantities != (axis.name,)
+        if own or axis.name.endswith("_block"):
+            expected = "a name that is no setting, other quantity or word of the store's own"
+            raise checks.fail("axes", axis.name, expected)
     meaning, needed, allowed = FAMILIES[sweep.family]
     for quantity in needed:
         if quantity not in held:

@@ -101,8 +101,8 @@ def find(observe: str | Callable[..., Any]) -> Callable[..., dict[str, Any]]:
         module, _, name = observe.partition(":")
         try:
             found = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as error:
-            expected = '"laws" or package.module:function'
+        except (ImportError, AttributeError, TypeError, ValueError) as error:
+            expected = '"laws" or package.module:function, where Python (PYTHONPATH) finds it'
             raise checks.fail("observe", f"{observe!r} ({error})", expected) from error
     if not callable(found):
         raise checks.fail("observe", f"{observe!r}, which can't be called", "a function")

@@ -13,8 +13,8 @@ import numpy as np
 from infomech import checks, fields, kernels, patterns
 from infomech.rollout import rollout
 from infomech.sweeps import blocks, observed
-from infomech.sweeps.arrays import Variable
-from infomech.sweeps.grid import STATIC, Setting, Sweep
+from infomech.sweeps.arrays import ABSENT, Variable
+from infomech.sweeps.grid import RESERVED, STATIC, Setting, Sweep
 
 #: bytes of fields computed at once on one device: on a CPU about what its caches hold, elsewhere
 #: a share of the device's memory
@@ -39,18 +39,26 @@ def point(sweep: Sweep, setting: Setting) -> Callable[[dict[str, jax.Array]], di
             kernel, start, setting.steps, rectifier=setting.rectifier, boundary=setting.boundary,
             normalize=setting.normalize, every=setting.every,
         )  # fmt: skip
-        return observe(kernel, final, trace, setting)
+        return _by_name(observe(kernel, final, trace, setting))
 
     return measured
+
+
+def wide_types(sweep: Sweep) -> None:
+    """Raises ValueError if a sweep needs 64-bit types and JAX has none."""
+    if "float64" in sweep.dtype and jnp.result_type(float) != jnp.float64:
+        raise checks.fail("dtype", "float64", "jax.config.update('jax_enable_x64', True) before")
 
 
 def variables(sweep: Sweep) -> list[Variable]:
     """Names, dtypes and shapes of what is measured; dtypes such that those of all settings fit.
 
     Raises:
-        ValueError: it is no dictionary of arrays, or has names of the sweep's own.
+        ValueError: it is no dictionary of arrays, or has names of the sweep's own, or a dtype that
+            can't be stored.
     """
-    taken = {"done", *STATIC, *(q for axis in sweep.axes for q in (axis.name, *axis.quantities))}
+    taken = {*RESERVED, *STATIC, *(q for axis in sweep.axes for q in (axis.name, *axis.quantities))}
+    taken |= {f"{name}_block" for name in taken}
     shapes: dict[str, tuple[int, ...]] = {}
     dtypes: dict[str, np.dtype] = {}
     seen = set()
@@ -62,11 +70,13 @@ def variables(sweep: Sweep) -> list[Variable]:
             name: a.update(shape=a.shape[1:]) for name, a in _specs(sweep, setting, 1).items()
         }
         found = jax.eval_shape(point(sweep, setting), column)
-        if not isinstance(found, dict) or not all(hasattr(v, "shape") for v in found.values()):
-            raise checks.fail("observe", type(found).__name__, "a dictionary of arrays by name")
-        if clash := sorted(taken & set(found)):
+        inner = {f"{name}_axis_{i}" for name, v in found.items() for i in range(v.ndim)}
+        if clash := sorted((taken | inner) & set(found)):
             raise checks.fail("observe", clash[0], "other names than the sweep's own")
         for name, value in found.items():
+            if getattr(value.dtype, "kind", "") not in ABSENT:
+                expected = "real numbers of 8 to 64 bits; of complex ones .real and .imag"
+                raise checks.fail("observe", f"{name} of {value.dtype}", expected)
             dtypes[name] = np.promote_types(dtypes.get(name, value.dtype), value.dtype)
             shapes.setdefault(name, value.shape)
     return [Variable(name, dtypes[name], shapes[name]) for name in shapes]
@@ -162,7 +172,7 @@ class Program:
     def _check(self, found: dict[str, Any]) -> None:
         got = {name: value.shape[1:] for name, value in found.items()}
         if got != self.shapes:
-            expected = f"{self.shapes}, the same for all settings"
+            expected = f"{self.shapes}, the same for all settings and as stored"
             raise checks.fail("observe", f"shapes {got} for {self.setting}", expected)
 
 
@@ -176,6 +186,20 @@ def batches(
     for first in range(0, points, batch):
         rows = np.minimum(np.arange(first, first + batch), points - 1)
         yield {name: _cast(name, column[rows], dtype) for name, column in columns.items()}
+
+
+def _by_name(found: Any) -> dict[str, Any]:
+    """What `observe` gave; raises ValueError unless it is a dictionary of arrays or numbers."""
+    if not isinstance(found, dict) or not found:
+        got = "an empty dictionary" if isinstance(found, dict) else type(found).__name__
+        raise checks.fail("observe", got, "a dictionary of arrays by name")
+    for name, value in found.items():
+        if not (isinstance(name, str) and name.isidentifier()):
+            raise checks.fail("observe", repr(name), "names of letters, digits and _")
+        if not (hasattr(value, "dtype") or isinstance(value, bool | int | float)):
+            got = f"{name} of {type(value).__name__}"
+            raise checks.fail("observe", got, "a dictionary of arrays by name")
+    return found
 
 
 @functools.lru_cache(maxsize=8)

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from infomech import checks
 from infomech.sweeps import blocks, store
 from infomech.sweeps.grid import Sweep
-from infomech.sweeps.program import Program, variables
+from infomech.sweeps.program import Program, variables, wide_types
 
 
 @dataclass(frozen=True)
@@ -88,13 +87,16 @@ def run(
     devices = devices or jax.local_devices()
     part, parts = _shard(shard)
     checks.integer("batch", batch, 0)
-    if "float64" in sweep.dtype and jnp.result_type(float) != jnp.float64:
-        raise checks.fail("dtype", "float64", "jax.config.update('jax_enable_x64', True) before")
+    wide_types(sweep)
     settings = list(sweep.settings())
     opened = store.prepare(path, sweep, lambda: variables(sweep))
     mine = [block for block in opened.layout.blocks() if block.number % parts == part]
-    absent = [block for block in mine if not opened.intact(block)]
-    damaged = sum(block.points for block in absent if opened.holds(block))
+    absent, damaged = [], 0
+    for block in mine:
+        noted, there = opened.look(block)
+        if there is None:
+            absent.append(block)
+            damaged += block.points if noted else 0
     total = sum(block.points for block in mine)
     kept = total - sum(block.points for block in absent)
     clock = _Clock(kept, total, watch or (lambda _: None))

@@ -83,7 +83,7 @@ def _axis(name: str, table: dict[str, Any], folder: Path, known: Callable[..., N
     if "sobol" in table:
         ranges = {k: v for k, v in table.items() if k not in ("sobol", "scramble")}
         for key in ranges:
-            known(key, axes.QUANTITIES)
+            known(key, ("share", "ratio", "angle", "noise", "scramble"))
         return axes.sobol(name, table["sobol"], seed=table.get("scramble", 0), **ranges)
     if "from" in table or "to" in table:
         _all(table, ("from", "to", "count"), known)
@@ -98,7 +98,8 @@ def _axis(name: str, table: dict[str, Any], folder: Path, known: Callable[..., N
             known(key, ("count", "first"))
         return axes.seeds(table["count"], table.get("first", 0))
     for key in table:
-        known(key, axes.QUANTITIES)
+        # a table with these would have been read above
+        known(key, (*axes.QUANTITIES, "values", "from", "to", "sobol"))
     return axes.values(name, **{key: _array(key, value, folder) for key, value in table.items()})
 
 
@@ -136,8 +137,13 @@ def _at(path: Path, text: str, keys: tuple[str, ...], error: ValueError) -> Valu
 def _line(text: str, keys: tuple[str, ...]) -> int:
     """Where a key stands, or else the table that it belongs to; 1 if neither does."""
     table: tuple[str, ...] = ()
-    found, depth = 1, 0
+    found, depth, unclosed = 1, 0, 0
     for number, line in enumerate(text.splitlines(), 1):
+        inside = unclosed > 0
+        bare = re.sub(r"\"[^\"]*\"|'[^']*'|#.*", "", line)
+        unclosed += bare.count("[") - bare.count("]")
+        if inside:  # a list that goes on, whose rows look like headers
+            continue
         if header := re.match(r"\s*\[+([^\]]+)\]", line):
             here = table = _parts(header[1])
         elif entry := re.match(r"\s*([\w\s\"'.-]+?)\s*=", line):

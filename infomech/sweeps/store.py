@@ -9,6 +9,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -19,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from infomech import checks, files, laws
+from infomech import checks, laws
 from infomech.sweeps import arrays
 from infomech.sweeps.arrays import Variable
 from infomech.sweeps.blocks import Block, Layout
@@ -39,6 +40,7 @@ class Store:
         attributes: of the dataset: sweep, provenance, versions.
         layout: of its points.
         arrays: of Zarr, by name of the quantity.
+        labels: the arrays of the coordinates, by name.
         done: array of checksums by place of the block, 0 where it is absent.
     """
 
@@ -46,6 +48,7 @@ class Store:
     attributes: dict[str, Any]
     layout: Layout
     arrays: dict[str, Any]
+    labels: dict[str, Any]
     done: Any
 
     @property
@@ -54,20 +57,29 @@ class Store:
         axes = len(self.layout.shape)
         return {name: tuple(array.shape[axes:]) for name, array in self.arrays.items()}
 
-    def holds(self, block: Block) -> bool:
-        """Whether a block is said to be there."""
-        return self._noted(block) != 0
-
     def intact(self, block: Block) -> bool:
         """Whether a block is there and what was written."""
+        return self.look(block)[1] is not None
+
+    def look(self, block: Block) -> tuple[int, dict[str, np.ndarray] | None]:
+        """A block's checksum, 0 if it isn't there, and its results if they are what was written."""
+        # noted first: a block that another run writes meanwhile is absent, not damaged
         noted = self._noted(block)
         if noted == 0:
-            return False
+            return 0, None
         try:
-            parts = [np.asarray(array[block.where]) for array in self.arrays.values()]
+            parts = {name: np.asarray(array[block.where]) for name, array in self.arrays.items()}
         except Exception:  # whatever a harmed chunk makes of the decoder
+            return noted, None
+        return noted, parts if noted == _checksum(list(parts.values())) else None
+
+    def labelled(self) -> bool:
+        """Whether the coordinates are what was written."""
+        try:
+            columns = {name: np.asarray(array[...]) for name, array in self.labels.items()}
+        except Exception:
             return False
-        return noted == _checksum(parts)
+        return arrays.digest(columns) == self.attributes.get("labels")
 
     def write(self, block: Block, found: Mapping[str, np.ndarray]) -> None:
         """Stores a block's results, (points, …) each, and says that they are there.
@@ -81,6 +93,9 @@ class Store:
         ]  # fmt: skip
         with _writing(self.path):
             for array, part in zip(self.arrays.values(), parts, strict=True):
+                if part.dtype.kind == "f":
+                    # of the many NaN, the one that Zarr gives back for chunks of nothing else
+                    part[np.isnan(part)] = np.nan
                 array[block.where] = part
             self.done[_one(block)] = np.uint64(_checksum(parts))
 
@@ -117,6 +132,10 @@ def prepare(
                 shutil.rmtree(part, ignore_errors=True)
     found = read(path, "r+")
     _compare(path, found.attributes, json.loads(json.dumps(sweep.describe())))
+    if not found.labelled():
+        with _writing(path):
+            for name, (column, _) in arrays.coordinates(sweep).items():
+                found.labels[name][...] = column
     return found
 
 
@@ -145,7 +164,8 @@ def read(path: str | os.PathLike[str], mode: Literal["r", "r+"] = "r") -> Store:
         named: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in said["layout"].items()
         }
-        return Store(Path(path), said, Layout(**named), measured, found["done"])
+        labels = {k: v for k, v in found.items() if k not in {*measured, "done"}}
+        return Store(Path(path), said, Layout(**named), measured, labels, found["done"])
     except Exception as error:
         raise checks.fail("store", f"{path}, harmed ({_why(error)})", expected) from error
 
@@ -158,6 +178,7 @@ class Status:
         points, blocks: of the whole sweep.
         intact: points that are there and are what was written.
         damaged: points said to be there that are not.
+        labelled: whether the coordinates are what was written.
         statuses: how many of the points there have each status of `infomech.laws.REASONS`; empty
             if something else was measured.
         infomech, created: version that made the store, and when.
@@ -167,6 +188,7 @@ class Status:
     blocks: int
     intact: int
     damaged: int
+    labelled: bool
     statuses: dict[str, int]
     infomech: str
     created: str
@@ -179,39 +201,22 @@ def status(path: str | os.PathLike[str]) -> Status:
         ValueError: it is no store, or of another version.
     """
     found = read(path)
-    blocks = list(found.layout.blocks())
-    intact = [block for block in blocks if found.intact(block)]
-    damaged = sum(b.points for b in blocks if found.holds(b)) - sum(b.points for b in intact)
+    points, intact, damaged = 0, 0, 0
     counts: dict[str, int] = {}
-    if found.attributes["sweep"]["observe"] == "laws":
-        for block in intact:
-            codes, times = np.unique(found.arrays["status"][block.where], return_counts=True)
+    for block in found.layout.blocks():
+        noted, parts = found.look(block)
+        points += block.points
+        intact += block.points if parts else 0
+        damaged += block.points if noted and not parts else 0
+        if parts and found.attributes["sweep"]["observe"] == "laws":
+            codes, times = np.unique(parts["status"], return_counts=True)
             for code, count in zip(codes.tolist(), times.tolist(), strict=True):
                 counts[laws.REASONS[code]] = counts.get(laws.REASONS[code], 0) + count
     return Status(
-        points=sum(block.points for block in blocks), blocks=len(blocks),
-        intact=sum(block.points for block in intact), damaged=max(0, damaged), statuses=counts,
-        infomech=found.attributes["infomech"], created=found.attributes["provenance"]["created"],
+        points=points, blocks=math.prod(found.layout.grid), intact=intact, damaged=damaged,
+        labelled=found.labelled(), statuses=counts, infomech=found.attributes["infomech"],
+        created=found.attributes["provenance"]["created"],
     )  # fmt: skip
-
-
-def export(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Any:
-    """Writes a store as one NetCDF file; what isn't computed yet is NaN, and −1 in `status`.
-
-    Returns:
-        The xarray Dataset that was written, also what `xarray.open_zarr` reads from the store.
-
-    Raises:
-        ValueError: `path` is no store, or `out` can't be written.
-    """
-    import xarray
-
-    read(path)
-    found = xarray.open_zarr(path, chunks=None).load()
-    said = {k: v if isinstance(v, str | int) else json.dumps(v) for k, v in found.attrs.items()}
-    with files.replacing(out) as part:
-        found.assign_attrs(said).to_netcdf(part, engine="h5netcdf")
-    return found
 
 
 def _compare(path: Path, attributes: dict[str, Any], asked: dict[str, Any]) -> None:
