@@ -202,8 +202,8 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         f"Energy is {'' if conserved else 'not '}conserved at every layer, and "
         f"{'every' if kept else 'not every'} signal keeps to its guarantee: exponential decay for "
         "wavelets, Weyl–Heisenberg filters and curvelets, that or at least 1/n for general "
-        f"filters. All signals have at least {features:.4g} of their energy in features; worst_signal "
-        "looks for some that have none.",
+        f"filters. All signals have at least {features:.4g} of their energy in features; worst_signal"
+        " looks for some that have none.",
         f"{setting.samples} samples, gap δ of {setting.octaves} octaves below π/2, "
         f"{', '.join(dict.fromkeys(c.frame for c in found))}; modulus, {setting.depth} layers "
         f"({setting.image_depth} for images), pruned paths accounted for, double precision.",

@@ -73,9 +73,10 @@ def _numbers(outcomes):
         for outcome in outcomes:
             for over, words in (("all", "0 ≤ ε ≤ 1"), ("idle", "rectifier idle")):
                 fit, size = outcome.fit(law, over), outcome.setting.size
+                low, high = fit.r_squared_interval
                 yield Number(
                     f"R² of v against {symbol}, {size}×{size} taps, {words}", fit.r_squared,
-                    *fit.r_squared_interval, wanted=f"at least {LINEAR}",
+                    low, high, wanted=f"at least {LINEAR}",
                     met=fit.r_squared >= LINEAR,
                 )  # fmt: skip
 

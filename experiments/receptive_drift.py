@@ -110,9 +110,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         for trained in (False, True):
             lines += _report([c for c in found if c.trained is trained], weighting)
     lines.append(f"figure {out / 'receptive_drift.png'}, numbers {out / 'receptive_drift.json'}")
-    numbers = tuple(
-        _number(network, one) for network, every in after.items() for one in every
-    )
+    numbers = tuple(_number(network, one) for network, every in after.items() for one in every)
     held = [number for number in numbers if number.met]
     return Finding(
         ledger.verdict(number.met for number in numbers),

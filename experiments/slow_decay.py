@@ -194,7 +194,11 @@ def _numbers(read):
         met = slope > GROWTH if slow else abs(slope) < GROWTH
         wanted = f"{'more' if slow else 'less'} than {GROWTH}"
         yield Number(
-            f"half-life gained for each octave, {name}", slope, unit="layers", wanted=wanted, met=met
+            f"half-life gained for each octave, {name}",
+            slope,
+            unit="layers",
+            wanted=wanted,
+            met=met,
         )
         yield Number(
             f"half-life of the pulse of most octaves, {name}", read["half_life"][name][-1],

@@ -136,12 +136,10 @@ def run(out: Path, *, quick: bool = False) -> Finding:
 def _numbers(counted, sure, error):
     for one, dominated in zip(counted, sure, strict=True):
         low = one.found.sel(part="low")
-        for n, (share, ends) in enumerate(
-            zip(low.share.values, low.share_interval.values, strict=True)
-        ):
+        for n, (least, most) in enumerate(low.share_interval.values.tolist()):
             yield Number(
-                f"energy in DC and gradients, {one.name}, layer {n + 1}", float(share),
-                *map(float, ends), wanted="more than 0.5, for sure", met=bool(dominated[n]),
+                f"energy in DC and gradients, {one.name}, layer {n + 1}",
+                float(low.share[n]), least, most, wanted="more than 0.5, for sure", met=bool(dominated[n]),
             )  # fmt: skip
     yield Number(
         "weights not mirrored by mirrored training", error, unit="of the largest",
