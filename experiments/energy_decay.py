@@ -202,8 +202,8 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         f"Energy is {'' if conserved else 'not '}conserved at every layer, and "
         f"{'every' if kept else 'not every'} signal keeps to its guarantee: exponential decay for "
         "wavelets, Weyl–Heisenberg filters and curvelets, that or at least 1/n for general "
-        f"filters. All signals have at least {features:.4g} of their energy in features; worst_signal"
-        " looks for some that have none.",
+        f"filters. All signals have at least {features:.4g} of their energy in features; "
+        "worst_signal looks for some that have none.",
         f"{setting.samples} samples, gap δ of {setting.octaves} octaves below π/2, "
         f"{', '.join(dict.fromkeys(c.frame for c in found))}; modulus, {setting.depth} layers "
         f"({setting.image_depth} for images), pruned paths accounted for, double precision.",
@@ -257,7 +257,8 @@ def reading(case: Case) -> dict[str, Any]:
     return {
         "frame": case.frame, "signal": case.signal, "accounts": float(np.abs(case.accounts).max()),
         "excess": excess, "kept": excess <= EXCESS, "fast": bool(fast), "law": law.law,
-        "rate": rate, "factor": case.factor, "least_ratio": float(ratios.min(initial=np.inf)), "words": words,
+        "rate": rate, "factor": case.factor, "words": words,
+        "least_ratio": float(ratios.min(initial=np.inf)),
     }  # fmt: skip
 
 

@@ -214,10 +214,10 @@ def family_curve(setting: Setting, shares: int = 61) -> tuple[np.ndarray, np.nda
 def settings(quick: bool) -> list[Setting]:
     """Every size, non-negative and any taps, under ReLU and the modulus."""
     kinds = [("non-negative", "relu"), ("any", "relu"), ("any", "modulus")]
-    shapes = [(3,)] if quick else [*((n,) for n in range(2, 8)), (3, 3)]
-    found = [Setting(shape, *kind) for shape in shapes for kind in kinds]
     if quick:
-        return [replace(s, speeds=4, starts=6, steps=16) for s in found]
+        return [Setting((3,), *kind, speeds=4, starts=6, steps=16) for kind in kinds[:2]]
+    shapes = [*((n,) for n in range(2, 8)), (3, 3)]
+    found = [Setting(shape, *kind) for shape in shapes for kind in kinds]
     # fields of two axes take long
     return [replace(s, speeds=8, starts=12, steps=16) if s.shape[1:] else s for s in found]
 
@@ -227,7 +227,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
 
     Args:
         out: folder to write to; made if need be.
-        quick: only 3 taps, with few speeds and starts.
+        quick: only 3 taps under ReLU, with few speeds and starts.
 
     Returns:
         The widest range of odd shares that go with one speed, for each setting.

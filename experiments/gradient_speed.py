@@ -107,7 +107,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
 
     Args:
         out: folder to write to; made if need be.
-        quick: one dimension and a disk only, fewer layers.
+        quick: three sizes, one dimension and a disk only, fewer layers.
 
     Returns:
         Speeds and how constant they are.
@@ -116,7 +116,9 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         ValueError: `out` can't be written.
     """
     out = files.folder(out)
-    setting = Setting(axes=(1,), patterns=("disk",), steps=40) if quick else Setting()
+    setting = Setting()
+    if quick:
+        setting = Setting((2, 3, 5), (1,), ("disk",), steps=40)
     cases = [(n, d, p) for d in setting.axes for p in setting.patterns for n in setting.taps]
     with jax.enable_x64(True):
         every = tqdm(cases, desc="gradient_speed", unit="rollout")
@@ -140,8 +142,8 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     return Finding(
         verdict, reading,
         f"Patterns of radius 5 ({', '.join(setting.patterns)}) on "
-        f"{' and '.join(map(str, setting.axes))} axes, {setting.steps} layers with ReLU, speed over windows of {setting.window} "
-        f"layers from layer {setting.burn_in} on, double precision.",
+        f"{' and '.join(map(str, setting.axes))} axes, {setting.steps} layers with ReLU, speed over "
+        f"windows of {setting.window} layers from layer {setting.burn_in} on, double precision.",
         numbers, out / "gradient_speed.png", "\n".join(lines),
     )  # fmt: skip
 

@@ -109,7 +109,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
 
     Args:
         out: folder to write to; made if need be.
-        quick: the same number of taps on all axes of a kernel, fewer kernels.
+        quick: up to 4 taps, as many on all axes of a kernel, fewer kernels.
 
     Returns:
         The largest inner product, and the largest gap between energies.
@@ -118,7 +118,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         ValueError: `out` can't be written.
     """
     out = files.folder(out)
-    setting = Setting(mixed=False, kernels=8) if quick else Setting()
+    setting = Setting(sizes=4, mixed=False, kernels=8) if quick else Setting()
     found = []
     with jax.enable_x64(True):
         for shape in tqdm(setting.shapes, desc="parity", unit="shape"):

@@ -63,10 +63,10 @@ def scale_of(experiment: ModuleType, wanted: str) -> str:
 
 def run(name: str, experiment: ModuleType, out: Path, *, scale: str) -> Finding:
     """Runs one experiment into a folder; quick ones say so in their text and on their figure."""
-    options = {} if scale == "default" else {scale: True}
-    found = experiment.run(out, **options)
     if scale != "quick":
-        return found
+        return experiment.run(out, **({"full": True} if scale == "full" else {}))
+    with quick.compilation():
+        found = experiment.run(out, quick=True)
     quick.mark(out / f"{name}.png")
     return replace(found, text=f"{quick.MARK}\n{found.text}")
 

@@ -15,8 +15,8 @@ from infomech import files
 TITLE = "Claims about CNN filtering, put to the test"
 INTRODUCTION = (
     "Each claim of the papers on the mechanics of CNN filtering and on energy in scattering "
-    "networks, and some of this project's own, is run by one command and judged by tolerances that "
-    "are fixed in its file. Verdicts are computed from the numbers shown: “holds in a regime” means "
+    "networks, and some of this project's own, is run by one command and judged by tolerances "
+    "fixed in its file. Verdicts are computed from the numbers shown: “holds in a regime” means "
     "that only part of them keep to their tolerance, and the reading says which part."
 )
 NOT_RUN = "not run yet"

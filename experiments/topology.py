@@ -117,7 +117,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
 
     Args:
         out: folder to write to; made if need be.
-        quick: two factors and one signal, three layers.
+        quick: one factor and one signal, three layers.
 
     Returns:
         The factors of the frames and of the decay beside those wanted.
@@ -128,11 +128,11 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     out = files.folder(out)
     setting = Setting()
     if quick:
-        setting = Setting((5 / 3, 3.0), 512, depth=3, prune=1e-5, signals=("noise",))
+        setting = Setting((3.0,), 512, depth=3, prune=1e-5, signals=("noise",))
     with jax.enable_x64(True):
         found = [
-            measure(*design, name, setting)
-            for design in tqdm(list(designs(setting)), desc="topology", unit="frame")
+            measure(kind, factor, bank, name, setting)
+            for kind, factor, bank in tqdm(list(designs(setting)), desc="topology", unit="frame")
             for name in setting.signals
         ]
     plot.save(draw(found), out / "topology.png")

@@ -138,8 +138,8 @@ def _numbers(counted, sure, error):
         low = one.found.sel(part="low")
         for n, (least, most) in enumerate(low.share_interval.values.tolist()):
             yield Number(
-                f"energy in DC and gradients, {one.name}, layer {n + 1}",
-                float(low.share[n]), least, most, wanted="more than 0.5, for sure", met=bool(dominated[n]),
+                f"energy in DC and gradients, {one.name}, layer {n + 1}", float(low.share[n]),
+                least, most, wanted="more than 0.5, for sure", met=bool(dominated[n]),
             )  # fmt: skip
     yield Number(
         "weights not mirrored by mirrored training", error, unit="of the largest",
