@@ -99,7 +99,8 @@ def families(setting: Setting) -> dict[str, jax.Array]:
 def away_from_gaussian(field: im.fields.Field) -> jax.Array:
     """½ Σ |u/M − g|, g the Gaussian of the same centre and covariance on the pixels; shape ()."""
     grid = jnp.stack(jnp.meshgrid(*map(jnp.arange, field.values.shape), indexing="ij"), axis=-1)
-    offset = grid.astype(field.values.dtype) + (field.origin - observables.centre(field))
+    away = field.origin - observables.centre(field)
+    offset = grid.astype(field.values.dtype) + away[None, None]
     inverse = jnp.linalg.inv(observables.covariance(field))
     bell = jnp.exp(-0.5 * jnp.einsum("xya,ab,xyb->xy", offset, inverse, offset))
     return 0.5 * jnp.sum(jnp.abs(field.values / jnp.sum(field.values) - bell / jnp.sum(bell)))
@@ -186,8 +187,8 @@ def _reading(found):
         for name, spread in found.items() if spread.one.any()
     ]  # fmt: skip
     return (
-        f"Holds, growth and shape, for {', '.join(whole) or 'none'}; not always for "
-        f"{', '.join(rest) or 'none'}. The prefactor is 1, σ = √t, for {', '.join(ones) or 'none'}."
+        f"Growth and shape are as claimed for {'; '.join(whole) or 'none'}. Not always for: "
+        f"{'; '.join(rest) or 'none'}. The prefactor is 1, σ = √t, for: {'; '.join(ones) or 'none'}."
     )
 
 

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
@@ -142,8 +141,8 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     return Finding(
         verdict, reading,
         f"Patterns of radius 5 ({', '.join(setting.patterns)}) on "
-        f"{' and '.join(map(str, setting.axes))} axes, {setting.steps} layers with ReLU, speed over "
-        f"windows of {setting.window} layers from layer {setting.burn_in} on, double precision.",
+        f"{' and '.join(map(str, setting.axes))} axes, {setting.steps} layers with ReLU, speed "
+        f"over windows of {setting.window} layers from layer {setting.burn_in} on.",
         numbers, out / "gradient_speed.png", "\n".join(lines),
     )  # fmt: skip
 
@@ -194,7 +193,7 @@ def draw(found: list[Moved], setting: Setting) -> Figure:
         last = [one for one in found if one.axes == found[-1].axes]
         for one in (o for o in last if o.pattern == setting.patterns[0]):
             paths.plot(one.centre, label=f"{one.taps} taps", linewidth=1.2)
-        layer = setting.burn_in + setting.window * (jnp.arange(len(found[0].windows)) + 0.5)
+        layer = setting.burn_in + setting.window * (np.arange(len(found[0].windows)) + 0.5)
         for one in found:
             colour, style = f"C{one.taps - 2}", "-" if one.axes == 1 else "--"
             windows.plot(layer, one.windows / one.speed, style, color=colour, linewidth=1)
