@@ -263,7 +263,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     return Finding(
         ledger.verdict(r["verdict"] == ledger.HOLDS for r in readings),
         f"A speed goes with one odd share for {'; '.join(one) or 'none of the sets of kernels'}, "
-        f"of {len(readings)} sets looked at; for the others with a range of shares.",
+        f"of {len(readings)} sets looked at; for the others it goes with a range of shares.",
         "Kernels of each size, non-negative or any, that move a Gaussian blob at given speeds; the "
         "best of many starts, so that true ranges are at least as wide.",
         tuple(_number(r) for r in readings), out / "frontier.png", "\n".join(lines),

@@ -187,8 +187,9 @@ def _reading(found):
         for name, spread in found.items() if spread.one.any()
     ]  # fmt: skip
     return (
-        f"Growth and shape are as claimed for {'; '.join(whole) or 'none'}. Not always for: "
-        f"{'; '.join(rest) or 'none'}. The prefactor is 1, σ = √t, for: {'; '.join(ones) or 'none'}."
+        f"Growth and shape are as claimed for {'; '.join(whole) or 'none'}. Not always for "
+        f"{'; '.join(rest) or 'none'}. The prefactor is 1, so that σ = √t, for "
+        f"{'; '.join(ones) or 'none'}."
     )
 
 

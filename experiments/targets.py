@@ -106,8 +106,8 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     )  # fmt: skip
     return Finding(
         verdict,
-        f"{reached.mean():.1%} of random velocities are reached from random kernels, by kernels "
-        "of very different odd shares.",
+        f"{reached.mean():.1%} of random velocities are reached from random kernels; odd "
+        f"shares of those near speed {np.median(speed):.2f} go from {low:.3f} to {high:.3f}.",
         f"{setting.targets} velocities up to {setting.fastest:g} pixels per layer along each axis, "
         f"{setting.taps}×{setting.taps} taps, {setting.steps} layers with ReLU, {result.solver}.",
         (reached_share, Number("median miss", float(np.median(error)), unit="px/layer")),
