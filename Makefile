@@ -4,10 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 TEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: law test deep bench clean
+.PHONY: law claims test deep bench clean
 
 law: $(VENV)/law ## test the speed law: table, verdict, figure in out/law
 	$(BIN)/infomech law
+
+claims: $(VENV)/claims ## every claim: verdicts, numbers, figures in report/index.html; goes on where it was stopped
+	$(BIN)/python -m experiments
 
 # most of the time goes into compiling, so that only tests about compiled code let XLA optimise
 test: $(VENV)/test ## lint, types and tests
@@ -28,13 +31,14 @@ bench: $(VENV)/bench ## the rollout beside its peers, solvers beside each other:
 	$(BIN)/python -m benchmarks.sweeps
 
 clean: ## remove the virtual environment and everything written
-	rm -rf $(VENV) out
+	rm -rf $(VENV) out report
 
 # `make law` needs the command line only, the others their extra; each stamp is named for its target
 $(VENV)/law: EXTRA = cli
+$(VENV)/claims: EXTRA = cli,design,native
 $(VENV)/test: EXTRA = test
 $(VENV)/bench: EXTRA = bench
-$(VENV)/law $(VENV)/test $(VENV)/bench: pyproject.toml
+$(VENV)/law $(VENV)/claims $(VENV)/test $(VENV)/bench: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("infomech needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$(EXTRA)]'

@@ -14,15 +14,16 @@ setting at once: any smooth curve is nearly straight over short ranges. Else it 
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments import atlas_figures, straight
+from experiments import atlas_figures, ledger, straight
 from experiments.atlas_readings import LINES, TOLERANCES, Reading, reading, recorded
 from experiments.atlas_sweeps import MAPPED, Case, measure, parts
+from experiments.ledger import Finding, Number
 from infomech import files, plot, survey, theory
 
 STATEMENT = (
@@ -30,6 +31,7 @@ STATEMENT = (
     "rectifiers, patterns and directions of all kinds."
 )
 SOURCE = "arXiv 2512.24338"
+CLAIMS = (5,)
 #: fixed before any run: a range of at least so much of all odd shares is a regime
 REGIME = 0.5
 #: fixed before any run: settings agree if no speeds differ by more, in pixels per layer; numbers
@@ -37,7 +39,7 @@ REGIME = 0.5
 AGREE = {"periodic": 1e-3, "reflect": 1e-5, "none": 1e-5}
 
 
-def run(out: Path, *, quick: bool = False) -> str:
+def run(out: Path, *, quick: bool = False) -> Finding:
     """Maps R² of every reading, and the ranges where the law holds, over the settings.
 
     Speeds are kept in stores under `out`/atlas: another run computes what they lack, and fits.
@@ -47,7 +49,7 @@ def run(out: Path, *, quick: bool = False) -> str:
         quick: 2×2 taps under ReLU, 11 odd shares, 16 layers, 200 resamplings.
 
     Returns:
-        Verdicts, the laws that fit best, and the checks, as text.
+        Verdicts, the laws that fit best, and the checks.
 
     Raises:
         ValueError: `out` can't be written, or holds stores of another atlas.
@@ -83,7 +85,61 @@ def run(out: Path, *, quick: bool = False) -> str:
         f"stores {folder}: {now:,} of {points:,} points computed now",
         f"figures {out / 'atlas.png'}, {out / 'atlas_regions.png'}, numbers {out / 'atlas.json'}",
     ]
-    return "\n".join(lines)
+    return Finding(
+        _overall(verdicts[0]["linear"]), _words(verdicts[0]["linear"]),
+        f"{len(mapped)} settings: kernels of {_several(r.case.size for r in mapped)} taps on each "
+        f"axis under {_several(r.case.rectifier for r in mapped)}, "
+        f"{_several(r.case.pattern for r in mapped)}, directions of "
+        f"{_several(f'{r.case.direction:g}°' for r in mapped)}.",
+        tuple(_numbers(verdicts, checked)), out / "atlas_regions.png", "\n".join(lines),
+    )  # fmt: skip
+
+
+def _several(values: Iterable[Any]) -> str:
+    return ", ".join(map(str, dict.fromkeys(values)))
+
+
+def _overall(linear: dict[str, Any]) -> str:
+    """Of all settings: holds if it does to every tolerance, in a regime if it does to any."""
+    words = {at["verdict"] for at in linear["at"]}
+    if words == {ledger.HOLDS}:
+        return ledger.HOLDS
+    return ledger.IN_A_REGIME if words & {ledger.HOLDS, ledger.IN_A_REGIME} else ledger.FAILS
+
+
+def _words(linear: dict[str, Any]) -> str:
+    ranges = [
+        f"to {at['tolerance']:.0%} "
+        + ("for ε from {:.2f} to {:.2f}".format(*at["common"]) if at["common"] else "nowhere")
+        for at in linear["at"]
+    ]
+    return (
+        f"In all settings at once speed is linear in ε {', '.join(ranges)}. Over the whole range "
+        "some speed is off the nearest line by {:.0%} to {:.0%} of the speed gained, depending on "
+        "the setting.".format(*linear["deviation"])
+    )
+
+
+def _numbers(verdicts: list[dict[str, Any]], checked: list[dict[str, Any]]) -> Iterator[Number]:
+    """How straight speeds are, how wide the common ranges, how well settings agree."""
+    for verdict in verdicts:
+        for line in LINES:
+            of = f"{line}, {verdict['settings']}"
+            low, high = verdict[line]["deviation"]
+            yield Number(f"largest miss over 0 to 1, {of}", high, low, high, "of the speed gained")
+            for at in verdict[line]["at"]:
+                a, b = at["common"] or (0.0, 0.0)
+                yield Number(
+                    f"common range to {at['tolerance']:.0%}, {of}", b - a, unit="of all odd shares",
+                    wanted=f"at least {REGIME}", met=bool(b - a >= REGIME - 1e-9),
+                )  # fmt: skip
+    for check in checked:
+        if "tolerance" in check:
+            yield Number(
+                f"{check['name']} beside the map, difference of speeds", check["off"],
+                unit="pixels per layer", wanted=f"at most {check['tolerance']:g}",
+                met=bool(check["agrees"]),
+            )  # fmt: skip
 
 
 def groups(found: list[Reading]) -> dict[str, list[Reading]]:

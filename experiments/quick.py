@@ -1,12 +1,26 @@
 """Quick runs say that they are: in front of what they print, and above their figures."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 from PIL import Image, ImageDraw, ImageFont
 
 from infomech import files
 
 MARK = "quick run: small and coarse, it tries the experiment and settles nothing"
+
+
+@contextlib.contextmanager
+def compilation() -> Iterator[None]:
+    """Compiles with few of XLA's optimisations, since it takes longer than what is computed."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
 
 
 def mark(figure: Path) -> None:

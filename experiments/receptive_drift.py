@@ -15,7 +15,8 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from experiments import small_cnn
+from experiments import ledger, small_cnn
+from experiments.ledger import Finding, Number
 from experiments.small_cnn import DATA, NETWORKS, Trained, Training
 from infomech import files, plot
 from infomech.networks import chain, drift
@@ -23,6 +24,7 @@ from infomech.networks.chain import Displaced
 
 STATEMENT = "Momenta of the filters predict where trained networks move what they see."
 SOURCE = "arXiv 2512.24338, taken further"
+CLAIMS = ()
 #: fixed before any run: the prediction holds in a layer if the lower end of R² is above this
 HOLDS = 0.9
 
@@ -72,7 +74,7 @@ def measure(one: Trained, trained: bool, setting: Setting) -> Case:
     return Case(one.training.name, trained, jax.tree.map(np.asarray, found))
 
 
-def run(out: Path, *, quick: bool = False) -> str:
+def run(out: Path, *, quick: bool = False) -> Finding:
     """Predicts and measures the displacement of every channel, before and after training.
 
     Args:
@@ -80,7 +82,7 @@ def run(out: Path, *, quick: bool = False) -> str:
         quick: one small network, few images; kept in `out`.
 
     Returns:
-        Slopes, R² and the verdict, as text.
+        Slopes, R² and the verdict.
 
     Raises:
         ValueError: `out` can't be written.
@@ -108,7 +110,26 @@ def run(out: Path, *, quick: bool = False) -> str:
         for trained in (False, True):
             lines += _report([c for c in found if c.trained is trained], weighting)
     lines.append(f"figure {out / 'receptive_drift.png'}, numbers {out / 'receptive_drift.json'}")
-    return "\n".join(lines)
+    numbers = tuple(_number(network, one) for network, every in after.items() for one in every)
+    held = [number for number in numbers if number.met]
+    return Finding(
+        ledger.verdict(number.met for number in numbers),
+        f"After training, displacements predicted with gates known follow those measured in "
+        f"{len(held)} of {len(numbers)} pairs of layer and weighting: "
+        f"{'; '.join(number.name.removeprefix('R², ') for number in held) or 'none'}.",
+        f"Every channel of {len(after)} trained networks, gradients on {setting.images} images "
+        "not seen in training, double precision; intervals by bootstrap over channels.",
+        numbers, out / "receptive_drift.png", "\n".join(lines),
+    )  # fmt: skip
+
+
+def _number(network, one):
+    agreed = one.agreement
+    score, low, high = (float(s.r_squared) for s in (agreed.scores, agreed.low, agreed.high))
+    return Number(
+        f"R², {network}, layer {one.layer}, {one.weighting}", score, low, high,
+        wanted=f"interval above {HOLDS}", met=low > HOLDS,
+    )  # fmt: skip
 
 
 def _report(cases: list[Case], weighting: str) -> list[str]:

@@ -9,10 +9,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import infomech as im
+from experiments import ledger
+from experiments.ledger import Finding, Number
 from infomech import design, files, losses, plot
 
 STATEMENT = "optax drives kernels to any velocity in the set that they can reach."
 SOURCE = "this project"
+CLAIMS = ()
 #: fixed before any run: how close a velocity has to come, in pixels per layer, and how many have to
 TOLERANCE, WANTED = 1e-3, 0.98
 
@@ -52,7 +55,7 @@ def reach(setting: Setting, *, solver: str = "adam", seed: int = 0) -> design.Re
     )  # fmt: skip
 
 
-def run(out: Path, *, quick: bool = False) -> str:
+def run(out: Path, *, quick: bool = False) -> Finding:
     """Drives 1,000 random kernels to 1,000 random velocities.
 
     Args:
@@ -60,7 +63,7 @@ def run(out: Path, *, quick: bool = False) -> str:
         quick: 16 targets, fewer layers on a smaller domain.
 
     Returns:
-        How many were reached, in which time, and what became of the others, as text.
+        How many were reached, in which time, and what became of the others.
 
     Raises:
         ValueError: `out` can't be written.
@@ -83,7 +86,8 @@ def run(out: Path, *, quick: bool = False) -> str:
         "history": result.history, "provenance": files.provenance(),
     }  # fmt: skip
     files.write_text(out / "targets.json", files.to_json(record) + "\n")
-    verdict = "holds" if reached.mean() >= WANTED else "fails"
+    kept = bool(reached.mean() >= WANTED)
+    verdict = ledger.verdict([kept])
     speed = np.linalg.norm(result.wished["velocity"], axis=1)
     near = np.abs(speed - np.median(speed)) < 0.02
     some = share[reached & near]
@@ -96,7 +100,19 @@ def run(out: Path, *, quick: bool = False) -> str:
         f"  odd shares near speed {np.median(speed):.2f}: {low:.3f} to {high:.3f} (5 to 95 %)",
         f"figure {out / 'targets.png'}, numbers {out / 'targets.json'}",
     ]
-    return "\n".join(lines)
+    reached_share = Number(
+        "targets reached", *ledger.proportion(int(reached.sum()), len(reached)),
+        wanted=f"at least {WANTED} within {TOLERANCE:g} px/layer", met=kept,
+    )  # fmt: skip
+    return Finding(
+        verdict,
+        f"{reached.mean():.1%} of random velocities are reached from random kernels; odd "
+        f"shares of those near speed {np.median(speed):.2f} go from {low:.3f} to {high:.3f}.",
+        f"{setting.targets} velocities up to {setting.fastest:g} pixels per layer along each axis, "
+        f"{setting.taps}×{setting.taps} taps, {setting.steps} layers with ReLU, {result.solver}.",
+        (reached_share, Number("median miss", float(np.median(error)), unit="px/layer")),
+        out / "targets.png", "\n".join(lines),
+    )  # fmt: skip
 
 
 def draw(setting: Setting, result: design.Result, error: np.ndarray, share: np.ndarray) -> Figure:

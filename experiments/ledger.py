@@ -1,0 +1,70 @@
+"""What an experiment hands back: its verdict, the reading that makes it true, and its numbers."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+HOLDS, IN_A_REGIME, FAILS = "holds", "holds in a regime", "fails"
+VERDICTS = (HOLDS, IN_A_REGIME, FAILS)
+
+
+@dataclass(frozen=True)
+class Number:
+    """A measured number beside what was asked of it.
+
+    Attributes:
+        name: what it is, unique among the numbers of a finding.
+        value: the number; None where there is none.
+        low, high: ends of its interval, of 95 % where it is drawn from samples; None without one.
+        unit: nothing for a pure number.
+        wanted: the tolerance in words, as fixed in the experiment's file; nothing if none is.
+        met: whether it was kept; None if nothing was asked.
+    """
+
+    name: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    unit: str = ""
+    wanted: str = ""
+    met: bool | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What an experiment found.
+
+    Attributes:
+        verdict: one of `VERDICTS`.
+        reading: one or two sentences on which reading or regime makes it so.
+        setting: what was measured on, in words.
+        numbers: that the verdict rests on.
+        figure: PNG file, or None.
+        text: all of it as lines for a terminal.
+    """
+
+    verdict: str
+    reading: str
+    setting: str
+    numbers: tuple[Number, ...]
+    figure: Path | None
+    text: str
+
+
+def verdict(parts: Iterable[bool]) -> str:
+    """ "holds" if every part does, "holds in a regime" if some do, else "fails"."""
+    held = [bool(part) for part in parts]
+    if held and all(held):
+        return HOLDS
+    return IN_A_REGIME if any(held) else FAILS
+
+
+def proportion(hits: int, count: int) -> tuple[float, float, float]:
+    """The share hits/count and its 95 % interval after Wilson, which stays within [0, 1]."""
+    z = 1.959964
+    share, shrink = hits / count, 1 + z**2 / count
+    middle = (share + z**2 / (2 * count)) / shrink
+    half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / shrink
+    return share, max(0.0, float(middle - half)), min(1.0, float(middle + half))

@@ -1,0 +1,246 @@
+"""All findings as one HTML page that needs nothing besides itself, and as JSON for machines."""
+
+import base64
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from experiments import ledger, quick
+from experiments.ledger import Number
+from experiments.records import Record
+from infomech import files
+
+TITLE = "Claims about CNN filtering, put to the test"
+INTRODUCTION = (
+    "Each claim of the papers on the mechanics of CNN filtering and on energy in scattering "
+    "networks, and some of this project's own, is run by one command and judged by tolerances "
+    "fixed in its file. Verdicts are computed from the numbers shown: “holds in a regime” means "
+    "that only part of them keep to their tolerance, and the reading says which part."
+)
+NOT_RUN = "not run yet"
+#: looks of a verdict
+LOOKS = {
+    ledger.HOLDS: "holds", ledger.IN_A_REGIME: "regime", ledger.FAILS: "fails", "error": "error",
+    NOT_RUN: "none",
+}  # fmt: skip
+#: with more numbers than this, their table is folded up
+MANY = 16
+OPTIONS = {"quick": " --quick", "default": "", "full": " --full"}
+
+
+def write(
+    records: Sequence[Record], out: Path, claims: Mapping[int, tuple[str, str]], *, scale: str
+) -> None:
+    """Writes index.html and claims.json.
+
+    Args:
+        records: of the experiments, in the order of the report.
+        out: folder to write to.
+        claims: statement and source by number.
+        scale: that was asked for: quick, default or full.
+
+    Raises:
+        ValueError: `out` can't be written.
+    """
+    about = files.provenance()
+    page = html(records, claims, scale=scale, provenance=about)
+    files.write_text(out / "index.html", page)
+    content = {
+        "title": TITLE, "scale": scale, "provenance": about,
+        "claims": [
+            {
+                "number": number, "statement": statement, "source": source,
+                "verdicts": {r.name: r.verdict for r in records if number in r.claims},
+            }
+            for number, (statement, source) in claims.items()
+        ],
+        "experiments": [_content(record, out) for record in records],
+    }  # fmt: skip
+    files.write_text(out / "claims.json", files.to_json(content) + "\n")
+
+
+def html(
+    records: Sequence[Record], claims: Mapping[int, tuple[str, str]], *, scale: str,
+    provenance: Mapping[str, Any],
+) -> str:  # fmt: skip
+    """The page: claims with verdicts, a section for each experiment, provenance."""
+    style = Path(__file__).with_suffix(".css").read_text("utf-8")
+    mark = f'<p class="mark">This is a {escape(quick.MARK)}.</p>' if scale == "quick" else ""
+    sections = "\n".join(_section(record) for record in records)
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<link rel="icon" href="data:,">
+<title>{escape(TITLE)}</title>
+<style>
+{style}</style>
+</head>
+<body>
+<header>
+<h1>{escape(TITLE)}</h1>
+<p>{escape(INTRODUCTION)}</p>
+{mark}
+</header>
+<main>
+<section aria-labelledby="claims">
+<h2 id="claims">Claims</h2>
+{_claims(records, claims)}
+</section>
+<section aria-labelledby="findings">
+<h2 id="findings">Findings</h2>
+{sections}
+</section>
+</main>
+<footer>
+<h2>Provenance</h2>
+{_pairs((key, "unknown" if value is None else str(value)) for key, value in provenance.items())}
+{_runs(records)}
+</footer>
+</body>
+</html>
+"""
+
+
+def number(value: float | None) -> str:
+    """A number to four digits, exact for machines; "none" where there is none."""
+    if value is None:
+        return "none"
+    # numbers from JSON and from NumPy are told apart by nothing
+    exact = float(value)
+    return f'<data value="{exact!r}">{f"{exact:.4g}".replace("-", "−")}</data>'
+
+
+def badge(verdict: str) -> str:
+    """A verdict, coloured."""
+    return f'<span class="badge {LOOKS[verdict]}">{escape(verdict)}</span>'
+
+
+def _claims(records: Sequence[Record], claims: Mapping[int, tuple[str, str]]) -> str:
+    rows = []
+    for n, (statement, source) in claims.items():
+        rows.append(_claim(str(n), statement, source, [r for r in records if n in r.claims]))
+    rows += [_claim("own", r.statement, r.source, [r]) for r in records if not r.claims]
+    return f"""<table class="claims">
+<thead><tr><th scope="col">No.</th><th scope="col">Claim</th>
+<th scope="col">Verdict</th></tr></thead>
+<tbody>
+{chr(10).join(rows)}
+</tbody>
+</table>"""
+
+
+def _claim(label, statement, source, records):
+    found = "".join(
+        f'<li>{badge(record.verdict)} <a href="#{escape(record.name)}">'
+        f"{escape(record.name.replace('_', ' '))}</a></li>"
+        for record in records
+    )
+    return (
+        f'<tr><td class="nowrap" data-label="Claim">{escape(label)}</td><th scope="row">'
+        f'{escape(statement)} <span class="source">{escape(source)}</span></th>'
+        f'<td><ul class="verdicts">{found or f"<li>{badge(NOT_RUN)}</li>"}</ul></td></tr>'
+    )
+
+
+def _section(record: Record) -> str:
+    name, found = escape(record.name), record.finding
+    spoken = ", ".join(map(str, record.claims)) or "one of this project's own"
+    facts = [("Claim", spoken), ("Source", record.source)]
+    command = f"python -m experiments {record.name}{OPTIONS[record.scale]}"
+    if found is None:
+        body = f"{_pairs(facts)}\n<pre><code>{escape(record.error)}</code></pre>"
+    else:
+        facts += [("Setting", found.setting), ("Reading", found.reading)]
+        body = "\n".join([_pairs(facts), _numbers(found.numbers), _figure(record), _text(record)])
+    return f"""<article id="{name}" aria-labelledby="{name}-title">
+<h3 id="{name}-title">{escape(record.statement)}</h3>
+<p>{badge(record.verdict)}</p>
+{body}
+<p class="note">Alone: <code>{escape(command)}</code></p>
+<p class="note"><a href="#claims">All claims</a></p>
+</article>"""
+
+
+def _numbers(numbers: Sequence[Number]) -> str:
+    judged = [n for n in numbers if n.met is not None]
+    words = f"{sum(bool(n.met) for n in judged)} of {len(judged)} within their tolerance"
+    rows = "\n".join(_number(n) for n in numbers)
+    table = f"""<table class="figures">
+<caption>{words}</caption>
+<thead><tr><th scope="col">Quantity</th><th scope="col">Value</th><th scope="col">Interval</th>
+<th scope="col">Wanted</th><th scope="col">Met</th></tr></thead>
+<tbody>
+{rows}
+</tbody>
+</table>"""
+    if len(numbers) <= MANY:
+        return table
+    return f"<details><summary>{len(numbers)} numbers, {words}</summary>\n{table}\n</details>"
+
+
+def _number(n: Number) -> str:
+    interval = "" if n.low is None or n.high is None else f"{number(n.low)} to {number(n.high)}"
+    met = "" if n.met is None else "yes" if n.met else "no"
+    look = "" if n.met is None else f' class="{"holds" if n.met else "fails"}"'
+    value = f"{number(n.value)} {escape(n.unit)}".strip()
+    return (
+        f'<tr><th scope="row">{escape(n.name)}</th><td data-label="Value">{value}</td>'
+        f'<td data-label="Interval">{interval}</td><td data-label="Wanted">{escape(n.wanted)}</td>'
+        f'<td data-label="Met"{look}>{met}</td></tr>'
+    )
+
+
+def _figure(record: Record) -> str:
+    if record.finding is None or record.finding.figure is None:
+        return ""
+    data = base64.b64encode(record.finding.figure.read_bytes()).decode()
+    words = escape(f"Figure of {record.name.replace('_', ' ')}: {record.statement}")
+    return f'<figure>\n<img alt="{words}" src="data:image/png;base64,{data}">\n</figure>'
+
+
+def _text(record: Record) -> str:
+    text = "" if record.finding is None else record.finding.text
+    return (
+        '<details class="text"><summary>What the command prints</summary>\n'
+        f"<pre><code>{escape(text)}</code></pre>\n</details>"
+    )
+
+
+def _pairs(pairs: Iterable[tuple[str, str]]) -> str:
+    rows = "\n".join(f"<dt>{escape(a)}</dt><dd>{escape(b)}</dd>" for a, b in pairs)
+    return f"<dl>\n{rows}\n</dl>"
+
+
+def _runs(records: Sequence[Record]) -> str:
+    rows = "\n".join(
+        f'<tr><th scope="row"><a href="#{escape(r.name)}">{escape(r.name)}</a></th>'
+        f'<td data-label="Scale">{escape(r.scale)}</td>'
+        f'<td data-label="Seconds">{r.seconds:.0f}</td>'
+        f'<td data-label="Code"><code>{escape(r.version)}</code></td>'
+        f'<td data-label="Commit"><code>{escape(str(r.provenance.get("commit"))[:12])}</code></td>'
+        f'<td data-label="Run">{escape(str(r.provenance.get("created")))}</td></tr>'
+        for r in records
+    )
+    return f"""<table>
+<caption>Runs; “code” is a digest of all code that a number depends on</caption>
+<thead><tr><th scope="col">Experiment</th><th scope="col">Scale</th><th scope="col">Seconds</th>
+<th scope="col">Code</th><th scope="col">Commit</th><th scope="col">Run</th></tr></thead>
+<tbody>
+{rows}
+</tbody>
+</table>"""
+
+
+def _content(record: Record, out: Path) -> dict[str, Any]:
+    """A record with the path of its figure as seen from the report."""
+    content = {**record.__dict__, "verdict": record.verdict}
+    if record.finding is not None:
+        figure = record.finding.figure
+        place = None if figure is None else Path(os.path.relpath(figure, out)).as_posix()
+        content["finding"] = {**record.finding.__dict__, "figure": place}
+    return content

@@ -1,0 +1,332 @@
+"""All claims in one run: each on its own, resumed, and reported in one page and as JSON."""
+
+import base64
+import importlib.util
+import json
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from urllib.parse import urlsplit
+
+import claims_reference
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import infomech as im
+from experiments import catalogue, gaussian_spread, layers_needed, ledger, parity, records, report
+from experiments.__main__ import main
+from experiments.ledger import Number
+
+GOOD = """
+from pathlib import Path
+from PIL import Image
+from experiments.ledger import Finding, Number
+
+STATEMENT, SOURCE, CLAIMS = "A < B & <b>C</b>", "arXiv 0000.00000", (5,)
+
+def run(out, *, quick=False):
+    ran = Path(__file__).with_suffix(".ran")
+    ran.write_text(ran.read_text() + "x" if ran.exists() else "x")
+    Image.new("RGB", (90, 40), "white").save(out / f"{Path(__file__).stem}.png")
+    numbers = (
+        Number("x < y", -1234.56789, -2000.0, 1e-12, "px", "at least <1>", False),
+        Number("none", None, wanted="something", met=None),
+        Number("fine", 1 / 3, met=True),
+    )
+    figure = out / f"{Path(__file__).stem}.png"
+    return Finding("holds in a regime", "Only <i>here</i>.", "a \\" b", numbers, figure, "<text>")
+"""
+BAD = GOOD.replace("    ran =", "    raise RuntimeError('no <luck>')\n    ran =")
+STOPPED = GOOD.replace("    ran =", "    raise KeyboardInterrupt\n    ran =")
+FULL = GOOD.replace("quick=False)", "quick=False, full=False)").replace("(5,)", "()")
+
+
+@pytest.fixture
+def experiments(tmp_path, monkeypatch):
+    """Puts experiments of the given sources in the place of all others; returns times they ran."""
+
+    def install(**sources):
+        modules = {}
+        for name, source in sources.items():
+            path = tmp_path / f"{name}.py"
+            path.write_text(source)
+            spec = importlib.util.spec_from_file_location(name, path)
+            modules[name] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(modules[name])
+        for name in list(catalogue.EXPERIMENTS):
+            monkeypatch.delitem(catalogue.EXPERIMENTS, name)
+        for name, module in modules.items():
+            monkeypatch.setitem(catalogue.EXPERIMENTS, name, module)
+
+        def ran():
+            counts = {}
+            for name in sources:
+                path = tmp_path / f"{name}.ran"
+                counts[name] = len(path.read_text()) if path.exists() else 0
+            return counts
+
+        return ran
+
+    return install
+
+
+def verdicts(out):
+    content = json.loads((out / "claims.json").read_text())
+    return {one["name"]: one["verdict"] for one in content["experiments"]}
+
+
+def test_an_error_is_recorded_and_the_others_go_on(experiments, tmp_path, capsys):
+    ran = experiments(one=GOOD, two=BAD, three=GOOD)
+    out = tmp_path / "report"
+    assert main(["--out", str(out)]) == 1
+    assert ran() == {"one": 1, "two": 0, "three": 1}
+    expected = {"one": "holds in a regime", "two": "error", "three": "holds in a regime"}
+    assert verdicts(out) == expected
+    assert "errors in two" in capsys.readouterr().err
+    assert "RuntimeError: no &lt;luck&gt;" in (out / "index.html").read_text()
+    # mended, it alone is run: the others are in the store
+    ran = experiments(one=GOOD, two=GOOD, three=GOOD)
+    assert main(["--out", str(out)]) == 0
+    assert ran() == {"one": 1, "two": 1, "three": 1}
+    assert set(verdicts(out).values()) == {"holds in a regime"}
+
+
+def test_only_what_is_missing_or_of_other_code_or_scale_is_run(experiments, tmp_path):
+    ran, out = experiments(one=GOOD, two=GOOD), tmp_path / "report"
+    assert main(["--out", str(out), "--only", "one"]) == 0
+    assert ran() == {"one": 1, "two": 0}
+    assert list(verdicts(out)) == ["one"]
+    assert main(["--out", str(out)]) == 0
+    assert ran() == {"one": 1, "two": 1}
+    ran = experiments(one=GOOD + "\n", two=GOOD)
+    assert main(["--out", str(out)]) == 0
+    assert ran() == {"one": 2, "two": 1}
+    assert main(["--out", str(out), "--again", "--only", "two"]) == 0
+    assert ran() == {"one": 2, "two": 2}
+    assert list(verdicts(out)) == ["one", "two"]
+    # a quick run leaves the store of others as it is
+    assert main(["--out", str(out), "--quick"]) == 0
+    assert ran() == {"one": 3, "two": 3}
+    assert main(["--out", str(out)]) == 0
+    assert ran() == {"one": 3, "two": 3}
+    # a record that can't be read, or whose figure is gone, is none
+    (out / "default/one/record.json").write_text("{")
+    (out / "default/two/two.png").unlink()
+    assert main(["--out", str(out)]) == 0
+    assert ran() == {"one": 4, "two": 4}
+
+
+def test_a_run_that_is_stopped_has_a_report_and_goes_on(experiments, tmp_path):
+    ran, out = experiments(one=GOOD, two=STOPPED, three=GOOD), tmp_path / "report"
+    with pytest.raises(KeyboardInterrupt):
+        main(["--out", str(out)])
+    assert list(verdicts(out)) == ["one"]
+    ran = experiments(one=GOOD, two=GOOD, three=GOOD)
+    assert main(["--out", str(out)]) == 0
+    assert ran() == {"one": 1, "two": 1, "three": 1}
+
+
+def test_full_scale_is_for_those_that_have_one(experiments, tmp_path):
+    experiments(one=GOOD, two=FULL)
+    out = tmp_path / "report"
+    assert main(["--out", str(out), "--full"]) == 0
+    content = json.loads((out / "claims.json").read_text())
+    assert [one["scale"] for one in content["experiments"]] == ["default", "full"]
+    assert (out / "full/two/two.png").exists()
+
+
+def test_experiments_count_with_what_they_import():
+    imported = records._imported(records._source(layers_needed))
+    assert [path.name for path in imported] == ["energy_decay.py", "ledger.py"]
+    assert records.version(layers_needed) != records.version(parity)
+    assert records.version(parity) == records.version(parity)
+
+
+def test_every_claim_has_a_statement_and_every_experiment_its_claims():
+    assert list(catalogue.CLAIMS) == list(range(1, 18))
+    for module in catalogue.EXPERIMENTS.values():
+        assert module.STATEMENT
+        assert module.SOURCE
+        assert set(module.CLAIMS) <= set(catalogue.CLAIMS)
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([True, True], "holds"),
+        ([True, False], "holds in a regime"),
+        ([False], "fails"),
+        ([], "fails"),
+        (np.array([True]), "holds"),
+    ],
+)
+def test_verdicts_are_those_of_their_parts(parts, expected):
+    assert ledger.verdict(parts) == expected
+
+
+def test_intervals_of_proportions():
+    # Wilson's, solved for the ends: |p − s| = z √(p (1 − p)/n)
+    for hits, count in ((0, 5), (5, 5), (3, 10), (50, 100)):
+        share, *ends = ledger.proportion(hits, count)
+        assert share == hits / count
+        for p in ends:
+            off = abs(p - share) - 1.959964 * np.sqrt(p * (1 - p) / count)
+            assert abs(off) < 1e-12
+
+
+def test_a_gaussian_is_one_and_a_disk_is_none():
+    away = jax.jit(gaussian_spread.away_from_gaussian)
+    bell = im.fields.gaussian((41, 41), sigma=4.0, dtype="float64")
+    assert away(bell) < 1e-3
+    # of radius R = 2 s against exp(−r²/2s²)/2πs²: the Gaussian is higher up to r² = 2 s² ln 2
+    # and beyond R
+    disk = im.fields.disk((161, 161), radius=40.0, dtype="float64")
+    expected = 0.5 - np.log(2.0) / 2 + np.exp(-2.0)
+    np.testing.assert_allclose(away(disk), expected, rtol=5e-3)
+
+
+# --- the page -----------------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    """What a page refers to, and the numbers in it."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.links, self.sources, self.tags, self.values = [], [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.tags.append(tag)
+        self.ids += [attrs["id"]] if "id" in attrs else []
+        self.links += [attrs["href"]] if "href" in attrs else []
+        self.sources += [attrs[key] for key in ("src", "srcset", "poster") if key in attrs]
+        self.values += [float(attrs["value"])] if tag == "data" else []
+        assert not any(key.startswith("on") for key in attrs)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A quick report of two experiments, with all claims."""
+    out = tmp_path_factory.mktemp("report")
+    assert main(["--quick", "--only", "parity", "gradient_speed", "--out", str(out)]) == 0
+    return out
+
+
+def test_the_page_stands_alone(written):
+    text = (written / "index.html").read_text()
+    page = Page(text)
+    assert len(page.ids) == len(set(page.ids))
+    local = [link for link in page.links if link.startswith("#")]
+    assert {link[1:] for link in local} <= set(page.ids)
+    assert {urlsplit(link).scheme for link in page.links} <= {"", "data"}
+    assert len(page.sources) == 2
+    for source in page.sources:
+        head, _, data = source.partition(",")
+        assert head == "data:image/png;base64"
+        assert base64.b64decode(data).startswith(b"\x89PNG")
+    assert not {"script", "iframe", "object", "embed"} & set(page.tags)
+    for forbidden in ("http://", "https://", "@import", "url("):
+        assert forbidden not in text
+    assert text.count(">not run yet<") == 15
+    assert "quick run" in text
+
+
+def test_numbers_are_those_of_the_json(written):
+    content = json.loads((written / "claims.json").read_text())
+    expected = []
+    for one in content["experiments"]:
+        assert (written / one["finding"]["figure"]).exists()
+        for number in one["finding"]["numbers"]:
+            expected += [number["value"]]
+            if number["low"] is not None:
+                expected += [number["low"], number["high"]]
+    page = Page((written / "index.html").read_text())
+    assert page.values == expected
+    first = content["claims"][0]
+    assert (first["number"], first["verdicts"]) == (1, {"parity": "holds"})
+    assert content["claims"][1]["verdicts"] == {}
+    assert content["scale"] == "quick"
+    assert content["provenance"]["jax"]
+
+
+def test_the_numbers_are_what_they_were(written):
+    for name in ("parity", "gradient_speed"):
+        module = catalogue.EXPERIMENTS[name]
+        claims_reference.compare(records.stored(name, module, written, scale="quick"))
+
+
+def test_text_is_escaped_and_numbers_are_rounded(experiments, tmp_path):
+    experiments(one=GOOD)
+    assert main(["--out", str(tmp_path / "report")]) == 0
+    text = (tmp_path / "report/index.html").read_text()
+    for raw in ("<b>C", "<i>here", "<text>", "x < y", "least <1>", 'a " b<'):
+        assert raw not in text
+    assert "A &lt; B &amp; &lt;b&gt;C&lt;/b&gt;" in text
+    assert '<data value="-1234.56789">−1235</data> px' in text
+    assert '<td data-label="Value">none</td>' in text
+    assert "1 of 2 within their tolerance" in text
+
+
+def test_many_numbers_are_folded_up():
+    few = [Number(f"n{i}", float(i)) for i in range(report.MANY)]
+    assert "<details>" not in report._numbers(few)
+    assert "<details>" in report._numbers([*few, Number("one more", 1.0)])
+
+
+# --- in a browser -------------------------------------------------------------------------------
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FRAME = """<!doctype html><title>waiting</title>
+<iframe src="index.html" style="width:{width}px;height:900px;border:0"></iframe><script>
+document.querySelector("iframe").onload = (event) => {{
+  const root = event.target.contentDocument.documentElement;
+  const pictures = [...root.querySelectorAll("img")];
+  document.title = `${{root.scrollWidth <= root.clientWidth}} ${{root.clientWidth > {width} - 30}} `
+    + pictures.every((one) => one.complete && one.naturalWidth > 0);
+}};
+</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+@pytest.mark.parametrize("width", [390, 1440])
+def test_a_browser_shows_it_without_complaint_or_overflow(written, tmp_path, width):
+    shutil.copy(written / "index.html", tmp_path)
+    (tmp_path / "frame.html").write_text(FRAME.format(width=width))
+    run = subprocess.run(
+        [
+            CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom",
+            "--allow-file-access-from-files", "--enable-logging=stderr", "--window-size=1600,1000",
+            f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000",
+            (tmp_path / "frame.html").as_uri(),
+        ],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert "<title>true true true</title>" in run.stdout
+    assert "CONSOLE" not in run.stderr
+
+
+# --- all of it ----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gaussian_spread", "topology"])
+def test_findings_are_what_they_were(name, tmp_path):
+    text, place = claims_reference.finds_what_it_did(name, tmp_path)
+    assert text.startswith("quick run: ")
+    assert (place / f"{name}.png").exists()
+
+
+@pytest.mark.deep
+def test_all_claims_run_quickly_and_find_what_they_did(tmp_path):
+    """They are kept in claims_quick.json, which `python tests/claims_reference.py` writes."""
+    assert main(["--quick", "--out", str(tmp_path)]) == 0
+    for name, module in catalogue.EXPERIMENTS.items():
+        claims_reference.compare(records.stored(name, module, tmp_path, scale="quick"))
+    page = Page((tmp_path / "index.html").read_text())
+    assert len(page.sources) == len(catalogue.EXPERIMENTS)
+    with Image.open(tmp_path / "quick/law/law.png") as figure:
+        assert figure.width > 1000
