@@ -259,7 +259,7 @@ def test_a_command_imports_nothing_for_the_others():
 def test_help_lists_every_command(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
-    listed = re.findall(r"• (\w+)", capsys.readouterr().out)
+    listed = re.findall(r"• ([\w-]+)", capsys.readouterr().out)
     assert listed == list(COMMANDS)
 
 

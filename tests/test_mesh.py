@@ -45,7 +45,9 @@ def computed(part):
             return dict(found)
 
 
-@pytest.mark.parametrize("part", ["line", "plane", "space", "ways"])
+@pytest.mark.parametrize(
+    "part", ["line", "plane", "space", pytest.param("ways", marks=pytest.mark.deep)]
+)
 def test_a_split_field_gives_what_one_device_gives(part):
     found = computed(part)
     pairs = {
