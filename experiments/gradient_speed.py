@@ -76,6 +76,11 @@ class Moved:
         return float(np.ptp(self.windows) / np.mean(self.windows))
 
     @property
+    def late(self) -> float:
+        """The same of the last three windows; added after a first run showed long transients."""
+        return float(np.ptp(self.windows[-3:]) / np.mean(self.windows[-3:]))
+
+    @property
     def name(self) -> str:
         """Kernel and pattern."""
         return f"{'×'.join([str(self.taps)] * self.axes)} taps, {self.pattern}"
@@ -158,9 +163,10 @@ def _reading(found):
     )
     which = "all" if len(steady) == len(found) else "; ".join(steady) or "none"
     return (
-        f"Speed is constant to {CONSTANT:.0%} in {len(steady)} of {len(found)} cases ({which}). "
-        f"Two taps move by 0.5 pixels a layer in {len(half)} of {len(exact)}. Speed by number of "
-        f"taps: {words}."
+        f"Speed is constant to {CONSTANT:.0%} in {len(steady)} of {len(found)} cases ({which}), "
+        f"over the last three windows in {sum(one.late <= CONSTANT for one in found)}. Two taps "
+        f"move by 0.5 pixels a layer in {len(half)} of {len(exact)}. Speed by number of taps: "
+        f"{words}."
     )
 
 

@@ -39,7 +39,7 @@ def test_law_states_a_verdict_on_every_reading(tmp_path):
 def test_quick_figures_carry_a_mark_and_others_do_not(capsys, tmp_path, monkeypatch):
     class Claim:
         @staticmethod
-        def run(out, *, quick):
+        def run(out, *, quick=False):
             Image.new("RGBA", (900, 300), "white").save(out / "law.png", dpi=(200, 200))
             return Finding("holds", "", "", (), out / "law.png", "said")
 
