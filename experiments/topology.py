@@ -62,6 +62,7 @@ class Case:
         wanted, own: factors a.
         bands: of the frame on either side.
         energies: W_0 … W_(N+1), as much as may be.
+        last: layer whose energy is known to a factor of two in spite of pruning; 2 at least.
         guaranteed: bounds on them.
     """
 
@@ -71,6 +72,7 @@ class Case:
     own: float
     bands: int
     energies: np.ndarray
+    last: int
     guaranteed: np.ndarray
 
     @property
@@ -80,9 +82,9 @@ class Case:
 
     @property
     def measured(self) -> float:
-        """By which energy falls from W_1 on: a geometric mean, and at least that."""
-        first, last = self.energies[[1, -1]]
-        return float((first / last) ** (1 / (len(self.energies) - 2)))
+        """By which energy falls from W_1 to the last layer known: a geometric mean, at least."""
+        fall = self.energies[1] / self.energies[self.last]
+        return float(fall ** (1 / (self.last - 1)))
 
 
 def designs(setting: Setting) -> Iterator[tuple[str, float, Frame]]:
@@ -104,10 +106,11 @@ def measure(kind: str, factor: float, bank: Frame, name: str, setting: Setting) 
     """Energies of one signal through one design."""
     values = signals.signal(name, samples=setting.samples, dtype="float64")
     found = scattering.energies(values, bank, setting.depth, prune=setting.prune)
+    low, high = np.asarray(found.propagated_bounds).T
     limit = bounds.guaranteed(values, bank, setting.depth + 1)
     return Case(
         kind, name, factor, float(supports.factors(bank).min()), len(bank.bands) // 2,
-        np.asarray(found.propagated_bounds[:, 1] / found.energy),
+        np.asarray(high / found.energy), max(2, int(np.flatnonzero(low > 0.5 * high)[-1])),
         np.asarray(limit / found.energy),
     )  # fmt: skip
 
@@ -222,8 +225,9 @@ def draw(found: list[Case]) -> Figure:
         for case in found:
             if case.kind == WAVELETS and case.signal == found[0].signal:
                 colour, n = f"C{factors.index(case.wanted)}", np.arange(len(case.energies))
+                known = slice(case.last + 1)
                 energies.plot(
-                    n, np.maximum(case.energies, 1e-12), "o-", markersize=4, color=colour,
+                    n[known], case.energies[known], "o-", markersize=4, color=colour,
                     label=f"a = {case.wanted:.3g}",
                 )  # fmt: skip
                 energies.plot(n[1:], case.guaranteed[1:], "--", linewidth=1, color=colour)
