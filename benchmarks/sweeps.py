@@ -43,8 +43,11 @@ def million(quick: bool) -> sweeps.Sweep:
 def law(quick: bool) -> sweeps.Sweep:
     """The speed law over shares and directions, in blocks of a second or more."""
     return sweeps.Sweep(
-        axes=(sweeps.linear("share", 0, 1, 41), sweeps.linear("angle", 0, 1.5, 4 if quick else 40)),
-        steps=(24,), burn_in=8,
+        axes=(
+            sweeps.linear("angle", 0, 1.5, 4 if quick else 1200),
+            sweeps.linear("share", 0, 1, 41),
+        ),
+        steps=(24,), burn_in=8, block=4100,
     )  # fmt: skip
 
 

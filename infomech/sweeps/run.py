@@ -89,7 +89,13 @@ def run(
     checks.integer("batch", batch, 0)
     wide_types(sweep)
     settings = list(sweep.settings())
-    opened = store.prepare(path, sweep, lambda: variables(sweep))
+    clock = _Clock(watch or (lambda _: None))
+
+    def measured():
+        with clock.counting("compile_s"):
+            return variables(sweep)
+
+    opened = store.prepare(path, sweep, measured)
     mine = [block for block in opened.layout.blocks() if block.number % parts == part]
     absent, damaged = [], 0
     for block in mine:
@@ -99,7 +105,7 @@ def run(
             damaged += block.points if noted else 0
     total = sum(block.points for block in mine)
     kept = total - sum(block.points for block in absent)
-    clock = _Clock(kept, total, watch or (lambda _: None))
+    clock.begin(kept, total)
     if damaged:
         clock.tell(f"{damaged} stored points are not what was written: computed again")
     tables, used = [axis.table() for axis in sweep.axes], {}
@@ -135,9 +141,13 @@ def _shard(shard: tuple[int, int]) -> tuple[int, int]:
 class _Clock:
     """Counts points and seconds, and passes them on."""
 
-    def __init__(self, done: int, points: int, watch: Callable[[Progress], None]) -> None:
-        self.progress, self.watch, self.computed = Progress(done, points), watch, 0
-        watch(self.progress)
+    def __init__(self, watch: Callable[[Progress], None]) -> None:
+        self.progress, self.watch, self.computed = Progress(0, 0), watch, 0
+
+    def begin(self, done: int, points: int) -> None:
+        """It is known how many points there are to do."""
+        self.progress = replace(self.progress, done=done, points=points)
+        self.watch(self.progress)
 
     def passed(self, points: int) -> None:
         """So many more points are stored."""
