@@ -11,9 +11,9 @@ from infomech import checks
 from infomech.sweeps import blocks, program
 from infomech.sweeps.grid import Sweep
 
-#: cell-steps and, apart, multiply-adds a second on one core of a CPU, and seconds to compile a
-#: setting, about, as `python -m benchmarks.sweeps` finds them
-_CELLS, _MULTIPLY_ADDS, _COMPILE_S = 1.3e9, 2e10, 6.0
+#: seconds on one core of a CPU for each cell and layer, for each time that one is observed, and for
+#: each tap of one; and seconds to compile a setting: about, as `python -m benchmarks.sweeps` finds
+_CELL_S, _OBSERVED_S, _TAP_S, _COMPILE_S = 1.3e-9, 3e-9, 1e-10, 4.0
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,9 @@ def explain(
     ]
     bytes_each = sum(v.dtype.itemsize * math.prod(v.shape) for v in program.variables(sweep))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    seconds = sum(each * (c / _CELLS + s.work / _MULTIPLY_ADDS) for s, c in cells.items())
+    seconds = sum(
+        each * (c * (_CELL_S + _OBSERVED_S / s.every) + s.work * _TAP_S) for s, c in cells.items()
+    )
     on_cpu = devices[0].platform == "cpu"
     return Explanation(
         points=sweep.points, compilations=len(settings),
