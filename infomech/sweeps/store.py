@@ -5,6 +5,7 @@ processes that write different blocks touch no file of each other. When all its 
 and only then, its place in `done` is set, to a checksum of them.
 """
 
+import asyncio
 import contextlib
 import errno
 import hashlib
@@ -13,7 +14,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -68,9 +69,10 @@ class Store:
         if noted == 0:
             return 0, None
         try:
-            parts = {name: np.asarray(array[block.where]) for name, array in self.arrays.items()}
+            read = _together([a.async_array.getitem(block.where) for a in self.arrays.values()])
         except Exception:  # whatever a harmed chunk makes of the decoder
             return noted, None
+        parts = dict(zip(self.arrays, map(np.asarray, read), strict=True))
         return noted, parts if noted == _checksum(list(parts.values())) else None
 
     def labelled(self) -> bool:
@@ -91,12 +93,13 @@ class Store:
             found[name].astype(array.dtype).reshape(*block.shape, *found[name].shape[1:])
             for name, array in self.arrays.items()
         ]  # fmt: skip
+        for part in parts:
+            if part.dtype.kind == "f":
+                # of the many NaN, the one that Zarr gives back for chunks of nothing else
+                part[np.isnan(part)] = np.nan
         with _writing(self.path):
-            for array, part in zip(self.arrays.values(), parts, strict=True):
-                if part.dtype.kind == "f":
-                    # of the many NaN, the one that Zarr gives back for chunks of nothing else
-                    part[np.isnan(part)] = np.nan
-                array[block.where] = part
+            written = zip(self.arrays.values(), parts, strict=True)
+            _together([a.async_array.setitem(block.where, part) for a, part in written])
             self.done[_one(block)] = np.uint64(_checksum(parts))
 
     def _noted(self, block: Block) -> int:
@@ -245,6 +248,24 @@ def _appear(part: Path, path: Path) -> None:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR):
             raise FileExistsError(str(path)) from error
         raise
+
+
+def _together(tasks: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """What each of Zarr's tasks returns, all done at once: half the time of one after the other.
+
+    Raises:
+        Exception: what the first that failed raised, when all have ended.
+    """
+    from zarr.core.sync import sync
+
+    async def gathered():
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    found = sync(gathered())
+    for value in found:
+        if isinstance(value, BaseException):
+            raise value
+    return found
 
 
 @contextlib.contextmanager
