@@ -4,6 +4,7 @@ from types import ModuleType
 
 from experiments import (
     atlas,
+    energy_conservation,
     energy_decay,
     frontier,
     gaussian_spread,
@@ -70,6 +71,7 @@ _MODULES = (
     trained_filters,
     train_digits,
     receptive_drift,
+    energy_conservation,
     energy_decay,
     layers_needed,
     slow_decay,
