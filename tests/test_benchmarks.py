@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import reference
+from thinned import thinned
 from tqdm import tqdm
 
 from benchmarks import __main__ as command
@@ -56,9 +57,11 @@ def outcomes(name, case):
     return [[np.asarray(array) for array in pair[0]()] for pair in built if pair is not None]
 
 
-@pytest.mark.parametrize("case", FORWARD.values(), ids=FORWARD)
-@pytest.mark.parametrize("name", peers.CONTENDERS)
+@pytest.mark.parametrize(
+    ("name", "case"), thinned([(n, c) for c in FORWARD for n in peers.CONTENDERS])
+)
 def test_every_variant_of_every_contender_computes_the_same_fields(monkeypatch, name, case):
+    case = FORWARD[case]
     monkeypatch.setattr(stencil, "CHUNK", 16)
     expected = []
     for kernel, u in zip(*cases.samples(case), strict=True):
@@ -371,7 +374,7 @@ def test_a_quick_census_is_timed_and_imports_no_framework(tmp_path, capsys):
     assert "Frameworks imported on the way: none." in out
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_quick_sweeps_are_timed_stored_and_bare(tmp_path, capsys):
     assert swept.main(["--quick", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out

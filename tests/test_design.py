@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from thinned import thinned
 
 import infomech as im
 from infomech import design, losses
@@ -49,7 +50,7 @@ FAMILIES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", thinned(FAMILIES, 2))
 def test_a_family_holds_its_own_kernels(name):
     family, kernel = FAMILIES[name]
     found = family.kernel(family.free(jnp.asarray(kernel)))
@@ -83,8 +84,8 @@ def test_whatever_the_numbers_are_the_kernel_is_of_the_family():
     ("solver", "rounds"),
     [
         pytest.param("least squares", 5, marks=needs_optimistix),
-        pytest.param("dogleg", 5, marks=needs_optimistix),
-        ("lbfgs", 5),
+        pytest.param("dogleg", 5, marks=[needs_optimistix, pytest.mark.deep]),
+        pytest.param("lbfgs", 5, marks=pytest.mark.deep),
         ("adam", 20),
         (optax.sgd(0.3, momentum=0.9), 20),
     ],
@@ -182,6 +183,7 @@ def test_the_true_field_is_measured_again_for_a_rectifier_that_sees_its_size():
     np.testing.assert_allclose(by_gain.loss, plain.loss, rtol=1e-6)
 
 
+@pytest.mark.deep
 def test_each_start_may_have_a_wish_of_its_own():
     targets = np.linspace(-0.6, 0.6, 5)[:, None]
     found = design.fit(
@@ -213,6 +215,7 @@ def test_the_same_seed_gives_the_same_kernels():
     assert (np.asarray(one) >= 0).all()
 
 
+@pytest.mark.deep
 def test_it_stops_at_the_first_that_is_close_enough_if_asked():
     settings = dict(field=line(), solver="lbfgs", rounds=9, tolerance=1e-3, **SETTINGS)
     found = design.fit(

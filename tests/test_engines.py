@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import reference
 from stacks import EVERY_ENGINE, RECTIFIERS, SPECTRAL, execute, needs_native, stack_of
+from thinned import thinned
 
 import infomech as im
 from infomech.engines import build, native, plan
@@ -73,7 +74,7 @@ def assert_right(stack, kernels, values, found, tolerance=1.0):
 
 
 @needs_native
-@pytest.mark.parametrize(("taps", "pixels"), CASES)
+@pytest.mark.parametrize(("taps", "pixels"), thinned(CASES))
 def test_native_layers_are_those_of_the_reference(taps, pixels):
     for i, boundary in enumerate(BOUNDARIES):
         for j, rectifier in enumerate(RECTIFIERS):
@@ -93,8 +94,8 @@ def test_native_layers_are_those_of_the_reference(taps, pixels):
 
 @pytest.mark.parametrize(
     ("engine", "taps", "pixels"),
-    [("shifts", *case) for case in CASES if math.prod(case[0]) <= 64]
-    + [("convolution", *case) for case in LINE[::3] + PLANE[1::3] + SPACE[::3] + MANY],
+    thinned([("shifts", *case) for case in CASES if math.prod(case[0]) <= 64])
+    + thinned([("convolution", *case) for case in LINE[::3] + PLANE[1::3] + SPACE[::3] + MANY]),
 )
 def test_layers_in_jax_are_those_of_the_reference(engine, taps, pixels):
     index = CASES.index((taps, pixels))
@@ -185,7 +186,7 @@ def test_a_rollout_by_any_engine_is_that_of_the_reference(engine, stacked):
         ((3, 1, 1), (17, 1, 1)),
     ],
 )
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", thinned(["float64", "float32"], 2))
 def test_small_fields_pass_many_layers(taps, pixels, dtype):
     for i, boundary in enumerate(BOUNDARIES):
         stack = stack_of(
@@ -216,7 +217,7 @@ TILED = [
 
 @needs_native
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize(("taps", "pixels"), TILED)
+@pytest.mark.parametrize(("taps", "pixels"), thinned(TILED, 2))
 def test_tiles_pass_several_layers_as_the_whole_field_does(taps, pixels, boundary):
     cost = math.prod(taps) * math.prod(pixels)
     # depths of 5 and 19 with scales, of 2, 8 and 16 without
@@ -251,7 +252,7 @@ def test_tiles_pass_deep_stacks(taps, pixels, boundary):
     ("taps", "pixels", "layers"),
     [((3, 3), (60, 61), 9), ((5,), (3000,), 21), ((3, 2, 3), (21, 10, 9), 7)],
 )
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", thinned(["float32", "float64"], 2))
 def test_a_field_gives_the_same_bits_alone_and_in_a_batch_of_any_size(taps, pixels, layers, dtype):
     threads = os.cpu_count() or 1
     stack = stack_of(taps, pixels, layers, boundary="reflect", dtype=dtype)
@@ -475,15 +476,17 @@ def test_a_field_of_any_scale_keeps_its_pattern(engine, size):
 
 @pytest.mark.parametrize(
     ("dtype", "taps", "pixels", "steps"),
-    [
-        ("float32", (8, 8), (32, 32), 40),
-        ("bfloat16", (3, 3), (32, 32), 40),
-        ("bfloat16", (5, 5), (32, 32), 16),
-        ("bfloat16", (8, 8), (32, 32), 18),
-        ("float16", (3, 3), (32, 32), 40),
-        ("float16", (8, 8), (32, 32), 16),
-        ("float16", (3, 3), (512, 512), 16),
-    ],
+    thinned(
+        [
+            ("float32", (8, 8), (32, 32), 40),
+            ("bfloat16", (3, 3), (32, 32), 40),
+            ("bfloat16", (5, 5), (32, 32), 16),
+            ("bfloat16", (8, 8), (32, 32), 18),
+            ("float16", (3, 3), (32, 32), 40),
+            ("float16", (8, 8), (32, 32), 16),
+            ("float16", (3, 3), (512, 512), 16),
+        ]
+    ),
 )
 def test_a_box_overflows_in_no_dtype(dtype, taps, pixels, steps):
     ones = jnp.ones(pixels, dtype)
@@ -531,17 +534,20 @@ def both_ways(kernel, values, steps, **settings):
 
 @pytest.mark.parametrize(
     ("steps", "taps", "pixels", "dtype", "normalize"),
-    [
-        (1, (3,), (17,), "float32", "l2"),
-        (1, (2, 3), (6, 9), "float64", "none"),
-        (2, (4,), (16,), "float64", "l2"),
-        (2, (3, 2, 2), (4, 5, 6), "float32", "max"),
-        (7, (2, 3), (6, 9), "float32", "none"),
-        (7, (8,), (8,), "float64", "sum"),
-        (100, (4,), (17,), "float32", "l2"),
-        (100, (3, 2, 2), (4, 5, 6), "float64", "l2"),
-        (100, (2, 3), (6, 9), "float64", "none"),
-    ],
+    thinned(
+        [
+            (1, (3,), (17,), "float32", "l2"),
+            (1, (2, 3), (6, 9), "float64", "none"),
+            (2, (4,), (16,), "float64", "l2"),
+            (2, (3, 2, 2), (4, 5, 6), "float32", "max"),
+            (7, (2, 3), (6, 9), "float32", "none"),
+            (7, (8,), (8,), "float64", "sum"),
+            (100, (4,), (17,), "float32", "l2"),
+            (100, (3, 2, 2), (4, 5, 6), "float64", "l2"),
+            (100, (2, 3), (6, 9), "float64", "none"),
+        ],
+        2,
+    ),
 )
 def test_the_spectral_engine_gives_what_steps_give(steps, taps, pixels, dtype, normalize):
     rng = np.random.default_rng(steps)
@@ -585,7 +591,7 @@ def overlap_and_slopes(kernel, values, weights, steps, engine, rescale):
     return jax.value_and_grad(overlap, argnums=(0, 1))(kernel, values)
 
 
-@pytest.mark.parametrize(("name", "kernel"), ZEROS, ids=[name for name, _ in ZEROS])
+@pytest.mark.parametrize(("name", "kernel"), thinned(ZEROS), ids=[name for name, _ in ZEROS])
 def test_zeros_of_the_transfer_function_are_no_obstacle(name, kernel):
     pixels = (8, 12)[-kernel.ndim :]
     rng = np.random.default_rng(1)
@@ -598,7 +604,7 @@ def test_zeros_of_the_transfer_function_are_no_obstacle(name, kernel):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-11 * size, err_msg=f"{steps} layers")
 
 
-@pytest.mark.parametrize("steps", [2, 3, 4])
+@pytest.mark.parametrize("steps", thinned([2, 3, 4]))
 def test_second_derivatives_at_zeros_of_the_transfer_function_are_those_of_steps(steps):
     values, weights = 1 + np.random.default_rng(2).normal(size=(2, 8))
 

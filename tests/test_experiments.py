@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from thinned import thinned
 
 import infomech as im
 from experiments import atlas, energy_decay, frontier, layers_needed, slow_decay, straight
@@ -113,7 +114,7 @@ def test_a_dark_middle_does_no_work(dark):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("optimistix") is None, reason="infomech[design]")
-@pytest.mark.parametrize("taps", [3, 4])
+@pytest.mark.parametrize("taps", thinned([3, 4], 2))
 def test_the_optimiser_finds_the_frontier(taps):
     setting = frontier.Setting((taps,), "non-negative", "relu", speeds=3, starts=5)
     found = frontier.trace_out(setting)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scattering_reference as reference
+from thinned import thinned
 
 from infomech import scattering
 from infomech.scattering import frames, nonlinearities, supports
@@ -95,7 +96,7 @@ WAYS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("name", thinned(WAYS))
 def test_features_are_those_of_the_reference(name):
     way = WAYS[name]
     signal = noise(1, way.every[0].grid)

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from thinned import thinned
 
 from infomech import laws, patterns, survey
 
@@ -66,7 +67,9 @@ def test_other_boundaries_change_nothing_in_a_wide_domain(outcomes, boundary):
     np.testing.assert_allclose(outcome.speed, outcomes[2].speed[::5], atol=1e-3)
 
 
-@pytest.mark.parametrize(("dimensions", "direction"), [(1, "-1"), (2, "1,1"), (3, "0,0,2")])
+@pytest.mark.parametrize(
+    ("dimensions", "direction"), thinned([(2, "1,1"), (1, "-1"), (3, "0,0,2")])
+)
 def test_speed_is_measured_along_the_direction(dimensions, direction):
     config = survey.LawConfig(
         size=(2,), rectifier=("relu",), dimensions=dimensions, direction=(direction,), shares=3,
