@@ -44,10 +44,10 @@ def law(quick: bool) -> sweeps.Sweep:
     """The speed law over shares and directions, in blocks of a second or more."""
     return sweeps.Sweep(
         axes=(
-            sweeps.linear("angle", 0, 1.5, 4 if quick else 1200),
+            sweeps.linear("angle", 0, 1.5, 4 if quick else 1250),
             sweeps.linear("share", 0, 1, 41),
         ),
-        steps=(24,), burn_in=8, block=4100,
+        steps=(24,), burn_in=8, block=5125,
     )  # fmt: skip
 
 

@@ -239,7 +239,8 @@ def draw(kept: list[Account], hidden: list[Hidden]) -> Figure:
                 )  # fmt: skip
         least.axhline(NULL, color="black", linestyle="--", linewidth=1, label="null below")
         least.set(
-            yscale="log", ylim=(NULL / 30, 3), xlabel="last layer N", ylabel="Σ$_{n ≤ N}$ F$_n$ / ‖f‖²",
+            yscale="log", ylim=(NULL / 30, 3), xlabel="last layer N",
+            ylabel="Σ$_{n ≤ N}$ F$_n$ / ‖f‖²",
             xticks=sorted({one.depth for one in hidden}), title="Least energy in features found",
         )  # fmt: skip
         least.legend(loc="center right")

@@ -62,8 +62,18 @@ def make(path: Path, sweep: Sweep, variables: Sequence[Variable]) -> None:
     """Makes an empty store in an empty folder."""
     zarr = library()
     plan = layout(sweep)
-    group = zarr.create_group(str(path))
     labels = coordinates(sweep)
+    quantities = {_stored_as(quantity) for axis in sweep.axes for quantity in axis.quantities}
+    extra = sorted({*quantities, *STATIC} - set(plan.names))
+    attributes = {
+        "title": "sweep of infomech", "format": FORMAT, "infomech": version(),
+        "sweep": {**sweep.describe(), "measured": describe(variables)},
+        "layout": dataclasses.asdict(plan),
+        "provenance": files.provenance(),
+        "coordinates": " ".join(extra),
+        "labels": digest({name: column for name, (column, _) in labels.items()}),
+    }  # fmt: skip
+    group = zarr.create_group(str(path), attributes=attributes)
     for name, (column, axes) in labels.items():
         group.create_array(
             name, shape=column.shape, chunks=column.shape, dimension_names=axes,
@@ -75,18 +85,6 @@ def make(path: Path, sweep: Sweep, variables: Sequence[Variable]) -> None:
         "done", shape=plan.grid, chunks=(1,) * len(plan.grid), dtype="uint64", fill_value=0,
         dimension_names=[n if i < plan.varied else f"{n}_block" for i, n in enumerate(plan.names)],
         attributes={"long_name": "checksum of a block, 0 while it isn't computed"},
-    )  # fmt: skip
-    quantities = {_stored_as(quantity) for axis in sweep.axes for quantity in axis.quantities}
-    extra = sorted({*quantities, *STATIC} - set(plan.names))
-    group.attrs.update(
-        {
-            "title": "sweep of infomech", "format": FORMAT, "infomech": version(),
-            "sweep": {**sweep.describe(), "measured": describe(variables)},
-            "layout": dataclasses.asdict(plan),
-            "provenance": files.provenance(),
-            "coordinates": " ".join(extra),
-            "labels": digest({name: column for name, (column, _) in labels.items()}),
-        }
     )  # fmt: skip
     with warnings.catch_warnings():
         # xarray opens it much faster; others may pass over it
