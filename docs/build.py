@@ -1,0 +1,64 @@
+"""What MkDocs does on the way: files from elsewhere, notebooks as pages, and formulas as MathML."""
+
+import html
+import json
+from pathlib import Path
+from typing import Any
+
+from latex2mathml.converter import convert
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parent.parent
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Blocks of the language `math` become MathML: browsers draw it without a script."""
+    fences = config.mdx_configs.setdefault("pymdownx.superfences", {})
+    fences["custom_fences"] = [{"name": "math", "class": "math", "format": _formula}]
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Adds figures, benchmarks and notebooks, which lie where they are made."""
+    for path in sorted(ROOT.glob("experiments/*.png")):
+        _add(files, config, f"figures/{path.name}", abs_src_path=str(path))
+    for path in sorted([*ROOT.glob("benchmarks/*.md"), *ROOT.glob("benchmarks/*.png")]):
+        _add(files, config, f"benchmarks/{path.name}", abs_src_path=str(path))
+    for path in sorted(ROOT.glob("notebooks/*.ipynb")):
+        page = notebook(json.loads(path.read_text("utf-8")))
+        _add(files, config, f"notebooks/{path.stem}.md", content=page)
+    return files
+
+
+def _add(files: Files, config: MkDocsConfig, name: str, **what: Any) -> None:
+    files.append(File.generated(config, name, **what))
+
+
+def notebook(cells: dict[str, Any]) -> str:
+    """A notebook with its stored outputs as Markdown."""
+    parts = []
+    for cell in cells["cells"]:
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(text)
+            continue
+        parts.append(f"```python\n{text}\n```")
+        parts += [shown for output in cell["outputs"] if (shown := _output(output))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _output(output: dict[str, Any]) -> str:
+    """What a cell printed or drew."""
+    data = output.get("data", {})
+    for kind in ("image/png", "image/gif"):
+        if kind in data:
+            return f'<img alt="" src="data:{kind};base64,{"".join(data[kind]).strip()}">'
+    text = output.get("text", data.get("text/plain", ()))
+    return f"```text\n{''.join(text).rstrip()}\n```" if text else ""
+
+
+def _formula(source: str, *_: Any, **__: Any) -> str:
+    rows = [line for line in source.splitlines() if line.strip()]
+    drawn = "".join(f"<p>{convert(row, display='block')}</p>" for row in rows)
+    return f'<div class="formula" title="{html.escape(source, quote=True)}">{drawn}</div>'

@@ -1,0 +1,119 @@
+"""What README and documentation show runs, and gives what they say; the site builds."""
+
+import functools
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import documents
+import pytest
+from documents import PAGES, ROOT, blocks
+
+from infomech import canary
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_block_runs_and_gives_what_is_said(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    # a job array's first task, and `infomech doctor` on batches that take no time
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
+    monkeypatch.setattr(canary, "check", functools.partial(_smaller, canary.check))
+    runner = documents.Runner(capsys)
+    for block in blocks(page):
+        try:
+            runner.run(block)
+        except BaseException as error:
+            error.add_note(f"{page.relative_to(ROOT)}, block in line {block.line}")
+            raise
+
+
+def _smaller(check, minors, batches, dtypes):
+    return check(minors[:1], (64,), dtypes[:1])
+
+
+def test_readme_shows_numbers_that_are_compared():
+    """Else a change of how values are written would switch the comparison off."""
+    said = [documents._SAID.search(block.text) for block in blocks(ROOT / "README.md")]
+    assert sum(map(bool, said)) >= 5
+
+
+@pytest.mark.parametrize(
+    ("said", "value"), [("0.41", 0.4), ("[1, 2.0]", [1, 2.1]), ("True", 0), ('"a"', "b")]
+)
+def test_a_wrong_value_would_be_seen(said, value):
+    with pytest.raises(AssertionError):
+        documents.assert_said(said, value)
+
+
+@pytest.mark.parametrize("shown", ["speed 0.4", "speed 0.51", "4 layers", "speed 0.50 … of 3"])
+def test_wrong_output_would_be_seen(shown):
+    documents.assert_shown("a … speed 0.50 in 3 layers", "a\nbig speed  0.501 in 3 layers of 4")
+    with pytest.raises(AssertionError):
+        documents.assert_shown(shown, "a big speed 0.53 in 3 layers of 4")
+
+
+def test_commands_and_files_that_are_named_exist():
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    for page in PAGES:
+        shown = "\n".join(block.text for block in blocks(page) if block.language == "sh")
+        assert {*re.findall(r"^make (\w+)", shown, re.M)} <= {*targets}, page
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", (ROOT / "README.md").read_text("utf-8")):
+        assert (ROOT / link).exists()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The built pages; a warning is an error."""
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder], cwd=ROOT,
+        capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    return folder
+
+
+class _Requests(HTMLParser):
+    """What a browser would fetch for a page."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attrs):
+        """Everything with a source, and links to styles, icons and the like."""
+        named = dict(attrs)
+        self.found += [named[name] or "" for name in ("src", "srcset", "poster") if name in named]
+        if tag == "link" and named.get("rel") not in ("canonical", "next", "prev"):
+            self.found.append(named.get("href") or "")
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_warnings_and_asks_nobody(site):
+    pages = sorted(site.rglob("*.html"))
+    assert len(pages) > len(PAGES)
+    for page in pages:
+        parser = _Requests()
+        parser.feed(page.read_text("utf-8"))
+        assert parser.found
+        assert not [one for one in parser.found if re.match(r"(https?:)?//", one)], page
+    for style in site.rglob("*.css"):
+        assert not re.search(r"(url\(|@import )[\"']?(https?:)?//", style.read_text("utf-8"))
+
+
+@pytest.mark.slow
+def test_the_reference_names_all_that_is_public(site):
+    """Each function of a room's `__all__`, and each room."""
+    import infomech as im
+
+    text = "".join(page.read_text("utf-8") for page in site.glob("reference/*.html"))
+    for room in (im, im.design, im.losses, im.networks, im.scattering, im.sweeps):
+        for name in room.__all__:
+            if callable(getattr(room, name)) and room is not im:
+                assert re.search(rf'id="{room.__name__}(\.{name})+"', text), name
+    for name in im.__all__:
+        assert re.search(rf'id="infomech(\.\w+)*\.{name}"', text), name
