@@ -115,7 +115,8 @@ def assert_said(said, value):
 
 def assert_shown(shown, printed):
     """All of it stands in what was printed: numbers with a point to one unit, … for anything."""
-    parts = re.split(rf"(…|{_NUMBER.pattern})", " ".join(shown.split()))
+    shown_in_line = re.sub(" ?… ?", "…", " ".join(shown.split()))
+    parts = re.split(rf"(…|{_NUMBER.pattern})", shown_in_line)
     pattern = "".join(
         ".*?" if part == "…" else f"({_NUMBER.pattern})" if n % 2 else re.escape(part)
         for n, part in enumerate(parts)
