@@ -1,6 +1,5 @@
 """What MkDocs does on the way: files from elsewhere, notebooks as pages, and formulas as MathML."""
 
-import html
 import json
 from pathlib import Path
 from typing import Any
@@ -59,6 +58,9 @@ def _output(output: dict[str, Any]) -> str:
 
 
 def _formula(source: str, *_: Any, **__: Any) -> str:
-    rows = [line for line in source.splitlines() if line.strip()]
-    drawn = "".join(f"<p>{convert(row, display='block')}</p>" for row in rows)
-    return f'<div class="formula" title="{html.escape(source, quote=True)}">{drawn}</div>'
+    """A row for each line; what stands apart by a \\qquad goes below where there is no room."""
+    rows = []
+    for line in filter(None, map(str.strip, source.splitlines())):
+        parts = (convert(part, display="block") for part in line.split(r"\qquad"))
+        rows.append("<p>" + "".join(f"<span>{part}</span> " for part in parts) + "</p>")
+    return f'<div class="formula">{"".join(rows)}</div>'

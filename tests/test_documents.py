@@ -11,11 +11,14 @@ import documents
 import pytest
 from documents import PAGES, ROOT, blocks
 
+from experiments.catalogue import EXPERIMENTS
 from infomech import canary
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page", list(filter(blocks, PAGES)), ids=lambda p: str(p.relative_to(ROOT))
+)
 def test_every_block_runs_and_gives_what_is_said(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     # a job array's first task, and `infomech doctor` on batches that take no time
@@ -62,6 +65,16 @@ def test_commands_and_files_that_are_named_exist():
         assert {*re.findall(r"^make (\w+)", shown, re.M)} <= {*targets}, page
     for link in re.findall(r"\]\((?!http)([^)]+)\)", (ROOT / "README.md").read_text("utf-8")):
         assert (ROOT / link).exists()
+
+
+def test_what_is_said_to_check_a_statement_exists():
+    page = (ROOT / "docs" / "exact.md").read_text("utf-8")
+    tests = "".join(path.read_text("utf-8") for path in (ROOT / "tests").glob("test_*.py"))
+    named = re.findall(r"`(test_\w+)`", page)
+    assert named
+    assert not [name for name in named if f"def {name}(" not in tests]
+    experiments = re.findall(r"`(?:python -m experiments )?([a-z]\w*)`", page)
+    assert {name for name in experiments if name[:5] != "test_"} <= {*EXPERIMENTS}
 
 
 @pytest.fixture(scope="module")
