@@ -1,6 +1,7 @@
 """What MkDocs does on the way: files from elsewhere, notebooks as pages, and formulas as MathML."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,21 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds figures, benchmarks and notebooks, which lie where they are made."""
-    for path in sorted(ROOT.glob("experiments/*.png")):
-        _add(files, config, f"figures/{path.name}", abs_src_path=str(path))
-    for path in sorted([*ROOT.glob("benchmarks/*.md"), *ROOT.glob("benchmarks/*.png")]):
-        _add(files, config, f"benchmarks/{path.name}", abs_src_path=str(path))
+    for pattern in ("experiments/*.png", "benchmarks/*.png", "benchmarks/*.md"):
+        for path in sorted(ROOT.glob(pattern)):
+            _add(files, config, str(path.relative_to(ROOT)), abs_src_path=str(path))
     for path in sorted(ROOT.glob("notebooks/*.ipynb")):
         page = notebook(json.loads(path.read_text("utf-8")))
         _add(files, config, f"notebooks/{path.stem}.md", content=page)
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Links to those files are right in the repository; on the site they lie one folder higher."""
+    elsewhere = re.sub(
+        r"\]\(\.\./((?:\.\./)*(?:experiments|benchmarks|notebooks)/)", r"](\1", markdown
+    )
+    return re.sub(r"(\]\(\S*notebooks/\w+)\.ipynb\)", r"\1.md)", elsewhere)
 
 
 def _add(files: Files, config: MkDocsConfig, name: str, **what: Any) -> None:

@@ -63,8 +63,8 @@ def test_commands_and_files_that_are_named_exist():
     for page in PAGES:
         shown = "\n".join(block.text for block in blocks(page) if block.language == "sh")
         assert {*re.findall(r"^make (\w+)", shown, re.M)} <= {*targets}, page
-    for link in re.findall(r"\]\((?!http)([^)]+)\)", (ROOT / "README.md").read_text("utf-8")):
-        assert (ROOT / link).exists()
+        for link in re.findall(r"\]\((?!http)([^)#]+)(?:#[\w.-]+)?\)", page.read_text("utf-8")):
+            assert (page.parent / link).exists(), f"{page}: {link}"
 
 
 def test_what_is_said_to_check_a_statement_exists():
@@ -90,6 +90,9 @@ def site(tmp_path_factory):
     return folder
 
 
+_OUTSIDE_STYLE = re.compile(r"(?:url\(|@import )[\"']?(?:https?:)?//")
+
+
 class _Requests(HTMLParser):
     """What a browser would fetch for a page."""
 
@@ -105,17 +108,36 @@ class _Requests(HTMLParser):
             self.found.append(named.get("href") or "")
 
 
+def _asks(page):
+    """What it fetches from elsewhere."""
+    parser = _Requests()
+    parser.feed(page)
+    outside = [one for one in parser.found if re.match(r"(https?:)?//", one)]
+    return outside + [m[0] for m in _OUTSIDE_STYLE.finditer(page)]
+
+
 @pytest.mark.slow
 def test_the_site_builds_without_warnings_and_asks_nobody(site):
     pages = sorted(site.rglob("*.html"))
     assert len(pages) > len(PAGES)
     for page in pages:
-        parser = _Requests()
-        parser.feed(page.read_text("utf-8"))
-        assert parser.found
-        assert not [one for one in parser.found if re.match(r"(https?:)?//", one)], page
+        assert _asks(page.read_text("utf-8")) == [], page
     for style in site.rglob("*.css"):
-        assert not re.search(r"(url\(|@import )[\"']?(https?:)?//", style.read_text("utf-8"))
+        assert not _OUTSIDE_STYLE.search(style.read_text("utf-8")), style
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '<script src="https://a.b/c.js">',
+        '<img src="//a.b/c.png">',
+        "<style>@import '//a'</style>",
+        '<link rel="stylesheet" href="https://a.b/c.css">',
+        "<style>a {b: url(http://c.d)}</style>",
+    ],
+)
+def test_a_request_to_others_would_be_seen(line):
+    assert _asks(f'<head>{line}</head><a href="https://a.b">a link asks for nothing</a>')
 
 
 @pytest.mark.slow
