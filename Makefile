@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: law claims test deep bench clean
+.PHONY: law claims test deep bench docs clean
 
 law: $(VENV)/law ## test the speed law: table, verdict, figure in out/law
 	$(BIN)/infomech law
@@ -30,6 +30,10 @@ bench: $(VENV)/bench ## the rollout beside its peers, solvers beside each other:
 	$(BIN)/python -m benchmarks.networks
 	$(BIN)/python -m benchmarks.sweeps
 
+# what Material says of its end, on each run, is no warning of ours
+docs: $(VENV)/docs ## the documentation, to look at: out/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean: ## remove the virtual environment and everything written
 	rm -rf $(VENV) out report
 
@@ -38,7 +42,8 @@ $(VENV)/law: EXTRA = cli
 $(VENV)/claims: EXTRA = cli,design,native
 $(VENV)/test: EXTRA = test
 $(VENV)/bench: EXTRA = bench
-$(VENV)/law $(VENV)/claims $(VENV)/test $(VENV)/bench: pyproject.toml
+$(VENV)/docs: EXTRA = docs
+$(VENV)/law $(VENV)/claims $(VENV)/test $(VENV)/bench $(VENV)/docs: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("infomech needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$(EXTRA)]'
