@@ -183,8 +183,9 @@ def _reading(cases: list[Case]) -> str:
         f"settings with ReLU, in {whole['modulus']} with the modulus; in all settings at once up "
         f"to β = {min(ends['relu']):.2f} and {min(ends['modulus']):.2f}. The modulus is faster at "
         f"some β in {every} of {count}, by {min(gains, default=0):.3f} to "
-        f"{max(gains, default=0):.3f} pixels a layer at best, at β = {min(where, default=0):.2f} to "
-        f"{max(where, default=0):.2f}; at β = 1 the centre stays, as halves part ways."
+        f"{max(gains, default=0):.3f} pixels a layer at best, at β = "
+        f"{min(where, default=0):.2f} to {max(where, default=0):.2f}; at β = 1 the "
+        "centre stays, as halves part ways."
     )
 
 

@@ -49,7 +49,8 @@ def _gains(panel, cases):
         )  # fmt: skip
     panel.axhline(0, color="black", linewidth=0.8)
     panel.set(
-        xlabel="mixing ratio β", ylabel="modulus less ReLU (px/layer)", xlim=(0.3, 1), ylim=(-0.4, 0.2),
+        xlabel="mixing ratio β", ylabel="modulus less ReLU (px/layer)", 
+        xlim=(0.3, 1), ylim=(-0.4, 0.2),
         title="All settings but for β = 1 (dashed: two dimensions)",
     )  # fmt: skip
 

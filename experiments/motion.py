@@ -22,6 +22,7 @@ class Motion(NamedTuple):
         early: the same speed from the first half of the layers fitted.
         diffusion: growth of the covariance along the direction.
         across: speed of the centre across it, always positive.
+        breadth: growth of the covariance across it, of all axes together.
     """
 
     speed: Any
@@ -29,6 +30,7 @@ class Motion(NamedTuple):
     early: Any
     diffusion: Any
     across: Any
+    breadth: Any
 
 
 def starts(
@@ -61,13 +63,21 @@ def measure(
     Returns:
         `Motion`.
     """
-    trace = _passed(kernels, start, steps=steps, rectifier=rectifier)
+    return rates(passed(kernels, start, steps=steps, rectifier=rectifier), units, burn_in, lag)
+
+
+def rates(trace: im.Trace, units: Any, burn_in: int, lag: Any = None) -> Motion:
+    """`Motion` of traces (patterns, kernels, …) from layer `burn_in` on; the rest as `measure`."""
     lag = jnp.zeros_like(units) if lag is None else jnp.asarray(lag)
     return Motion(*map(np.asarray, _rates(trace, jnp.asarray(units), lag, burn_in)))
 
 
 @functools.partial(jax.jit, static_argnames=("steps", "rectifier"))
-def _passed(kernels, start, *, steps, rectifier):
+def passed(
+    kernels: Any, start: im.fields.Field, *, steps: int, rectifier: str = "relu"
+) -> im.Trace:
+    """Traces of every pattern under every kernel, (patterns, kernels, …)."""
+
     def one(field, kernel):
         return im.rollout(kernel, field, steps, rectifier=rectifier)[1]
 
@@ -84,13 +94,14 @@ def _rates(traces, units, lags, burn_in):
         side = centre - ahead[:, None] * unit[None]
         early = trace.layer <= (burn_in + trace.layer[-1]) // 2
         path = jnp.concatenate([ahead[:, None], side], axis=1)
-        spread = (trace.covariance @ unit @ unit)[:, None, None]
-        whole = replace(trace, centre=path, covariance=spread)
+        along = trace.covariance @ unit @ unit
+        spread = jnp.stack([along, jnp.trace(trace.covariance, axis1=1, axis2=2) - along], 1)
+        whole = replace(trace, centre=path, covariance=spread[:, None])
         speed, diffusion = im.laws.speed(whole, burn_in), im.laws.diffusion(whole, burn_in)
         half = im.laws.fit(trace.layer * 1.0, ahead, early & (trace.layer >= burn_in))
         return Motion(
             speed.value[0], speed.stderr[0], half.slope, diffusion.value[0, 0],
-            jnp.linalg.norm(speed.value[1:]),
+            jnp.linalg.norm(speed.value[1:]), diffusion.value[0, 1],
         )  # fmt: skip
 
     return jax.vmap(jax.vmap(one), in_axes=(0, None, None))(traces, units, lags)
