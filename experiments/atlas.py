@@ -229,15 +229,17 @@ def checks(cases: list[Case]) -> list[dict[str, Any]]:
     Leaky ReLU is set beside ReLU for comparison only.
     """
     mapped = {
-        (c.size, c.rectifier, c.pattern, c.direction): c for c in cases if c.part in MAPPED
-    }  # fmt: skip
+        (c.dimensions, c.size, c.rectifier, c.pattern, c.direction): c
+        for c in cases
+        if c.part in MAPPED
+    }
     found: dict[str, float] = {}
     for case in cases:
         if case.part in MAPPED:
             continue
         names = {"boundaries": case.boundary, "normalisations": case.normalize}
         name = names.get(case.part, case.rectifier)
-        like = mapped[case.size, "relu", case.pattern, case.direction]
+        like = mapped[case.dimensions, case.size, "relu", case.pattern, case.direction]
         # a speed that was refused agrees with nothing
         off = np.nan_to_num(np.abs(case.speed - like.speed), nan=np.inf)
         found[name] = max(found.get(name, 0.0), float(np.max(off)))

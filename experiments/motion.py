@@ -89,7 +89,8 @@ def _rates(traces, units, lags, burn_in):
     """On its own, so that it's compiled once for all kernels and rectifiers."""
 
     def one(trace, unit, lag):
-        centre = trace.centre + trace.layer[:, None] * lag[None]
+        layer = trace.layer.astype(trace.centre.dtype)
+        centre = trace.centre + layer[:, None] * lag[None]
         ahead = centre @ unit
         side = centre - ahead[:, None] * unit[None]
         early = trace.layer <= (burn_in + trace.layer[-1]) // 2
@@ -98,7 +99,7 @@ def _rates(traces, units, lags, burn_in):
         spread = jnp.stack([along, jnp.trace(trace.covariance, axis1=1, axis2=2) - along], 1)
         whole = replace(trace, centre=path, covariance=spread[:, None])
         speed, diffusion = im.laws.speed(whole, burn_in), im.laws.diffusion(whole, burn_in)
-        half = im.laws.fit(trace.layer * 1.0, ahead, early & (trace.layer >= burn_in))
+        half = im.laws.fit(layer, ahead, early & (trace.layer >= burn_in))
         return Motion(
             speed.value[0], speed.stderr[0], half.slope, diffusion.value[0, 0],
             jnp.linalg.norm(speed.value[1:]), diffusion.value[0, 1],

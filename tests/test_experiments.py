@@ -243,7 +243,7 @@ def test_a_root_bends_by_an_eighth_and_gaps_are_in_no_range():
 
 def atlas_case(speed, part="sizes", **changed):
     share = np.linspace(0, 1, len(speed))
-    given = {"size": 3, "rectifier": "relu", "boundary": "zero", "normalize": "l2"}
+    given = {"dimensions": 2, "size": 3, "rectifier": "relu", "boundary": "zero", "normalize": "l2"}
     given |= {"pattern": "disk", "direction": 0.0, **changed}
     status = np.where(np.isfinite(speed), 0, 3)
     return Case(part, **given, share=share, speed=speed, aside=0 * speed, status=status,
