@@ -4,6 +4,7 @@ A program takes seconds to compile, so that kernels of all sizes and directions 
 ones lie among zeros in a box of the largest.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 import infomech as im
 from experiments import motion
-from infomech import kernels, laws, survey, sweeps
+from infomech import laws, survey, sweeps
 from infomech.sweeps.grid import STATIC
 
 #: of the gradient, by the number of axes and the angle to the last axis in degrees; in three
@@ -108,23 +109,18 @@ def part(sizes: Sequence[int], *, shares: int = 21, dimensions: int = 2, **setti
     share = np.linspace(0, 1, shares)
     places = [(size, angle) for size in sizes for angle in DIRECTIONS[dimensions]]
     stacks, lags = [], []
-    for size, angle in places:
-        mixed = _mixed((size,) * dimensions, DIRECTIONS[dimensions][angle], share)
-        stack, lag = motion.boxed(mixed, max(sizes))
-        stacks.append(np.asarray(stack))
-        lags.append(lag)
+    # in double precision: stores know their kernels to the last digit of single precision
+    with jax.enable_x64(True):
+        for size, angle in places:
+            mixed = motion.mixed((size,) * dimensions, share, DIRECTIONS[dimensions][angle])
+            stack, lag = motion.boxed(mixed, max(sizes))
+            stacks.append(np.asarray(stack).astype("float32"))
+            lags.append(lag)
     axis = sweeps.values("kernel", taps=np.concatenate(stacks))
     sweep = sweeps.Sweep(
         (axis,), family="taps", size=(max(sizes),), dimensions=dimensions, observe=path, **settings
     )
     return Part(sweep, places, share, np.array(lags))
-
-
-def _mixed(taps: tuple[int, ...], direction: tuple[float, ...], share: np.ndarray) -> jax.Array:
-    def one(share):
-        return kernels.mix(taps, share=share, direction=np.array(direction), dtype="float32")
-
-    return jax.vmap(one)(jnp.asarray(share, "float32"))
 
 
 def parts(*, quick: bool = False) -> dict[str, Part]:
@@ -142,7 +138,7 @@ def parts(*, quick: bool = False) -> dict[str, Part]:
         "line": part(sizes, dimensions=1, **map_of),
         "sizes": part(sizes, **map_of),
         "patterns": part((3,), **others),
-        "space": part((2, 3), dimensions=3, steps=(20,), burn_in=8, radius=3.0, **map_of),
+        "space": part((2, 3), dimensions=3, steps=(16,), burn_in=6, radius=3.0, **map_of),
         "boundaries": part((2,), boundary=("periodic", "reflect")),
         "normalisations": part((2,), normalize=("none",)),
         "leaky": part((3,), rectifier=("leaky_relu",)),
@@ -195,13 +191,19 @@ def _cases(name: str, part: Part, found: Any) -> Iterator[Case]:
         status = np.asarray(speed.status).reshape(shape)
         for row, (size, angle) in enumerate(part.places):
             unit = np.array(directions[angle], velocity.dtype)
-            along, taps = velocity[row] @ unit, (size,) * setting.dimensions
+            along = velocity[row] @ unit
             aside = np.linalg.norm(velocity[row] - along[:, None] * unit, axis=1)
             yield Case(
                 name, setting.dimensions, size, **{key: named[key] for key in KEPT},
                 direction=angle, share=part.share, speed=along, aside=aside, status=status[row],
-                idle_share=survey.idle_share(taps, unit, setting.rectifier, dtype=setting.dtype),
+                idle_share=_idle(size, setting.dimensions, angle, setting.rectifier),
             )  # fmt: skip
+
+
+@functools.cache
+def _idle(size: int, dimensions: int, angle: float, rectifier: str) -> float:
+    unit = DIRECTIONS[dimensions][angle]
+    return survey.idle_share((size,) * dimensions, unit, rectifier, dtype="float32")
 
 
 @jax.jit

@@ -1,6 +1,6 @@
 """What is measured of kernels as moving bodies: contraction, boosts, composition, invariants."""
 
-from collections.abc import Callable
+import functools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -98,14 +98,14 @@ def composed(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def family(taps: int, share: np.ndarray) -> np.ndarray:
     """Constant + gradient kernels on one axis, (shares, taps)."""
-    mixed = jax.vmap(lambda e: kernels.mix((taps,), share=e, dtype="float64"))
-    return np.asarray(mixed(jnp.asarray(share)))
+    return np.asarray(motion.mixed((taps,), share, (1.0,)))
 
 
 def drawn(count: int, taps: tuple[int, ...], seed: int) -> np.ndarray:
     """Random kernels of both signs."""
     keys = jax.random.split(jax.random.key(seed), count)
-    return np.asarray(jax.vmap(lambda key: kernels.random(taps, key=key, dtype="float64"))(keys))
+    one = functools.partial(kernels.random, taps, dtype="float64")
+    return np.asarray(jax.jit(jax.vmap(lambda key: one(key=key)))(keys))
 
 
 def boosted(setting: Setting) -> dict[str, np.ndarray]:
@@ -190,8 +190,7 @@ def in_the_plane(setting: Setting) -> Plane:
     stack, lags, sizes = [], [], []
     for taps in setting.plane:
         for unit in directions:
-            mix = _mixed((taps, taps), unit)
-            kernel, lag = motion.boxed(jax.vmap(mix)(jnp.asarray(share)), box)
+            kernel, lag = motion.boxed(motion.mixed((taps, taps), share, unit), box)
             stack.append(kernel)
             lags += [lag] * len(share)
             sizes += [theory.step_spread(taps)] * len(share)
@@ -203,10 +202,6 @@ def in_the_plane(setting: Setting) -> Plane:
     return Plane(
         moved.speed[0] / rest, moved.diffusion[0] / rest**2, moved.breadth[0] / rest**2, idle
     )
-
-
-def _mixed(taps: tuple[int, ...], unit: np.ndarray) -> Callable[[Any], jax.Array]:
-    return lambda share: kernels.mix(taps, share=share, direction=unit, dtype="float64")
 
 
 def own_rest(kernel: np.ndarray) -> np.ndarray:

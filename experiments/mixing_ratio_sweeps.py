@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
 from experiments import motion
-from infomech import kernels, theory
+from infomech import theory
 
 RECTIFIERS = ("relu", "modulus")
 
@@ -103,7 +102,10 @@ def _of_axes(setting: Setting, i: int, bar: tqdm) -> Iterator[Case]:
     degrees = setting.degrees if axes == 2 else (0.0,)
     directions = motion.units(degrees) if axes == 2 else np.ones((1, 1))
     places = [(n, j) for n in setting.taps for j in range(len(degrees))]
-    mixed = [motion.boxed(_mixed((n,) * axes, ratio, directions[j]), box) for n, j in places]
+    mixed = [
+        motion.boxed(motion.mixed((n,) * axes, ratio, directions[j], by="ratio"), box)
+        for n, j in places
+    ]
     stack = jnp.concatenate([kernel for kernel, _ in mixed])
     lag = np.repeat([late for _, late in mixed], len(ratio), axis=0)
     unit = np.repeat([directions[j] for _, j in places], len(ratio), axis=0)
@@ -128,10 +130,3 @@ def _of_axes(setting: Setting, i: int, bar: tqdm) -> Iterator[Case]:
                 for quantity in ("speed", "stderr", "early", "across")
             },
         )  # fmt: skip
-
-
-def _mixed(taps, ratio, direction):
-    def one(beta):
-        return kernels.mix(taps, ratio=beta, direction=direction, dtype="float64")
-
-    return jax.vmap(one)(jnp.asarray(ratio))

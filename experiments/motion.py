@@ -108,6 +108,26 @@ def _rates(traces, units, lags, burn_in):
     return jax.vmap(jax.vmap(one), in_axes=(0, None, None))(traces, units, lags)
 
 
+def mixed(taps: tuple[int, ...], values: Any, direction: Any, *, by: str = "share") -> jax.Array:
+    """Constant + gradient kernels at given odd shares or mixing ratios, (values, *taps).
+
+    Args:
+        taps: on each axis.
+        values: (n,).
+        direction: of the gradient, (d,).
+        by: "share" or "ratio", what the values are.
+    """
+    return _mixed(taps, jnp.asarray(values, "float64"), jnp.asarray(direction, "float64"), by)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _mixed(taps, values, direction, by):
+    def one(value):
+        return im.kernels.mix(taps, **{by: value}, direction=direction, dtype=value.dtype)
+
+    return jax.vmap(one)(values)
+
+
 def boxed(kernels: jax.Array, taps: int) -> tuple[jax.Array, np.ndarray]:
     """Kernels among zeros in boxes of `taps` on each axis, so that one program serves all sizes.
 
