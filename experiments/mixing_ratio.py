@@ -148,12 +148,12 @@ def _faster(cases: list[Case]) -> Iterator[Number]:
     for words, mask in (("faster", lambda g: g > FASTER), ("slower", lambda g: g < -FASTER)):
         share = [float(np.mean(mask(c.gain[c.works]))) for c in cases]
         yield Number(
-            f"mean share of β beyond idle with the modulus {words}", float(np.mean(share)),
-            min(share), max(share),
+            f"share of β beyond idle with the modulus {words}, mean and range of settings",
+            float(np.mean(share)), min(share), max(share),
         )  # fmt: skip
     tops = [np.max(c.speed["modulus"]) - np.max(c.speed["relu"]) for c in cases]
     yield Number(
-        "top speed over β, modulus less ReLU, median of the settings", float(np.median(tops)),
+        "top speed over β, modulus less ReLU, median and range of settings", float(np.median(tops)),
         float(min(tops)), float(max(tops)), "px/layer",
     )  # fmt: skip
     best = max(cases, key=lambda c: np.max(c.gain))
