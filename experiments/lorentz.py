@@ -101,12 +101,11 @@ def _contraction(
     found: dict[str, Group], plane: Plane | None, setting: Setting
 ) -> Iterator[Number]:
     """The spread gained along the motion against 1/γ."""
-    share = np.linspace(0, 1, setting.shares)
     idle, working = [], []
     for taps in setting.taps:
         group, rest = found[f"{taps} taps"], theory.step_spread(taps) ** 2
-        off = contracted(group.speed, group.spread, np.full_like(share, rest))
-        rests = share <= float(theory.idle_range((taps,)).share) + 1e-9
+        off = contracted(group.speed, group.spread, np.full_like(group.speed, rest))
+        rests = lorentz_parts.idle(group.kernel)
         idle.append(off[rests])
         working.append(off[~rests])
     yield _asked("D/c² less 1/γ², family, idle", np.concatenate(idle))
@@ -234,4 +233,4 @@ def _reading(numbers: tuple[Number, ...]) -> str:
 
 def _line(number: Number) -> str:
     verb = {True: "holds", False: "fails", None: ""}[number.met]
-    return f"{verb:<7}{number.name:<77}{number.value:.3g} {number.unit}"
+    return f"{verb:<7}{number.name:<86}{number.value:.3g} {number.unit}"

@@ -23,10 +23,9 @@ def draw(found: dict[str, Group], plane: Plane | None, setting: Setting) -> Figu
 def _contraction(panel, found, plane, setting):
     v = np.linspace(0, 1, 200)
     panel.plot(v, np.sqrt(1 - v**2), "k", linewidth=1, label="1/γ")
-    share = np.linspace(0, 1, setting.shares)
     for i, taps in enumerate(setting.taps):
         group, rest = found[f"{taps} taps"], theory.step_spread(taps)
-        idle = share <= float(theory.idle_range((taps,)).share) + 1e-9
+        idle = lorentz_parts.idle(group.kernel)
         x, y = group.speed / rest, np.sqrt(np.maximum(group.spread, 0)) / rest
         panel.plot(x[idle], y[idle], "o", color=f"C{i}", markersize=4, label=f"{taps} taps, idle")
         panel.plot(x[~idle], y[~idle], "o", color=f"C{i}", markersize=4, markerfacecolor="none")

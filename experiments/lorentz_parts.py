@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments import motion
-from infomech import kernels, mechanics, parity, theory
+from infomech import kernels, theory
 
 #: difference of tilts over which the centre's change is measured, per pixel
 SMALL = 1e-4
@@ -103,9 +102,12 @@ def family(taps: int, share: np.ndarray) -> np.ndarray:
 
 def drawn(count: int, taps: tuple[int, ...], seed: int) -> np.ndarray:
     """Random kernels of both signs."""
-    keys = jax.random.split(jax.random.key(seed), count)
-    one = functools.partial(kernels.random, taps, dtype="float64")
-    return np.asarray(jax.jit(jax.vmap(lambda key: one(key=key)))(keys))
+    return np.asarray(_drawn(jax.random.split(jax.random.key(seed), count), taps))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _drawn(keys, taps):
+    return jax.vmap(lambda key: kernels.random(taps, key=key, dtype="float64"))(keys)
 
 
 def boosted(setting: Setting) -> dict[str, np.ndarray]:
@@ -127,7 +129,7 @@ def stacks(setting: Setting) -> dict[str, np.ndarray]:
     signed = drawn(n, (box,), seed + 1)
     found["non-negative"] = np.abs(drawn(n, (box,), seed + 2))
     found["both signs"] = signed
-    found["both signs, even part"] = np.asarray(jax.vmap(lambda k: parity.split(k).even)(signed))
+    found["both signs, even part"] = (signed + np.flip(signed, -1)) / 2
     tilts = np.linspace(-3, 3, setting.tilts)
     for name, kernel in boosted(setting).items():
         found[f"boosted {name}"] = np.stack([tilted(kernel, eta) for eta in tilts])
@@ -146,20 +148,20 @@ def on_a_line(setting: Setting) -> dict[str, Group]:
     stacked = stacks(setting)
     layers, lags = [], []
     for kernel in stacked.values():
-        flat, lag = motion.boxed(jnp.asarray(kernel.reshape(-1, kernel.shape[-1])), setting.box)
+        flat, lag = motion.boxed(kernel.reshape(-1, kernel.shape[-1]), setting.box)
         # kernels of all layers, so that pairs and single ones go through one program
         own = flat.reshape(len(kernel), -1, setting.box)
         times = -(-setting.steps // own.shape[1])
-        layers.append(jnp.tile(own, (1, times, 1))[:, : setting.steps])
+        layers.append(np.tile(own, (1, times, 1))[:, : setting.steps])
         lags.append(np.tile(lag, (len(kernel), 1)))
     lag = np.concatenate(lags)
     start = motion.starts(("disk", "impulse"), 3.0, (setting.box,), setting.steps)
-    trace = motion.passed(jnp.concatenate(layers), start, steps=setting.steps)
+    trace = motion.passed(np.concatenate(layers), start, steps=setting.steps)
     moved = motion.rates(trace, np.ones_like(lag), setting.burn_in, lag)
-    centre = np.asarray(trace.centre[1, :, -1, 0] - trace.centre[1, :, 0, 0])
-    variance = np.asarray(trace.covariance[1, :, -1, 0, 0])
+    path, variance = np.asarray(trace.centre)[1, :, :, 0], np.asarray(trace.covariance)[1, :, -1]
+    centre = path[:, -1] - path[:, 0]
     columns = (moved.speed[0], moved.diffusion[0], moved.speed[1],
-               centre + setting.steps * lag[:, 0], variance)  # fmt: skip
+               centre + setting.steps * lag[:, 0], variance[:, 0, 0])  # fmt: skip
     ends = np.cumsum([len(kernel) for kernel in stacked.values()])[:-1]
     parts = zip(*(np.split(column, ends) for column in columns), strict=True)
     return {
@@ -195,13 +197,18 @@ def in_the_plane(setting: Setting) -> Plane:
             lags += [lag] * len(share)
             sizes += [theory.step_spread(taps)] * len(share)
     units = np.tile(np.repeat(directions, len(share), 0), (len(setting.plane), 1))
-    kernel, rest = jnp.concatenate(stack), np.array(sizes)
+    kernel, rest = np.concatenate(stack), np.array(sizes)
     start = motion.starts(("disk",), 3.0, (box, box), steps)
     moved = motion.measure(kernel, units, start, steps, setting.plane_burn_in, lag=np.array(lags))
-    idle = np.min(np.asarray(kernel), (1, 2)) >= -1e-12
+    idle = np.min(kernel, (1, 2)) >= -1e-12
     return Plane(
         moved.speed[0] / rest, moved.diffusion[0] / rest**2, moved.breadth[0] / rest**2, idle
     )
+
+
+def idle(kernel: np.ndarray) -> np.ndarray:
+    """Whether no tap is negative."""
+    return np.min(kernel, axis=-1) >= -1e-12
 
 
 def own_rest(kernel: np.ndarray) -> np.ndarray:
@@ -237,5 +244,5 @@ def field_symmetry(kernel: np.ndarray, count: int) -> np.ndarray:
 
 
 def rapidity(kernel: np.ndarray) -> np.ndarray:
-    """artanh(tan θ) of the library, for each kernel."""
-    return np.asarray(jax.vmap(lambda k: mechanics.energy_momentum(k).rapidity)(kernel))
+    """artanh(tan θ) over the last axis."""
+    return np.arctanh(tangent(kernel))

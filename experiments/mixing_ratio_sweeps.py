@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
@@ -106,7 +105,7 @@ def _of_axes(setting: Setting, i: int, bar: tqdm) -> Iterator[Case]:
         motion.boxed(motion.mixed((n,) * axes, ratio, directions[j], by="ratio"), box)
         for n, j in places
     ]
-    stack = jnp.concatenate([kernel for kernel, _ in mixed])
+    stack = np.concatenate([kernel for kernel, _ in mixed])
     lag = np.repeat([late for _, late in mixed], len(ratio), axis=0)
     unit = np.repeat([directions[j] for _, j in places], len(ratio), axis=0)
     start = motion.starts(setting.patterns, setting.radius, (box,) * axes, steps)
@@ -120,11 +119,12 @@ def _of_axes(setting: Setting, i: int, bar: tqdm) -> Iterator[Case]:
         bar.update()
     even = np.where(ratio < 1, 1 - ratio, np.nan)
     tangent = np.where(ratio < 1, ratio / even, np.inf)
+    ends = [float(theory.idle_range((n,) * axes, directions[j]).ratio) for n, j in places]
     for at in np.ndindex(len(setting.patterns), len(places)):
         n, j = places[at[1]]
         yield Case(
             n, axes, setting.patterns[at[0]], degrees[j], ratio, theory.step_spread(n) * tangent,
-            float(theory.idle_range((n,) * axes, directions[j]).ratio),
+            ends[at[1]],
             **{
                 quantity: {name: getattr(m, quantity)[at] for name, m in found.items()}
                 for quantity in ("speed", "stderr", "early", "across")

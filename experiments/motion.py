@@ -128,7 +128,7 @@ def _mixed(taps, values, direction, by):
     return jax.vmap(one)(values)
 
 
-def boxed(kernels: jax.Array, taps: int) -> tuple[jax.Array, np.ndarray]:
+def boxed(kernels: Any, taps: int) -> tuple[np.ndarray, np.ndarray]:
     """Kernels among zeros in boxes of `taps` on each axis, so that one program serves all sizes.
 
     Args:
@@ -139,10 +139,11 @@ def boxed(kernels: jax.Array, taps: int) -> tuple[jax.Array, np.ndarray]:
         The larger kernels, and what is to be added to their velocities, (d,): taps of an even
         number lie half a pixel off those of an odd one.
     """
+    kernels = np.asarray(kernels)
     shape = np.array(kernels.shape[1:])
     below = (taps - shape) // 2
     room = [(0, 0), *zip(below, taps - shape - below, strict=True)]
-    return jnp.pad(kernels, room), (taps - shape) / 2 - below
+    return np.pad(kernels, room), (taps - shape) / 2 - below
 
 
 def units(degrees: Sequence[float]) -> np.ndarray:
