@@ -87,11 +87,12 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     ]
     return Finding(
         _overall(verdicts[0]["linear"]), _words(verdicts[0]["linear"]),
-        f"{len(mapped)} settings: kernels of {_several(r.case.size for r in mapped)} taps on each "
-        f"axis under {_several(r.case.rectifier for r in mapped)}, "
-        f"{_several(r.case.pattern for r in mapped)}, directions of "
-        f"{_several(f'{r.case.direction:g}°' for r in mapped)}.",
-        tuple(_numbers(verdicts, checked)), out / "atlas_regions.png", "\n".join(lines),
+        f"{len(mapped)} settings: kernels of {_several(r.case.taps for r in mapped)} taps under "
+        f"{_several(r.case.rectifier for r in mapped)}, "
+        f"{_several(r.case.pattern for r in mapped)}, directions at "
+        f"{_several(f'{r.case.direction:g}°' for r in mapped)} to the last axis.",
+        (*_numbers(verdicts, checked), *_readings(mapped)), out / "atlas_regions.png",
+        "\n".join(lines),
     )  # fmt: skip
 
 
@@ -142,6 +143,27 @@ def _numbers(verdicts: list[dict[str, Any]], checked: list[dict[str, Any]]) -> I
             )  # fmt: skip
 
 
+def _readings(found: list[Reading]) -> Iterator[Number]:
+    """R² of every reading of the ratio: the least, and in how many settings it is linear."""
+    for law, symbol in survey.SYMBOLS.items():
+        for over, words in (("all", "all shares"), ("idle", "idle")):
+            for name, chosen in (groups(found) | by_dimensions(found)).items():
+                values = np.array([r.r_squared(law, over) for r in chosen])
+                least = float(np.nanmin(values))
+                where = "ε < 1" if (law, over) == ("tangent", "all") else words
+                yield Number(
+                    f"least R² of v against {symbol}, {where}, {name}", least,
+                    wanted=f"at least {survey.LINEAR}", met=least >= survey.LINEAR,
+                )  # fmt: skip
+
+
+def by_dimensions(found: list[Reading]) -> dict[str, list[Reading]]:
+    """The readings of fields of one, two and three dimensions, if there are several."""
+    known = sorted({r.case.dimensions for r in found})
+    chosen = {d: [r for r in found if r.case.dimensions == d] for d in known}
+    return {f"{d}-D": some for d, some in chosen.items()} if len(known) > 1 else {}
+
+
 def groups(found: list[Reading]) -> dict[str, list[Reading]]:
     """All readings, and those of each rectifier if there are several."""
     names = dict.fromkeys(r.case.rectifier for r in found)
@@ -190,18 +212,22 @@ def told(verdict: dict[str, Any], line: str) -> str:
 
 
 def fitted(found: list[Reading]) -> list[str]:
-    """R² of the published law, and the laws that fit best."""
+    """R² of every reading of the ratio, and the laws that fit best."""
     lines = []
-    for name, chosen in groups(found).items():
-        published = [r.r_squared("share") for r in chosen]
-        linear = sum(value >= survey.LINEAR for value in published)
+    for name, chosen in (groups(found) | by_dimensions(found)).items():
+        words = []
+        for law, symbol in survey.SYMBOLS.items():
+            values = [r.r_squared(law) for r in chosen]
+            linear = sum(value >= survey.LINEAR for value in values)
+            words.append(
+                f"{symbol} {np.nanmin(values):.3f} to {np.nanmax(values):.3f} (linear in {linear})"
+            )
         leading = Counter(
             survey.SYMBOLS[r.best] if r.best else "none" for r in chosen
         ).most_common()
         lines.append(
-            f"  {name}: R² of ε {np.nanmin(published):.3f} to {np.nanmax(published):.3f}, at least "
-            f"{survey.LINEAR} in {linear}; best of those finite over all shares: "
-            + ", ".join(f"{law} in {count}" for law, count in leading)
+            f"  {name} ({len(chosen)}): R² over all shares of {', '.join(words)}; best of those "
+            f"finite there: {', '.join(f'{law} in {count}' for law, count in leading)}"
         )
     return lines
 
@@ -229,15 +255,17 @@ def checks(cases: list[Case]) -> list[dict[str, Any]]:
     Leaky ReLU is set beside ReLU for comparison only.
     """
     mapped = {
-        (c.size, c.rectifier, c.pattern, c.direction): c for c in cases if c.part in MAPPED
-    }  # fmt: skip
+        (c.dimensions, c.size, c.rectifier, c.pattern, c.direction): c
+        for c in cases
+        if c.part in MAPPED
+    }
     found: dict[str, float] = {}
     for case in cases:
         if case.part in MAPPED:
             continue
         names = {"boundaries": case.boundary, "normalisations": case.normalize}
         name = names.get(case.part, case.rectifier)
-        like = mapped[case.size, "relu", case.pattern, case.direction]
+        like = mapped[case.dimensions, case.size, "relu", case.pattern, case.direction]
         # a speed that was refused agrees with nothing
         off = np.nan_to_num(np.abs(case.speed - like.speed), nan=np.inf)
         found[name] = max(found.get(name, 0.0), float(np.max(off)))

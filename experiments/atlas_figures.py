@@ -22,10 +22,11 @@ _TOP = -1.6
 def laws(found: list[Reading]) -> Figure:
     """R² of the published law, and the best of the candidate laws, for each setting."""
     rows = _rows(found)
-    columns = list(dict.fromkeys((r.case.rectifier, r.case.direction) for r in found))
+    rectifiers = dict.fromkeys(r.case.rectifier for r in found)
+    columns = [(name, angle) for name in rectifiers for angle in _angles(found)]
     published = np.full((len(rows), len(columns)), np.nan)
     with plot.style(grid=False):
-        figure = Figure(figsize=(9, 1.3 + 0.26 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(13, 1.3 + 0.26 * len(rows)), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         for r in found:
             y, x = rows.index(_row(r)), columns.index((r.case.rectifier, r.case.direction))
@@ -38,15 +39,15 @@ def laws(found: list[Reading]) -> Figure:
                 cell = Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=_LAWS[r.best], alpha=0.4)
                 cell.set_edgecolor("white")
                 right.add_patch(cell)
-                words = f"{survey.SYMBOLS[r.best]}  {r.r_squared(r.best):.2f}"
-                right.text(x, y, words, ha="center", va="center", fontsize=8)
+                named = f"{survey.SYMBOLS[r.best]}  {r.r_squared(r.best):.2f}"
+                right.text(x, y, named, ha="center", va="center", fontsize=8)
         left.imshow(published, vmin=0, vmax=1, cmap="viridis", aspect="auto")
         left.set_title("R² of the published law, speed against ε")
         right.set_title("Best law finite at all odd shares, and its R²")
         right.set_xlim(left.get_xlim())
         for panel in (left, right):
-            names = [f"{rectifier}\n{degrees:g}°" for rectifier, degrees in columns]
-            panel.set_xticks(range(len(columns)), names, fontsize=8)
+            words = [f"{rectifier}\n{degrees:g}°" for rectifier, degrees in columns]
+            panel.set_xticks(range(len(columns)), words, fontsize=8)
             panel.tick_params(length=0)
             panel.spines[:].set_visible(False)
         left.set_yticks(range(len(rows)), [_named(row) for row in rows])
@@ -56,12 +57,14 @@ def laws(found: list[Reading]) -> Figure:
 
 def regions(found: list[Reading], verdicts: list[dict[str, Any]]) -> Figure:
     """For each setting, the widest ranges of odd shares over which the published law holds."""
-    degrees = dict.fromkeys(r.case.direction for r in found)
-    rows = [(*row, direction) for row in _rows(found) for direction in degrees]
+    there = {(*_row(r), r.case.direction) for r in found}
+    rows = [
+        (*row, angle) for row in _rows(found) for angle in _angles(found) if (*row, angle) in there
+    ]
     by_name = {v["settings"]: v for v in verdicts if v["settings"] != "all"}
     places = [(kind, name) for kind in _TITLES for name in by_name]
     with plot.style(grid=False):
-        figure = Figure(figsize=(11.5, 1.8 + 0.16 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(11.5, 1.8 + 0.14 * len(rows)), layout="constrained")
         panels = figure.subplots(1, len(places), sharey=True)
         for panel, (kind, rectifier) in zip(panels, places, strict=True):
             for r in found:
@@ -77,10 +80,10 @@ def regions(found: list[Reading], verdicts: list[dict[str, Any]]) -> Figure:
             panel.set(xlim=(0, 1), xlabel="odd share ε", title=f"{_TITLES[kind]}, {rectifier}")
             panel.tick_params(axis="y", length=0)
             for row in range(1, len(rows)):
-                if rows[row][:2] != rows[row - 1][:2]:
+                if rows[row][:3] != rows[row - 1][:3]:
                     panel.axhline(row - 0.5, color="black", alpha=0.15, linewidth=0.6)
-        labels = [f"{_named(row)}, {row[2]:g}°" for row in rows]
-        panels[0].set_yticks([_TOP, *range(len(rows))], ["all at once", *labels], fontsize=7)
+        labels = [f"{_named(row)}, {row[-1]:g}°" for row in rows]
+        panels[0].set_yticks([_TOP, *range(len(rows))], ["all at once", *labels], fontsize=6.5)
         panels[0].set_ylim(len(rows) - 0.4, _TOP - 0.7)
         for at, shade in zip(verdicts[0]["linear"]["at"], _SHADES, strict=True):
             label = f"to {at['tolerance']:.0%} of the speed gained"
@@ -99,15 +102,22 @@ def _draw_bars(panel, row, widest):
             panel.barh(row, high - low, height, left=low, color=_SHADES[i], linewidth=0)
 
 
+def _angles(found):
+    return sorted({r.case.direction for r in found})
+
+
 def _rows(found):
-    """Patterns in the order in which they come, each from the smallest kernels on."""
+    """By dimensions and patterns, in the order in which they come, from the smallest kernels on."""
     patterns = list(dict.fromkeys(r.case.pattern for r in found))
-    return sorted(set(map(_row, found)), key=lambda row: (patterns.index(row[0]), row[1]))
+    rows = {_row(r) for r in found}
+    return sorted(rows, key=lambda row: (row[0], patterns.index(row[1]), row[2]))
 
 
 def _row(found):
-    return found.case.pattern, found.case.size
+    return found.case.dimensions, found.case.pattern, found.case.size
 
 
 def _named(row):
-    return f"{row[0]}, {row[1]}×{row[1]}"
+    dimensions, pattern, size = row[:3]
+    taps = f"{size} taps" if dimensions == 1 else "×".join([str(size)] * dimensions)
+    return f"{pattern}, {taps}"

@@ -1,22 +1,38 @@
-"""What the atlas of the speed law measures: sweeps of odd share and direction, kept in stores."""
+"""What the atlas of the speed law measures: sweeps of odd share and direction, kept in stores.
 
-from collections.abc import Iterator
+A program takes seconds to compile, so that kernels of all sizes and directions share one: smaller
+ones lie among zeros in a box of the largest.
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+import infomech as im
+from experiments import motion
 from infomech import laws, survey, sweeps
 from infomech.sweeps.grid import STATIC
 
-#: of the gradient, in degrees from the last axis towards the first
-DIRECTIONS = (0.0, 22.5, 45.0)
-#: what tells the settings of the atlas apart
-KEPT = ("size", "rectifier", "boundary", "normalize", "pattern")
+#: of the gradient, by the number of axes and the angle to the last axis in degrees; in three
+#: dimensions along an axis, the diagonal of a face, and that of a cube
+DIRECTIONS: dict[int, dict[float, tuple[float, ...]]] = {
+    1: {0.0: (1.0,)},
+    2: {0.0: (0.0, 1.0), 22.5: (np.sin(np.pi / 8), np.cos(np.pi / 8)), 45.0: (0.5**0.5, 0.5**0.5)},
+    3: {0.0: (0.0, 0.0, 1.0), 45.0: (0.0, 0.5**0.5, 0.5**0.5), 54.7: (3**-0.5, 3**-0.5, 3**-0.5)},
+}
+#: what tells the settings of a sweep apart
+KEPT = ("rectifier", "boundary", "normalize", "pattern")
+#: what is stored of a rollout: all that a speed is fitted to
+STORED = ("centre", "log_energy", "edge", "balance")
 #: sweeps that are mapped; the others check that what they vary changes nothing
-MAPPED = ("sizes", "patterns", "quick")
+MAPPED = ("line", "sizes", "patterns", "space", "quick")
 
 
 @dataclass(frozen=True)
@@ -25,16 +41,19 @@ class Case:
 
     Attributes:
         part: name of the sweep that it belongs to.
-        size, rectifier, boundary, normalize, pattern: as of `infomech.sweeps.Sweep`.
-        direction: of the gradient, degrees.
+        dimensions: of the field.
+        size: taps on each axis.
+        rectifier, boundary, normalize, pattern: as of `infomech.sweeps.Sweep`.
+        direction: of the gradient, see `DIRECTIONS`.
         share: odd share ε.
         speed: along the direction, pixels per layer; NaN where it was refused.
-        aside: across the direction.
+        aside: across the direction, whichever way.
         status: of the speed, index into `infomech.laws.REASONS`.
         idle_share: the rectifier is idle up to this share; NaN if it never is.
     """
 
     part: str
+    dimensions: int
     size: int
     rectifier: str
     boundary: str
@@ -55,29 +74,74 @@ class Case:
     @property
     def reach(self) -> float:
         """How far along the direction the outermost tap lies: no content moves faster."""
-        angle = np.deg2rad(self.direction)
-        return (self.size - 1) / 2 * float(abs(np.cos(angle)) + abs(np.sin(angle)))
+        unit = DIRECTIONS[self.dimensions][self.direction]
+        return (self.size - 1) / 2 * float(np.sum(np.abs(unit)))
+
+    @property
+    def taps(self) -> str:
+        """Such as 3×3."""
+        return "×".join([str(self.size)] * self.dimensions)
 
 
-def parts(*, quick: bool = False) -> dict[str, sweeps.Sweep]:
+class Part(NamedTuple):
+    """A sweep over sizes, directions and odd shares, in this order, and what its kernels are.
+
+    Attributes:
+        sweep: of kernels in boxes of one size.
+        places: size and direction, in degrees, of each row of shares.
+        share: odd shares.
+        lag: of each row, to be added to the velocities.
+    """
+
+    sweep: sweeps.Sweep
+    places: list[tuple[int, float]]
+    share: np.ndarray
+    lag: np.ndarray
+
+
+def path(kernel: Any, final: Any, trace: im.Trace, setting: Any) -> dict[str, jax.Array]:
+    """The part of a trace that is stored."""
+    return {name: getattr(trace, name) for name in STORED}
+
+
+def part(sizes: Sequence[int], *, shares: int = 21, dimensions: int = 2, **settings: Any) -> Part:
+    """Constant + gradient kernels of several sizes in all directions at equally spaced shares."""
+    share = np.linspace(0, 1, shares)
+    places = [(size, angle) for size in sizes for angle in DIRECTIONS[dimensions]]
+    stacks, lags = [], []
+    # in double precision: stores know their kernels to the last digit of single precision
+    with jax.enable_x64(True):
+        for size, angle in places:
+            mixed = motion.mixed((size,) * dimensions, share, DIRECTIONS[dimensions][angle])
+            stack, lag = motion.boxed(mixed, max(sizes))
+            stacks.append(np.asarray(stack).astype("float32"))
+            lags.append(lag)
+    axis = sweeps.values("kernel", taps=np.concatenate(stacks))
+    sweep = sweeps.Sweep(
+        (axis,), family="taps", size=(max(sizes),), dimensions=dimensions, observe=path, **settings
+    )
+    return Part(sweep, places, share, np.array(lags))
+
+
+def parts(*, quick: bool = False) -> dict[str, Part]:
     """The sweeps of the atlas by name: a map, and checks that leave all but one setting alone.
 
     Boundaries are varied where the domain is smallest, and the patterns beside disk and impulse
-    at one size only: each setting is a program that takes seconds to compile.
+    at one size only; in three dimensions patterns are smaller and layers fewer.
     """
-    angle = sweeps.values("angle", angle=np.deg2rad(DIRECTIONS))
     if quick:
-        axes = (angle, sweeps.linear("share", 0, 1, 11))
-        few: dict[str, Any] = {"steps": (16,), "burn_in": 6, "radius": 3.0}
-        return {"quick": sweeps.Sweep(axes, size=(2,), **few)}
-    axes = (angle, sweeps.linear("share", 0, 1, 21))
-    both, sizes, patterns = ("relu", "modulus"), (2, 3, 5, 7), ("gaussian", "box", "camera")
+        return {"quick": part((2,), shares=11, steps=(16,), burn_in=6, radius=3.0)}
+    map_of: dict[str, Any] = {"rectifier": ("relu", "modulus"), "pattern": ("disk", "impulse")}
+    others = {**map_of, "pattern": ("gaussian", "box", "camera")}
+    sizes = (2, 3, 4, 5, 6, 7)
     return {
-        "sizes": sweeps.Sweep(axes, size=sizes, rectifier=both, pattern=("disk", "impulse")),
-        "patterns": sweeps.Sweep(axes, size=(3,), rectifier=both, pattern=patterns),
-        "boundaries": sweeps.Sweep(axes, size=(2,), boundary=("periodic", "reflect")),
-        "normalisations": sweeps.Sweep(axes, size=(2,), normalize=("none",)),
-        "leaky": sweeps.Sweep(axes, size=(3,), rectifier=("leaky_relu",)),
+        "line": part(sizes, dimensions=1, **map_of),
+        "sizes": part(sizes, **map_of),
+        "patterns": part((3,), **others),
+        "space": part((2, 3), dimensions=3, steps=(16,), burn_in=6, radius=3.0, **map_of),
+        "boundaries": part((2,), boundary=("periodic", "reflect")),
+        "normalisations": part((2,), normalize=("none",)),
+        "leaky": part((3,), rectifier=("leaky_relu",)),
     }
 
 
@@ -85,7 +149,7 @@ class Measured(NamedTuple):
     """What a store holds: its cases, how many points were computed now, and where they come from.
 
     Attributes:
-        cases: one for each setting and direction.
+        cases: one for each setting, size and direction.
         points: in the store.
         computed: of these, now.
         provenance: of the store: versions, device, commit and time at which it was made.
@@ -97,35 +161,60 @@ class Measured(NamedTuple):
     provenance: dict[str, Any]
 
 
-def measure(part: str, sweep: sweeps.Sweep, store: Path) -> Measured:
+def measure(name: str, part: Part, store: Path) -> Measured:
     """Computes what a store lacks and reads all of it.
 
     Raises:
         ValueError: the store is one of another sweep, or can't be read.
         StoreError: it can't be written.
     """
-    with tqdm(total=sweep.points, desc=part, unit="point") as bar:
-        done = sweeps.run(sweep, store, watch=lambda p: bar.update(p.done - bar.n))
+    with tqdm(total=part.sweep.points, desc=name, unit="point") as bar:
+        done = sweeps.run(part.sweep, store, watch=lambda p: bar.update(p.done - bar.n))
     import xarray
 
     found = xarray.open_zarr(store, chunks=None).load()
     provenance = found.attrs["provenance"]
-    return Measured(list(_cases(part, sweep, found)), done.points, done.computed, provenance)
+    return Measured(list(_cases(name, part, found)), done.points, done.computed, provenance)
 
 
-def _cases(part: str, sweep: sweeps.Sweep, found: Any) -> Iterator[Case]:
-    for setting in sweep.settings():
-        named = {name: getattr(setting, name) for name in STATIC}
-        there = found.sel({name: value for name, value in named.items() if name in found.dims})
-        for degrees, angle in zip(DIRECTIONS, found.angle.values, strict=True):
-            at = there.sel(angle=angle)
-            velocity = at.speed.values
-            unit = np.array([np.sin(angle), np.cos(angle)], velocity.dtype)
-            taps, dtype = setting.taps, setting.dtype
+def _cases(name: str, part: Part, found: Any) -> Iterator[Case]:
+    """The speeds of one setting after the other, fitted in one program."""
+    directions = DIRECTIONS[part.sweep.dimensions]
+    shape = (len(part.places), len(part.share))
+    for setting in part.sweep.settings():
+        named = {key: getattr(setting, key) for key in STATIC}
+        there = found.sel({key: value for key, value in named.items() if key in found.dims})
+        trace = {key: jnp.asarray(there[key].values) for key in STORED}
+        lag = np.repeat(part.lag, shape[1], axis=0).astype("float32")
+        speed = _speeds(trace, jnp.asarray(lag), setting.burn_in)
+        velocity = np.asarray(speed.value).reshape(*shape, -1)
+        status = np.asarray(speed.status).reshape(shape)
+        for row, (size, angle) in enumerate(part.places):
+            unit = np.array(directions[angle], velocity.dtype)
+            along = velocity[row] @ unit
+            aside = np.linalg.norm(velocity[row] - along[:, None] * unit, axis=1)
             yield Case(
-                part=part, direction=degrees, share=found.share.values,
-                speed=velocity @ unit, aside=velocity @ np.array([unit[1], -unit[0]]),
-                status=at.status.values,
-                idle_share=survey.idle_share(taps, unit, setting.rectifier, dtype=dtype),
-                **{name: named[name] for name in KEPT},
+                name, setting.dimensions, size, **{key: named[key] for key in KEPT},
+                direction=angle, share=part.share, speed=along, aside=aside, status=status[row],
+                idle_share=_idle(size, setting.dimensions, angle, setting.rectifier),
             )  # fmt: skip
+
+
+@functools.cache
+def _idle(size: int, dimensions: int, angle: float, rectifier: str) -> float:
+    unit = DIRECTIONS[dimensions][angle]
+    return survey.idle_share((size,) * dimensions, unit, rectifier, dtype="float32")
+
+
+@jax.jit
+def _speeds(stored, lags, burn_in):
+    def one(stored, lag):
+        layer, zeros = jnp.arange(len(stored["edge"])), jnp.zeros_like(stored["edge"])
+        centre = stored["centre"] + layer[:, None].astype(lag.dtype) * lag[None]
+        trace = im.Trace(
+            **{**stored, "centre": centre}, layer=layer, covariance=zeros[:, None, None],
+            log_mass=zeros, cut=zeros,
+        )  # fmt: skip
+        return laws.speed(trace, burn_in)
+
+    return jax.vmap(one)(stored, lags)

@@ -11,7 +11,18 @@ from PIL import Image
 from thinned import thinned
 
 import infomech as im
-from experiments import atlas, energy_decay, frontier, layers_needed, slow_decay, straight
+from experiments import (
+    atlas,
+    energy_decay,
+    frontier,
+    layers_needed,
+    lorentz,
+    lorentz_parts,
+    mixing_ratio,
+    motion,
+    slow_decay,
+    straight,
+)
 from experiments import quick as quick_runs
 from experiments.__main__ import EXPERIMENTS, main
 from experiments.atlas_sweeps import Case
@@ -133,6 +144,61 @@ def test_targets_are_reached_and_drawn(tmp_path):
     assert np.linalg.norm(error, axis=1).max() <= record["tolerance"]["velocity"]
 
 
+# --- the mixing ratio, and what is like a Lorentz transform -------------------------------------
+
+
+def test_speeds_rise_up_to_where_they_first_do_not():
+    ratio = np.linspace(0, 1, 6)
+    for speed, end in (
+        (ratio**2, 1), ([0, 1, 2, 2, 3, 4], 0.4), ([0, 1, 2, 3, 1, 9], 0.6),
+        ([0, 1, np.nan] * 2, 0.2),
+    ):  # fmt: skip
+        np.testing.assert_allclose(mixing_ratio.rises_to(ratio, np.array(speed)), end)
+    np.testing.assert_allclose(mixing_ratio.r_squared(ratio, 2 - 3 * ratio), 1)
+    # y = |x| on points around 0 has nothing to do with a line
+    np.testing.assert_allclose(mixing_ratio.r_squared(ratio - 0.5, abs(ratio - 0.5)), 0, atol=1e-9)
+
+
+@pytest.mark.parametrize(("taps", "box"), [(2, 4), (2, 5), (3, 4), (4, 5), (5, 5)])
+def test_boxes_change_neither_taps_nor_their_places(taps, box):
+    kernel = np.random.default_rng(taps).uniform(0, 1, (2, taps, taps))
+    larger, lag = motion.boxed(kernel, box)
+    assert larger.shape == (2, box, box)
+    for one, other in zip(kernel, np.asarray(larger), strict=True):
+        expected = np.tensordot(one / one.sum(), im.kernels.offsets(one.shape), 2)
+        found = np.tensordot(other / one.sum(), im.kernels.offsets(other.shape), 2)
+        np.testing.assert_allclose(found + lag, expected, atol=1e-12)
+
+
+def test_tilts_are_boosts_of_two_taps_and_keep_the_invariant():
+    # (e^−a, e^a)/… at rapidity a: ‖k_o‖/‖k_e‖ = tanh a, and ⟨k, R k⟩ = 2
+    for a in (-0.7, 0.0, 1.2):
+        kernel = lorentz_parts.tilted(np.ones(2), 2 * a)
+        np.testing.assert_allclose(kernel, np.exp([-a, a]))
+        np.testing.assert_allclose(lorentz_parts.mass_squared(kernel), 2)
+        np.testing.assert_allclose(lorentz_parts.rapidity(kernel), abs(a), atol=1e-12)
+        # c² − v² with v = c tanh a
+        speed, spread = np.tanh(a) / 2, 1 / (2 * np.cosh(a)) ** 2
+        found = lorentz.contracted(*map(np.atleast_1d, (speed, spread, 0.25)))
+        np.testing.assert_allclose(found, 0, atol=1e-12)
+    assert np.isnan(lorentz.contracted(*map(np.atleast_1d, (0.6, 0.1, 0.25))))
+    # rapidities add: tanh(a + b)
+    np.testing.assert_allclose(lorentz.added(*2 * np.tanh([0.4, 1.1]), 2.0), 2 * np.tanh(1.5))
+    for n in (2, 3, 5):
+        rest = lorentz_parts.own_rest(np.ones((1, n)))
+        np.testing.assert_allclose(rest, im.theory.step_spread(n) ** 2)
+
+
+def test_only_homogeneous_rectifiers_let_tilts_through():
+    kernel = np.array([1.0, -0.4, 0.3, -0.2])
+    for rectify in (lambda u: np.maximum(u, 0), np.abs, lambda u: u):
+        assert lorentz_parts.covariant(kernel, 0.5, rectify) < 1e-12
+    assert lorentz_parts.covariant(kernel, 0.5, np.tanh) > 0.1
+    # what is filtered evenly tends to a Gaussian, its own mirror image
+    seen = lorentz_parts.field_symmetry(np.array([1.0, 2, 1]), 60)
+    assert seen[0] < 0.95 < 0.999 < seen[-1] <= 1
+
+
 # --- the atlas of the speed law -----------------------------------------------------------------
 
 
@@ -178,7 +244,7 @@ def test_a_root_bends_by_an_eighth_and_gaps_are_in_no_range():
 
 def atlas_case(speed, part="sizes", **changed):
     share = np.linspace(0, 1, len(speed))
-    given = {"size": 3, "rectifier": "relu", "boundary": "zero", "normalize": "l2"}
+    given = {"dimensions": 2, "size": 3, "rectifier": "relu", "boundary": "zero", "normalize": "l2"}
     given |= {"pattern": "disk", "direction": 0.0, **changed}
     status = np.where(np.isfinite(speed), 0, 3)
     return Case(part, **given, share=share, speed=speed, aside=0 * speed, status=status,

@@ -1,0 +1,101 @@
+"""Figure of what is like a Lorentz transform and what is not."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments import lorentz_parts
+from experiments.lorentz_parts import Group, Plane, Setting
+from infomech import plot, theory
+
+
+def draw(found: dict[str, Group], plane: Plane | None, setting: Setting) -> Figure:
+    """Contraction, tilts as boosts, layers in turn, and rapidities of two layers."""
+    with plot.style():
+        figure = Figure(figsize=(11, 8.4), layout="constrained")
+        (contraction, boosts), (turns, rapidities) = figure.subplots(2, 2)
+        _contraction(contraction, found, plane, setting)
+        _boosts(boosts, found, setting)
+        _turns(turns, found)
+        _rapidities(rapidities, found)
+    return figure
+
+
+def _contraction(panel, found, plane, setting):
+    v = np.linspace(0, 1, 200)
+    panel.plot(v, np.sqrt(1 - v**2), "k", linewidth=1, label="1/γ")
+    for i, taps in enumerate(setting.taps):
+        group, rest = found[f"{taps} taps"], theory.step_spread(taps)
+        idle = lorentz_parts.idle(group.kernel)
+        x, y = group.speed / rest, np.sqrt(np.maximum(group.spread, 0)) / rest
+        panel.plot(x[idle], y[idle], "o", color=f"C{i}", markersize=4, label=f"{taps} taps, idle")
+        panel.plot(x[~idle], y[~idle], "o", color=f"C{i}", markersize=4, markerfacecolor="none")
+    if plane:
+        panel.plot(
+            plane.speed, np.sqrt(np.maximum(plane.along, 0)), "+", color="grey", markersize=5,
+            label="2×2 and 3×3 taps", zorder=1,
+        )  # fmt: skip
+    kinds = {
+        "non-negative": lorentz_parts.own_rest(found["non-negative"].kernel),
+        "both signs": found["both signs, even part"].spread,
+    }
+    for (name, own), marker in zip(kinds.items(), ("^", "x"), strict=True):
+        group = found[name]
+        square = np.where(own > 1e-9, own, np.nan)
+        x, y = np.abs(group.speed) / np.sqrt(square), np.sqrt(np.maximum(group.spread, 0) / square)
+        panel.plot(x, y, marker, color="black", markersize=4, alpha=0.6, label=f"random, {name}")
+    panel.axvline(1, color="black", linewidth=0.6, linestyle=":")
+    panel.set(
+        xlabel="v/c, c² = D of the even part", ylabel="√(D/c²)", xlim=(0, 2), ylim=(0, 1.5),
+        title="Contraction (open: rectifier at work)",
+    )  # fmt: skip
+    panel.legend(fontsize=7)
+
+
+def _boosts(panel, found, setting):
+    tilts = np.linspace(-3, 3, setting.tilts)
+    fine = np.linspace(-3, 3, 200)
+    panel.plot(fine / 2, np.tanh(fine / 2), "k", linewidth=1, label="tanh")
+    for i, (name, kernel) in enumerate(lorentz_parts.boosted(setting).items()):
+        group, limit = found[f"boosted {name}"], (len(kernel) - 1) / 2
+        start = float(np.interp(0, tilts, group.speed)) / limit
+        place = np.arctanh(start) + tilts / 2
+        panel.plot(
+            place, group.speed / limit, "o-", markersize=9 - 1.5 * i, linewidth=0.8,
+            color=f"C{i}", label=name,
+        )  # fmt: skip
+    panel.set(
+        xlabel="artanh(v/c) at rest + η/2", ylabel="v/c, c = reach of the taps",
+        title="Tilted taps k(r) exp(ηr)",
+    )  # fmt: skip
+    panel.legend(fontsize=7)
+
+
+def _turns(panel, found):
+    top = 2.0
+    panel.plot([0, top], [0, top], "k", linewidth=1, label="v₁ + v₂")
+    for (words, *_), colour in zip(lorentz_parts.PAIRS, ("C0", "C1", "C2"), strict=True):
+        pairs, first, second = (found[f"{what}, {words}"] for what in ("pairs", "first", "second"))
+        x = first.speed + second.speed
+        panel.plot(x, 2 * pairs.speed, "o", color=colour, markersize=4, label=f"measured, {words}")
+        law = x / (1 + first.speed * second.speed)
+        panel.plot(x, law, "x", color=colour, markersize=4, label=f"relativistic sum, {words}")
+    panel.set(
+        xlabel="v₁ + v₂ (pixels)", ylabel="displacement by two layers (pixels)",
+        title="Two kernels of 3 taps in turn (c = 1, their reach)",
+    )  # fmt: skip
+    panel.legend(fontsize=7)
+
+
+def _rapidities(panel, found):
+    pairs = found["pairs, idle"].kernel
+    both = lorentz_parts.rapidity(lorentz_parts.composed(pairs[:, 0], pairs[:, 1]))
+    each = lorentz_parts.rapidity(pairs[:, 0]) + lorentz_parts.rapidity(pairs[:, 1])
+    top = float(np.nanmax(each)) * 1.05
+    panel.plot([0, top], [0, top], "k", linewidth=1, label="sum")
+    panel.plot([0, top], [0, top / 2], "k--", linewidth=1, label="mean")
+    panel.plot(each, both, "o", markersize=4, label="k₁ * k₂, 3 taps, idle")
+    panel.set(
+        xlabel="sum of artanh(tan θ) of both layers", ylabel="artanh(tan θ) of k₁ * k₂",
+        title="Rapidities of kernels don't add up over layers",
+    )  # fmt: skip
+    panel.legend(fontsize=7)

@@ -1,0 +1,248 @@
+"""What is measured of kernels as moving bodies: contraction, boosts, composition, invariants."""
+
+import functools
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from experiments import motion
+from infomech import kernels, theory
+
+#: difference of tilts over which the centre's change is measured, per pixel
+SMALL = 1e-4
+#: ranges of the odd shares of two kernels of 3 taps; the rectifier is idle up to 0.4
+PAIRS = (
+    ("idle", (0, 0.4), (0, 0.4)), ("working", (0.4, 1), (0.4, 1)), ("mixed", (0, 0.4), (0.4, 1)),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured.
+
+    Attributes:
+        taps: of the constant + gradient kernels.
+        plane: the same in two dimensions; none if empty.
+        shares: odd shares of each, equally spaced from 0 to 1.
+        draws: random kernels of each kind, and random pairs.
+        tilts: of each kernel that is boosted, equally spaced from −3 to 3 per pixel.
+        steps, burn_in: layers, and the first that rates are fitted from, on one axis.
+        plane_steps, plane_burn_in: on two.
+        degrees: directions in the plane.
+        seed: of what is drawn.
+    """
+
+    taps: tuple[int, ...] = (2, 3, 4, 5)
+    plane: tuple[int, ...] = (2, 3)
+    shares: int = 21
+    draws: int = 24
+    tilts: int = 13
+    steps: int = 96
+    burn_in: int = 32
+    plane_steps: int = 32
+    plane_burn_in: int = 12
+    degrees: tuple[float, ...] = (0.0, 22.5, 45.0)
+    seed: int = 0
+
+    @property
+    def box(self) -> int:
+        """Taps of the boxes that all kernels of one axis are put into."""
+        return max(self.taps)
+
+
+class Group(NamedTuple):
+    """Kernels of one kind on one axis and what they did, arrays (kernels, …).
+
+    Attributes:
+        kernel: taps; (n, 2, taps) for pairs of layers in turn.
+        speed, spread: v and D of the disk.
+        impulse: speed of an impulse.
+        centre, variance: of the impulse after the last layer.
+    """
+
+    kernel: np.ndarray
+    speed: np.ndarray
+    spread: np.ndarray
+    impulse: np.ndarray
+    centre: np.ndarray
+    variance: np.ndarray
+
+
+def tilted(values: Any, tilt: Any) -> Any:
+    """Taps or pixels times exp(η r) along the last axis, r from the middle; η per pixel.
+
+    A layer of tilted taps makes of a tilted field the tilted field, for every rectifier with
+    φ(au) = aφ(u) for a > 0. Tilts add up, and ⟨k, R k⟩ = Σ k(r) k(−r) doesn't change.
+    """
+    return values * np.exp(tilt * kernels.axis_offsets(np.shape(values)[-1]))
+
+
+def mass_squared(kernel: Any) -> Any:
+    """⟨k, R k⟩ = ‖k_e‖² − ‖k_o‖² over the last axis."""
+    return np.sum(kernel * np.flip(kernel, -1), axis=-1)
+
+
+def tangent(kernel: Any) -> Any:
+    """tan θ = ‖k_o‖/‖k_e‖ over the last axis."""
+    even, odd = kernel + np.flip(kernel, -1), kernel - np.flip(kernel, -1)
+    return np.linalg.norm(odd, axis=-1) / np.linalg.norm(even, axis=-1)
+
+
+def composed(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The kernels of two layers without a rectifier, first * second, row by row."""
+    return np.stack([np.convolve(a, b) for a, b in zip(first, second, strict=True)])
+
+
+def family(taps: int, share: np.ndarray) -> np.ndarray:
+    """Constant + gradient kernels on one axis, (shares, taps)."""
+    return np.asarray(motion.mixed((taps,), share, (1.0,)))
+
+
+def drawn(count: int, taps: tuple[int, ...], seed: int) -> np.ndarray:
+    """Random kernels of both signs."""
+    return np.asarray(_drawn(jax.random.split(jax.random.key(seed), count), taps))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _drawn(keys, taps):
+    return jax.vmap(lambda key: kernels.random(taps, key=key, dtype="float64"))(keys)
+
+
+def boosted(setting: Setting) -> dict[str, np.ndarray]:
+    """Kernels that are tilted, by name, each at rest or nearly so."""
+    found = {"2 equal taps": np.ones(2), "3 equal taps": np.ones(3)}
+    found["1, 2, 1"] = np.array([1.0, 2, 1])
+    if setting.box >= 5:
+        found["1, 4, 6, 4, 1"] = np.array([1.0, 4, 6, 4, 1])
+        found["5 equal taps"] = np.ones(5)
+        found["random, non-negative"] = np.abs(drawn(1, (5,), setting.seed + 5)[0])
+    return found
+
+
+def stacks(setting: Setting) -> dict[str, np.ndarray]:
+    """All kernels on one axis by kind: (n, taps), or (n, 2, taps) for pairs."""
+    n, box, seed = setting.draws, setting.box, setting.seed
+    share = np.linspace(0, 1, setting.shares)
+    found = {f"{taps} taps": family(taps, share) for taps in setting.taps}
+    signed = drawn(n, (box,), seed + 1)
+    found["non-negative"] = np.abs(drawn(n, (box,), seed + 2))
+    found["both signs"] = signed
+    found["both signs, even part"] = (signed + np.flip(signed, -1)) / 2
+    tilts = np.linspace(-3, 3, setting.tilts)
+    for name, kernel in boosted(setting).items():
+        found[f"boosted {name}"] = np.stack([tilted(kernel, eta) for eta in tilts])
+    for sign in (-1, 1):
+        found[f"tilted by {sign}"] = tilted(signed, sign * SMALL)
+    for i, (words, *ranges) in enumerate(PAIRS):
+        random = np.random.default_rng(seed + 3 + i)
+        first, second = (family(3, random.uniform(*some, n)) for some in ranges)
+        found[f"pairs, {words}"] = np.stack([first, second], 1)
+        found[f"first, {words}"], found[f"second, {words}"] = first, second
+    return found
+
+
+def on_a_line(setting: Setting) -> dict[str, Group]:
+    """Passes a disk and an impulse through all kernels of one axis, in one program."""
+    stacked = stacks(setting)
+    layers, lags = [], []
+    for kernel in stacked.values():
+        flat, lag = motion.boxed(kernel.reshape(-1, kernel.shape[-1]), setting.box)
+        # kernels of all layers, so that pairs and single ones go through one program
+        own = flat.reshape(len(kernel), -1, setting.box)
+        times = -(-setting.steps // own.shape[1])
+        layers.append(np.tile(own, (1, times, 1))[:, : setting.steps])
+        lags.append(np.tile(lag, (len(kernel), 1)))
+    lag = np.concatenate(lags)
+    start = motion.starts(("disk", "impulse"), 3.0, (setting.box,), setting.steps)
+    trace = motion.passed(np.concatenate(layers), start, steps=setting.steps)
+    moved = motion.rates(trace, np.ones_like(lag), setting.burn_in, lag)
+    path, variance = np.asarray(trace.centre)[1, :, :, 0], np.asarray(trace.covariance)[1, :, -1]
+    centre = path[:, -1] - path[:, 0]
+    columns = (moved.speed[0], moved.diffusion[0], moved.speed[1],
+               centre + setting.steps * lag[:, 0], variance[:, 0, 0])  # fmt: skip
+    ends = np.cumsum([len(kernel) for kernel in stacked.values()])[:-1]
+    parts = zip(*(np.split(column, ends) for column in columns), strict=True)
+    return {
+        name: Group(kernel, *part)
+        for (name, kernel), part in zip(stacked.items(), parts, strict=True)
+    }
+
+
+class Plane(NamedTuple):
+    """Constant + gradient kernels in the plane, arrays (kernels,); D over that at rest, σ₁².
+
+    Attributes:
+        speed: over σ₁.
+        along, across: D along and across the motion.
+        idle: whether no tap is negative.
+    """
+
+    speed: np.ndarray
+    along: np.ndarray
+    across: np.ndarray
+    idle: np.ndarray
+
+
+def in_the_plane(setting: Setting) -> Plane:
+    """A disk in two dimensions, moved in several directions."""
+    share, directions = np.linspace(0, 1, setting.shares), motion.units(setting.degrees)
+    box, steps = max(setting.plane), setting.plane_steps
+    stack, lags, sizes = [], [], []
+    for taps in setting.plane:
+        for unit in directions:
+            kernel, lag = motion.boxed(motion.mixed((taps, taps), share, unit), box)
+            stack.append(kernel)
+            lags += [lag] * len(share)
+            sizes += [theory.step_spread(taps)] * len(share)
+    units = np.tile(np.repeat(directions, len(share), 0), (len(setting.plane), 1))
+    kernel, rest = np.concatenate(stack), np.array(sizes)
+    start = motion.starts(("disk",), 3.0, (box, box), steps)
+    moved = motion.measure(kernel, units, start, steps, setting.plane_burn_in, lag=np.array(lags))
+    idle = np.min(kernel, (1, 2)) >= -1e-12
+    return Plane(
+        moved.speed[0] / rest, moved.diffusion[0] / rest**2, moved.breadth[0] / rest**2, idle
+    )
+
+
+def idle(kernel: np.ndarray) -> np.ndarray:
+    """Whether no tap is negative."""
+    return np.min(kernel, axis=-1) >= -1e-12
+
+
+def own_rest(kernel: np.ndarray) -> np.ndarray:
+    """c² of a kernel's own even part, Σ r² k/Σ k: its D at rest while the rectifier is idle."""
+    r = kernels.axis_offsets(kernel.shape[-1])
+    return (kernel @ r**2) / kernel.sum(-1)
+
+
+def layers(kernel: np.ndarray, field: np.ndarray, count: int, rectify: Any) -> np.ndarray:
+    """Plain layers on one axis, which nothing leaves."""
+    for _ in range(count):
+        field = rectify(np.convolve(kernel, field))
+    return field
+
+
+def covariant(kernel: np.ndarray, tilt: float, rectify: Any) -> float:
+    """How far tilting before six layers is from tilting after them, of the largest value."""
+    field = np.random.default_rng(7).uniform(0, 1, 9)
+    after = tilted(layers(kernel, field, 6, rectify), tilt)
+    before = layers(tilted(kernel, tilt), tilted(field, tilt), 6, rectify)
+    # a field that has died is dead either way
+    return float(np.max(np.abs(before - after)) / (np.max(np.abs(after)) or 1))
+
+
+def field_symmetry(kernel: np.ndarray, count: int) -> np.ndarray:
+    """⟨u, R u⟩/‖u‖² about the half pixel nearest to the centre, before and after each layer."""
+    field, found = np.random.default_rng(7).uniform(0, 1, 9), []
+    for _ in range(count + 1):
+        about = 2 * (field @ np.arange(len(field))) / field.sum()
+        found.append(np.convolve(field, field)[round(about)] / (field @ field))
+        field = layers(kernel, field, 1, lambda u: np.maximum(u, 0))
+    return np.array(found)
+
+
+def rapidity(kernel: np.ndarray) -> np.ndarray:
+    """artanh(tan θ) over the last axis."""
+    return np.arctanh(tangent(kernel))

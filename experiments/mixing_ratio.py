@@ -1,0 +1,200 @@
+"""Does the mixing ratio β control the speed, and is the centre faster with the modulus?
+
+The kernels are (1 − β) Σ̂ + β ∇̂, scaled to unit energy, so that tan θ = β/(1 − β). While no tap is
+negative the rectifier does nothing, whichever it is: v = σ₁ β/(1 − β) with both. Beyond, ReLU takes
+away what the modulus turns over, and there is no closed form. At β = 1 the modulus can't tell a
+gradient from its mirror image, |−u| = |u|, so that a pattern that is its own mirror image stays.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from experiments import ledger, mixing_ratio_figures
+from experiments.ledger import Finding, Number
+from experiments.mixing_ratio_sweeps import RECTIFIERS, Case, Setting, measure
+from infomech import files, plot
+
+STATEMENT = (
+    "The mixing ratio β controls the speed, and with the modulus the centre can move faster than "
+    "with ReLU."
+)
+SOURCE = "arXiv 2512.24338"
+CLAIMS = (6,)
+#: fixed before any run: from this R² on, speed is linear in β
+LINEAR = 0.99
+#: fixed before any run: speeds follow the closed form of the idle rectifier, and don't depend on
+#: the rectifier there, to within this, in pixels per layer
+EXACT = 1e-9
+#: fixed before any run: one rectifier is faster than the other if by more, in pixels per layer
+FASTER = 1e-3
+
+
+def run(out: Path, *, quick: bool = False) -> Finding:
+    """Sweeps β for both rectifiers over sizes, patterns and directions, in one and two dimensions.
+
+    Args:
+        out: folder to write to; made if need be.
+        quick: 2 and 3 taps in one dimension, 11 mixing ratios, 24 layers.
+
+    Returns:
+        Which readings of "controls" hold, and where the modulus is the faster one.
+
+    Raises:
+        ValueError: `out` can't be written.
+    """
+    out = files.folder(out)
+    setting = Setting()
+    if quick:
+        setting = Setting(taps=(2, 3), axes=(1,), ratios=(11,), steps=(24,), burn_in=(8,))
+    with jax.enable_x64(True):
+        cases = measure(setting)
+    plot.save(mixing_ratio_figures.draw(cases, FASTER), out / "mixing_ratio.png")
+    numbers = (*_controls(cases), *_faster(cases))
+    # what the statement says; lines and closed forms are stricter readings of it
+    said = [n.met for n in numbers if n.name.startswith(("strictly", "settings where"))]
+    verdict, reading = ledger.verdict(bool(met) for met in said), _reading(cases)
+    record = {
+        "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
+        "tolerance": {"linear": LINEAR, "exact": EXACT, "faster": FASTER}, "verdict": verdict,
+        "cases": [asdict(case) for case in cases], "provenance": files.provenance(),
+    }  # fmt: skip
+    files.write_text(out / "mixing_ratio.json", files.to_json(record) + "\n")
+    lines = [
+        f"Claim: {STATEMENT} [{SOURCE}]",
+        f"  {verdict}: {reading}",
+        *(f"    {_line(case)}" for case in cases),
+        f"figure {out / 'mixing_ratio.png'}, numbers {out / 'mixing_ratio.json'}",
+    ]
+    layers = " and ".join(f"{n} layers on {d} axes" for n, d in zip(
+        setting.steps, setting.axes, strict=True))  # fmt: skip
+    return Finding(
+        verdict, reading,
+        f"Constant + gradient kernels of {', '.join(map(str, setting.taps))} taps on each axis; "
+        f"{' and '.join(setting.patterns)} of radius {setting.radius:g}, directions of "
+        f"{', '.join(f'{x:g}°' for x in setting.degrees)} in the plane; {layers}, double "
+        "precision; intervals by the standard errors of the lines through the centres.",
+        numbers, out / "mixing_ratio.png", "\n".join(lines),
+    )  # fmt: skip
+
+
+def rises_to(ratio: np.ndarray, speed: np.ndarray) -> float:
+    """The mixing ratio up to which speed grows from each sample to the next, by more than EXACT."""
+    falls = np.flatnonzero(~(np.diff(speed) > EXACT))
+    return float(ratio[falls[0]] if len(falls) else ratio[-1])
+
+
+def r_squared(x: np.ndarray, y: np.ndarray) -> float:
+    """Of the least-squares line through points."""
+    return float(np.corrcoef(x, y)[0, 1] ** 2)
+
+
+def _controls(cases: list[Case]) -> Iterator[Number]:
+    """Every reading of "β controls the speed"."""
+    count = len(cases)
+    for name in RECTIFIERS:
+        speeds = [case.speed[name] for case in cases]
+        ends = [rises_to(c.ratio, v) for c, v in zip(cases, speeds, strict=True)]
+        idle = sum(e >= c.ratio[c.idle][-1] for c, e in zip(cases, ends, strict=True))
+        for over, number in (("idle", idle), ("0 ≤ β ≤ 1", sum(end == 1 for end in ends))):
+            yield Number(
+                f"strictly increasing in β, {over}, {name}", number, unit=f"of {count} settings",
+                wanted="all", met=number == count,
+            )  # fmt: skip
+        yield Number(f"β up to which speed increases in all settings, {name}", min(ends))
+        drop = max(float(np.max(-np.diff(v), initial=0)) for v in speeds)
+        yield Number(f"largest fall from one β to the next, {name}", drop, unit="px/layer")
+        for over, used in (("0 ≤ β ≤ 1", "whole"), ("idle", "idle")):
+            fits = [
+                r_squared(c.ratio[s], v[s])
+                for c, v in zip(cases, speeds, strict=True) for s in [getattr(c, used)]
+            ]  # fmt: skip
+            yield Number(
+                f"least R² of v against β, {over}, {name}", min(fits),
+                wanted=f"at least {LINEAR}", met=min(fits) >= LINEAR,
+            )  # fmt: skip
+        off = max(float(np.max(np.abs(c.speed[name] - c.theory)[c.idle])) for c in cases)
+        yield Number(
+            f"v − σ₁ β/(1 − β) while idle, {name}", off, unit="px/layer",
+            wanted=f"at most {EXACT:g}", met=off <= EXACT,
+        )  # fmt: skip
+        late = max(float(np.max(np.abs(c.early[name] - c.speed[name]))) for c in cases)
+        yield Number(f"speed of the first half of the layers less v, {name}", late, unit="px/layer")
+        aside = max(float(np.max(c.across[name])) for c in cases)
+        yield Number(f"largest speed across the direction, {name}", aside, unit="px/layer")
+
+
+def _faster(cases: list[Case]) -> Iterator[Number]:
+    """Modulus less ReLU: where it is positive, by how much, and where it is not."""
+    count = len(cases)
+    idle = max(float(np.max(np.abs(c.gain[c.idle]))) for c in cases)
+    yield Number(
+        "modulus less ReLU while idle", idle, unit="px/layer", wanted=f"at most {EXACT:g}",
+        met=idle <= EXACT,
+    )  # fmt: skip
+    some = sum(bool(np.any(c.gain > FASTER)) for c in cases)
+    yield Number(
+        "settings where the modulus is faster at some β", some, unit=f"of {count}", wanted="all",
+        met=some == count,
+    )  # fmt: skip
+    every = sum(bool(np.all(c.gain[c.works] > FASTER)) for c in cases)
+    yield Number(
+        "settings where it is faster wherever the rectifier works", every, unit=f"of {count}",
+        wanted="all", met=every == count,
+    )  # fmt: skip
+    for words, mask in (("faster", lambda g: g > FASTER), ("slower", lambda g: g < -FASTER)):
+        share = [float(np.mean(mask(c.gain[c.works]))) for c in cases]
+        yield Number(
+            f"share of β beyond idle with the modulus {words}, mean and range of settings",
+            float(np.mean(share)), min(share), max(share),
+        )  # fmt: skip
+    tops = [np.max(c.speed["modulus"]) - np.max(c.speed["relu"]) for c in cases]
+    yield Number(
+        "top speed over β, modulus less ReLU, median and range of settings", float(np.median(tops)),
+        float(min(tops)), float(max(tops)), "px/layer",
+    )  # fmt: skip
+    best = max(cases, key=lambda c: np.max(c.gain))
+    at = int(np.argmax(best.gain))
+    half = 1.96 * float(np.hypot(*(best.stderr[name][at] for name in RECTIFIERS)))
+    top = float(best.gain[at])
+    yield Number("largest gain by the modulus", top, top - half, top + half, "px/layer")
+    yield Number("β of the largest gain", float(best.ratio[at]))
+    loss = float(min(c.gain[-1] for c in cases))
+    yield Number("modulus less ReLU at β = 1, most", loss, unit="px/layer")
+    stays = max(abs(float(c.speed["modulus"][-1])) for c in cases)
+    yield Number("speed with the modulus at β = 1, largest", stays, unit="px/layer")
+
+
+def _reading(cases: list[Case]) -> str:
+    count = len(cases)
+    ends = {
+        name: [rises_to(case.ratio, case.speed[name]) for case in cases] for name in RECTIFIERS
+    }  # fmt: skip
+    whole = {name: sum(end == 1 for end in found) for name, found in ends.items()}
+    every = sum(bool(np.any(case.gain > FASTER)) for case in cases)
+    gains = [float(np.max(c.gain)) for c in cases if np.any(c.gain > FASTER)]
+    where = [c.ratio[np.argmax(c.gain)] for c in cases if np.any(c.gain > FASTER)]
+    return (
+        "While the rectifier is idle speed is σ₁ β/(1 − β), strictly increasing, not linear, and "
+        f"the same with both. Up to β = 1 it increases throughout in {whole['relu']} of {count} "
+        f"settings with ReLU, in {whole['modulus']} with the modulus; in all settings at once up "
+        f"to β = {min(ends['relu']):.2f} and {min(ends['modulus']):.2f}. The modulus is faster at "
+        f"some β in {every} of {count}, by {min(gains, default=0):.3f} to "
+        f"{max(gains, default=0):.3f} pixels a layer at best, at β = "
+        f"{min(where, default=0):.2f} to {max(where, default=0):.2f}; at β = 1 the "
+        "centre stays, as halves part ways."
+    )
+
+
+def _line(case: Case) -> str:
+    at = int(np.argmax(case.gain))
+    slower = case.ratio[case.gain < -FASTER]
+    words = f", slower from {slower[0]:.2f} on" if len(slower) else ""
+    return (
+        f"{case.name:<34}top speed {np.max(case.speed['relu']):.3f} (relu), "
+        f"{np.max(case.speed['modulus']):.3f} (modulus); modulus up by {case.gain[at]:.3f} at "
+        f"β = {case.ratio[at]:.2f}{words}"
+    )
