@@ -24,7 +24,7 @@ from experiments import atlas_figures, ledger, straight
 from experiments.atlas_readings import LINES, TOLERANCES, Reading, reading, recorded
 from experiments.atlas_sweeps import MAPPED, Case, measure, parts
 from experiments.ledger import Finding, Number
-from infomech import files, plot, survey, theory
+from infomech import files, linearity, plot, theory
 
 STATEMENT = (
     "The speed of a pattern is linear in the ratio of odd to total kernel energy, for kernels, "
@@ -145,7 +145,7 @@ def _numbers(verdicts: list[dict[str, Any]], checked: list[dict[str, Any]]) -> I
 
 def _readings(found: list[Reading]) -> Iterator[Number]:
     """R² of every reading of the ratio: the least, and in how many settings it is linear."""
-    for law, symbol in survey.SYMBOLS.items():
+    for law, symbol in linearity.SYMBOLS.items():
         for over, words in (("all", "all shares"), ("idle", "idle")):
             for name, chosen in (groups(found) | by_dimensions(found)).items():
                 values = np.array([r.r_squared(law, over) for r in chosen])
@@ -153,7 +153,7 @@ def _readings(found: list[Reading]) -> Iterator[Number]:
                 where = "ε < 1" if (law, over) == ("tangent", "all") else words
                 yield Number(
                     f"least R² of v against {symbol}, {where}, {name}", least,
-                    wanted=f"at least {survey.LINEAR}", met=least >= survey.LINEAR,
+                    wanted=f"at least {linearity.LINEAR}", met=least >= linearity.LINEAR,
                 )  # fmt: skip
 
 
@@ -216,14 +216,14 @@ def fitted(found: list[Reading]) -> list[str]:
     lines = []
     for name, chosen in (groups(found) | by_dimensions(found)).items():
         words = []
-        for law, symbol in survey.SYMBOLS.items():
+        for law, symbol in linearity.SYMBOLS.items():
             values = [r.r_squared(law) for r in chosen]
-            linear = sum(value >= survey.LINEAR for value in values)
+            linear = sum(value >= linearity.LINEAR for value in values)
             words.append(
                 f"{symbol} {np.nanmin(values):.3f} to {np.nanmax(values):.3f} (linear in {linear})"
             )
         leading = Counter(
-            survey.SYMBOLS[r.best] if r.best else "none" for r in chosen
+            linearity.SYMBOLS[r.best] if r.best else "none" for r in chosen
         ).most_common()
         lines.append(
             f"  {name} ({len(chosen)}): R² over all shares of {', '.join(words)}; best of those "

@@ -7,11 +7,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from experiments.atlas_readings import Reading
-from infomech import plot, survey
+from infomech import linearity, plot
 from infomech.plot.looks import COLOURS
 
 #: of the candidate laws
-_LAWS = dict(zip(survey.SYMBOLS, COLOURS, strict=False))
+_LAWS = dict(zip(linearity.SYMBOLS, COLOURS, strict=False))
 #: of the tolerances, from the strictest
 _SHADES = ("#08306b", "#4292c6", "#c6dbef")
 _TITLES = {"linear": "v = a + bε", "proportional": "v = bε"}
@@ -39,7 +39,7 @@ def laws(found: list[Reading]) -> Figure:
                 cell = Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=_LAWS[r.best], alpha=0.4)
                 cell.set_edgecolor("white")
                 right.add_patch(cell)
-                named = f"{survey.SYMBOLS[r.best]}  {r.r_squared(r.best):.2f}"
+                named = f"{linearity.SYMBOLS[r.best]}  {r.r_squared(r.best):.2f}"
                 right.text(x, y, named, ha="center", va="center", fontsize=8)
         left.imshow(published, vmin=0, vmax=1, cmap="viridis", aspect="auto")
         left.set_title("R² of the published law, speed against ε")

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 import infomech as im
 from experiments import motion
-from infomech import laws, survey, sweeps
+from infomech import laws, linearity, sweeps
 from infomech.sweeps.grid import STATIC
 
 #: of the gradient, by the number of axes and the angle to the last axis in degrees; in three
@@ -203,7 +203,7 @@ def _cases(name: str, part: Part, found: Any) -> Iterator[Case]:
 @functools.cache
 def _idle(size: int, dimensions: int, angle: float, rectifier: str) -> float:
     unit = DIRECTIONS[dimensions][angle]
-    return survey.idle_share((size,) * dimensions, unit, rectifier, dtype="float32")
+    return linearity.idle_share((size,) * dimensions, unit, rectifier, dtype="float32")
 
 
 @jax.jit

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from experiments.ledger import Finding, Number, verdict
-from infomech import files, plot, survey
+from infomech import files, linearity, plot, survey
 
 STATEMENT = "The speed of a pattern is linear in the ratio of odd to total kernel energy."
 SOURCE = "arXiv 2512.24338"
 CLAIMS = (5,)
 #: fixed before any run: from this R² on, a reading of the law counts as linear
-LINEAR = survey.LINEAR
+LINEAR = linearity.LINEAR
 
 
 def run(out: Path, *, quick: bool = False) -> Finding:
@@ -32,7 +32,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         rectifier=("relu",), shares=11 if quick else 21, resamples=200 if quick else 1000
     )
     outcomes = survey.run(config)
-    readings = [reading(law, outcomes) for law in survey.SYMBOLS]
+    readings = [reading(law, outcomes) for law in linearity.SYMBOLS]
     plot.save(plot.law(outcomes), out / "law.png")
     record = {
         "statement": STATEMENT, "source": SOURCE, "tolerance": LINEAR, "readings": readings,
@@ -65,11 +65,11 @@ def _linear(readings, over):
 
 
 def _or(names):
-    return " and ".join(names) or f"none of {', '.join(survey.SYMBOLS.values())}"
+    return " and ".join(names) or f"none of {', '.join(linearity.SYMBOLS.values())}"
 
 
 def _numbers(outcomes):
-    for law, symbol in survey.SYMBOLS.items():
+    for law, symbol in linearity.SYMBOLS.items():
         for outcome in outcomes:
             for over, words in (("all", "0 ≤ ε ≤ 1"), ("idle", "rectifier idle")):
                 fit, size = outcome.fit(law, over), outcome.setting.size
@@ -91,4 +91,4 @@ def reading(law: str, outcomes: list[survey.Outcome]) -> dict[str, Any]:
         verdict = "holds while the rectifier is idle, and only there"
     else:
         verdict = "fails"
-    return {"ratio": survey.SYMBOLS[law], "all": everywhere, "idle": idle, "verdict": verdict}
+    return {"ratio": linearity.SYMBOLS[law], "all": everywhere, "idle": idle, "verdict": verdict}

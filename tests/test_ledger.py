@@ -48,8 +48,9 @@ FULL = GOOD.replace("quick=False)", "quick=False, full=False)").replace("(5,)", 
 
 
 @pytest.fixture
-def experiments(tmp_path, monkeypatch):
+def experiments(tmp_path):
     """Puts experiments of the given sources in the place of all others; returns times they ran."""
+    before = dict(catalogue.EXPERIMENTS)
 
     def install(**sources):
         modules = {}
@@ -59,10 +60,8 @@ def experiments(tmp_path, monkeypatch):
             spec = importlib.util.spec_from_file_location(name, path)
             modules[name] = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(modules[name])
-        for name in list(catalogue.EXPERIMENTS):
-            monkeypatch.delitem(catalogue.EXPERIMENTS, name)
-        for name, module in modules.items():
-            monkeypatch.setitem(catalogue.EXPERIMENTS, name, module)
+        catalogue.EXPERIMENTS.clear()
+        catalogue.EXPERIMENTS.update(modules)
 
         def ran():
             counts = {}
@@ -73,7 +72,9 @@ def experiments(tmp_path, monkeypatch):
 
         return ran
 
-    return install
+    yield install
+    catalogue.EXPERIMENTS.clear()
+    catalogue.EXPERIMENTS.update(before)
 
 
 def verdicts(out):

@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from infomech import files, laws, plot, survey
+from infomech import files, laws, linearity, plot, survey
 from infomech.cli.options import Clock, use
 
 
@@ -79,7 +79,7 @@ def _table(outcome: survey.Outcome) -> str:
         f"{'whole range, 0 ≤ ε ≤ 1':>35}{'rectifier idle':>34}",
         "  linear in" + 2 * f"{' points     R²   slope  (95 % interval)':<41}",
     ]
-    for law, symbol in survey.SYMBOLS.items():
+    for law, symbol in linearity.SYMBOLS.items():
         row = "".join(_cells(outcome.fit(law, over)) for over in ("all", "idle"))
         lines.append(f"  {symbol:<9}{row}")
     return "\n".join([*(line.rstrip() for line in lines), f"  {outcome.verdict}"])
@@ -93,7 +93,7 @@ def _works(outcome: survey.Outcome) -> str:
     return f"the rectifier works from ε = {outcome.idle_share:.3f}"
 
 
-def _cells(fit: survey.LawFit) -> str:
+def _cells(fit: linearity.LawFit) -> str:
     if math.isnan(fit.slope):
         return f"{fit.points:7d}      –       –  (–)             "
     r_squared = "      –" if math.isnan(fit.r_squared) else f"{fit.r_squared:7.4f}"
@@ -104,12 +104,12 @@ def _cells(fit: survey.LawFit) -> str:
 
 def _overall(outcomes: list[survey.Outcome]) -> str:
     fits = [o.fit("share", "all").r_squared for o in outcomes]
-    held = sum(r >= survey.LINEAR for r in fits)
+    held = sum(r >= linearity.LINEAR for r in fits)
     idle = [o.fit("tangent", "idle").r_squared for o in outcomes]
     known = [r for r in idle if not math.isnan(r)]
     text = (
         f"Verdict: speed is linear in the odd share ε over the whole range in {held} of "
-        f"{len(outcomes)} settings (R² ≥ {survey.LINEAR})"
+        f"{len(outcomes)} settings (R² ≥ {linearity.LINEAR})"
     )
     if known:
         text += (
