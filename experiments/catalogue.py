@@ -8,6 +8,7 @@ from experiments import (
     frontier,
     gaussian_spread,
     gradient_speed,
+    isotropy,
     law,
     layer_energies,
     layers_needed,
@@ -61,6 +62,7 @@ CLAIMS: dict[int, tuple[str, str]] = {
 
 _MODULES = (
     parity,
+    isotropy,
     gaussian_spread,
     gradient_speed,
     law,

@@ -1,0 +1,72 @@
+"""What experiments measure with, against closed forms."""
+
+import jax
+import numpy as np
+
+import infomech as im
+from experiments import isotropy_shapes, ledger
+
+# --- shapes -------------------------------------------------------------------------------------
+
+cumulants = jax.jit(isotropy_shapes.cumulants)
+
+
+def centred(values):
+    return im.fields.as_field(np.pad(np.asarray(values, float), ((3, 1), (0, 2))))
+
+
+def test_cumulants_of_a_box_and_of_any_pattern():
+    found = cumulants(centred(np.ones((4, 7))))
+    np.testing.assert_allclose(found.centre, [4.5, 3])
+    np.testing.assert_allclose(found.covariance, np.diag([15 / 12, 48 / 12]), atol=1e-12)
+    expected = [-(4**4 - 1) / 120, 0, 0, 0, -(7**4 - 1) / 120]
+    np.testing.assert_allclose(found.fourth, expected, atol=1e-11)
+    # κ(z⁴) = E z⁴ − 3 (E z²)², z the place in the complex plane
+    values = np.random.default_rng(0).uniform(size=(6, 5))
+    some = cumulants(centred(values))
+    y, x = np.indices(values.shape)
+    share, z = values / values.sum(), x + 1j * y
+    z = z - np.sum(share * z)
+    square, power = np.sum(share * abs(z) ** 2) / 2, np.sum(share * z**4)
+    expected = abs(power - 3 * np.sum(share * z**2) ** 2) / square**2
+    np.testing.assert_allclose(isotropy_shapes.fourfold(*some[1:]), expected)
+
+
+def test_how_round_patterns_are():
+    cross = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
+    for values in (cross, np.array([[1, 0, 1], [0, 0, 0], [1, 0, 1]])):
+        np.testing.assert_allclose(isotropy_shapes.fourfold(*cumulants(centred(values))[1:]), 4)
+    bell = im.fields.gaussian((61, 41), sigma=(6.0, 4.0), dtype="float64")
+    found = cumulants(bell)
+    assert isotropy_shapes.fourfold(*found[1:]) < 1e-3
+    np.testing.assert_allclose(isotropy_shapes.eigenvalue_ratio(found.covariance), 4 / 9, rtol=1e-4)
+    stretched = np.array([[[3.0, 1.0], [1.0, 3.0]], [[np.nan] * 2] * 2])
+    np.testing.assert_allclose(isotropy_shapes.eigenvalue_ratio(stretched), [0.5, np.nan])
+
+
+def test_outlines_are_those_of_the_hull():
+    angle = 2 * np.pi * np.arange(isotropy_shapes.DIRECTIONS) / isotropy_shapes.DIRECTIONS
+    found = jax.jit(isotropy_shapes.outline)(centred(np.ones((3, 9))))
+    np.testing.assert_allclose(found, 4 * abs(np.cos(angle)) + abs(np.sin(angle)), atol=1e-12)
+
+
+def test_kernels_of_some_symmetry():
+    taps = isotropy_shapes.disk_taps(5)
+    np.testing.assert_array_equal(taps[0] > 0, [False, True, True, True, False])
+    np.testing.assert_allclose(np.sum(taps**2), 1)
+    turned = isotropy_shapes.quarter_turned(np.arange(18.0).reshape(2, 3, 3))
+    np.testing.assert_allclose(np.rot90(turned, 1, (1, 2)), turned)
+    np.testing.assert_allclose(turned[0], [[4, 4, 4]] * 3)
+
+
+def test_layers_from_which_on_all_is_good():
+    good = np.array([[True, False, True, True], [True] * 4, [True, True, True, False]])
+    np.testing.assert_array_equal(isotropy_shapes.settled(good), [2, 0, np.nan])
+
+
+def test_intervals_of_medians_are_ordered_samples():
+    # of 12 fair coins fewer than 3 show heads in 1.9 %, fewer than 4 in 7.3 %
+    values = np.random.default_rng(0).permutation(12.0 + np.arange(12))
+    assert ledger.median(np.append(values, np.nan)) == (17.5, 14, 21)
+    assert ledger.median(np.array([3.0, 1.0])) == (2, 1, 3)
+    assert np.isnan(ledger.median(np.array([np.nan]))).all()
