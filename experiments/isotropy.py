@@ -155,7 +155,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     lines = [
         f"Claim: {STATEMENT} [{SOURCE}]",
         f"  {verdict}: {reading}",
-        *(f"    {_line(number)}" for number in numbers),
+        *(f"    {ledger.line(number)}" for number in numbers),
         f"figure {out / 'isotropy.png'}, numbers {out / 'isotropy.json'}",
     ]
     return Finding(
@@ -269,10 +269,3 @@ def _reading(found):
         f"shape becomes round to the fourth order, as 1/t, for {shape}. The outline is round for "
         f"{outline}."
     )
-
-
-def _line(number):
-    value = "never" if number.value is None else f"{number.value:.4g}"
-    ends = "" if number.low is None else f" ({number.low:.4g} to {number.high:.4g})"
-    wanted = f"   [{number.wanted}: {'yes' if number.met else 'no'}]" if number.wanted else ""
-    return f"{number.name:<88}{value}{ends} {number.unit}{wanted}"

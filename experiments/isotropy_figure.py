@@ -34,9 +34,7 @@ def draw(found: Sequence[Any], equal: float, round_: float) -> Figure:
                     low, high = np.nanquantile(values, (0.1, 0.9), axis=0)
                     panel.fill_between(layers, low, high, color=f"C{n}", alpha=0.15, linewidth=0)
         spreads.axhline(1 - equal, color="black", linestyle="--", linewidth=1)
-        spreads.text(
-            0, 1.005, "all that a quarter turn leaves as they are", fontsize=7, va="bottom"
-        )
+        spreads.text(0, 1.005, "all that quarter turns leave alone", fontsize=7, va="bottom")
         spreads.set(
             xlabel="layer", ylabel="least over largest σ²", ylim=(0, 1.05), title="Equal spreads"
         )  # fmt: skip

@@ -85,3 +85,11 @@ def median(values: np.ndarray) -> tuple[float, float, float]:
     # below six samples even the outermost two are no interval of 95 %: they are the nearest to it
     left_out = max(0, int(np.sum(below <= 0.025)) - 1)
     return float(np.median(ordered)), float(ordered[left_out]), float(ordered[-1 - left_out])
+
+
+def line(number: Number) -> str:
+    """A number for a terminal, with its interval and what was wanted."""
+    value = "none" if number.value is None else f"{number.value:.4g}"
+    ends = "" if number.low is None else f" ({number.low:.4g} to {number.high:.4g})"
+    wanted = f"   [{number.wanted}: {'yes' if number.met else 'no'}]" if number.wanted else ""
+    return f"{number.name:<88}{value}{ends} {number.unit}{wanted}"

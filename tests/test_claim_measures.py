@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 import infomech as im
-from experiments import isotropy_shapes, ledger
+from experiments import isotropy_shapes, kernel_sizes, ledger, size_rates
 
 # --- shapes -------------------------------------------------------------------------------------
 
@@ -70,3 +70,42 @@ def test_intervals_of_medians_are_ordered_samples():
     assert ledger.median(np.append(values, np.nan)) == (17.5, 14, 21)
     assert ledger.median(np.array([3.0, 1.0])) == (2, 1, 3)
     assert np.isnan(ledger.median(np.array([np.nan]))).all()
+
+
+# --- rates of two sizes -------------------------------------------------------------------------
+
+
+def test_places_and_slopes():
+    field = centred(np.random.default_rng(0).uniform(size=(6, 5)))
+    for found, expected in zip(size_rates.place(field), cumulants(field)[:2], strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+    layer = np.arange(7.0)
+    paths = np.stack([2 - 3 * layer, layer**2])
+    np.testing.assert_allclose(size_rates.slope(paths), [-3, 6])
+    fits = [np.polyfit(layer, np.sin(layer * n), 1)[0] for n in (1, 2)]
+    np.testing.assert_allclose(size_rates.slope(np.sin(np.outer([1, 2], layer))), fits)
+
+
+def test_rates_are_turned_into_the_frame_of_the_gradient():
+    ratios, angles = np.array([0.0, 0.5, 0.51, 1.0]), np.deg2rad([0, 30, 45])
+    shape = (len(angles), len(ratios), 2)
+    speed, along, across = np.random.default_rng(0).uniform(size=(3, *shape))
+    n = np.stack([np.sin(angles), np.cos(angles)], -1)[:, None, None]
+    m = np.stack([-np.cos(angles), np.sin(angles)], -1)[:, None, None]
+    spread = sum(
+        x[..., None, None] * a[..., None] * a[..., None, :] for x, a in ((along, n), (across, m))
+    )
+    rates = size_rates.Rates((speed[..., None] * n).reshape(-1, 2), spread.reshape(-1, 2, 2))
+    found = size_rates.along(rates, 2, ratios, angles)
+    np.testing.assert_allclose(found.speed, speed)
+    np.testing.assert_allclose(found.along, along)
+    np.testing.assert_allclose(found.across, across)
+    np.testing.assert_allclose(found.total, along + across)
+    # tan θ = β/(1 − β) up to 1/(|cos| + |sin|): 1, 0.73 and 0.71
+    first, rest = [True, True, False, False], [True, False, False, False]
+    np.testing.assert_array_equal(found.idle[..., 0], [first, rest, rest])
+
+
+def test_more_is_by_a_share_and_not_unknown():
+    large, small = np.array([1.02, 1.005, -0.98, np.nan]), np.array([1.0, 1.0, -1.0, 1.0])
+    np.testing.assert_array_equal(kernel_sizes.more(large, small), [True, False, True, False])
