@@ -127,8 +127,8 @@ def run(out: Path, *, quick: bool = False) -> Finding:
 
 
 def more(large: np.ndarray, small: np.ndarray) -> np.ndarray:
-    """Whether one is above the other by `MORE` of the latter's size; False where unknown."""
-    return large - small > MORE * np.abs(small)
+    """Whether one is above the other by `MORE` of the latter's size; not where unknown or 0."""
+    return large - small > MORE * np.abs(small) + THEORY
 
 
 def _theory(found, setting):
@@ -237,7 +237,7 @@ def _reading(found, shares, setting):
     return (
         "At equal ε, which is equal β, 3×3 taps move and diffuse more wherever both rectifiers are "
         "idle: √(8/3) times as fast, 8/3 times the variance. As a share of their reach they move "
-        f"less. Random 3×3 kernels move faster in {min(moves):.0%} to {max(moves):.0%} of the pairs "
-        f"of a kind, and diffuse more in {min(diffuses):.0%} to {max(diffuses):.0%}. Ratios β "
+        f"less. Random 3×3 kernels move faster in {min(moves):.0%} to {max(moves):.0%} of pairs of "
+        f"a kind, and diffuse more in {min(diffuses):.0%} to {max(diffuses):.0%}. Ratios β "
         f"between which it fails in some direction or pattern: {'; '.join(words)}."
     )

@@ -1,10 +1,11 @@
 """What experiments measure with, against closed forms."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import infomech as im
-from experiments import isotropy_shapes, kernel_sizes, ledger, size_rates
+from experiments import edges, isotropy_shapes, kernel_sizes, leading_edge, ledger, size_rates
 
 # --- shapes -------------------------------------------------------------------------------------
 
@@ -109,3 +110,46 @@ def test_rates_are_turned_into_the_frame_of_the_gradient():
 def test_more_is_by_a_share_and_not_unknown():
     large, small = np.array([1.02, 1.005, -0.98, np.nan]), np.array([1.0, 1.0, -1.0, 1.0])
     np.testing.assert_array_equal(kernel_sizes.more(large, small), [True, False, True, False])
+
+
+# --- edges --------------------------------------------------------------------------------------
+
+
+def test_quantiles_and_fronts_of_profiles():
+    begin = np.array([-2.0, 10.0])
+    # columns from 0.5 to 20.5 alike; and one column
+    mass = np.stack([np.r_[np.zeros(3), np.full(20, 0.05)], np.eye(23)[4]])
+    found = edges.quantiles(mass, begin)
+    np.testing.assert_allclose(found[0], 0.5 + 20 * np.array(edges.QUANTILES))
+    np.testing.assert_allclose(found[1], 13.5 + np.array(edges.QUANTILES))
+    # the last column above a tenth of the largest, and on to where a line falls to that
+    rows = np.array([[1, 0.5, 0.3, 0.01, 0.2, 0], [1, 0.5, 0.05, 0, 0, 0]])
+    found = edges.front(rows / rows.sum(1, keepdims=True), begin)
+    np.testing.assert_allclose(found, [-2 + 4.5, 10 + 1 + 0.4 / 0.45])
+    assert np.isnan(edges.quantiles(np.full((1, 5), np.nan), np.zeros(1))).all()
+
+
+def test_mass_within_a_radius():
+    values = np.full((1, 21, 31), 1 / (21 * 31))
+    found = edges.within(values, np.array([-9.0]), np.array([-4.0]), np.array([6.5]), 1.6)
+    # two columns at ±0.5 with rows −1 to 1, two at ±1.5 with row 0
+    np.testing.assert_allclose(found, (2 * 3 + 2) / (21 * 31))
+
+
+def test_what_is_left_of_a_core():
+    values = jnp.asarray([[0.0, 2.0, 2.0, 0.0], [0.0, 2.0, 6.0, 0.0]])
+    core = jnp.asarray([[False, True, False, True], [False, False, False, False]])
+    np.testing.assert_allclose(edges.core_left(values, core), (2 / 2) / (12 / 4))
+
+
+def test_speeds_of_edges():
+    kernel = im.kernels.mix((3, 3), ratio=0.5, dtype="float64")
+    np.testing.assert_allclose(edges.mixed(3, np.array([0.5]))[0], kernel, atol=1e-12)
+    setting = leading_edge.Setting((3.0,), 1.0, 1.0, steps=8, every=4)
+    places = np.array([0.0, 3.0, 6.0])[None, None] * np.array([1.0, 2.0])[None, :, None]
+    assert leading_edge.over_ratios(places, setting) == {"early": 1, "late": 1}
+    assert leading_edge.over_ratios(places[:, ::-1], setting) == {"early": 0.5, "late": 0.5}
+    three = np.stack([0 * places, places, places + 1], -1)
+    assert leading_edge.ahead(three, setting) == {"early": 0, "late": 0}
+    three[..., 2] *= 2
+    assert leading_edge.ahead(three, setting) == {"early": 0.5, "late": 0.5}
