@@ -65,12 +65,13 @@ def measure(
     fields = [patterns.with_room(start, taps.shape[1:], steps) for start in starts]
     every = jax.tree.map(lambda *parts: jnp.stack(parts), *fields)
 
-    def one(kernel, n):
+    # an argument: XLA would take minutes to fold what depends on constants alone
+    def one(kernel, n, every):
         field = jax.tree.map(lambda values: values[n], every)
         _, seen = im.rollout(kernel, field, steps, rectifier=rectifier, observe=place)
         return seen
 
-    found = jax.tree.map(np.asarray, jax.jit(jax.vmap(one))(taps, which))
+    found = jax.tree.map(np.asarray, jax.jit(jax.vmap(one, (0, 0, None)))(taps, which, every))
     return Rates(*(slope(values[:, burn_in:]) for values in found))
 
 

@@ -5,7 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 
 import infomech as im
-from experiments import edges, isotropy_shapes, kernel_sizes, leading_edge, ledger, size_rates
+from experiments import (
+    edges,
+    isotropy_shapes,
+    kernel_sizes,
+    leading_edge,
+    ledger,
+    mode_momenta,
+    size_rates,
+)
 
 # --- shapes -------------------------------------------------------------------------------------
 
@@ -153,3 +161,49 @@ def test_speeds_of_edges():
     assert leading_edge.ahead(three, setting) == {"early": 0, "late": 0}
     three[..., 2] *= 2
     assert leading_edge.ahead(three, setting) == {"early": 0.5, "late": 0.5}
+
+
+# --- momenta of modes ---------------------------------------------------------------------------
+
+
+def test_momenta_of_modes():
+    for taps in (2, 5):
+        expected = mode_momenta.closed_form(taps)
+        np.testing.assert_allclose(mode_momenta.of_modes(taps), expected, atol=1e-12)
+        carrying = np.argwhere(np.any(expected != 0, -1)).tolist()
+        odd = list(range(1, taps, 2))
+        assert carrying == [[0, b] for b in odd] + [[a, 0] for a in odd]
+
+
+def test_what_low_and_higher_modes_carry():
+    filters = np.random.default_rng(0).normal(size=(3, 5, 5))
+    found = mode_momenta.parts(filters)
+    np.testing.assert_allclose(found.energy, np.sum(filters**2, (1, 2)))
+    # each mode by its own taps
+    low = np.zeros_like(filters)
+    for a, b in mode_momenta.LOW:
+        i = np.cos(np.pi * a * (np.arange(5) + 0.5) / 5)
+        j = np.cos(np.pi * b * (np.arange(5) + 0.5) / 5)
+        mode = np.outer(i, j) / np.linalg.norm(np.outer(i, j))
+        low += np.sum(filters * mode, (1, 2), keepdims=True) * mode
+    place = im.kernels.offsets((5, 5))
+    for part, momentum in ((low, found.momentum), (filters - low, found.higher_momentum)):
+        p = np.einsum("nab,abi->ni", part, place)
+        np.testing.assert_allclose(momentum, np.sum(p**2, 1))
+    np.testing.assert_allclose(found.higher, np.sum((filters - low) ** 2, (1, 2)))
+
+
+def test_made_kernels_have_the_shares_they_are_made_with():
+    made = mode_momenta.with_higher_modes(5, 5, 0.25, seed=0)
+    found = mode_momenta.parts(made)
+    np.testing.assert_allclose(found.energy, 1)
+    np.testing.assert_allclose(found.higher, 0.25)
+    laws = mode_momenta.candidates(made)
+    share = np.linspace(0, 1, 5)
+    np.testing.assert_allclose(laws["ε of low modes"], share, atol=1e-12)
+    np.testing.assert_allclose(laws["√ε of low modes"] ** 2, share, atol=1e-12)
+    tangent = laws["tan θ ≤ 1 of low modes"][[0, 1, 3]]
+    np.testing.assert_allclose(tangent, [0, 1 / 3**0.5, np.nan], atol=1e-7)
+    odd = [im.mechanics.energy_momentum(kernel).share for kernel in made[:2]]
+    np.testing.assert_allclose(laws["ε of all modes"][:2], odd)
+    assert np.all(mode_momenta.non_negative(3, 4, seed=0) > 0)
