@@ -52,7 +52,7 @@ class Setting:
 
     steps: int = 40
     taps: tuple[int, ...] = (2, 3, 5, 7)
-    kernels: int = 24
+    kernels: int = 16
     side: int = 17
     photograph: str = "camera"
     seed: int = 0

@@ -49,9 +49,9 @@ class Setting:
     ratios: int = 21
     angles: tuple[float, ...] = (0.0, 22.5, 45.0)
     patterns: tuple[str, ...] = ("impulse", "disk", "photograph", "noise")
-    steps: int = 40
-    burn_in: int = 16
-    pairs: int = 300
+    steps: int = 32
+    burn_in: int = 12
+    pairs: int = 200
     seed: int = 0
 
     @property
