@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy import special
 
 HOLDS, IN_A_REGIME, FAILS = "holds", "holds in a regime", "fails"
 VERDICTS = (HOLDS, IN_A_REGIME, FAILS)
@@ -68,3 +69,27 @@ def proportion(hits: int, count: int) -> tuple[float, float, float]:
     middle = (share + z**2 / (2 * count)) / shrink
     half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / shrink
     return share, max(0.0, float(middle - half)), min(1.0, float(middle + half))
+
+
+def median(values: np.ndarray) -> tuple[float, float, float]:
+    """The median of samples and its interval of at least 95 %: ordered samples around it.
+
+    As many are left out at either end as leave no more than 2.5 % to it, after the binomial of
+    fair coins; NaN among the samples is left out first, and all are NaN if nothing is left.
+    """
+    ordered = np.sort(values[np.isfinite(values)])
+    count = len(ordered)
+    if count == 0:
+        return np.nan, np.nan, np.nan
+    below = special.bdtr(np.arange(count), count, 0.5)
+    # below six samples even the outermost two are no interval of 95 %: they are the nearest to it
+    left_out = max(0, int(np.sum(below <= 0.025)) - 1)
+    return float(np.median(ordered)), float(ordered[left_out]), float(ordered[-1 - left_out])
+
+
+def line(number: Number) -> str:
+    """A number for a terminal, with its interval and what was wanted."""
+    value = "none" if number.value is None else f"{number.value:.4g}"
+    ends = "" if number.low is None else f" ({number.low:.4g} to {number.high:.4g})"
+    wanted = f"   [{number.wanted}: {'yes' if number.met else 'no'}]" if number.wanted else ""
+    return f"{number.name:<88}{value}{ends} {number.unit}{wanted}"

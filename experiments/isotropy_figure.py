@@ -1,0 +1,72 @@
+"""The figure of `isotropy`: equal spreads, round shapes, and where centres go."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from infomech import plot
+
+#: what can't be told from 0 in double precision is drawn here
+FLOOR = 1e-16
+
+
+def draw(found: Sequence[Any], equal: float, round_: float) -> Figure:
+    """Eigenvalue ratios and harmonics of fourth order over layers, and drifts of the centre.
+
+    Args:
+        found: families of `isotropy`.
+        equal: tolerance of the ratios.
+        round_: tolerance of the harmonics.
+    """
+    with plot.style():
+        figure = Figure(figsize=(12.5, 4.3), layout="constrained")
+        spreads, shapes, centres = figure.subplots(1, 3)
+        for n, one in enumerate(found):
+            layers = 1 + np.arange(one.ratio().shape[1])
+            for panel, values in (
+                (spreads, one.ratio()), (shapes, np.maximum(one.fourfold(), 1e-4))
+            ):  # fmt: skip
+                middle = np.nanmedian(values, 0)
+                panel.plot(layers, middle, color=f"C{n}", linewidth=1.5, label=one.name)
+                if len(values) > 1:
+                    low, high = np.nanquantile(values, (0.1, 0.9), axis=0)
+                    panel.fill_between(layers, low, high, color=f"C{n}", alpha=0.15, linewidth=0)
+        spreads.axhline(1 - equal, color="black", linestyle="--", linewidth=1)
+        spreads.text(0, 1.005, "all that quarter turns leave alone", fontsize=7, va="bottom")
+        spreads.set(
+            xlabel="layer", ylabel="least over largest σ²", ylim=(0, 1.05), title="Equal spreads"
+        )  # fmt: skip
+        shapes.axhline(round_, color="black", linestyle="--", linewidth=1)
+        shapes.set(
+            xscale="log", yscale="log", xlabel="layer", ylabel="|κ(z⁴)| / σ⁴",
+            title="Round to the fourth order",
+        )  # fmt: skip
+        _draw_centres(centres, found)
+        handles, labels = spreads.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
+    return figure
+
+
+def _draw_centres(panel, found):
+    """Drifts of all rollouts in order, for idle and for working rectifiers."""
+    idle = [one.shapes["relu"].drift for one in found if one.idle]
+    groups = [("idle, any pattern", np.concatenate(idle).ravel(), "#0072B2", "-")]
+    for rectifier, style in (("relu", "-"), ("modulus", "--")):
+        signed = np.concatenate([o.shapes[rectifier].drift for o in found if not o.idle])
+        words = {"relu": "ReLU"}.get(rectifier, rectifier)
+        groups += [
+            (f"both signs, {words}, symmetric", signed[:, :2].ravel(), "#009E73", style),
+            (f"both signs, {words}, unsymmetric", signed[:, 2:].ravel(), "#D55E00", style),
+        ]
+    for name, values, colour, style in groups:
+        drift = np.sort(np.maximum(values[np.isfinite(values)], FLOOR))
+        share = np.arange(1, len(drift) + 1) / len(drift)
+        panel.plot(drift, share, style, color=colour, label=name, drawstyle="steps-post")
+    panel.set(
+        xscale="log", xlabel="largest drift of the centre (pixels)",
+        ylabel="share of rollouts below", title="The centre",
+    )  # fmt: skip
+    panel.set_xticks([10.0**n for n in range(-15, 3, 4)])
+    panel.legend(fontsize=7, loc="center", bbox_to_anchor=(0.45, 0.45))

@@ -1,0 +1,189 @@
+"""Shapes of patterns by cumulants up to the fourth order and by their outline, layer by layer.
+
+Cumulants add under convolution, so that while the rectifier is idle those of a pattern grow by
+those of the kernel, its taps read as a pattern, at every layer.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import infomech as im
+from infomech import kernels, observables, patterns
+
+#: directions in which outlines are measured, evenly over the full turn
+DIRECTIONS = 64
+#: in the name of kernels under which the rectifier works
+SIGNED = "both signs"
+
+
+class Cumulants(NamedTuple):
+    """Of a pattern of two axes; see `cumulants`.
+
+    Attributes:
+        centre: pixels, (2,).
+        covariance: pixels², (2, 2).
+        fourth: κ_yyyy, κ_yyyx, κ_yyxx, κ_yxxx, κ_xxxx in pixels⁴, (5,).
+    """
+
+    centre: Any
+    covariance: Any
+    fourth: Any
+
+
+class Shapes(NamedTuple):
+    """What became of each pattern under each kernel, leading axes (kernels, patterns).
+
+    Attributes:
+        cumulants: of all layers from 0 on, (…, layers + 1, …).
+        outline: half widths of what isn't dark in the end, in each of `DIRECTIONS`, pixels.
+    """
+
+    cumulants: Cumulants
+    outline: Any
+
+    @property
+    def drift(self) -> np.ndarray:
+        """The largest of them; NaN if the field dies."""
+        return np.max(self.drifts, -1)
+
+    @property
+    def drifts(self) -> np.ndarray:
+        """Distance of the centre from where it was, pixels, (…, layers + 1)."""
+        away = self.cumulants.centre - self.cumulants.centre[..., :1, :]
+        return np.linalg.norm(away, axis=-1)
+
+
+def cumulants(field: im.fields.Field) -> Cumulants:
+    """Centre, covariance and fourth cumulants of a pattern.
+
+    κ_aaaa = μ_aaaa − 3 μ_aa², κ_aaab = μ_aaab − 3 μ_aa μ_ab,
+    κ_aabb = μ_aabb − μ_aa μ_bb − 2 μ_ab², with μ the moments about the centre.
+    """
+    centre = observables.centre(field)
+    away = centre - field.origin
+    powers = [
+        (jnp.arange(n, dtype=away.dtype)[None] - away[axis]) ** np.arange(5.0)[:, None]
+        for axis, n in enumerate(field.values.shape)
+    ]
+    share = field.values / jnp.sum(field.values)
+    moments = jnp.einsum("ay,yx,bx->ab", powers[0], share, powers[1], precision="highest")
+    yy, yx, xx = moments[2, 0], moments[1, 1], moments[0, 2]
+    fourth = [
+        moments[4, 0] - 3 * yy**2, moments[3, 1] - 3 * yy * yx,
+        moments[2, 2] - yy * xx - 2 * yx**2, moments[1, 3] - 3 * xx * yx,
+        moments[0, 4] - 3 * xx**2,
+    ]  # fmt: skip
+    covariance = jnp.stack([jnp.stack([yy, yx]), jnp.stack([yx, xx])])
+    return Cumulants(centre, covariance, jnp.stack(fourth))
+
+
+def eigenvalue_ratio(covariance: np.ndarray) -> np.ndarray:
+    """Least over largest eigenvalue, (…); NaN where there is no spread, or none is known."""
+    known = np.isfinite(covariance).all((-2, -1))
+    values = np.linalg.eigvalsh(np.where(known[..., None, None], covariance, 0))
+    least, largest = np.moveaxis(values, -1, 0)
+    return np.where(known & (largest > 0), least / np.where(largest > 0, largest, 1), np.nan)
+
+
+def fourfold(covariance: np.ndarray, fourth: np.ndarray) -> np.ndarray:
+    """The harmonic of fourth order, |κ(z, z, z, z)|/σ⁴ with z = x + iy and σ² = (σ_x² + σ_y²)/2.
+
+    κ(z⁴) = κ_xxxx − 6 κ_xxyy + κ_yyyy + 4i (κ_xxxy − κ_xyyy): 0 for what is round, where
+    κ_xxxx = κ_yyyy = 3 κ_xxyy. On a Gaussian it is a part of (r/σ)⁴ |κ(z⁴)|/192 σ⁴ that rises and
+    falls as cos 4φ.
+    """
+    yyyy, yyyx, yyxx, yxxx, xxxx = np.moveaxis(np.asarray(fourth), -1, 0)
+    square = (covariance[..., 0, 0] + covariance[..., 1, 1]) / 2
+    size = np.abs(xxxx - 6 * yyxx + yyyy + 4j * (yxxx - yyyx))
+    return np.where(square > 0, size / np.where(square > 0, square, 1) ** 2, np.nan)
+
+
+def outline(field: im.fields.Field) -> jax.Array:
+    """How far what isn't dark reaches from the centre in each of `DIRECTIONS`, pixels."""
+    angle = 2 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS
+    y, x = (
+        np.arange(float(n))[:, None] - (observables.centre(field) - field.origin)[axis]
+        for axis, n in enumerate(field.values.shape)
+    )
+    lit = field.values > 0
+    # the furthest lit pixel of each row, so that no array is over pixels and directions
+    right = jnp.max(jnp.where(lit, x.T, -jnp.inf), 1, keepdims=True)
+    left = jnp.min(jnp.where(lit, x.T, jnp.inf), 1, keepdims=True)
+    furthest = jnp.where(np.cos(angle)[None] > 0, right, left)
+    return jnp.max(y * np.sin(angle)[None] + furthest * np.cos(angle)[None], 0)
+
+
+def measure(stack: jax.Array, starts: np.ndarray, steps: int, rectifier: str) -> Shapes:
+    """Passes each pattern (patterns, rows, columns) through layers of each kernel."""
+    fields = [patterns.with_room(start, stack.shape[1:], steps) for start in starts]
+    every = jax.tree.map(lambda *parts: jnp.stack(parts), *fields)
+
+    def one(kernel, field):
+        final, seen = im.rollout(kernel, field, steps, rectifier=rectifier, observe=cumulants)
+        return Shapes(seen, outline(final))
+
+    both = jax.jit(jax.vmap(jax.vmap(one, (None, 0)), (0, None)))
+    return jax.tree.map(np.asarray, both(stack, every))
+
+
+@jax.jit
+@jax.vmap
+def _of_kernel(kernel):
+    return cumulants(im.fields.as_field(kernel))
+
+
+def of_kernels(stack: jax.Array) -> Cumulants:
+    """Cumulants of kernels read as patterns, (kernels, …)."""
+    return jax.tree.map(np.asarray, _of_kernel(stack))
+
+
+def disk_taps(taps: int) -> np.ndarray:
+    """Equal taps within taps/2 pixels of the middle, of unit energy, (taps, taps)."""
+    inside = np.sum(kernels.offsets((taps, taps)) ** 2, -1) <= (taps / 2) ** 2
+    return inside / np.sqrt(inside.sum())
+
+
+def quarter_turned(stack: jax.Array) -> jax.Array:
+    """The part of each kernel that quarter turns leave as it is."""
+    turned = [jnp.rot90(stack, n, (1, 2)) for n in range(4)]
+    return jnp.mean(jnp.stack(turned), 0)
+
+
+def settled(good: np.ndarray) -> np.ndarray:
+    """The first layer from which on all is good along the last axis, as floats; NaN if never."""
+    late = np.flip(np.logical_and.accumulate(np.flip(good, -1), -1), -1)
+    return np.where(late.any(-1), late.argmax(-1).astype(float), np.nan)
+
+
+def starts(photograph: str, side: int, seed: int) -> dict[str, np.ndarray]:
+    """Patterns of `side`² pixels: an impulse, a disk, a piece of a photograph, and noise."""
+    middle, room = side // 2, (side - 7) // 2
+    impulse = np.zeros((side, side))
+    impulse[middle, middle] = 1
+    disk = np.pad(patterns.pattern("disk", 3.0, 2, "float64"), room)
+    whole = np.asarray(im.fields.image(photograph).values, np.float64)
+    row, column = (n // 2 - side for n in whole.shape)
+    noise = np.random.default_rng(seed).uniform(size=(side, side))
+    piece = whole[row : row + side, column : column + side]
+    return {"impulse": impulse, "disk": disk, "photograph": piece, "noise": noise}
+
+
+def families(taps: tuple[int, ...], count: int, seed: int) -> dict[str, jax.Array]:
+    """Even kernels by name, (kernels, *taps), of unit energy or nearly so."""
+    fixed = {f"constant {n}×{n}": kernels.constant((n, n), dtype="float64") for n in (2, 3, 5)}
+    fixed["Gaussian 5×5, σ = 1"] = kernels.gaussian((5, 5), 1.0, dtype="float64")
+    fixed |= {f"disk of taps {n}×{n}": jnp.asarray(disk_taps(n)) for n in (5, 7)}
+    found = {name: kernel[None] for name, kernel in fixed.items() if len(kernel) in taps}
+    keys = jax.random.split(jax.random.key(seed), count)
+    for n in (m for m in (3, 5) if m in taps):
+        draw = functools.partial(kernels.random, (n, n), share=0.0, dtype="float64")
+        drawn = jax.vmap(lambda key, draw=draw: draw(key=key))(keys)
+        name = f"random {n}×{n}"
+        if n == 5:
+            drawn, name = quarter_turned(drawn), f"{name}, quarter turns"
+        found |= {f"{name}, ≥ 0": jnp.abs(drawn), f"{name}, {SIGNED}": drawn}
+    return found

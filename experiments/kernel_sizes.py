@@ -1,0 +1,243 @@
+"""Do 3×3 kernels diffuse and move more than 2×2 kernels?
+
+Of the DC + gradient family ε = β²/((1 − β)² + β²) whatever the size, so that equal β is equal ε.
+While both rectifiers are idle v = σ₁ tan θ and D = σ₁² − v² with σ₁² = (n² − 1)/12: at equal ε
+3×3 taps move √(8/3) = 1.63 times as fast and spread 8/3 times as much, along and across. As a share
+of what the taps can reach, (n − 1)/2 pixels, they move and spread less: by √(2/3) and 2/3.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from experiments import isotropy_shapes, kernel_sizes_figure, ledger, size_rates
+from experiments.ledger import Finding, Number
+from experiments.size_rates import SIZES, Along, Rates
+from infomech import files, plot
+
+STATEMENT = "3×3 kernels diffuse and move more than 2×2 kernels."
+SOURCE = "arXiv 2512.24338"
+CLAIMS = (7,)
+#: fixed before any run: one is more than another if it is by this share
+MORE = 0.01
+#: fixed before any run: rates are those of theory if within this
+THEORY = 1e-9
+RECTIFIERS = ("relu", "modulus")
+QUANTITIES = {
+    "speed": "move faster", "total": "diffuse more in all (tr D)",
+    "along": "diffuse more along the motion", "across": "diffuse more across the motion",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is compared.
+
+    Attributes:
+        ratios: equally spaced β in [0, 1].
+        angles: directions of the gradient, in degrees from the last axis.
+        patterns: of `isotropy_shapes.starts`.
+        steps: layers.
+        burn_in: rates are fitted from this layer on.
+        pairs: of random kernels, one of each size, of each kind.
+        seed: of them.
+    """
+
+    ratios: int = 21
+    angles: tuple[float, ...] = (0.0, 22.5, 45.0)
+    patterns: tuple[str, ...] = ("impulse", "disk", "photograph", "noise")
+    steps: int = 32
+    burn_in: int = 12
+    pairs: int = 200
+    seed: int = 0
+
+    @property
+    def grid(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ratios, and angles in radians."""
+        return np.linspace(0, 1, self.ratios), np.deg2rad(self.angles)
+
+
+def measure(setting: Setting) -> tuple[dict[str, dict[int, Along]], dict[str, dict[int, Rates]]]:
+    """Rates of the family by rectifier and size, and of random kernels by kind and size."""
+    known = isotropy_shapes.starts("camera", 17, setting.seed)
+    starts = np.stack([known[name] for name in setting.patterns])
+    found: dict[str, dict[int, Along]] = {rectifier: {} for rectifier in RECTIFIERS}
+    pairs: dict[str, dict[int, Rates]] = {}
+    cases = [(rectifier, size) for rectifier in RECTIFIERS for size in SIZES]
+    for rectifier, size in tqdm(cases, desc="kernel_sizes", unit="sweep"):
+        found[rectifier][size], random = size_rates.compare(
+            size, setting.grid, starts, known["disk"], setting.pairs, seed=setting.seed,
+            steps=setting.steps, burn_in=setting.burn_in, rectifier=rectifier,
+        )  # fmt: skip
+        for kind, rates in random.items():
+            words = {"relu": "ReLU"}.get(rectifier, rectifier)
+            # what is idle is the same with either rectifier
+            label = "≥ 0" if kind == "≥ 0" else f"{kind}, {words}"
+            pairs.setdefault(label, {})[size] = rates
+    return found, pairs
+
+
+def run(out: Path, *, quick: bool = False) -> Finding:
+    """Compares the sizes at equal β, and random kernels of both sizes in pairs.
+
+    Args:
+        out: folder to write to; made if need be.
+        quick: fewer ratios, directions, patterns, pairs and layers.
+
+    Returns:
+        In which settings, and in how many pairs, 3×3 taps move and diffuse more.
+
+    Raises:
+        ValueError: `out` can't be written.
+    """
+    out = files.folder(out)
+    setting = Setting()
+    if quick:
+        setting = Setting(6, (0.0, 45.0), ("disk", "noise"), steps=24, burn_in=8, pairs=40)
+    with jax.enable_x64(True):
+        found, pairs = measure(setting)
+    shares = [n for kind, sizes in pairs.items() for n in _pairs(kind, sizes)]
+    plot.save(kernel_sizes_figure.draw(found, shares, setting.grid[0]), out / "kernel_sizes.png")
+    numbers = (*_theory(found, setting), *_family(found), *_largest(found, setting), *shares)
+    verdict = ledger.verdict(number.met for number in numbers if number.met is not None)
+    record = {
+        "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
+        "tolerance": {"more": MORE, "theory": THEORY}, "verdict": verdict, "numbers": numbers,
+        "family": found, "random": pairs, "provenance": files.provenance(),
+    }  # fmt: skip
+    files.write_text(out / "kernel_sizes.json", files.to_json(record) + "\n")
+    reading = _reading(found, shares, setting)
+    lines = [
+        f"Claim: {STATEMENT} [{SOURCE}]",
+        f"  {verdict}: {reading}",
+        *(f"    {ledger.line(number)}" for number in numbers),
+        f"figure {out / 'kernel_sizes.png'}, numbers {out / 'kernel_sizes.json'}",
+    ]
+    return Finding(
+        verdict, reading,
+        f"Constant + gradient kernels at {setting.ratios} ratios β and {len(setting.angles)} "
+        f"directions; {', '.join(setting.patterns)} of up to 17² pixels; {setting.pairs} pairs of "
+        f"random kernels of each kind on a disk of radius 3; {setting.steps} layers, "
+        f"rates from layer {setting.burn_in} on; intervals of shares after Wilson.",
+        numbers, out / "kernel_sizes.png", "\n".join(lines),
+    )  # fmt: skip
+
+
+def more(large: np.ndarray, small: np.ndarray) -> np.ndarray:
+    """Whether one is above the other by `MORE` of the latter's size; not where unknown or 0."""
+    return large - small > MORE * np.abs(small) + THEORY
+
+
+def _theory(found, setting):
+    """Rates against closed forms, and their ratios, wherever the rectifier is idle."""
+    ratios, _ = setting.grid
+    off = 0.0
+    for size in SIZES:
+        one = found["relu"][size]
+        where = np.broadcast_to(one.idle, one.speed.shape)
+        for name, values in size_rates.closed_form(size, ratios).items():
+            gap = np.abs(getattr(one, name) - values[None, :, None])
+            off = max(off, float(np.max(gap[where])))
+    yield Number(
+        "rates against σ₁ tan θ and σ₁² − v², rectifier idle", off, unit="px, px² per layer",
+        wanted=f"at most {THEORY:g}", met=off <= THEORY,
+    )  # fmt: skip
+    small, large = (found["relu"][size] for size in SIZES)
+    moves = np.broadcast_to(small.idle & large.idle, small.speed.shape).copy()
+    moves[:, 0] = False
+    for name, values in (("speed", moves), ("across", moves)):
+        quotient = (getattr(large, name) / np.where(values, getattr(small, name), 1))[values]
+        yield Number(
+            f"{name}, 3×3 over 2×2, rectifier idle", float(np.median(quotient)),
+            float(quotient.min()), float(quotient.max()),
+        )  # fmt: skip
+    reach = (large.speed / np.where(moves, 2 * small.speed, 1))[moves]
+    yield Number(
+        "speed over reach, 3×3 over 2×2, rectifier idle", float(np.median(reach)),
+        float(reach.min()), float(reach.max()), wanted=f"more than {1 + MORE}",
+        met=bool(np.all(reach > 1 + MORE)),
+    )  # fmt: skip
+
+
+def settings(found: dict[int, Along], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Where 3×3 taps do more, and where both rectifiers are idle, (directions, ratios, patterns).
+
+    At β = 0 nothing moves, so that speeds there are left out.
+    """
+    small, large = (found[size] for size in SIZES)
+    first = 1 if name == "speed" else 0
+    good = more(getattr(large, name), getattr(small, name))[:, first:]
+    idle = np.broadcast_to(small.idle & large.idle, small.speed.shape)[:, first:]
+    return good, idle
+
+
+def _family(found):
+    for rectifier in RECTIFIERS:
+        for name, words in QUANTITIES.items():
+            good, idle = settings(found[rectifier], name)
+            for regime, where in (("both idle", idle), ("working", ~idle)):
+                # what is idle is the same with either rectifier
+                if rectifier == "modulus" and regime == "both idle":
+                    continue
+                label = regime if regime == "both idle" else f"working, {rectifier}"
+                yield Number(
+                    f"share of settings in which 3×3 taps {words}, {label}",
+                    float(np.mean(good[where])), wanted="all", met=bool(good[where].all()),
+                )  # fmt: skip
+
+
+def _largest(found, setting):
+    for rectifier in RECTIFIERS:
+        for size in SIZES:
+            speed = found[rectifier][size].speed
+            yield Number(
+                f"largest speed over all settings, {size}×{size}, {rectifier}",
+                float(np.nanmax(speed)), unit="px/layer",
+            )  # fmt: skip
+    for size in SIZES:
+        yield Number(
+            f"speed at β = 1 along an axis, disk, {size}×{size}, relu",
+            float(found["relu"][size].speed[0, -1, setting.patterns.index("disk")]),
+            unit="px/layer",
+        )  # fmt: skip
+
+
+def _pairs(kind, sizes):
+    """In how many pairs the 3×3 kernel moves, and diffuses, more; pairs in which one dies aside."""
+    small, large = (sizes[size] for size in SIZES)
+    for words, measured in (
+        ("moves faster", lambda one: np.linalg.norm(one.speed, axis=-1)),
+        ("diffuses more (tr D)", lambda one: np.trace(one.diffusion, axis1=-2, axis2=-1)),
+    ):
+        values = np.stack([measured(large), measured(small)])
+        known = np.isfinite(values).all(0)
+        good = more(*values[:, known])
+        yield Number(
+            f"share of random pairs in which 3×3 {words} | {kind}",
+            *ledger.proportion(int(good.sum()), int(known.sum())), wanted="all",
+            met=bool(good.all()),
+        )  # fmt: skip
+
+
+def _reading(found, shares, setting):
+    ratios, _ = setting.grid
+    words = []
+    for rectifier in RECTIFIERS:
+        for name, said in QUANTITIES.items():
+            good, _ = settings(found[rectifier], name)
+            fails = ratios[-good.shape[1] :][~good.all((0, 2))]
+            ends = f"{fails.min():.2f} to {fails.max():.2f}" if len(fails) else "none"
+            words.append(f"{said}, {rectifier}: {ends}")
+    moves, diffuses = (
+        [one.value for one in shares if said in one.name] for said in ("moves", "diffuses")
+    )
+    return (
+        "At equal ε, which is equal β, 3×3 taps move and diffuse more wherever both rectifiers are "
+        "idle: √(8/3) times as fast, 8/3 times the variance. As a share of their reach they move "
+        f"less. Random 3×3 kernels move faster in {min(moves):.0%} to {max(moves):.0%} of pairs of "
+        f"a kind, and diffuse more in {min(diffuses):.0%} to {max(diffuses):.0%}. Ratios β "
+        f"between which it fails in some direction or pattern: {'; '.join(words)}."
+    )

@@ -1,0 +1,73 @@
+"""The figure of `kernel_sizes`: speeds and diffusion of both sizes, and random pairs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments import size_rates
+from experiments.ledger import Number
+from infomech import plot
+
+COLOURS = {2: "#0072B2", 3: "#D55E00"}
+STYLES = {"relu": "-", "modulus": "--"}
+
+
+def draw(found: dict[str, dict[int, Any]], shares: Sequence[Number], ratios: np.ndarray) -> Figure:
+    """Rates against β, medians over directions and patterns with the range for ReLU, and pairs."""
+    with plot.style():
+        figure = Figure(figsize=(12.5, 7), layout="constrained")
+        (speed, along), (across, pairs) = figure.subplots(2, 2)
+        for panel, name, title in (
+            (speed, "speed", "Speed (pixels per layer)"),
+            (along, "along", "Diffusion along the motion (pixels² per layer)"),
+            (across, "across", "Diffusion across the motion (pixels² per layer)"),
+        ):
+            _draw_rates(panel, found, name, ratios)
+            panel.set(xlabel="mixing ratio β", title=title)
+        speed.legend(fontsize=7)
+        _draw_shares(pairs, shares)
+    return figure
+
+
+def _draw_rates(panel, found, name, ratios):
+    top = 0.0
+    for rectifier, sizes in found.items():
+        for size, one in sizes.items():
+            values = np.moveaxis(getattr(one, name), 1, 0).reshape(len(ratios), -1)
+            middle = np.nanmedian(values, 1)
+            low, high = np.nanmin(values, 1), np.nanmax(values, 1)
+            words = {"relu": "ReLU"}.get(rectifier, rectifier)
+            panel.plot(
+                ratios, middle, STYLES[rectifier], color=COLOURS[size], linewidth=1.5,
+                label=f"{size}×{size}, {words}",
+            )  # fmt: skip
+            if rectifier == "relu":
+                panel.fill_between(ratios, low, high, color=COLOURS[size], alpha=0.15, linewidth=0)
+                top = max(top, float(high.max()))
+    fine = np.linspace(0, 0.5, 101)
+    for size in COLOURS:
+        values = size_rates.closed_form(size, fine)[name]
+        panel.plot(fine, values, ":", color="black", linewidth=1)
+    panel.plot([], [], ":", color="black", label="rectifier idle, closed form")
+    panel.set_ylim(-0.06 * top, 1.25 * top)
+
+
+def _draw_shares(panel, shares):
+    kinds = list(dict.fromkeys(one.name.rpartition(" | ")[2] for one in shares))
+    for words, colour, shift in (
+        ("moves faster", "#009E73", 0.12),
+        ("diffuses more", "#CC79A7", -0.12),
+    ):
+        some = [one for one in shares if words in one.name]
+        rows = len(kinds) - 1 - np.arange(len(some)) + shift
+        panel.hlines(rows, [o.low for o in some], [o.high for o in some], color=colour, linewidth=2)
+        panel.plot([one.value for one in some], rows, "o", color=colour, label=words)
+    labels = [kind.replace(", ", ",\n", 1) for kind in kinds]
+    panel.set_yticks(np.arange(len(kinds))[::-1], labels, fontsize=7)
+    panel.axvline(0.5, color="black", linestyle="--", linewidth=1)
+    panel.set(
+        xlim=(0, 1.02), xlabel="share of pairs (95 %)", title="Random pairs: the 3×3 kernel …"
+    )
+    panel.legend(loc="lower left")
