@@ -4,6 +4,7 @@ Everything is imported once; each run is a fork of its own, so that a kill costs
 So this process itself must start neither JAX nor Zarr, which go on in threads.
 """
 
+import itertools
 import json
 import os
 import random
@@ -35,7 +36,7 @@ def run(path, log, kill_at=None, anything=False):
     Only chunks of the store count, or any file if `anything` does. Odd numbers die just before.
     """
     numbers = {b.where[0].start: b.number for b in blocks.layout(sweep()).blocks()}
-    compute, replace, moved = program.Program.__call__, os.replace, [0]
+    compute, replace, moved = program.Program.__call__, os.replace, itertools.count(1)
 
     def computed(self, columns, points):
         with log.open("a") as file:
@@ -45,11 +46,13 @@ def run(path, log, kill_at=None, anything=False):
 
     def replaced(*paths):
         target = str(paths[1])
-        moved[0] += anything or (target.startswith(f"{path}/") and "/c/" in target)
-        if moved[0] == kill_at and kill_at % 2:
+        counts = anything or (target.startswith(f"{path}/") and "/c/" in target)
+        # files of a block are moved by several threads
+        fatal = counts and next(moved) == kill_at
+        if fatal and kill_at % 2:
             os.kill(os.getpid(), signal.SIGKILL)
         replace(*paths)
-        if moved[0] == kill_at:
+        if fatal:
             os.kill(os.getpid(), signal.SIGKILL)
 
     program.Program.__call__, os.replace = computed, replaced

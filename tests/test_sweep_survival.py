@@ -107,7 +107,10 @@ def test_interrupted_it_says_how_to_go_on(tmp_path, whole, capsys, monkeypatch):
 
     monkeypatch.setattr(program.Program, "__call__", interrupted)
     words = ["sweep", str(path), "--store", str(tmp_path / "s.zarr"), "--batch", "2"]
+    # whoever started the tests may ignore it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     assert main(words) == 130
+    signal.signal(signal.SIGINT, before)
     said = capsys.readouterr().err
     assert "interrupted; what is done is kept" in said
     assert "infomech " + " ".join(words) in said

@@ -5,11 +5,11 @@ import pytest
 
 def thinned(cases, every=3):
     """The cases for `parametrize`, all but every so manieth of them marked deep."""
-    return [_deep(case) if i % every else case for i, case in enumerate(cases)]
+    return [_case(case, deep=i % every > 0) for i, case in enumerate(cases)]
 
 
-def _deep(case):
-    if isinstance(case, type(pytest.param())):
-        return pytest.param(*case.values, marks=[*case.marks, pytest.mark.deep], id=case.id)
-    values = case if isinstance(case, tuple) else (case,)
-    return pytest.param(*values, marks=pytest.mark.deep)
+def _case(case, *, deep):
+    if not isinstance(case, type(pytest.param())):
+        case = pytest.param(*(case if isinstance(case, tuple) else (case,)))
+    marks = [*case.marks, pytest.mark.deep] if deep else case.marks
+    return pytest.param(*case.values, marks=marks, id=case.id)
