@@ -42,7 +42,7 @@ class Setting:
 
     signals: energy_decay.Setting
     search: worst_signal.Setting
-    depths: tuple[int, ...] = (0, 1, 2)
+    depths: tuple[int, ...] = (0, 1)
 
 
 @dataclass(frozen=True)
@@ -134,12 +134,12 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     """
     out = files.folder(out)
     setting = Setting(
-        energy_decay.Setting(samples=256, depth=4, image_depth=3), worst_signal.Setting()
+        energy_decay.Setting(samples=256, depth=4, image_depth=3), worst_signal.Setting(starts=2)
     )
     if quick:
         setting = Setting(
-            energy_decay.Setting(samples=64, octaves=2, depth=3, images=(), others=False),
-            worst_signal.Setting(32, 2, 0, rounds=1, starts=2), depths=(1,),
+            energy_decay.Setting(samples=32, octaves=2, depth=2, images=(), others=False),
+            worst_signal.Setting(16, 2, 0, rounds=1, starts=2), depths=(1,),
         )  # fmt: skip
     with jax.enable_x64(True):
         kept, hidden = accounts(setting), hide(setting)

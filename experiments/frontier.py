@@ -72,8 +72,8 @@ class Setting:
     shape: tuple[int, ...]
     family: str
     rectifier: str
-    speeds: int = 12
-    starts: int = 24
+    speeds: int = 8
+    starts: int = 10
     steps: int = 32
 
     @property
@@ -211,23 +211,26 @@ def family_curve(setting: Setting, shares: int = 61) -> tuple[np.ndarray, np.nda
         return share, np.asarray(jax.jit(jax.vmap(speed))(jnp.asarray(share)))
 
 
-def settings(quick: bool) -> list[Setting]:
+def settings(quick: bool, full: bool) -> list[Setting]:
     """Every size, non-negative and any taps, under ReLU and the modulus."""
     kinds = [("non-negative", "relu"), ("any", "relu"), ("any", "modulus")]
     if quick:
         return [Setting((3,), *kind, speeds=4, starts=6, steps=16) for kind in kinds[:2]]
     shapes = [*((n,) for n in range(2, 8)), (3, 3)]
     found = [Setting(shape, *kind) for shape in shapes for kind in kinds]
+    if full:
+        found = [replace(s, speeds=12, starts=24) for s in found]
     # fields of two axes take long
     return [replace(s, speeds=8, starts=12, steps=16) if s.shape[1:] else s for s in found]
 
 
-def run(out: Path, *, quick: bool = False) -> Finding:
+def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
     """Traces out the frontiers of 2 to 7 taps and 3 x 3 taps.
 
     Args:
         out: folder to write to; made if need be.
         quick: only 3 taps under ReLU, with few speeds and starts.
+        full: of one axis at half as many speeds again, from more than twice as many starts.
 
     Returns:
         The widest range of odd shares that go with one speed, for each setting.
@@ -237,7 +240,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     """
     out = files.folder(out)
     found, curves = {}, {}
-    for setting in tqdm(settings(quick), desc="frontier", unit="setting"):
+    for setting in tqdm(settings(quick, full), desc="frontier", unit="setting"):
         found[setting] = trace_out(setting)
         if setting.family == "any" and setting.rectifier == "relu":
             curves[setting] = family_curve(setting)

@@ -43,7 +43,7 @@ class Setting:
     taps: tuple[int, ...] = (2, 3, 4, 5, 6, 7)
     axes: tuple[int, ...] = (1, 2)
     patterns: tuple[str, ...] = ("disk", "gaussian")
-    steps: int = 64
+    steps: int = 48
     burn_in: int = 16
     window: int = 8
 

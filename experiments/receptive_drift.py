@@ -41,7 +41,7 @@ class Setting:
     """
 
     networks: tuple[Training, ...] = NETWORKS
-    images: int = 64
+    images: int = 24
     samples: int = 1000
     seed: int = 0
 

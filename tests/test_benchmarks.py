@@ -237,6 +237,7 @@ def test_peak_memory_of_a_run():
     assert nothing is None
 
 
+@pytest.mark.deep
 def test_a_quick_run_writes_what_it_prints_and_names_who_is_left_out(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "cv2", None)  # as if it weren't installed
     monkeypatch.setattr(cases, "KINDS", [FORWARD["batch"], GRADIENT])

@@ -456,7 +456,7 @@ def test_verdicts_follow_the_intervals():
     assert "falls in 1 layers, rises in 0, neither for sure in 1" in trained_filters.odd(both)[0]
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_drift_of_trained_networks_is_predicted_and_measured(tmp_path):
     out, place = claims_reference.finds_what_it_did("receptive_drift", tmp_path)
     assert "layer 1  R² 1.00, 1.00" in out

@@ -328,6 +328,7 @@ def test_compiled_code_is_kept_and_false_alarms_are_not_shown(tmp_path):
     assert "cpu_aot_loader" not in runs[1].stderr
 
 
+@pytest.mark.deep
 def test_design_finds_a_kernel_and_writes_it(capsys, tmp_path):
     options = ["--size", "3", "--steps", "6", "--starts", "3", "--out", str(tmp_path)]
     wish = ["--velocity", "0.3", "--diffusion", "0.5"]

@@ -157,6 +157,7 @@ def test_a_pattern_that_left_is_told_and_measured_where_it_fits():
     assert found.reason == ["the pattern left the domain"]
 
 
+@pytest.mark.deep
 def test_what_single_precision_found_is_measured_at_double():
     found = design.fit(
         losses.velocity(np.array([0.25], np.float32)), first_starts(2, dtype="float32"),
@@ -194,6 +195,7 @@ def test_each_start_may_have_a_wish_of_its_own():
     np.testing.assert_allclose(found.achieved["velocity"], targets, atol=1e-4)
 
 
+@pytest.mark.deep
 def test_a_stack_carries_a_pattern_along_a_path():
     path = np.array([24.0, 24.5, 25.0, 24.8, 24.2])[:, None]
     stack = first_starts(8).reshape(2, 4, 3)

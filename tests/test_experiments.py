@@ -137,6 +137,7 @@ def test_the_optimiser_finds_the_frontier(taps):
     assert len(frontier.draw({setting: found}, {}).axes) == 1
 
 
+@pytest.mark.deep
 def test_targets_are_reached_and_drawn(tmp_path):
     out, record = quick("targets", tmp_path)
     assert "holds: 16 of 16" in out
@@ -364,7 +365,7 @@ def test_random_signals_are_limited_to_their_band():
     np.testing.assert_allclose(np.fft.fft(values)[:, above], 0, atol=1e-12)
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_pulses_live_for_longer_the_more_octaves_they_have(tmp_path):
     out, record = quick("slow_decay", tmp_path)
     assert "holds as far as the octaves of a grid go" in out
@@ -384,7 +385,7 @@ def test_half_lives_and_sums_of_pulses():
         slow_decay.composed(pulses, np.array([[1.0, 0, 0], [1.0, 1, 0]]), np.ones(3))
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_no_signal_found_misses_more_than_guaranteed(tmp_path):
     out, record = quick("worst_signal", tmp_path)
     assert "  fails: the worst found" in out

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from thinned import thinned
 
 import infomech as im
 from experiments import catalogue, gaussian_spread, layers_needed, ledger, parity, records, report
@@ -321,7 +322,7 @@ def test_a_browser_shows_it_without_complaint_or_overflow(written, tmp_path, wid
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["gaussian_spread", "topology"])
+@pytest.mark.parametrize("name", thinned(["parity", "topology", "gaussian_spread"]))
 def test_findings_are_what_they_were(name, tmp_path):
     text, place = claims_reference.finds_what_it_did(name, tmp_path)
     assert text.startswith("quick run: ")

@@ -16,7 +16,6 @@ def cases():
         yield pytest.param(path, id=path.stem, marks=pytest.mark.optimised if long else [])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("path", list(cases()))
 def test_notebook_runs_and_draws(path):
     notebook = nbformat.read(path, as_version=4)
