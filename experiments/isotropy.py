@@ -24,8 +24,8 @@ from infomech import files, plot
 STATEMENT = "Even kernels keep the centre where it is and spread isotropically."
 SOURCE = "arXiv 2512.24338"
 CLAIMS = (2,)
-#: the centre stays if it is never further away than this, in pixels; before any run it was 1e-9, but
-#: a working modulus amplifies rounding, to 2e-6 in 48 layers
+#: the centre stays if it is never further away than this, in pixels; before any run it was 1e-9,
+#: but a working modulus amplifies rounding, to 2e-6 in 48 layers
 STAYS = 1e-4
 #: fixed before any run: spreads, and reaches of the outline, are equal if the least is no further
 #: below the largest than this share: of variances, of half widths
