@@ -46,5 +46,5 @@ $(VENV)/docs: EXTRA = docs
 $(VENV)/law $(VENV)/claims $(VENV)/test $(VENV)/bench $(VENV)/docs: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("infomech needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$(EXTRA)]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --editable '.[$(EXTRA)]'
 	@touch $@

@@ -119,12 +119,13 @@ def measure(setting: Setting) -> list[Family]:
     ]
 
 
-def run(out: Path, *, quick: bool = False) -> Finding:
+def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
     """Filters an impulse, a disk, a piece of a photograph and noise by even kernels.
 
     Args:
         out: folder to write to; made if need be.
         quick: fewer layers and random kernels, at most 3×3 taps.
+        full: 512 random kernels of each kind.
 
     Returns:
         How far centres drift, and how round patterns become.
@@ -133,7 +134,9 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         ValueError: `out` can't be written.
     """
     out = files.folder(out)
-    setting = Setting(steps=12, taps=(2, 3), kernels=6) if quick else Setting()
+    setting = Setting(kernels=512) if full else Setting()
+    if quick:
+        setting = Setting(steps=12, taps=(2, 3), kernels=6)
     with jax.enable_x64(True):
         found = measure(setting)
     plot.save(isotropy_figure.draw(found, EQUAL, ROUND), out / "isotropy.png")

@@ -55,12 +55,13 @@ def reach(setting: Setting, *, solver: str = "adam", seed: int = 0) -> design.Re
     )  # fmt: skip
 
 
-def run(out: Path, *, quick: bool = False) -> Finding:
+def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
     """Drives 1,000 random kernels to 1,000 random velocities.
 
     Args:
         out: folder to write to; made if need be.
         quick: 16 targets, fewer layers on a smaller domain.
+        full: 10,000 targets.
 
     Returns:
         How many were reached, in which time, and what became of the others.
@@ -69,7 +70,9 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         ValueError: `out` can't be written.
     """
     out = files.folder(out)
-    setting = Setting(targets=16, pixels=33, steps=8, rounds=4) if quick else Setting()
+    setting = Setting(targets=10_000) if full else Setting()
+    if quick:
+        setting = Setting(targets=16, pixels=33, steps=8, rounds=4)
     begin = time.perf_counter()
     result = reach(setting)
     seconds = time.perf_counter() - begin

@@ -106,7 +106,7 @@ def main(folder):
     kills = [{"kill_at": 1, "anything": True}, {"kill_at": 40, "anything": True}]
     kills += [{"kill_at": draw.randint(1, 2 * files)} for _ in range(9)]
     kills += [{"kill_at": files}, {"kill_at": files - 1}]
-    kills += [{"seconds": draw.uniform(0, 0.15)} for _ in range(9)]
+    kills += [{"seconds": draw.uniform(0, 0.06)} for _ in range(9)]
     runs = []
     for kill in kills:
         before = stored(path)

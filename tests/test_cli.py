@@ -23,6 +23,7 @@ def run(capsys, *arguments):
     return code, captured.out, captured.err
 
 
+@pytest.mark.deep
 def test_law_prints_a_table_and_writes_all_its_files(capsys, tmp_path):
     code, out, _ = run(capsys, "law", *QUICK, "--size", 2, "--out", tmp_path)
     assert code == 0

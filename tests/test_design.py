@@ -286,6 +286,7 @@ def test_mistakes_are_named(monkeypatch):
 # --- trust in gradients -----------------------------------------------------------------------
 
 
+@pytest.mark.deep
 def test_an_idle_rectifier_has_a_gradient_to_trust():
     found = design.diagnose(
         losses.velocity(np.array([0.3])), np.array([0.2, 0.5, 0.3]), field=line(), steps=12

@@ -313,7 +313,7 @@ def test_the_atlas_follows_the_closed_form_while_the_rectifier_is_idle(capsys, t
 # --- energy in scattering networks --------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_energy_is_conserved_by_tight_frames_only(tmp_path):
     out, record = quick("energy_conservation", tmp_path)
     assert "No signal without features was found" in out

@@ -3,6 +3,7 @@
 import base64
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 from html.parser import HTMLParser
@@ -16,6 +17,7 @@ from PIL import Image
 from thinned import thinned
 
 import infomech as im
+from experiments import __main__ as command
 from experiments import catalogue, gaussian_spread, layers_needed, ledger, parity, records, report
 from experiments.__main__ import main
 from experiments.ledger import Number
@@ -49,9 +51,11 @@ FULL = GOOD.replace("quick=False)", "quick=False, full=False)").replace("(5,)", 
 
 
 @pytest.fixture
-def experiments(tmp_path):
+def experiments(tmp_path, monkeypatch):
     """Puts experiments of the given sources in the place of all others; returns times they ran."""
     before = dict(catalogue.EXPERIMENTS)
+    # other processes know nothing of them
+    monkeypatch.setattr(command, "PROCESSES", 1)
 
     def install(**sources):
         modules = {}
@@ -319,6 +323,18 @@ def test_a_browser_shows_it_without_complaint_or_overflow(written, tmp_path, wid
 
 
 # --- all of it ----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_several_at_a_time_find_what_each_finds_alone(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(command, "PROCESSES", 2)
+    names = ["gradient_speed", "parity"]
+    assert main(["--quick", "--only", *names, "--out", str(tmp_path)]) == 0
+    assert set(verdicts(tmp_path)) == set(names)
+    for name in names:
+        record = records.stored(name, catalogue.EXPERIMENTS[name], tmp_path, scale="quick")
+        claims_reference.compare(record)
+    assert "TQDM_DISABLE" not in os.environ
 
 
 @pytest.mark.slow

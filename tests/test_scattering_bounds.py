@@ -364,7 +364,7 @@ def test_worst_signals_are_what_they_are_said_to_be(worst):
             assert remaining <= bounds.guaranteed(signal, TINY, 2, rule=rule)[-1] + 1e-12
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_the_best_frame_is_tight_and_better():
     batch = np.stack([drawn(seed, (16,)) for seed in (0, 5, 10)])
     found = extremes.best_frame(TINY, batch, 1, rounds=1, rate=0.05)

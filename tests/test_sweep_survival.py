@@ -72,6 +72,14 @@ def script(name, folder, devices=1):
     return json.loads(finished.stdout.splitlines()[-1])
 
 
+def test_a_look_at_many_blocks_is_told(copy, monkeypatch):
+    monkeypatch.setattr(sys.modules["infomech.sweeps.run"], "_MANY", 1)
+    notes = []
+    done = sweeps.run(some(), copy, watch=lambda progress: notes.append(progress.note))
+    assert done.computed == 0
+    assert re.fullmatch(r"looking which of \d+ blocks are there", notes[0])
+
+
 # --- stopped ------------------------------------------------------------------------------------
 
 

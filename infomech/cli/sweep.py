@@ -1,5 +1,6 @@
 """`infomech sweep`: runs a sweep that a TOML file describes, and tells how far a store is."""
 
+import functools
 import shlex
 import sys
 from dataclasses import dataclass
@@ -96,7 +97,10 @@ class SweepStatus:
 
     def run(self) -> int:
         """Prints it; 0 if all is there and intact, else 1."""
-        found = store.status(self.store)
+        bar = functools.partial(
+            tqdm, desc="blocks", unit="block", delay=2, leave=False, disable=None, file=sys.stderr
+        )
+        found = store.status(self.store, bar)
         print(files.to_json(found) if self.json else _status(self.store, found))
         return 0 if found.intact == found.points and found.labelled else 1
 
@@ -132,6 +136,7 @@ class _Bar:
             )  # fmt: skip
         if progress.note:
             tqdm.write(f"infomech: {progress.note}", file=sys.stderr)
+        self.bar.total = progress.points
         self.bar.set_postfix_str(
             f"compiling {progress.compile_s:.0f} s, running {progress.run_s:.0f} s, "
             f"storing {progress.write_s:.1f} s"

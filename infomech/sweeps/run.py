@@ -14,6 +14,9 @@ from infomech.sweeps import blocks, store
 from infomech.sweeps.grid import Sweep
 from infomech.sweeps.program import Program, variables, wide_types
 
+#: with more blocks than this, looking at them all may take seconds
+_MANY = 200
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -97,6 +100,8 @@ def run(
 
     opened = store.prepare(path, sweep, measured)
     mine = [block for block in opened.layout.blocks() if block.number % parts == part]
+    if len(mine) > _MANY:
+        clock.tell(f"looking which of {len(mine):,} blocks are there")
     absent, damaged = [], 0
     for block in mine:
         noted, there = opened.look(block)

@@ -14,7 +14,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -197,8 +197,14 @@ class Status:
     created: str
 
 
-def status(path: str | os.PathLike[str]) -> Status:
+def status(
+    path: str | os.PathLike[str], progress: Callable[[list[Block]], Iterable[Block]] = iter
+) -> Status:
     """Reads the whole of a store and tells how far it is; may be asked while it is written.
+
+    Args:
+        path: folder of the store.
+        progress: wraps the list of blocks while they are read, as `tqdm.tqdm` does.
 
     Raises:
         ValueError: it is no store, or of another version.
@@ -206,7 +212,7 @@ def status(path: str | os.PathLike[str]) -> Status:
     found = read(path)
     points, intact, damaged = 0, 0, 0
     counts: dict[str, int] = {}
-    for block in found.layout.blocks():
+    for block in progress(list(found.layout.blocks())):
         noted, parts = found.look(block)
         points += block.points
         intact += block.points if parts else 0
