@@ -4,25 +4,16 @@ What is in the report already isn't computed again: a run that was stopped goes 
 """
 
 import argparse
-import contextlib
-import multiprocessing
-import os
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
-from experiments import catalogue, records, report
+from experiments import catalogue, records, report, runner
 from experiments.catalogue import EXPERIMENTS
 from experiments.records import Record
 from infomech import files
-
-#: experiments at a time; most of each is compiled for, on one processor
-PROCESSES = min(os.cpu_count() or 1, 4)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -83,7 +74,7 @@ def _all(names: Sequence[str], out: Path, scale: str, *, again: bool) -> int:
         with tqdm(total=len(names), initial=len(names) - len(waiting), unit="claim") as bar:
             for name in waiting:
                 found.pop(name, None)
-            for record in _each({name: scales[name] for name in waiting}, out):
+            for record in runner.each({name: scales[name] for name in waiting}, out):
                 found[record.name] = record
                 bar.update()
                 bar.write(f"{record.name:<20} {record.verdict}, {record.seconds:.0f} s")
@@ -95,49 +86,6 @@ def _all(names: Sequence[str], out: Path, scale: str, *, again: bool) -> int:
     if failed:
         print(f"experiments: errors in {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def _each(scales: dict[str, str], out: Path) -> Iterator[Record]:
-    """Runs experiments, several at a time, and yields their records as they end."""
-    if min(PROCESSES, len(scales)) < 2:
-        for name, scale in scales.items():
-            yield _one(name, out, scale)
-        return
-    # those that train the networks of others begin first
-    names = sorted(scales, key=lambda name: name != "train_digits")
-    with _quiet(), ProcessPoolExecutor(
-        PROCESSES, multiprocessing.get_context("spawn"), _die_when_interrupted
-    ) as pool:  # fmt: skip
-        try:
-            for done in as_completed(pool.submit(_one, name, out, scales[name]) for name in names):
-                yield done.result()
-        except BrokenProcessPool as error:
-            message = "out of memory? got a process that was killed, expected --only some at a time"
-            raise ValueError(message) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _one(name: str, out: Path, scale: str) -> Record:
-    return records.recorded(name, EXPERIMENTS[name], out, scale=scale)
-
-
-def _die_when_interrupted() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Bars of processes side by side would overwrite each other."""
-    before = os.environ.get("TQDM_DISABLE")
-    os.environ["TQDM_DISABLE"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["TQDM_DISABLE"]
-        else:
-            os.environ["TQDM_DISABLE"] = before
 
 
 if __name__ == "__main__":
