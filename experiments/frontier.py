@@ -212,11 +212,11 @@ def family_curve(setting: Setting, shares: int = 61) -> tuple[np.ndarray, np.nda
 
 
 def settings(quick: bool, full: bool) -> list[Setting]:
-    """Every size, non-negative and any taps, under ReLU and the modulus."""
+    """All sizes, non-negative and any taps, under ReLU and the modulus."""
     kinds = [("non-negative", "relu"), ("any", "relu"), ("any", "modulus")]
     if quick:
         return [Setting((3,), *kind, speeds=4, starts=6, steps=16) for kind in kinds[:2]]
-    shapes = [*((n,) for n in range(2, 8)), (3, 3)]
+    shapes = [*((n,) for n in (range(2, 8) if full else (2, 3, 5))), (3, 3)]
     found = [Setting(shape, *kind) for shape in shapes for kind in kinds]
     if full:
         found = [replace(s, speeds=12, starts=24) for s in found]
@@ -225,12 +225,12 @@ def settings(quick: bool, full: bool) -> list[Setting]:
 
 
 def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
-    """Traces out the frontiers of 2 to 7 taps and 3 x 3 taps.
+    """Traces out the frontiers of 2, 3 and 5 taps and 3 x 3 taps.
 
     Args:
         out: folder to write to; made if need be.
         quick: only 3 taps under ReLU, with few speeds and starts.
-        full: of one axis at half as many speeds again, from more than twice as many starts.
+        full: 4, 6 and 7 taps too, at half as many speeds again, from more than twice as many starts.
 
     Returns:
         The widest range of odd shares that go with one speed, for each setting.

@@ -23,8 +23,9 @@ def each(scales: dict[str, str], out: Path) -> Iterator[Record]:
         for name, scale in scales.items():
             yield _one(name, out, scale)
         return
-    # those that train the networks of others begin first
-    names = sorted(scales, key=lambda name: name != "train_digits")
+    # first that which trains the networks of others, then those that take longest
+    early = ("train_digits", "frontier", "atlas")
+    names = sorted(scales, key=lambda name: early.index(name) if name in early else len(early))
     with _quiet(), ProcessPoolExecutor(
         PROCESSES, multiprocessing.get_context("spawn"), _die_when_interrupted
     ) as pool:  # fmt: skip
