@@ -230,7 +230,7 @@ def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
     Args:
         out: folder to write to; made if need be.
         quick: only 3 taps under ReLU, with few speeds and starts.
-        full: 4, 6 and 7 taps too, at half as many speeds again, from more than twice as many starts.
+        full: 4, 6 and 7 taps too, at more speeds, from more than twice as many starts.
 
     Returns:
         The widest range of odd shares that go with one speed, for each setting.
