@@ -27,7 +27,7 @@ from experiments.ledger import Finding, Number
 from experiments.mode_momenta import Parts
 from experiments.size_rates import Rates
 from experiments.small_cnn import DATA, NETWORKS, Training
-from infomech import files, networks, plot, survey
+from infomech import files, linearity, networks, plot
 from infomech.networks import shares
 
 STATEMENT = "Larger filters add further modes, which carry energy and next to no momentum."
@@ -43,7 +43,7 @@ ADDED = 0.1
 #: momenta, squared
 NOTHING = 0.05
 #: of published laws
-LINEAR = survey.LINEAR
+LINEAR = linearity.LINEAR
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     lines = [
         f"Claim: {STATEMENT} [{SOURCE}]",
         f"  {verdict}: {reading}",
-        *(f"    {_line(number)}" for number in numbers),
+        *(f"    {ledger.line(number)}" for number in numbers),
         f"figure {out / 'lorentz.png'}, numbers {out / 'lorentz.json'}",
     ]
     return Finding(
@@ -84,11 +84,6 @@ def contracted(speed: np.ndarray, spread: np.ndarray, rest: np.ndarray) -> np.nd
     there = (speed**2 <= rest * (1 + 1e-12)) & (rest > 1e-9)
     rest = np.where(there, rest, 1)
     return np.where(there, spread / rest - 1 + speed**2 / rest, np.nan)
-
-
-def added(first: np.ndarray, second: np.ndarray, limit: float) -> np.ndarray:
-    """Velocities by the relativistic law, (v₁ + v₂)/(1 + v₁ v₂/c²)."""
-    return (first + second) / (1 + first * second / limit**2)
 
 
 def _asked(name: str, off: np.ndarray, limit: float = EXACT) -> Number:
@@ -183,13 +178,12 @@ def _compositions(found: dict[str, Group]) -> Iterator[Number]:
         limit = EXACT if words == "idle" else NEARLY
         yield _asked(f"two layers in turn less v₁ + v₂, {words}", off, limit)
         for name, c in (("the reach of the taps", 1.0), ("σ₁", theory.step_spread(3))):
-            off = gone - added(first.speed, second.speed, c)
+            off = gone - lorentz_parts.added(first.speed, second.speed, c)
             yield _asked(
                 f"two layers in turn less the relativistic sum, c = {name}, {words}", off, NEARLY
             )
     kernel = found["pairs, idle"].kernel
-    both = lorentz_parts.rapidity(lorentz_parts.composed(kernel[:, 0], kernel[:, 1]))
-    each = lorentz_parts.rapidity(kernel[:, 0]) + lorentz_parts.rapidity(kernel[:, 1])
+    both, each = lorentz_parts.rapidities_of_two(kernel)
     yield _asked("artanh(tan θ) of two layers over the sum, less 1", both / each - 1, NEARLY)
     yield _asked("artanh(tan θ) of two layers over the mean, less 1", 2 * both / each - 1, NEARLY)
 
@@ -199,8 +193,7 @@ def _boosts(found: dict[str, Group], setting: Setting) -> Iterator[Number]:
     tilts = np.linspace(-3, 3, setting.tilts)
     for name, kernel in lorentz_parts.boosted(setting).items():
         group, limit = found[f"boosted {name}"], (len(kernel) - 1) / 2
-        start = float(np.interp(0, tilts, group.speed)) / limit
-        off = group.speed / limit - np.tanh(np.arctanh(start) + tilts / 2)
+        off = group.speed / limit - np.tanh(lorentz_parts.boosts(group.speed / limit, tilts))
         if name == "2 equal taps":
             adds = lorentz_parts.rapidity(group.kernel[tilts >= 0]) - tilts[tilts >= 0] / 2
             yield _asked("artanh(tan θ) of tilted 2 taps less η/2", adds)
@@ -229,8 +222,3 @@ def _reading(numbers: tuple[Number, ...]) -> str:
         f"Nearly hold: {'; '.join(kept[NEARLY]) or 'none'}. Layers add velocities plainly while "
         "the rectifier is idle, as Galilei has it; boosts are tilts of the taps, not layers."
     )
-
-
-def _line(number: Number) -> str:
-    verb = {True: "holds", False: "fails", None: ""}[number.met]
-    return f"{verb:<7}{number.name:<86}{number.value:.3g} {number.unit}"

@@ -57,8 +57,7 @@ def _boosts(panel, found, setting):
     panel.plot(fine / 2, np.tanh(fine / 2), "k", linewidth=1, label="tanh")
     for i, (name, kernel) in enumerate(lorentz_parts.boosted(setting).items()):
         group, limit = found[f"boosted {name}"], (len(kernel) - 1) / 2
-        start = float(np.interp(0, tilts, group.speed)) / limit
-        place = np.arctanh(start) + tilts / 2
+        place = lorentz_parts.boosts(group.speed / limit, tilts)
         panel.plot(
             place, group.speed / limit, "o-", markersize=9 - 1.5 * i, linewidth=0.8,
             color=f"C{i}", label=name,
@@ -77,7 +76,7 @@ def _turns(panel, found):
         pairs, first, second = (found[f"{what}, {words}"] for what in ("pairs", "first", "second"))
         x = first.speed + second.speed
         panel.plot(x, 2 * pairs.speed, "o", color=colour, markersize=4, label=f"measured, {words}")
-        law = x / (1 + first.speed * second.speed)
+        law = lorentz_parts.added(first.speed, second.speed, 1.0)
         panel.plot(x, law, "x", color=colour, markersize=4, label=f"relativistic sum, {words}")
     panel.set(
         xlabel="v₁ + v₂ (pixels)", ylabel="displacement by two layers (pixels)",
@@ -88,8 +87,7 @@ def _turns(panel, found):
 
 def _rapidities(panel, found):
     pairs = found["pairs, idle"].kernel
-    both = lorentz_parts.rapidity(lorentz_parts.composed(pairs[:, 0], pairs[:, 1]))
-    each = lorentz_parts.rapidity(pairs[:, 0]) + lorentz_parts.rapidity(pairs[:, 1])
+    both, each = lorentz_parts.rapidities_of_two(pairs)
     top = float(np.nanmax(each)) * 1.05
     panel.plot([0, top], [0, top], "k", linewidth=1, label="sum")
     panel.plot([0, top], [0, top / 2], "k--", linewidth=1, label="mean")

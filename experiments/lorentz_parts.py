@@ -110,6 +110,22 @@ def _drawn(keys, taps):
     return jax.vmap(lambda key: kernels.random(taps, key=key, dtype="float64"))(keys)
 
 
+def added(first: np.ndarray, second: np.ndarray, limit: float) -> np.ndarray:
+    """Velocities by the relativistic law, (v₁ + v₂)/(1 + v₁ v₂/c²)."""
+    return (first + second) / (1 + first * second / limit**2)
+
+
+def boosts(speed: np.ndarray, tilts: np.ndarray) -> np.ndarray:
+    """Rapidities if every tilt η adds η/2 to that of the taps that aren't tilted; speed over c."""
+    return np.arctanh(float(np.interp(0, tilts, speed))) + tilts / 2
+
+
+def rapidities_of_two(kernels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of the kernel of two layers, and the sum of theirs; kernels (n, 2, taps)."""
+    first, second = kernels[:, 0], kernels[:, 1]
+    return rapidity(composed(first, second)), rapidity(first) + rapidity(second)
+
+
 def boosted(setting: Setting) -> dict[str, np.ndarray]:
     """Kernels that are tilted, by name, each at rest or nearly so."""
     found = {"2 equal taps": np.ones(2), "3 equal taps": np.ones(3)}

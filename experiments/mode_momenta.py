@@ -81,7 +81,8 @@ def low_modes(modes: np.ndarray) -> np.ndarray:
 def candidates(filters: np.ndarray) -> dict[str, np.ndarray]:
     """ε, √ε and tan θ of whole filters and of their low modes alone, (filters,).
 
-    tan θ goes to infinity as ε to 1; it is NaN above 1, that is for ε above ½.
+    tan θ goes to infinity as ε to 1; it is NaN above 1, that is for ε above ½: in a first run, with
+    all of it, a few kernels near ε = 1 decided every line.
     """
     mirrored = filters[:, ::-1, ::-1]
     even, odd = (np.sum((filters + s * mirrored) ** 2, (1, 2)) / 4 for s in (1, -1))

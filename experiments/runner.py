@@ -33,7 +33,7 @@ def each(scales: dict[str, str], out: Path) -> Iterator[Record]:
             for done in as_completed(pool.submit(_one, name, out, scales[name]) for name in names):
                 yield done.result()
         except BrokenProcessPool as error:
-            message = "out of memory? got a process that was killed, expected --only some at a time"
+            message = "a process was killed, for want of memory perhaps: --only NAME runs it alone"
             raise ValueError(message) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -184,7 +184,7 @@ def test_tilts_are_boosts_of_two_taps_and_keep_the_invariant():
         np.testing.assert_allclose(found, 0, atol=1e-12)
     assert np.isnan(lorentz.contracted(*map(np.atleast_1d, (0.6, 0.1, 0.25))))
     # rapidities add: tanh(a + b)
-    np.testing.assert_allclose(lorentz.added(*2 * np.tanh([0.4, 1.1]), 2.0), 2 * np.tanh(1.5))
+    np.testing.assert_allclose(lorentz_parts.added(*2 * np.tanh([0.4, 1.1]), 2.0), 2 * np.tanh(1.5))
     for n in (2, 3, 5):
         rest = lorentz_parts.own_rest(np.ones((1, n)))
         np.testing.assert_allclose(rest, im.theory.step_spread(n) ** 2)
