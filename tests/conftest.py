@@ -1,9 +1,12 @@
 """All tests run with 64-bit types at hand and with JAX's strictest promotion rules."""
 
+import gc
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
+# where each operation comes from, written into every program, is a tenth of the time of all tests
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 
 import hypothesis
 import jax
@@ -33,6 +36,20 @@ def pytest_configure(config):
             os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
 
 
+def pytest_ignore_collect(collection_path, config):
+    """Files without tests of compiled code needn't be imported to run nothing of them."""
+    if config.option.markexpr.startswith("optimised") and collection_path.suffix == ".py":
+        return "mark.optimised" not in collection_path.read_text("utf-8") or None
+    return None
+
+
 def pytest_collection_modifyitems(items):
     """Fast tests first: a mistake shows within seconds."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+def pytest_collection_finish():
+    """What is there for good needn't be looked at whenever garbage is."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)

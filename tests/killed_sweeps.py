@@ -22,11 +22,19 @@ from infomech import sweeps
 from infomech.sweeps import blocks, program
 
 
+def ends(kernel, final, trace, setting):
+    """Some quantities that take little time to trace, which each fork does."""
+    return {
+        "centre": trace.centre[-1], "mass": final.values.sum(), "energy": trace.log_energy,
+        "covariance": trace.covariance[-1], "died": ~(trace.log_energy[-1] > -1e30),
+    }  # fmt: skip
+
+
 def sweep():
     """30 blocks of 12 points."""
     return sweeps.Sweep(
         axes=(sweeps.seeds(90), sweeps.linear("share", 0, 1, 4)), family="random", dimensions=1,
-        pattern="impulse", steps=4, burn_in=1, block=12,
+        pattern="impulse", steps=4, burn_in=1, block=12, observe=ends,
     )  # fmt: skip
 
 

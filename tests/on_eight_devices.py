@@ -1,7 +1,7 @@
-"""Rollouts on eight virtual devices and on one, side by side: `on_eight_devices.py PART FILE`.
+"""Rollouts on eight virtual devices and on one, side by side: `on_eight_devices.py FOLDER PART …`.
 
-A script of its own, since the number of devices is fixed when JAX starts. What it finds goes to an
-npz file, by the names "case/what/one" and "case/what/mesh".
+A script of its own, since the number of devices is fixed when JAX starts. What a part finds
+goes to an npz file of its name, by the names "case/what/one" and "case/what/mesh".
 """
 
 # ruff: noqa: E402
@@ -308,6 +308,7 @@ def permutations(program):
 
 
 if __name__ == "__main__":
-    part, path = sys.argv[1:]
+    folder, *named = sys.argv[1:]
     parts = {"ways": ways, "text": text, "refusals": refusals}
-    np.savez(path, **(parts[part]() if part in parts else cases(part)))
+    for part in named:
+        np.savez(f"{folder}/{part}.npz", **(parts[part]() if part in parts else cases(part)))

@@ -336,7 +336,7 @@ def test_a_browser_shows_it_without_complaint_or_overflow(written, tmp_path, wid
 
 @pytest.mark.slow
 def test_several_at_a_time_find_what_each_finds_alone(tmp_path):
-    names = ["gradient_speed", "parity"]
+    names = ["layer_energies", "parity"]
     words = ["--quick", "--only", *names, "--out", tmp_path]
     root = Path(records.__file__).parent.parent
     subprocess.run([sys.executable, "-m", "experiments", *words], cwd=root, check=True)
