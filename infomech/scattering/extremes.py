@@ -70,7 +70,7 @@ def worst_signal(
         raise checks.fail("bandwidth", bandwidth, "more than the grid's lowest frequency")
     frames.require_tight(frame)
     nonlinearity = _conserving(nonlinearity)
-    transform.energies(np.zeros(frame.grid), frame, depth, prune=prune, nonlinearity=nonlinearity)
+    _check(np.zeros(frame.grid), frame, depth, prune, nonlinearity)
     shape = (starts, *frame.grid)
     signal = jax.random.normal(key, shape, jnp.abs(frame.bands).dtype)
     signal = _within(signal, jnp.asarray(inside))
@@ -85,6 +85,15 @@ def worst_signal(
     signal = _within(signal, places)
     remaining = _remainders(signal, frame, share, **settings)
     return Worst(signal, remaining, 1 - remaining, jnp.stack([*history, remaining]))
+
+
+def _check(signal, frame, depth, prune, nonlinearity):
+    """Raises what `energies` would, without compiling it."""
+
+    def energies(signal):
+        return transform.energies(signal, frame, depth, prune=prune, nonlinearity=nonlinearity)
+
+    jax.eval_shape(energies, signal)
 
 
 def _conserving(nonlinearity):
@@ -165,7 +174,7 @@ def best_frame(
     if known is not None and not known.reshape(len(known), -1).any(1).all():
         raise checks.fail("signals", "one that is 0 everywhere", "signals with energy")
     nonlinearity = _conserving(nonlinearity)
-    transform.energies(batch[0], frame, depth, prune=prune, nonlinearity=nonlinearity)
+    _check(batch[0], frame, depth, prune, nonlinearity)
     responses, history = frame.bands[np.array(frames.firsts(frame))], []
     state = _adam(0.0).init(responses)
     size, share = (jnp.asarray(x, batch.dtype) for x in (rate, prune))
