@@ -20,7 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs what the command line says.
 
     Returns:
-        0; 1 if an experiment of the report raised an error; 2 after a line on a bad argument.
+        0; 1 if an experiment of the report raised an error; 2 after a line on a bad argument; 130
+        if it was interrupted.
     """
     options = _parser().parse_args(arguments)
     if options.list:
@@ -36,6 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"experiments: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        kept = "" if options.name else "; what is done is kept, and the same command goes on"
+        print(f"experiments: interrupted{kept}", file=sys.stderr)
+        return 130
 
 
 def _parser():

@@ -9,6 +9,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+import jax
+
 from experiments import records
 from experiments.catalogue import EXPERIMENTS
 from experiments.records import Record
@@ -27,7 +29,7 @@ def each(scales: dict[str, str], out: Path) -> Iterator[Record]:
     early = ("train_digits", "frontier", "atlas")
     names = sorted(scales, key=lambda name: early.index(name) if name in early else len(early))
     with _quiet(), ProcessPoolExecutor(
-        PROCESSES, multiprocessing.get_context("spawn"), _die_when_interrupted
+        PROCESSES, multiprocessing.get_context("spawn"), _begin
     ) as pool:  # fmt: skip
         try:
             for done in as_completed(pool.submit(_one, name, out, scales[name]) for name in names):
@@ -43,8 +45,11 @@ def _one(name: str, out: Path, scale: str) -> Record:
     return records.recorded(name, EXPERIMENTS[name], out, scale=scale)
 
 
-def _die_when_interrupted() -> None:
+def _begin() -> None:
+    # ends at once when interrupted
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # programs needn't say where in the code each operation comes from, which takes its time
+    jax.config.update("jax_traceback_in_locations_limit", 0)
 
 
 @contextlib.contextmanager

@@ -268,7 +268,9 @@ def test_a_contender_that_computes_something_else_ends_the_run(monkeypatch, tmp_
         return lambda: (fields,), None
 
     monkeypatch.setattr(cases, "KINDS", [FORWARD["batch"]])
-    monkeypatch.setitem(peers.CONTENDERS, "SciPy", Contender("numpy", "numpy", {"": wrong}))
+    ours = peers.CONTENDERS[peers.OURS]
+    both = {peers.OURS: ours, "SciPy": Contender("numpy", "numpy", {"": wrong})}
+    monkeypatch.setattr(peers, "CONTENDERS", both)
     assert command.main(["--quick", "--only", "3 x 8²", "--out", str(tmp_path)]) == 1
     assert "3 x 8², 3x3, 5 layers: SciPy is off by" in capsys.readouterr().err
     assert not (tmp_path / "RESULTS.md").exists()

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+from jax.extend.core import jaxpr_as_fun
 from stacks import EVERY_ENGINE, RECTIFIERS, SPECTRAL, execute, needs_native, stack_of
 from thinned import thinned
 
@@ -824,3 +825,18 @@ def test_several_outputs_have_their_cotangents_in_order():
     )
     only_second = jax.grad(lambda x, y: derivatives.call(function, x, y)[1], (0, 1))(X, Y)
     np.testing.assert_allclose(only_second, (1, -math.pi), rtol=1e-12)
+
+
+def test_one_trace_tells_the_shapes_of_every_transformed_call():
+    traced = []
+
+    def fast(x):
+        traced.append(x.shape)
+        return (jnp.sin(x),)
+
+    def loss(x):
+        return derivatives.call(derivatives.Function(fast, lambda x: (jnp.sin(x),)), x)[0].sum()
+
+    slopes = jax.make_jaxpr(jax.vmap(jax.value_and_grad(loss)))(jnp.ones((3, 4)))
+    jax.make_jaxpr(jax.vmap(jaxpr_as_fun(slopes)))(jnp.ones((2, 3, 4)))
+    assert traced == [(4,)]

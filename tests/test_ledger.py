@@ -137,10 +137,10 @@ def test_only_what_is_missing_or_of_other_code_or_scale_is_run(experiments, tmp_
     assert ran() == {"one": 4, "two": 4}
 
 
-def test_a_run_that_is_stopped_has_a_report_and_goes_on(experiments, tmp_path):
+def test_a_run_that_is_stopped_has_a_report_and_goes_on(experiments, tmp_path, capsys):
     ran, out = experiments(one=GOOD, two=STOPPED, three=GOOD), tmp_path / "report"
-    with pytest.raises(KeyboardInterrupt):
-        main(["--out", str(out)])
+    assert main(["--out", str(out)]) == 130
+    assert "the same command goes on" in capsys.readouterr().err
     assert list(verdicts(out)) == ["one"]
     ran = experiments(one=GOOD, two=GOOD, three=GOOD)
     assert main(["--out", str(out)]) == 0

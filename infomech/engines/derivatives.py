@@ -38,7 +38,10 @@ class Function:
 
 def call(function: Function, *args: jax.Array) -> tuple[jax.Array, ...]:
     """The outputs of `function.fast(*args)`, differentiable and batchable as said above."""
-    return tuple(_call_p.bind(*args, function=function))
+    # found out once: transformed calls know theirs from this one, without a trace
+    traced = any(isinstance(a, jax.core.Tracer) for a in args)
+    shapes = _kinds(jax.eval_shape(function.fast, *args)) if traced else None
+    return tuple(_call_p.bind(*args, function=function, shapes=shapes))
 
 
 def differentiated_as(other: Callable[..., Any], function: Callable[..., Any], *args: Any) -> Any:
@@ -115,8 +118,13 @@ def forward_in_first(function: Callable[..., Any], *args: jax.Array) -> Any:
 _call_p, _tangent_p = Primitive("infomech_call"), Primitive("infomech_tangent")
 
 
-def _call(*args, function):
+def _call(*args, function, shapes):
+    del shapes
     return function.fast(*args)
+
+
+def _kinds(arrays):
+    return tuple((a.shape, a.dtype) for a in arrays)
 
 
 def _tangent(*operands, function, given, shapes):
@@ -158,14 +166,14 @@ def _reversed(function, wanted):
     return Function(plain, plain)
 
 
-def _jvp(primals, tangents, *, function):
-    outputs = _call_p.bind(*primals, function=function)
+def _jvp(primals, tangents, *, function, shapes):
+    outputs = _call_p.bind(*primals, function=function, shapes=shapes)
     given = tuple(not isinstance(t, ad.Zero) for t in tangents)
     integers = [o for o in outputs if not jnp.issubdtype(o.dtype, jnp.inexact)]
     there = [t for t in tangents if not isinstance(t, ad.Zero)]
-    shapes = tuple((o.shape, o.dtype) for o in outputs if jnp.issubdtype(o.dtype, jnp.inexact))
+    floating = _kinds(o for o in outputs if jnp.issubdtype(o.dtype, jnp.inexact))
     moved = _tangent_p.bind(
-        *primals, *integers, *there, function=function, given=given, shapes=shapes
+        *primals, *integers, *there, function=function, given=given, shapes=floating
     )
     return outputs, [*moved, *(ad.Zero(jax.typeof(o).to_tangent_aval()) for o in integers)]
 
@@ -194,7 +202,10 @@ def _transpose(cotangents, *operands, function, given, shapes):
     flags = iter(linear)
     wanted = tuple(g and next(flags) for g in given)
     filled = [ad.instantiate_zeros(c) for c in cotangents]
-    found = iter(_call_p.bind(*known, *filled, function=_reversed(function, wanted)))
+    of_wanted = _kinds(o for o, w in zip(known, wanted, strict=False) if w)
+    found = iter(
+        _call_p.bind(*known, *filled, function=_reversed(function, wanted), shapes=of_wanted)
+    )
     return [None] * rest + [next(found) if is_linear else None for is_linear in linear]
 
 
@@ -224,11 +235,12 @@ def _batched(function, axes, size):
     return Function(fast, plain, reverse)
 
 
-def _batch_call(operands, dims, *, function):
-    sizes = {o.shape[d] for o, d in zip(operands, dims, strict=True) if d is not None}
+def _batch_call(operands, dims, *, function, shapes):
+    (size,) = {o.shape[d] for o, d in zip(operands, dims, strict=True) if d is not None}
     moved = [o if d is None else jnp.moveaxis(o, d, 0) for o, d in zip(operands, dims, strict=True)]
     axes = tuple(None if d is None else 0 for d in dims)
-    outputs = _call_p.bind(*moved, function=_batched(function, axes, sizes.pop()))
+    shapes = shapes and tuple(((size, *shape), dtype) for shape, dtype in shapes)
+    outputs = _call_p.bind(*moved, function=_batched(function, axes, size), shapes=shapes)
     return outputs, [0] * len(outputs)
 
 
@@ -237,22 +249,16 @@ def _batch_tangent(operands, dims, **params):
     return outputs, [0] * len(outputs)
 
 
-def _abstract_call(*args, function):
-    shapes = jax.eval_shape(function.fast, *args)
-    return [jax.core.ShapedArray(s.shape, s.dtype) for s in shapes]
-
-
-def _abstract_tangent(*operands, shapes, **params):
+def _abstract(*operands, shapes, function, **params):
+    if shapes is None:
+        shapes = _kinds(jax.eval_shape(function.fast, *operands))
     return [jax.core.ShapedArray(*shape) for shape in shapes]
 
 
-for _primitive, _evaluate, _shapes in (
-    (_call_p, _call, _abstract_call),
-    (_tangent_p, _tangent, _abstract_tangent),
-):
+for _primitive, _evaluate in ((_call_p, _call), (_tangent_p, _tangent)):
     _primitive.multiple_results = True
     _primitive.def_impl(_evaluate)
-    _primitive.def_abstract_eval(_shapes)
+    _primitive.def_abstract_eval(_abstract)
     mlir.register_lowering(_primitive, mlir.lower_fun(_evaluate, multiple_results=True))
 ad.primitive_jvps[_call_p] = _jvp
 ad.primitive_jvps[_tangent_p] = _jvp_of_tangent
