@@ -392,6 +392,6 @@ def test_verdicts_on_sweeps_follow_from_medians():
     law = [{"stored": s, "run": 1.0, "blocks": 2} for s in (1.04, 1.2, 1.06)]
     text = swept.required(True, many, law, {"points": 10, "seconds": 0.5}).splitlines()
     assert text[2].endswith("| ≤ 1.2 × | 1.190 × | reached |")
-    assert "in blocks of 0.5 s" in text[3]
+    assert "in 2 blocks of 0.5 s" in text[3]
     assert text[3].endswith("| < 5% | 6.0% | not reached |")
     assert text[4].endswith("| < 1 s | 0.5 s | reached |")

@@ -124,8 +124,9 @@ def _array(group, plan, variable, sweep):
     inner = known.axes if known else tuple(
         f"{variable.name}_axis_{i}" for i in range(len(variable.shape))
     )  # fmt: skip
+    # as they are: compressed they would take half of the place and storing them half as long again
     group.create_array(
-        variable.name, shape=(*plan.shape, *variable.shape), dtype=variable.dtype,
+        variable.name, compressors=None, shape=(*plan.shape, *variable.shape), dtype=variable.dtype,
         chunks=(*plan.block, *variable.shape), fill_value=ABSENT[variable.dtype.kind],
         dimension_names=(*plan.names, *inner),
         attributes={"long_name": known.meaning, "units": known.units} if known else {},

@@ -27,7 +27,7 @@ class Explanation:
         block_points: points of a block.
         batch: points computed at once on all devices, by setting.
         memory: bytes of the fields of the largest batch, on all devices.
-        stored: bytes of the results, before compression.
+        stored: bytes of the results.
         cell_steps: cells times layers, of all points.
         seconds: to run, about, on the CPU; None for other devices, of which nothing is known.
         compile_s: to compile, about, one program after the other.
@@ -55,7 +55,7 @@ class Explanation:
             f"blocks        {self.blocks:,} of {self.block_points:,} points",
             f"devices       {self.devices}",
             f"memory        {_bytes(self.memory)} of fields at a time",
-            f"stored        {_bytes(self.stored)} before compression",
+            f"stored        {_bytes(self.stored)}",
             f"time          about {time}" if self.seconds is not None else f"time          {time}",
             "settings, and points at a time",
         ]
