@@ -221,8 +221,10 @@ def settings(quick: bool, full: bool) -> list[Setting]:
     if full:
         found = [replace(s, speeds=12, starts=24) for s in found]
     # fields of two axes take long
-    few = {"speeds": 8, "starts": 12} if full else {"speeds": 6, "starts": 8}
-    return [replace(s, **few, steps=16) if s.shape[1:] else s for s in found]
+    speeds, starts = (8, 12) if full else (6, 8)
+    return [
+        replace(s, speeds=speeds, starts=starts, steps=16) if s.shape[1:] else s for s in found
+    ]
 
 
 def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
