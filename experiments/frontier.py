@@ -222,9 +222,7 @@ def settings(quick: bool, full: bool) -> list[Setting]:
         found = [replace(s, speeds=12, starts=24) for s in found]
     # fields of two axes take long
     speeds, starts = (8, 12) if full else (6, 8)
-    return [
-        replace(s, speeds=speeds, starts=starts, steps=16) if s.shape[1:] else s for s in found
-    ]
+    return [replace(s, speeds=speeds, starts=starts, steps=16) if s.shape[1:] else s for s in found]
 
 
 def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
