@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# uv installs four times faster; where it can't, pip does
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 TEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: law claims test deep bench docs clean
@@ -46,5 +48,5 @@ $(VENV)/docs: EXTRA = docs
 $(VENV)/law $(VENV)/claims $(VENV)/test $(VENV)/bench $(VENV)/docs: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("infomech needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --editable '.[$(EXTRA)]'
+	$(PIP) uv && $(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[$(EXTRA)]' || $(PIP) --editable '.[$(EXTRA)]'
 	@touch $@

@@ -64,7 +64,8 @@ def gradient(shape: int | Sequence[int], direction: Any = None, *, dtype: Any = 
     """
     shape = checks.box("shape", shape)
     dtype = checks.floating_dtype(dtype)
-    return _unit(jnp.asarray(offsets(shape), dtype) @ _direction(shape, direction, dtype))
+    places, direction = jnp.asarray(offsets(shape), dtype), _direction(shape, direction, dtype)
+    return _unit(jnp.matmul(places, direction, precision="highest"))
 
 
 def mix(

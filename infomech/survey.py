@@ -248,6 +248,7 @@ def _outcome(config: LawConfig, setting: Setting) -> Outcome:
 )
 def _measure(shares, unit, field, burn_in, *, shape, steps, rectifier, boundary, normalize):
     """Speed and diffusion along the direction, velocity, and the idle rectifier's speed."""
+    dot = functools.partial(jnp.matmul, precision="highest")
 
     def one(share):
         kernel = kernels.mix(shape, share=share, direction=unit, dtype=shares.dtype)
@@ -256,10 +257,10 @@ def _measure(shares, unit, field, burn_in, *, shape, steps, rectifier, boundary,
         )
         along = replace(
             trace,
-            centre=(trace.centre @ unit)[:, None],
-            covariance=(trace.covariance @ unit @ unit)[:, None, None],
+            centre=dot(trace.centre, unit)[:, None],
+            covariance=dot(dot(trace.covariance, unit), unit)[:, None, None],
         )
-        predicted = theory.predict(kernel, rectifier=rectifier).speed @ unit
+        predicted = dot(theory.predict(kernel, rectifier=rectifier).speed, unit)
         return (
             jax.tree.map(jnp.squeeze, laws.speed(along, burn_in)),
             laws.speed(trace, burn_in),

@@ -368,7 +368,7 @@ def test_a_worker_answers_in_turn_and_its_end_is_told():
     ended.close()
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 def test_a_quick_census_is_timed_and_imports_no_framework(tmp_path, capsys):
     assert networks.main(["--quick", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
