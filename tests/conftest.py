@@ -5,7 +5,7 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
-# where each operation comes from, written into every program, is a tenth of the time of all tests
+# where each operation comes from, written into every program, takes a twentieth of the time
 os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 
 import hypothesis

@@ -124,7 +124,7 @@ def _array(group, plan, variable, sweep):
     inner = known.axes if known else tuple(
         f"{variable.name}_axis_{i}" for i in range(len(variable.shape))
     )  # fmt: skip
-    # as they are: compressed they would take half of the place and storing them half as long again
+    # as they are: compressed they would take half of the place, and storing them a third longer
     group.create_array(
         variable.name, compressors=None, shape=(*plan.shape, *variable.shape), dtype=variable.dtype,
         chunks=(*plan.block, *variable.shape), fill_value=ABSENT[variable.dtype.kind],
