@@ -1,6 +1,7 @@
 """Several experiments at a time, each in a process of its own."""
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -26,7 +27,7 @@ def each(scales: dict[str, str], out: Path) -> Iterator[Record]:
             yield _one(name, out, scale)
         return
     # first that which trains the networks of others, then those that take longest
-    early = ("train_digits", "frontier", "atlas")
+    early = ("train_digits", "frontier", "atlas", "receptive_drift", "energy_conservation")
     names = sorted(scales, key=lambda name: early.index(name) if name in early else len(early))
     with _quiet(), ProcessPoolExecutor(
         PROCESSES, multiprocessing.get_context("spawn"), _begin
@@ -50,6 +51,9 @@ def _begin() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     # programs needn't say where in the code each operation comes from, which takes its time
     jax.config.update("jax_traceback_in_locations_limit", 0)
+    # nor need what JAX remembers be looked through for garbage again and again
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 @contextlib.contextmanager
