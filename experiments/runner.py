@@ -26,8 +26,9 @@ def each(scales: dict[str, str], out: Path) -> Iterator[Record]:
         for name, scale in scales.items():
             yield _one(name, out, scale)
         return
-    # first that which trains the networks of others, then those that take longest
-    early = ("train_digits", "frontier", "atlas", "receptive_drift", "energy_conservation")
+    # first that which trains the networks of others, then long ones that need none of them, or a
+    # network would be trained twice
+    early = ("train_digits", "frontier", "atlas", "energy_conservation")
     names = sorted(scales, key=lambda name: early.index(name) if name in early else len(early))
     with _quiet(), ProcessPoolExecutor(
         PROCESSES, multiprocessing.get_context("spawn"), _begin
