@@ -1,6 +1,5 @@
 """Several experiments at a time, each in a process of its own."""
 
-import contextlib
 import gc
 import multiprocessing
 import os
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import jax
 
-from experiments import records
+from experiments import quick, records
 from experiments.catalogue import EXPERIMENTS
 from experiments.records import Record
 
@@ -30,9 +29,10 @@ def each(scales: dict[str, str], out: Path) -> Iterator[Record]:
     # network would be trained twice
     early = ("train_digits", "frontier", "atlas", "energy_conservation")
     names = sorted(scales, key=lambda name: early.index(name) if name in early else len(early))
-    with _quiet(), ProcessPoolExecutor(
-        PROCESSES, multiprocessing.get_context("spawn"), _begin
-    ) as pool:  # fmt: skip
+    spawn = multiprocessing.get_context("spawn")
+    # bars of processes side by side would overwrite each other
+    quiet = quick.environment("TQDM_DISABLE", "1")
+    with quiet, ProcessPoolExecutor(PROCESSES, spawn, _begin) as pool:
         try:
             for done in as_completed(pool.submit(_one, name, out, scales[name]) for name in names):
                 yield done.result()
@@ -55,17 +55,3 @@ def _begin() -> None:
     # nor need what JAX remembers be looked through for garbage again and again
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Bars of processes side by side would overwrite each other."""
-    before = os.environ.get("TQDM_DISABLE")
-    os.environ["TQDM_DISABLE"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["TQDM_DISABLE"]
-        else:
-            os.environ["TQDM_DISABLE"] = before

@@ -11,6 +11,8 @@ os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 import hypothesis
 import jax
 
+from experiments import quick
+
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -30,10 +32,8 @@ def pytest_configure(config):
     if config.getoption("haste"):
         jax.config.update("jax_disable_most_optimizations", True)
         os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-        # XLA ends a process that names a flag it doesn't know
-        if jax.__version_info__ < (0, 11) and not hasattr(config, "workerinput"):
-            flags = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
+        if not hasattr(config, "workerinput"):
+            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quick.FLAGS}"
 
 
 def pytest_ignore_collect(collection_path, config):
