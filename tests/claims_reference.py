@@ -24,17 +24,6 @@ LOOSER = {
 }  # fmt: skip
 
 
-def finds_what_it_did(name, folder):
-    """Runs an experiment quickly and compares; returns its text and where its files are."""
-    from experiments import records
-    from experiments.catalogue import EXPERIMENTS
-
-    record = records.recorded(name, EXPERIMENTS[name], folder, scale="quick")
-    assert not record.error
-    compare(record)
-    return record.finding.text, folder / "quick" / name
-
-
 def compare(record):
     """Verdict, names, values and whether they meet their tolerance are as they were."""
     known = json.loads(FILE.read_text("utf-8"))[record.name]

@@ -554,3 +554,15 @@ def linear_fit(x, y):
     r2 = 1.0 - residual / total if total > 0 else float("nan")
     error = np.sqrt(residual / (len(x) - 2) / sxx) if len(x) > 2 else float("nan")
     return float(slope), float(intercept), float(r2), float(error)
+
+
+def least_distance(x, y, through_zero):
+    """Distance of the line nearest to all points, by linear programming."""
+    from scipy.optimize import linprog
+
+    ones = np.ones_like(x)
+    line = x[:, None] if through_zero else np.stack([x, ones], 1)
+    above = np.concatenate([line, -line])
+    rows = np.concatenate([above, -np.ones((2 * len(x), 1))], axis=1)
+    cost = np.eye(rows.shape[1])[-1]
+    return linprog(cost, rows, np.concatenate([y, -y]), bounds=(None, None)).fun

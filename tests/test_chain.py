@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 
-import claims_reference
 import jax
 import numpy as np
 import pytest
@@ -416,31 +415,6 @@ def test_patches_held_out_come_from_elsewhere():
     np.testing.assert_array_equal(found.shown, np.repeat(np.arange(10), 3))
 
 
-@pytest.mark.slow
-def test_a_quick_training_is_shown_and_falls_short_of_the_claim(tmp_path):
-    out, place = claims_reference.finds_what_it_did("train_digits", tmp_path)
-    assert "\n  fails: " in out
-    record = json.loads((place / "train_digits.json").read_text())
-    name = "digits-3x3-seed0"
-    assert list(record["accuracy"][name]) == ["0", "1", "2"]
-    last = place / "data" / name / "epoch-002.safetensors"
-    low = networks.census(networks.layers(last)).share.sel(part="low")
-    np.testing.assert_allclose(record["share_of_low_modes"][0]["low"][2], low)
-    assert (place / "train_digits.png").exists()
-
-
-@pytest.mark.slow
-def test_what_trained_filters_are_is_settled(tmp_path):
-    out, place = claims_reference.finds_what_it_did("trained_filters", tmp_path)
-    assert "Mirrored images and first weights give mirrored weights: holds" in out
-    record = json.loads((place / "trained_filters.json").read_text())
-    found = record["networks"]["digits-3x3-seed0"]
-    last = networks.layers(place / "data" / "digits-3x3-seed0" / "epoch-001.safetensors")
-    direct = networks.census(last)
-    np.testing.assert_allclose(found["low"], direct.share.sel(part="low"))
-    assert (place / "trained_filters.png").exists()
-
-
 def test_verdicts_follow_the_intervals():
     smooth = [Layer("a", np.ones((9, 2, 3, 3), np.float32) + 0.1 * drawn(9, 2, 3, 3), "", "")]
     noise = [Layer("a", drawn(9, 2, 3, 3), "", "")]
@@ -454,27 +428,3 @@ def test_verdicts_follow_the_intervals():
     assert trained_filters.dominance(both)[0].startswith("  holds in some layers: ")
     assert trained_filters.dominance(both[1:])[0].startswith("  fails: ")
     assert "falls in 1 layers, rises in 0, neither for sure in 1" in trained_filters.odd(both)[0]
-
-
-@pytest.mark.deep
-def test_drift_of_trained_networks_is_predicted_and_measured(tmp_path):
-    out, place = claims_reference.finds_what_it_did("receptive_drift", tmp_path)
-    assert "layer 1  R² 1.00, 1.00" in out
-    assert (place / "receptive_drift.png").exists()
-    record = json.loads((place / "receptive_drift.json").read_text())
-    assert [case["trained"] for case in record["cases"]] == [False, True]
-
-
-@pytest.mark.slow
-def test_energies_of_trained_layers_lie_within_their_bounds(tmp_path):
-    out, place = claims_reference.finds_what_it_did("layer_energies", tmp_path)
-    assert "holds: every image's energy behind the filters lies between their frame bounds" in out
-    record = json.loads((place / "layer_energies.json").read_text())
-    assert len(record["cases"]) == 4
-    images = small_cnn.digits().test[:8]
-    (first, _) = networks.layers(place / "data" / "digits-3x3-seed0" / "epoch-000.safetensors")
-    responses = np.abs(np.fft.fft2(first.kernels[:, 0], (8, 8))) ** 2
-    np.testing.assert_allclose(record["cases"][0]["upper"][0], responses.sum(0).max(), rtol=1e-5)
-    power = np.abs(np.fft.fft2(images[:, 0])) ** 2
-    filtered = np.sum(power * responses.sum(0), (1, 2)) / np.sum(power, (1, 2))
-    np.testing.assert_allclose(np.array(record["cases"][0]["filtered"])[:, 0], filtered, rtol=1e-4)

@@ -1,13 +1,12 @@
 """Experiments run alone, from the command line, and state their verdict."""
 
 import importlib.util
-import json
 
-import claims_reference
 import jax
 import numpy as np
 import pytest
 from PIL import Image
+from reference import least_distance
 from thinned import thinned
 
 import infomech as im
@@ -20,32 +19,14 @@ from experiments import (
     lorentz_parts,
     mixing_ratio,
     motion,
+    quick,
     slow_decay,
     straight,
 )
-from experiments import quick as quick_runs
 from experiments.__main__ import EXPERIMENTS, main
 from experiments.atlas_sweeps import Case
 from experiments.ledger import Finding
 from infomech.scattering import bounds, frames, supports
-
-
-def quick(name, tmp_path):
-    """Text and numbers of a quick run, whose finding is as it was."""
-    out, place = claims_reference.finds_what_it_did(name, tmp_path)
-    assert (place / f"{name}.png").exists()
-    record = json.loads((place / f"{name}.json").read_text())
-    assert record["provenance"]
-    return out, record
-
-
-def test_law_states_a_verdict_on_every_reading(tmp_path):
-    out, record = quick("law", tmp_path)
-    assert out.startswith("quick run: ")
-    assert out.count("fails") == 3
-    assert "holds while the rectifier is idle, and only there" in out
-    tangent = next(r for r in record["readings"] if r["ratio"] == "tan θ")
-    assert min(tangent["idle"]) > 0.9999
 
 
 def test_quick_figures_carry_a_mark_and_others_do_not(capsys, tmp_path, monkeypatch):
@@ -65,7 +46,7 @@ def test_quick_figures_carry_a_mark_and_others_do_not(capsys, tmp_path, monkeypa
         strip = np.asarray(marked.convert("RGB"))[: marked.height - 300]
         inked = np.nonzero((strip != 255).any((0, 2)))[0]
     assert 0 < inked.min() < inked.max() < 899
-    assert capsys.readouterr().out == f"said\n{quick_runs.MARK}\nsaid\n"
+    assert capsys.readouterr().out == f"said\n{quick.MARK}\nsaid\n"
 
 
 def test_the_claims_are_listed(capsys):
@@ -137,14 +118,6 @@ def test_the_optimiser_finds_the_frontier(taps):
     assert len(frontier.draw({setting: found}, {}).axes) == 1
 
 
-@pytest.mark.deep
-def test_targets_are_reached_and_drawn(tmp_path):
-    out, record = quick("targets", tmp_path)
-    assert "holds: 16 of 16" in out
-    error = np.subtract(record["achieved"], record["wished"])
-    assert np.linalg.norm(error, axis=1).max() <= record["tolerance"]["velocity"]
-
-
 # --- the mixing ratio, and what is like a Lorentz transform -------------------------------------
 
 
@@ -201,18 +174,6 @@ def test_only_homogeneous_rectifiers_let_tilts_through():
 
 
 # --- the atlas of the speed law -----------------------------------------------------------------
-
-
-def least_distance(x, y, through_zero):
-    """Distance of the line nearest to all points, by linear programming."""
-    from scipy.optimize import linprog
-
-    ones = np.ones_like(x)
-    line = x[:, None] if through_zero else np.stack([x, ones], 1)
-    above = np.concatenate([line, -line])
-    rows = np.concatenate([above, -np.ones((2 * len(x), 1))], axis=1)
-    cost = np.eye(rows.shape[1])[-1]
-    return linprog(cost, rows, np.concatenate([y, -y]), bounds=(None, None)).fun
 
 
 @pytest.mark.parametrize("through_zero", [False, True])
@@ -276,59 +237,7 @@ def test_the_atlas_sees_settings_that_do_not_agree():
     assert found == {"periodic": True, "reflect": False, "none": False, "leaky_relu": None}
 
 
-@pytest.mark.slow
-def test_the_atlas_follows_the_closed_form_while_the_rectifier_is_idle(capsys, tmp_path):
-    out, record = quick("atlas", tmp_path)
-    assert "33 of 33 points computed now" in out
-    place = tmp_path / "quick" / "atlas"
-    assert (place / "atlas_regions.png").exists()
-    share = np.linspace(0, 1, 11)
-    tangent = np.sqrt(share[:10] / (1 - share[:10]))
-    for found in record["readings"]:
-        # the steepest tap of the gradient, by hand: tan θ = 1/(|cos| + |sin|) where it is 0
-        angle = np.deg2rad(found["direction"])
-        most = 1 / (np.cos(angle) + np.sin(angle))
-        np.testing.assert_allclose(found["idle_share"], most**2 / (1 + most**2), rtol=1e-5)
-        idle = np.flatnonzero(tangent <= most + 1e-6)
-        np.testing.assert_allclose(np.take(found["speed"], idle), tangent[idle] / 2, atol=1e-5)
-        np.testing.assert_allclose(np.take(found["aside"], idle), 0, atol=1e-5)
-        fit = next(f for f in found["fits"] if (f["law"], f["over"]) == ("tangent", "idle"))
-        np.testing.assert_allclose([fit["r_squared"], fit["slope"]], [1, 0.5], atol=1e-4)
-    # along an axis the widest range to 1 % lies where the rectifier is idle: that of tan θ
-    within = [
-        (i, j)
-        for i in range(4)
-        for j in range(i + 2, 6)
-        if least_distance(share[i : j + 1], tangent[i : j + 1], False)
-        <= 0.01 * np.ptp(tangent[i : j + 1])
-    ]
-    widest = max(within, key=lambda pair: pair[1] - pair[0])
-    found = record["readings"][0]["widest"]["linear"][0]
-    np.testing.assert_allclose(found, share[list(widest)])
-    assert main(["atlas", "--quick", "--out", str(place)]) == 0
-    again = capsys.readouterr().out
-    assert again.replace(" 0 of 33 points", " 33 of 33 points") == out + "\n"
-
-
 # --- energy in scattering networks --------------------------------------------------------------
-
-
-@pytest.mark.deep
-def test_energy_is_conserved_by_tight_frames_only(tmp_path):
-    out, record = quick("energy_conservation", tmp_path)
-    assert "No signal without features was found" in out
-    for one in record["accounts"]:
-        lost = np.array(one["propagated"])[:-1] - one["collected"] - one["propagated"][1:]
-        np.testing.assert_allclose(lost, one["gaps"], atol=1e-9)
-        assert (np.abs(one["gaps"]).max() > 1e-3) == (one["frame"] == "not tight")
-
-
-@pytest.mark.slow
-def test_energy_decays_as_guaranteed(tmp_path):
-    out, record = quick("energy_decay", tmp_path)
-    assert out.count("  holds: ") == 1
-    for case in record["cases"]:
-        assert np.all(np.array(case["propagated"]) <= np.array(case["guaranteed"]) + 1e-9)
 
 
 def test_nothing_but_its_gap_is_known_of_a_general_frame():
@@ -337,15 +246,6 @@ def test_nothing_but_its_gap_is_known_of_a_general_frame():
     np.testing.assert_allclose(frames.littlewood_paley(bank), 1, atol=1e-5)
     expected = supports.gap(bank) * np.arange(1, 5)
     np.testing.assert_allclose(bounds.widths(bank, 4, rule="general"), expected)
-
-
-@pytest.mark.slow
-def test_fewer_layers_are_needed_than_guaranteed(tmp_path):
-    out, record = quick("layers_needed", tmp_path)
-    assert "published table reproduced" in out
-    for row in record["rows"]:
-        assert np.all(np.array(row["worst"]) <= row["guaranteed"])
-        assert np.all(np.array(row["median"]) <= row["worst"])
 
 
 def test_the_published_table_is_that_of_the_bounds():
@@ -365,15 +265,6 @@ def test_random_signals_are_limited_to_their_band():
     np.testing.assert_allclose(np.fft.fft(values)[:, above], 0, atol=1e-12)
 
 
-@pytest.mark.deep
-def test_pulses_live_for_longer_the_more_octaves_they_have(tmp_path):
-    out, record = quick("slow_decay", tmp_path)
-    assert "holds as far as the octaves of a grid go" in out
-    lives = record["reading"]["half_life"]
-    assert np.all(np.diff(lives["wavelets"]) > 0.1)
-    np.testing.assert_allclose(lives["Weyl–Heisenberg"], 1.5, atol=0.1)
-
-
 def test_half_lives_and_sums_of_pulses():
     assert slow_decay.half_life(np.array([1.0, 0.75, 0.25, 0.0])) == 1.5
     # two pulses that never meet: one is lost at once, the other one layer later
@@ -383,12 +274,3 @@ def test_half_lives_and_sums_of_pulses():
     np.testing.assert_allclose(values[[0, 4]] ** 2, [0.7, 0.3], atol=1e-6)
     with pytest.raises(ValueError, match="target: got"):
         slow_decay.composed(pulses, np.array([[1.0, 0, 0], [1.0, 1, 0]]), np.ones(3))
-
-
-@pytest.mark.deep
-def test_no_signal_found_misses_more_than_guaranteed(tmp_path):
-    out, record = quick("worst_signal", tmp_path)
-    assert "  fails: the worst found" in out
-    for found in record["found"]:
-        assert max(found["random"]) < found["worst"] <= found["guaranteed"]
-        np.testing.assert_allclose(found["worst"] + found["features"], 1, atol=1e-5)
