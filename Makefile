@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # uv installs four times faster; where it can't, pip does
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 TEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # of many processes each would compile all that it imports, where the environment forbids to keep it
 export PYTHONDONTWRITEBYTECODE :=
@@ -20,8 +20,7 @@ claims: $(VENV)/claims ## every claim: verdicts, numbers, figures in report/inde
 test: $(VENV)/test ## lint, types and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(TEST) --haste -m "not optimised and not deep"
+	$(BIN)/mypy & types=$$!; $(TEST) --haste -m "not optimised and not deep" && wait $$types
 	$(TEST) -m "optimised and not deep"
 
 deep: $(VENV)/test ## every test, those too long for every change too, with all of XLA's optimisations
@@ -50,5 +49,5 @@ $(VENV)/docs: EXTRA = docs
 $(VENV)/law $(VENV)/claims $(VENV)/test $(VENV)/bench $(VENV)/docs: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("infomech needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) uv && $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable '.[$(EXTRA)]' || $(PIP) --editable '.[$(EXTRA)]'
+	$(PIP) uv && $(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[$(EXTRA)]' || $(PIP) --editable '.[$(EXTRA)]'
 	@touch $@

@@ -314,7 +314,6 @@ def test_simulate_follows_a_pattern(capsys, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.optimised
 def test_compiled_code_is_kept_and_false_alarms_are_not_shown(tmp_path):
     script = "import sys; from infomech.cli import main; raise SystemExit(main(sys.argv[1:]))"
     command = [

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from reference import least_distance
-from thinned import thinned
 
 import infomech as im
 from experiments import (
@@ -105,17 +104,27 @@ def test_a_dark_middle_does_no_work(dark):
     assert im.mechanics.energy_momentum(kernel).share < 0.1 / dark
 
 
+@pytest.mark.deep
 @pytest.mark.skipif(importlib.util.find_spec("optimistix") is None, reason="infomech[design]")
-@pytest.mark.parametrize("taps", thinned([3, 4], 2))
-def test_the_optimiser_finds_the_frontier(taps):
-    setting = frontier.Setting((taps,), "non-negative", "relu", speeds=3, starts=5)
+def test_the_optimiser_finds_the_frontier_of_four_taps():
+    setting = frontier.Setting((4,), "non-negative", "relu", speeds=3, starts=5)
     found = frontier.trace_out(setting)
-    expected = np.array([brute_force(taps, v, 2001 if taps == 3 else 601) for v in found.speed]).T
+    expected = np.array([brute_force(4, v) for v in found.speed]).T
     np.testing.assert_allclose(found.share, expected, atol=1e-3)
     share = jax.vmap(jax.vmap(lambda k: im.mechanics.energy_momentum(k).share))(found.kernel)
     np.testing.assert_allclose(share, found.share, atol=1e-6)
     assert frontier.reading(setting, found)["verdict"] == "fails"
     assert len(frontier.draw({setting: found}, {}).axes) == 1
+
+
+@pytest.mark.deep
+def test_constant_and_gradient_move_by_their_mean_while_no_tap_is_negative():
+    share, speed = frontier.family_curve(frontier.Setting((3,), "any", "relu", steps=8))
+    kernels = np.array([im.kernels.mix((3,), share=float(x), direction=(1.0,)) for x in share])
+    idle = kernels.min(1) >= 0
+    assert 2 < idle.sum() < len(share)
+    some = kernels[idle]
+    np.testing.assert_allclose(speed[idle], (some[:, 2] - some[:, 0]) / some.sum(1), atol=1e-5)
 
 
 # --- the mixing ratio, and what is like a Lorentz transform -------------------------------------

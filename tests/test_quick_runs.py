@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from reference import least_distance
 
-from experiments import catalogue, records, small_cnn
+from experiments import catalogue, frontier, records, small_cnn
 from experiments.__main__ import main
 from infomech import networks
 
@@ -56,7 +56,7 @@ def test_findings_are_what_they_were(name, written):
     place = written / "quick" / name
     assert json.loads((place / f"{name}.json").read_text())["provenance"]
     with Image.open(place / f"{name}.png") as figure:
-        assert figure.width > 1000
+        assert figure.width > 600
 
 
 # --- the page -----------------------------------------------------------------------------------
@@ -155,6 +155,17 @@ def test_law_states_a_verdict_on_every_reading(quick):
     assert "holds while the rectifier is idle, and only there" in out
     tangent = next(r for r in record["readings"] if r["ratio"] == "tan θ")
     assert min(tangent["idle"]) > 0.9999
+
+
+def test_the_optimiser_finds_the_frontier_of_the_closed_form(quick):
+    out, record, _ = quick("frontier")
+    assert "fails: at v" in out
+    (found,) = record["frontiers"]
+    np.testing.assert_allclose(found["share"], frontier.closed_form(found["speed"]), atol=1e-3)
+    kernels = np.array(found["kernel"])
+    odd = (kernels - kernels[..., ::-1]) / 2
+    share = np.sum(odd**2, -1) / np.sum(kernels**2, -1)
+    np.testing.assert_allclose(share, found["share"], atol=1e-6)
 
 
 def test_targets_are_reached_and_drawn(quick):
