@@ -308,7 +308,7 @@ def permutations(program):
 
 
 if __name__ == "__main__":
-    folder, *named = sys.argv[1:]
+    folder, *wanted = sys.argv[1:]
     parts = {"ways": ways, "text": text, "refusals": refusals}
-    for part in named:
+    for part in wanted:
         np.savez(f"{folder}/{part}.npz", **(parts[part]() if part in parts else cases(part)))
