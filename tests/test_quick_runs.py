@@ -33,15 +33,22 @@ def written(tmp_path_factory):
     return out
 
 
+def recorded(written, name):
+    """The record of an experiment that ended without an error."""
+    record = records.stored(name, catalogue.EXPERIMENTS[name], written, scale="quick")
+    assert record is not None
+    assert not record.error
+    return record
+
+
 @pytest.fixture
 def quick(written):
     """Looks up the text and the numbers of an experiment, and its folder."""
 
     def found(name):
-        record = records.stored(name, catalogue.EXPERIMENTS[name], written, scale="quick")
-        assert not record.error
         place = written / "quick" / name
-        return record.finding.text, json.loads((place / f"{name}.json").read_text()), place
+        numbers = json.loads((place / f"{name}.json").read_text())
+        return recorded(written, name).finding.text, numbers, place
 
     return found
 
@@ -49,8 +56,7 @@ def quick(written):
 @pytest.mark.parametrize("name", catalogue.EXPERIMENTS)
 def test_findings_are_what_they_were(name, written):
     """They are kept in claims_quick.json, which `python tests/claims_reference.py` writes."""
-    record = records.stored(name, catalogue.EXPERIMENTS[name], written, scale="quick")
-    assert not record.error
+    record = recorded(written, name)
     claims_reference.compare(record)
     assert record.finding.text.startswith("quick run: ")
     place = written / "quick" / name
