@@ -33,7 +33,10 @@ def pytest_configure(config):
         jax.config.update("jax_disable_most_optimizations", True)
         os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
         if not hasattr(config, "workerinput"):
-            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quick.FLAGS}"
+            flags = f"{os.environ.get('XLA_FLAGS', '')} {quick.FLAGS}".strip()
+            # XLA ends the process where the flags are blank: it takes them for a file's name
+            if flags:
+                os.environ["XLA_FLAGS"] = flags
 
 
 def pytest_ignore_collect(collection_path, config):
