@@ -15,6 +15,8 @@ from infomech import kernels, observables, patterns
 
 #: trailing, middle and leading quantile of the mass along the motion
 QUANTILES = (0.05, 0.5, 0.95)
+#: sums of shares of the mass are known to this, and no better
+ROUNDING = 1e-12
 #: the front is where mass falls to this share of the largest column's, furthest ahead
 FRONT = 0.1
 #: radius of the core, as a share of that of the disk
@@ -140,19 +142,24 @@ def within(
 def quantiles(mass: np.ndarray, begin: np.ndarray) -> np.ndarray:
     """Places before which there are `QUANTILES` of the mass, (…, 3).
 
+    Where no mass lies between two places, every place between them is such a quantile, and rounding
+    would pick one. The result is the middle of them, as for a median.
+
     Args:
         mass: of each column, 1 in all, (…, columns).
         begin: where the first column lies, (…).
     """
     summed = np.cumsum(mass, -1)
-    found = []
-    for share in QUANTILES:
+
+    def reached(share):
         column = np.argmax(summed >= share, -1)[..., None]
         own = np.take_along_axis(mass, column, -1)[..., 0]
         above = np.take_along_axis(summed, column, -1)[..., 0] - share
         inside = np.where(own > 0, above / np.where(own > 0, own, 1), np.nan)
-        found.append(begin + column[..., 0] + 0.5 - inside)
-    return np.stack(found, -1)
+        return begin + column[..., 0] + 0.5 - inside
+
+    pairs = [(reached(share - ROUNDING), reached(share + ROUNDING)) for share in QUANTILES]
+    return np.stack([(low + high) / 2 for low, high in pairs], -1)
 
 
 def front(mass: np.ndarray, begin: np.ndarray) -> np.ndarray:
