@@ -122,6 +122,9 @@ def _run_layers(how, taps, engine, shared, state, own, layers):
         kernels * state.scale if inside else kernels,
         state.values if inside else state.values * state.scale,
     )
+    # computed once: XLA would fuse the last layer into each use of the field, where it rounds
+    # differently, and then max |u| equals no pixel and its gradient is NaN
+    values = jax.lax.optimization_barrier(values)
     log_gain = state.log_gain
     if how.rectifier.homogeneous:
         taken = exponent.astype(log_gain.dtype) * math.log(2) + jnp.sum(
