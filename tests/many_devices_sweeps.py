@@ -38,17 +38,12 @@ def main(folder):
         shapes = sorted(set(re.findall(r"(?:f32|u32)\[[\d,]+\]", text.split("ENTRY")[-1])))
         texts[devices] = {"talk": talk, "shapes": shapes}
     first = next(iter(found.values()))
-    same = {
-        name: {n: bool(np.array_equal(a, first[n], equal_nan=a.dtype.kind == "f"))
-               for n, a in one.items()}
-        for name, one in found.items()
-    }  # fmt: skip
     apart = {
         name: {n: float(np.nanmax(np.abs(a.astype(float) - first[n]), initial=0.0))
                for n, a in one.items()}
         for name, one in found.items()
     }  # fmt: skip
-    print(json.dumps({"devices": jax.device_count(), "same": same, "apart": apart, "texts": texts}))
+    print(json.dumps({"devices": jax.device_count(), "apart": apart, "texts": texts}))
 
 
 if __name__ == "__main__":

@@ -21,9 +21,6 @@ from infomech.sweeps.grid import RESERVED, STATIC, Setting, Sweep
 _CPU_BYTES, _SHARE_OF_MEMORY = 2**24, 0.25
 #: fields in memory for each one in a batch
 COPIES = 4
-#: points that a processor treats at once: a batch that isn't a multiple ends in other instructions,
-#: which round otherwise
-LANES = 8
 
 
 def point(sweep: Sweep, setting: Setting) -> Callable[[dict[str, jax.Array]], dict[str, Any]]:
@@ -101,8 +98,7 @@ def lowered(sweep: Sweep, setting: Setting, devices: list[jax.Device], batch: in
 def batch_size(setting: Setting, points: int, devices: list[jax.Device], most: int = 0) -> int:
     """Points computed at once for blocks of `points`, evenly split over batches and devices.
 
-    Where there is room for them, a multiple of `LANES` for each device, which makes results the
-    same bit for bit, however large the batch.
+    XLA compiles other instructions for another batch, and they may round the last digit otherwise.
     """
     field = math.prod(setting.domain) * np.dtype(setting.dtype).itemsize * COPIES
     room = _CPU_BYTES
@@ -110,11 +106,8 @@ def batch_size(setting: Setting, points: int, devices: list[jax.Device], most: i
         stats = devices[0].memory_stats() or {}
         room = int(_SHARE_OF_MEMORY * stats.get("bytes_limit", 2**32))
     largest = max(1, most // len(devices) if most else room // field)
-    lanes = LANES if largest >= LANES else 1
-    largest -= largest % lanes
     times = -(-points // (largest * len(devices)))
-    each = -(-points // (times * len(devices) * lanes)) * lanes
-    return each * len(devices)
+    return -(-points // (times * len(devices))) * len(devices)
 
 
 class Program:
