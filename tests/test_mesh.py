@@ -77,7 +77,11 @@ def test_a_split_field_gives_what_one_device_gives(part):
 def test_neighbours_talk_twice_an_axis_for_as_many_layers_as_a_halo_lasts():
     found = computed("text")
     times = {name: (int(n[0]), int(n[-1])) for name, n in found.items()}
-    assert times.pop("slopes")[0] == 4  # there and back
+    # in reverse mode there, once more for the layers that are computed again, and back; compilers
+    # may share the first two
+    compiled, executed = times.pop("slopes")
+    assert executed == 6
+    assert compiled in (4, 6)
     assert times == PERMUTATIONS
     for name, (_, *gathers, _) in found.items():
         assert not any(gathers), name
