@@ -23,6 +23,13 @@ from experiments.ledger import Finding, Number
 from infomech import files
 
 ROOT = Path(__file__).resolve().parent.parent
+#: files of the library that are code
+SOURCES = (".py", ".c", ".h")
+#: packages whose results go into numbers: arithmetic, optimizers, the C compiler, data sets
+PACKAGES = (
+    "jax", "jaxlib", "numpy", "scipy", "optax", "optimistix", "equinox", "lineax", "ziglang",
+    "scikit-learn", "scikit-image",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -123,8 +130,13 @@ def stored(name: str, experiment: ModuleType, out: Path, *, scale: str) -> Recor
 
 
 def version(experiment: ModuleType) -> str:
-    """Digest of the library, of an experiment with all experiments that it imports, and of JAX."""
-    sources = {ROOT / "experiments" / "quick.py", *(ROOT / "infomech").rglob("*.py")}
+    """Digest of all that decides an experiment's numbers.
+
+    That is the code of the library, in Python and C, the experiment with all experiments that it
+    imports, and the versions of `PACKAGES`.
+    """
+    library = {path for path in (ROOT / "infomech").rglob("*") if path.suffix in SOURCES}
+    sources = {ROOT / "experiments" / "quick.py", *library}
     waiting = [_source(experiment)]
     while waiting:
         path = waiting.pop()
@@ -134,9 +146,17 @@ def version(experiment: ModuleType) -> str:
     digest = hashlib.sha256()
     for path in sorted(sources):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    for package in ("jax", "jaxlib", "numpy"):
-        digest.update(metadata.version(package).encode() + b"\0")
+    for package in PACKAGES:
+        digest.update(f"{package} {_installed(package)}\0".encode())
     return digest.hexdigest()[:16]
+
+
+def _installed(package: str) -> str:
+    """The version of a package, "none" if it isn't installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "none"
 
 
 def _source(module: Any) -> Path:

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import shutil
+from importlib import metadata
 
 import jax
 import numpy as np
@@ -154,6 +156,34 @@ def test_experiments_count_with_what_they_import(monkeypatch):
     assert records.version(layers_needed) == whole
     monkeypatch.setattr(records, "_imported", lambda path: [])
     assert records.version(layers_needed) != whole
+
+
+@pytest.mark.parametrize("package", ["jax", "scipy", "optax", "optimistix"])
+def test_a_claim_is_stale_once_a_package_changes(package, monkeypatch):
+    before, installed = records.version(parity), metadata.version
+    monkeypatch.setattr(
+        metadata, "version", lambda name: installed(name) + ".1" * (name == package)
+    )
+    assert records.version(parity) != before
+
+
+def test_a_claim_is_current_without_optional_packages(monkeypatch):
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    assert records.version(parity) == records.version(parity)
+
+
+@pytest.mark.parametrize("code", ["engines/csrc/layers.c", "engines/csrc/sweeps.h", "laws.py"])
+def test_a_claim_is_stale_once_code_changes(code, tmp_path, monkeypatch):
+    for folder in ("infomech", "experiments"):
+        shutil.copytree(records.ROOT / folder, tmp_path / folder)
+    monkeypatch.setattr(records, "ROOT", tmp_path)
+    before = records.version(parity)
+    path = tmp_path / "infomech" / code
+    path.write_text(path.read_text() + "\n")
+    assert records.version(parity) != before
 
 
 def test_every_claim_has_a_statement_and_every_experiment_its_claims():
