@@ -1,5 +1,7 @@
 # Each target sets up what it needs in .venv; PYTHON names another interpreter (3.11 or newer).
 PYTHON ?= python3
+# which release of jax, such as 0.11.2; if empty, the newest that pip finds for this Python
+JAX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 # uv installs four times faster; where it can't, pip does
@@ -8,7 +10,7 @@ TEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-lo
 # of many processes each would compile all that it imports, where the environment forbids to keep it
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: law claims test deep bench docs clean
+.PHONY: law claims test short deep bench docs clean
 
 law: $(VENV)/law ## test the speed law: table, verdict, figure in out/law
 	$(BIN)/infomech law
@@ -22,6 +24,12 @@ test: $(VENV)/test ## lint, types and tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy & types=$$!; $(TEST) --haste -m "not optimised and not deep" && wait $$types
 	$(TEST) -m "optimised and not deep"
+
+short: $(VENV)/test ## the law, the canary and the numerical core, to try another Python or jax
+	$(BIN)/infomech law
+	$(TEST) -m "optimised and not deep" tests/test_canary.py
+	$(TEST) --haste -m "not optimised and not deep" $(addprefix tests/test_,$(CORE))
+CORE := kernels.py rollout.py engines.py gradients.py mesh.py
 
 deep: $(VENV)/test ## every test, those too long for every change too, with all of XLA's optimisations
 	$(TEST) -m ""
@@ -46,8 +54,9 @@ $(VENV)/claims: EXTRA = cli,design,native
 $(VENV)/test: EXTRA = test
 $(VENV)/bench: EXTRA = bench
 $(VENV)/docs: EXTRA = docs
+WHAT = --editable '.[$(EXTRA)]' $(if $(JAX),'jax==$(JAX)' 'jaxlib==$(JAX)')
 $(VENV)/law $(VENV)/claims $(VENV)/test $(VENV)/bench $(VENV)/docs: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("infomech needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) uv && $(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[$(EXTRA)]' || $(PIP) --editable '.[$(EXTRA)]'
+	$(PIP) uv && $(BIN)/uv pip install --quiet --python $(BIN)/python $(WHAT) || $(PIP) $(WHAT)
 	@touch $@
