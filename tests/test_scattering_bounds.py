@@ -300,10 +300,11 @@ def test_layers_that_pruning_leaves_uncertain_are_left_out():
     n = np.arange(8.0)
     pure = 2.0**-n
     reach = np.where(n < 5, 1e-3, 0.2) * pure
-    found = scattering.Energies(
+    account = scattering.Account(
         1.0, pure, pure[:-1], pure[:-1], 0 * pure, np.stack([pure - reach, pure + reach], -1),
-        None, None, None, True,
+        None, None,
     )  # fmt: skip
+    found = scattering.Energies(account, account, 1.0, None, True)
     np.testing.assert_array_equal(analysis.decay(found).layers, [1, 2, 3, 4])
     assert analysis.decay(found).factor == pytest.approx(2)
 

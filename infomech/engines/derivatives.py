@@ -73,6 +73,61 @@ def differentiated_as(other: Callable[..., Any], function: Callable[..., Any], *
     return whole(*leaves)
 
 
+def with_squared_unit(
+    function: Callable[..., tuple[Any, Any]], values: jax.Array, unit: jax.Array, *rest: Any
+) -> tuple[Any, Any, Any]:
+    """`function(values / unit, unit, *rest)`, which grows as its unit squared, in both units.
+
+    Reverse mode never multiplies by unit², which may be 0 or infinite where derivatives are
+    neither: for a slope s of the function, that of unit² · function(values / unit) is unit · s.
+
+    Args:
+        function: gives a pytree of floating arrays and another of anything. unit² times the
+            first mustn't depend on the unit, which is held fixed. Closes over nothing traced.
+
+    Returns:
+        The floating arrays, the same times unit², and the others.
+    """
+    leaves, tree = jax.tree.flatten((unit, *rest))
+
+    def squared(unit, found):
+        return jax.tree.map(lambda x: unit * (unit * x), found)
+
+    @jax.custom_jvp
+    def whole(values, *leaves):
+        found, more = function(values / leaves[0], *jax.tree.unflatten(tree, leaves))
+        return found, squared(leaves[0], found), more
+
+    def moved(primals, tangents):
+        unit = primals[1]
+        places = [primals[0] / unit, *primals[1:]]
+        # values move by as much as their units have grown, all else by unit times that
+        slopes = [tangents[0], *(_times(unit, t) for t in tangents[1:])]
+        there = [i for i, t in enumerate(slopes) if i != 1 and not isinstance(t, SymbolicZero)]
+
+        def of_those(*some):
+            every = list(places)
+            for i, leaf in zip(there, some, strict=True):
+                every[i] = leaf
+            return function(every[0], *jax.tree.unflatten(tree, every[1:]))
+
+        (found, more), (slope, of_more) = jax.jvp(
+            of_those, [places[i] for i in there], [slopes[i] for i in there]
+        )
+        in_unit = jax.tree.map(lambda s: s / unit, slope)
+        absolute = jax.tree.map(lambda s: unit * s, slope)
+        return (found, squared(unit, found), more), (in_unit, absolute, of_more)
+
+    whole.defjvp(moved, symbolic_zeros=True)
+    return whole(values, *leaves)
+
+
+def _times(unit, tangent):
+    if isinstance(tangent, SymbolicZero):
+        return tangent
+    return tangent * unit.astype(tangent.dtype)
+
+
 def forward_in_first(function: Callable[..., Any], *args: jax.Array) -> Any:
     """`function(*args)`, whose derivatives for the first arg are taken forward, in either mode.
 

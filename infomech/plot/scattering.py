@@ -91,9 +91,9 @@ def _draw_tiling(panel, frame):
 
 
 def _draw_decay(panel, found, guarantees):
-    energy = float(found.energy) or 1.0
-    share = np.asarray(found.propagated, np.float64) / energy
-    low, high = np.asarray(found.propagated_bounds, np.float64).T / energy
+    relative = found.relative
+    share = np.asarray(relative.propagated, np.float64) / (float(relative.energy) or 1.0)
+    low, high = np.asarray(relative.propagated_bounds).T / (float(relative.energy) or 1.0)
     layers = np.arange(len(share))
     floor = max(min(share[share > 0], default=1), 1e-16) / 10
     panel.fill_between(
@@ -104,7 +104,7 @@ def _draw_decay(panel, found, guarantees):
     panel.plot(layers[seen], share[seen], "o-", color=COLOURS[0], markersize=4, label="measured")
     for colour, (name, bound) in zip(COLOURS[1:], guarantees.items(), strict=False):
         panel.plot(
-            layers, np.asarray(bound)[: len(layers)] / energy, "--", color=colour, linewidth=1.2,
+            layers, np.asarray(bound)[: len(layers)] / (found.energy or 1.0), "--", color=colour, linewidth=1.2,
             label=f"guarantee, {name}",
         )  # fmt: skip
     panel.set(
@@ -116,7 +116,8 @@ def _draw_decay(panel, found, guarantees):
 
 
 def _draw_features(panel, found):
-    share = np.asarray(found.collected, np.float64) / (float(found.energy) or 1.0)
+    relative = found.relative
+    share = np.asarray(relative.collected, np.float64) / (float(relative.energy) or 1.0)
     panel.bar(np.arange(len(share)), share, color=COLOURS[0])
     panel.set(xlabel="layer n", ylabel="F$_n$ / ‖f‖²", title="Energy in the features", ylim=(0, 1))
 

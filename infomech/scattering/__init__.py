@@ -11,13 +11,15 @@ from infomech.scattering import (
     signals,
     supports,
 )
+from infomech.scattering.accounts import Account, Energies
 from infomech.scattering.families import meyer, oriented, weyl_heisenberg
 from infomech.scattering.features import all_paths, features, labels
 from infomech.scattering.frames import Band, Frame
 from infomech.scattering.nonlinearities import Nonlinearity
-from infomech.scattering.transform import Energies, Paths, energies, paths
+from infomech.scattering.transform import Paths, energies, paths
 
 __all__ = [
+    "Account",
     "Band",
     "Energies",
     "Frame",

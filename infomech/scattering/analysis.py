@@ -54,10 +54,13 @@ def decay(energies: Any, *, first: int = 1, floor: float | None = None) -> Decay
         ValueError: not one axis of at least two finite, non-negative numbers; under vmap `Energies`
             have more.
     """
-    if isinstance(energies, Energies) and np.ndim(energies.propagated) == 1:
-        low, high = np.asarray(energies.propagated_bounds).T
-        energies = np.where(high <= 1.1 * low, np.asarray(energies.propagated), 0)
-    values = energies.propagated if isinstance(energies, Energies) else energies
+    values = energies
+    if isinstance(energies, Energies):
+        # in units of their own, so that no scale of the signal leaves nothing of them
+        values = energies.relative.propagated
+        if np.ndim(values) == 1:
+            low, high = np.asarray(energies.relative.propagated_bounds).T
+            values = np.where(high <= 1.1 * low, np.asarray(values), 0)
     energy = np.asarray(checks.floating("energies", values))
     if energy.ndim != 1 or len(energy) < 2:
         raise checks.fail("energies", f"shape {energy.shape}", "W_0 … W_N of one signal")
@@ -68,7 +71,8 @@ def decay(energies: Any, *, first: int = 1, floor: float | None = None) -> Decay
     if floor is None:
         floor = math.sqrt(np.finfo(energy.dtype).eps)
     n = np.arange(len(energy))
-    used = (n >= first) & (energy > floor * energy[0])
+    least = floor * float(energy[0])
+    used = (n >= first) & (energy.astype(np.float64) > least)
     if used.sum() < 3:
         nothing = (math.nan, math.nan)
         return Decay("none", math.nan, nothing, math.nan, nothing, math.nan, n[used])

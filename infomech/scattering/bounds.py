@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from infomech import checks, guards
-from infomech.scattering import frames, supports
+from infomech.engines import derivatives
+from infomech.scattering import accounts, frames, supports
 from infomech.scattering.frames import Frame
 
 #: what a network can be known to do: contract by the factors of its frames, or by their gaps only
@@ -88,7 +89,7 @@ def widths(frame: Frame | Sequence[Frame], layers: int, *, rule: str = "factors"
 
 def guaranteed(
     signal: Any, frame: Frame | Sequence[Frame], layers: int, *, rule: str = "factors"
-) -> jax.Array:
+) -> Any:
     """Bounds on the propagated energy W_0 … W_N of a signal through frames with the modulus [E].
 
     W_n ≤ Σ_ω |f̂(ω)|² (1 − (1 − |ω|/w_n)₊^{2l}) / (number of samples), with l = 1 in one dimension
@@ -102,7 +103,8 @@ def guaranteed(
         frame, layers, rule: as of `widths`.
 
     Returns:
-        Array (N + 1,).
+        Array (N + 1,); float64 on the host, in the signal's dtype while JAX traces, and rounded up
+        where that can't hold it.
 
     Raises:
         ValueError: a signal of the wrong shape or not finite; as of `widths`.
@@ -117,9 +119,17 @@ def guaranteed(
     if len(grid) == 2:
         every = np.minimum(every, np.pi)
     cones = [np.ones(grid)] + [_outside(grid, width) for width in every]
-    power = jnp.abs(jnp.fft.fftn(values)) ** 2 / values.size
-    weights = jnp.asarray(np.array(cones).reshape(len(cones), -1), power.dtype)
-    return jnp.matmul(weights, power.reshape(-1), precision="highest")
+    weights = jnp.asarray(np.array(cones).reshape(len(cones), -1), values.dtype)
+
+    def weighed(scaled, _unit, weights):
+        power = jnp.abs(jnp.fft.fftn(scaled)) ** 2 / scaled.size
+        return jnp.matmul(weights, power.reshape(-1), precision="highest"), ()
+
+    unit = guards.magnitude(values)
+    relative, absolute, _ = derivatives.with_squared_unit(weighed, values, unit, weights)
+    if checks.concrete(values) is None:
+        return accounts.upward(absolute, relative)
+    return accounts.upward(accounts.true_values(relative, unit), np.asarray(relative))
 
 
 def _outside(grid, width):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks
+from infomech import checks, guards
 from infomech.scattering import filters, rates, transform
 
 
@@ -49,7 +49,8 @@ def run(values, stack, *, plan, chosen, subsample, kept):
     def smoothing(n, grid):
         return _smoothing(lows[n], grid, kept.lows[n], plan.grid, subsample)
 
-    spectra = jnp.fft.rfftn(values[None], axes=tuple(range(1, values.ndim + 1)))
+    unit = guards.magnitude(values)
+    spectra = jnp.fft.rfftn((values / unit)[None], axes=tuple(range(1, values.ndim + 1)))
     blocks = [_Block(plan.grid, [()], spectra)]
     found, order = [], []
     for n in range(plan.depth + 1):
@@ -65,11 +66,11 @@ def run(values, stack, *, plan, chosen, subsample, kept):
             behind = functools.partial(smoothing, n + 1) if n + 1 == plan.depth else _unchanged
             groups = _groups(needed[n + 1], kept.windows[n + 1], kept.grids[n + 1])
             blocks = [
-                _below(blocks, bands, paths, plan.layers[n], window, grid, behind)
+                _below(blocks, bands, paths, plan.layers[n], unit, window, grid, behind)
                 for (window, grid), paths in groups.items()
             ]
     places = {path: place for place, path in enumerate(order)}
-    return jnp.concatenate(found)[np.array([places[path] for path in chosen], int)]
+    return unit * jnp.concatenate(found)[np.array([places[path] for path in chosen], int)]
 
 
 def _groups(paths, windows, grids):
@@ -114,7 +115,7 @@ def _smoothing(low, grid, held, whole, every):
     return smooth
 
 
-def _below(blocks, bands, paths, kind, window, grid, behind):
+def _below(blocks, bands, paths, kind, unit, window, grid, behind):
     """What is `behind` half spectra of paths below those of the blocks, a few at a time.
 
     Args:
@@ -122,6 +123,7 @@ def _below(blocks, bands, paths, kind, window, grid, behind):
         bands: responses on the whole grid.
         paths: below.
         kind: the non-linearity between.
+        unit: that signals are held in.
         window: the grid on which responses are applied.
         grid: of the paths.
         behind: of a grid, the function of half spectra on it.
@@ -137,7 +139,7 @@ def _below(blocks, bands, paths, kind, window, grid, behind):
         parent, band = pair
         passed = whole[parent] * responses[band].astype(whole.dtype)
         answer = jnp.fft.ifftn(filters.folded(passed[None], grid)[0])
-        return after(jnp.fft.rfftn(kind.function(answer.real, answer.imag), axes=axes))
+        return after(jnp.fft.rfftn(kind.in_unit(unit, answer.real, answer.imag), axes=axes))
 
     block = max(1, transform.SAMPLES_AT_ONCE // math.prod(grid))
     children = jax.lax.map(

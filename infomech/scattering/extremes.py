@@ -106,7 +106,7 @@ def _conserving(nonlinearity):
 def _remaining(signal, frame, prune, *, depth, nonlinearity):
     """Share of the energy that isn't in the features."""
     found = transform.energies(signal, frame, depth, prune=prune, nonlinearity=nonlinearity)
-    return 1 - guards.divide(jnp.sum(found.collected), found.energy)
+    return 1 - guards.divide(jnp.sum(found.relative.collected), found.relative.energy)
 
 
 @functools.partial(jax.jit, static_argnames=("depth", "nonlinearity"))

@@ -1,5 +1,6 @@
 """What stands between two layers: the modulus, halves of a rectifier, any Lipschitz function."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,12 @@ class Nonlinearity:
 
     It is static, so it can't be learned: derivatives are those of signals and frames.
     """
+
+    def in_unit(self, unit: jax.Array, real: jax.Array, imaginary: jax.Array) -> jax.Array:
+        """ρ(unit · z)/unit, the parts of a signal that is held in units of `unit`."""
+        if self.homogeneous:
+            return self.function(real, imaginary)
+        return self.function(real * unit, imaginary * unit) / unit
 
     name: str
     function: Callable[[jax.Array, jax.Array], jax.Array]
@@ -119,12 +126,16 @@ def parts_of(layers: tuple[Nonlinearity, ...]) -> int:
     return max(layer.parts for layer in layers)
 
 
-def apply(layers: tuple[Nonlinearity, ...], layer: Any, real: jax.Array, imaginary: jax.Array):
+def apply(
+    layers: tuple[Nonlinearity, ...], layer: Any, unit: jax.Array, real: jax.Array,
+    imaginary: jax.Array,
+):  # fmt: skip
     """Parts of the given layer, (…, parts, *grid) of fields (…, *grid); zeros where it has fewer.
 
     Args:
         layers: one non-linearity per layer.
         layer: which, possibly traced.
+        unit: that z is held in, and the parts.
         real, imaginary: parts of z, with one axis for the fields in front.
     """
     most = parts_of(layers)
@@ -132,7 +143,7 @@ def apply(layers: tuple[Nonlinearity, ...], layer: Any, real: jax.Array, imagina
 
     def padded(kind: Nonlinearity):
         def run(re, im):
-            parts = jax.vmap(kind.function)(re, im)
+            parts = jax.vmap(functools.partial(kind.in_unit, unit))(re, im)
             room = [(0, 0), (0, most - kind.parts)] + [(0, 0)] * (re.ndim - 1)
             return jnp.pad(parts, room)
 

@@ -123,7 +123,7 @@ def start(plan, spectrum, threshold, filters):
     return _arrive(plan, state, filters, threshold, 0, first, weight, none, none - 1)
 
 
-def visit(plan, state, filters, threshold, layer):
+def visit(plan, state, filters, threshold, unit, layer):
     """Computes the next children of one layer's chunk; with them, which they were."""
     bands = filters.responses.shape[1]
     todo = state.todo[layer]
@@ -135,7 +135,7 @@ def visit(plan, state, filters, threshold, layer):
         todo=put(state.todo, todo, layer),
         left=state.left.at[layer].add(-jnp.sum(there, dtype=jnp.int32)),
     )
-    spectra = children(plan, filters, state.spectra[layer], layer, picks)
+    spectra = children(plan, filters, state.spectra[layer], unit, layer, picks)
     parent, band = picks // bands, picks % bands
     stands = _multiplicity(plan, layer, filters.weights.dtype)[band]
     weight = jnp.where(there, state.weight[layer][parent] * stands, 0)[:, None]
@@ -150,15 +150,15 @@ def visit(plan, state, filters, threshold, layer):
     return state, picks
 
 
-def children(plan, filters, spectra, layer, picks):
-    """Spectra of ρ(U[q] f * g_λ) for the picked pairs parent · bands + λ, in a chunk."""
+def children(plan, filters, spectra, unit, layer, picks):
+    """Spectra of ρ(U[q] f * g_λ) for the picked pairs parent · bands + λ, in a chunk and a unit."""
     bands = filters.responses.shape[1]
     frame = jnp.asarray(plan.which)[layer]
     parents = spectra[picks // bands]
     responses = filters.responses[frame, picks % bands].astype(parents.dtype)
     axes = tuple(range(1, len(plan.grid) + 1))
     answers = jnp.fft.ifftn(whole(parents, plan.grid) * responses, axes=axes)
-    parts = nonlinearities.apply(plan.layers, layer, answers.real, answers.imag)
+    parts = nonlinearities.apply(plan.layers, layer, unit, answers.real, answers.imag)
     return jnp.fft.rfftn(parts.reshape(plan.chunk, *plan.grid), axes=axes)
 
 

@@ -11,48 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from infomech import checks, guards
-from infomech.scattering import filters, frames, nonlinearities, steps, tree
+from infomech.engines import derivatives
+from infomech.scattering import accounts, filters, frames, nonlinearities, steps, tree
+from infomech.scattering.accounts import Account, Energies
 from infomech.scattering.frames import Frame
 from infomech.scattering.nonlinearities import Nonlinearity
 
 #: paths computed at once hold about so many samples, which suits the caches of a processor
 SAMPLES_AT_ONCE = 2**17
+#: signals whose paths have energies that float64 holds, by their largest number
+SQUARES = (1e-140, 1e140)
 #: counts are 32-bit integers
 _MOST = 2**30
-
-
-class Energies(NamedTuple):
-    """How energy travels down the layers n = 0 … N, as sums over the paths that were computed.
-
-    In exact arithmetic, for a tight frame and a non-linearity that conserves energy,
-    W_n = F_n + W_(n+1), and `energy` = Σ F_n + what was pruned. The bounds allow for all that was
-    pruned and for rounding.
-
-    Attributes:
-        energy: ‖f‖² = Σ_x f(x)².
-        propagated: W_n = Σ_{|q| = n} ‖U[q] f‖², (N + 2,); bands of the last layer count as layer
-            N + 1. Where a non-linearity doesn't conserve energy, what is pruned isn't in it, nor is
-            layer N + 1: see `propagated_bounds`.
-        collected: F_n = Σ_{|q| = n} ‖U[q] f * χ‖², (N + 1,).
-        passed: Σ_{|q| = n} Σ_λ ‖U[q] f * g_λ‖² of the paths computed, (N + 1,).
-        pruned: at most this much energy enters the layer on paths that weren't computed, (N + 2,).
-        propagated_bounds: the true W_n lie in these intervals, (N + 2, 2).
-        collected_bounds: the true F_n do, (N + 1, 2).
-        total_bounds: the true Σ_n F_n does, (2,).
-        paths: paths computed in each layer, mirrored ones included, (N + 1,).
-        complete: False if `max_paths` cut the tree where `prune` would not have.
-    """
-
-    energy: jax.Array
-    propagated: jax.Array
-    collected: jax.Array
-    passed: jax.Array
-    pruned: jax.Array
-    propagated_bounds: jax.Array
-    collected_bounds: jax.Array
-    total_bounds: jax.Array
-    paths: jax.Array
-    complete: jax.Array
 
 
 class Paths(NamedTuple):
@@ -62,8 +32,8 @@ class Paths(NamedTuple):
         steps: bands from the first layer to the last, one tuple for each path; the path of the
             signal itself is empty. With a non-linearity of several parts, band · parts + part.
         order: length of each path.
-        energy: ‖U[q] f‖².
-        collected: ‖U[q] f * χ‖².
+        energy: ‖U[q] f‖², float64.
+        collected: ‖U[q] f * χ‖², float64.
         multiplicity: how many paths it stands for: 2 for each band that has a mirror.
     """
 
@@ -90,7 +60,8 @@ def energies(
     to a jit of your own as arguments: closed over, they are constants that XLA takes long to fold.
 
     Args:
-        signal: f, real, of the frame's grid. A non-homogeneous non-linearity depends on its unit.
+        signal: f, real, of the frame's grid, of any scale: it is divided by max |f| first, and the
+            factor kept. A non-homogeneous non-linearity depends on its unit.
         frame: one for all layers, or one for each of the layers 0 … depth.
         depth: N ≥ 0, static.
         prune: bands with at most this share of ‖f‖² are not computed; traced.
@@ -100,10 +71,11 @@ def energies(
             under vmap for each signal; static.
 
     Returns:
-        `Energies`, in units of the signal squared.
+        `Energies`, in units of the signal squared, and in units of max |f|² as `relative`.
 
     Raises:
-        ValueError: a signal of the wrong shape, complex or not finite; a negative depth; more paths
+        ValueError: a signal of the wrong shape, complex, not finite or of subnormal numbers only,
+            which XLA takes for zeros; a negative depth; more paths
             than `max_paths` where nothing is pruned; memory too small for one band; another number
             of frames or non-linearities than of layers.
     """
@@ -126,14 +98,17 @@ def paths(
         `Paths`, in the order in which they were computed.
 
     Raises:
-        ValueError: as of `energies`; or more paths than `max_paths`.
+        ValueError: as of `energies`; more paths than `max_paths`; a float64 signal so small or so
+            large that its square is no float64.
     """
     values, stack, plan = prepare(signal, frame, depth, nonlinearity, max_paths, memory, True)
     share = _share(prune, plan, values.dtype)
     if any(checks.concrete(leaf) is None for leaf in jax.tree.leaves((values, stack, share))):
         raise checks.fail("signal", "traced arrays", "known ones: call outside of jit")
-    notes, energy, collected = _noted(values, stack, share, plan=plan)
-    notes = jax.tree.map(np.asarray, notes)
+    notes, noted, unit = jax.tree.map(np.asarray, _noted(values, stack, share, plan=plan))
+    if not SQUARES[0] <= unit <= SQUARES[1]:
+        expected = f"{SQUARES[0]:g} to {SQUARES[1]:g}, whose squares float64 holds"
+        raise checks.fail("signal", f"numbers of up to {unit:.3g}", expected)
     if not notes.complete:
         raise checks.fail("max_paths", max_paths, "more, or a larger prune: the tree goes on")
     there = notes.layer >= 0
@@ -148,10 +123,8 @@ def paths(
         band, part = divmod(int(step), plan.parts)
         number = numbers[plan.which[layer - 1]][band]
         found.append((*found[parent], number * plan.layers[layer - 1].parts + part))
-    return Paths(
-        tuple(found), notes.layer[there], np.asarray(energy)[there],
-        np.asarray(collected)[there], notes.weight[there],
-    )  # fmt: skip
+    energy, collected = (accounts.true_values(one[there], unit) for one in noted)
+    return Paths(tuple(found), notes.layer[there], energy, collected, notes.weight[there])
 
 
 def prepare(signal, frame, depth, nonlinearity, max_paths, memory, record=False):
@@ -167,6 +140,7 @@ def prepare(signal, frame, depth, nonlinearity, max_paths, memory, record=False)
         raise checks.fail("signal", f"shape {values.shape}", f"the frame's grid {grid}")
     checks.finite("signal", signal)
     values = values.astype(guards.wider(values.dtype, jnp.float32))
+    _normal(values)
     different = list({id(one): one for one in every}.values())
     which = tuple(next(i for i, d in enumerate(different) if d is one) for one in every)
     stack = tuple(_of_dtype(one, values.dtype) for one in different)
@@ -182,6 +156,17 @@ def prepare(signal, frame, depth, nonlinearity, max_paths, memory, record=False)
         raise checks.fail("max_paths", max_paths, f"at most {_MOST}")
     plan = steps.Plan(grid, layers, which, multiplicity, 0, max_paths, record)
     return values, stack, dataclasses.replace(plan, chunk=_chunk(plan, values.dtype, memory))
+
+
+def _normal(values):
+    """Raises ValueError for a known signal, not 0, that XLA would take for zeros."""
+    known = checks.concrete(values)
+    if known is None or not known.any():
+        return
+    largest, least = np.abs(known).max(), np.finfo(known.dtype).tiny
+    if largest < least:
+        expected = f"at least {least:.3g}, the smallest normal {known.dtype}, or only zeros"
+        raise checks.fail("signal", f"numbers of up to {largest:.3g}", expected)
 
 
 def _share(prune, plan, dtype):
@@ -263,40 +248,55 @@ def _check_count(plan):
         )  # fmt: skip
 
 
-def _tables(values, stack, share, plan):
-    """The walk of a signal in units in which its largest value is 1 if that changes nothing."""
-    homogeneous = all(kind.homogeneous for kind in plan.layers)
-    unit = guards.magnitude(values) if homogeneous else jnp.ones((), values.dtype)
-    scaled = values / unit
+def _tables(scaled, unit, stack, share, plan):
+    """The walk of a signal over its unit, and its energy."""
     energy = jnp.sum(scaled * scaled)
     bank = filters.bank(stack, tuple(kept(f, plan.layers) for f in stack))
-    axes = tuple(range(values.ndim))
-    found = tree.walk(plan, jnp.fft.rfftn(scaled, axes=axes), share * energy, bank)
-    return unit * unit, energy, found
+    axes = tuple(range(scaled.ndim))
+    spectrum = jnp.fft.rfftn(scaled, axes=axes)
+    return energy, tree.walk(plan, spectrum, share * energy, unit, bank)
 
 
 @functools.partial(jax.jit, static_argnames=("plan",))
 def _energies(values, stack, share, *, plan):
-    square, energy, (totals, notes, _) = _tables(values, stack, share, plan)
-    zero = jnp.zeros(1, values.dtype)
+    unit = guards.magnitude(values)
+    account = functools.partial(_account, plan=plan)
+    relative, absolute, notes = derivatives.with_squared_unit(account, values, unit, stack, share)
+    bounds = {
+        name: accounts.outward(getattr(absolute, name), getattr(relative, name))
+        for name in Account._fields
+        if name.endswith("_bounds")
+    }
+    absolute = absolute._replace(**bounds)
+    return Energies(relative, absolute, unit, notes.computed, notes.complete > 0)
+
+
+def _account(scaled, unit, stack, share, *, plan):
+    """The energies of a signal over its unit, and what was noted on the walk."""
+    energy, (totals, notes, _) = _tables(scaled, unit, stack, share, plan)
+    zero = jnp.zeros(1, scaled.dtype)
     pruned = jnp.concatenate([zero, totals.pruned])
     computed = jnp.concatenate([totals.propagated, zero])
     conserved = np.array([True, *(kind.conserves for kind in plan.layers)])
     propagated = computed + jnp.where(conserved, pruned, 0)
     above = [frames.bounds(stack[i])[1] for i in plan.which]
     reach, most = _beyond(pruned, above, plan)
-    slack = 256 * jnp.finfo(values.dtype).eps * energy * _growth(above, plan)
-    low = jnp.stack([propagated - slack, computed + reach + slack], -1)
+    slack = 256 * jnp.finfo(scaled.dtype).eps * energy * _growth(above, plan)
     collected = totals.collected
-    high = jnp.stack(above) * reach[:-1]
     total = jnp.sum(collected)
-    return Energies(
-        energy * square, propagated * square, collected * square, totals.passed * square,
-        pruned * square, jnp.maximum(low, 0) * square,
-        jnp.maximum(collected[:, None] + jnp.stack([-slack[1:], high + slack[1:]], -1), 0) * square,
-        jnp.maximum(total + jnp.stack([-slack[-1], most + slack[-1]]), 0) * square,
-        notes.computed, notes.complete > 0,
+    found = Account(
+        energy, propagated, collected, totals.passed, pruned,
+        _bracket(propagated - slack, computed + reach + slack),
+        _bracket(collected - slack[1:], collected + jnp.stack(above) * reach[:-1] + slack[1:]),
+        _bracket(total - slack[-1], total + most + slack[-1]),
     )  # fmt: skip
+    return found, notes
+
+
+def _bracket(low, high):
+    """From `low`, at least 0, to `high`, (…, 2); from 0 to infinity where an overflow made NaN."""
+    low = jnp.where(low > 0, low, 0)
+    return jnp.stack([low, jnp.where(jnp.isnan(high), jnp.inf, high)], -1)
 
 
 def _beyond(pruned, above, plan):
@@ -324,5 +324,6 @@ def _growth(above, plan):
 
 @functools.partial(jax.jit, static_argnames=("plan",))
 def _noted(values, stack, share, *, plan):
-    square, _, (_, notes, (energy, collected)) = _tables(values, stack, share, plan)
-    return notes, energy * square, collected * square
+    unit = guards.magnitude(values)
+    _, (_, notes, noted) = _tables(values / unit, unit, stack, share, plan)
+    return notes, noted, unit

@@ -17,13 +17,14 @@ from infomech.scattering.filters import Bank
 from infomech.scattering.steps import Notes, Plan, Totals
 
 
-def walk(plan: Plan, spectrum: jax.Array, threshold: jax.Array, filters: Bank):
+def walk(plan: Plan, spectrum: jax.Array, threshold: jax.Array, unit: jax.Array, filters: Bank):
     """Totals and Notes over the tree below one signal.
 
     Args:
         plan: what to walk.
-        spectrum: `rfftn` of the signal.
+        spectrum: `rfftn` of the signal, in its unit.
         threshold: bands with no more energy than this are pruned.
+        unit: of the signal, for non-linearities that aren't homogeneous; held fixed.
         filters: of the frames.
 
     Returns:
@@ -32,44 +33,46 @@ def walk(plan: Plan, spectrum: jax.Array, threshold: jax.Array, filters: Bank):
         filters, the choice of paths held fixed.
     """
 
-    def forward(spectrum, threshold, *filters):
-        totals, notes, noted = _forward(plan, spectrum, threshold, Bank(*filters))
+    def forward(spectrum, threshold, unit, *filters):
+        totals, notes, noted = _forward(plan, spectrum, threshold, unit, Bank(*filters))
         return (*totals, *noted, *notes)
 
     def reverse(wanted):
-        def back(spectrum, threshold, *rest):
-            found = _backward(plan, spectrum, threshold, Bank(*rest[:2]), Totals(*rest[-6:-2]))
+        def back(spectrum, threshold, unit, *rest):
+            cotangents = Totals(*rest[-6:-2])
+            found = _backward(plan, spectrum, threshold, unit, Bank(*rest[:2]), cotangents)
             return tuple(f for f, w in zip(found, wanted, strict=True) if w)
 
         return derivatives.Function(back, back)
 
-    def plain(spectrum, threshold, *rest):
-        return forward(spectrum, threshold, *rest[:2])[:6]
+    def plain(spectrum, threshold, unit, *rest):
+        return forward(spectrum, threshold, unit, *rest[:2])[:6]
 
     function = derivatives.Function(forward, plain, reverse)
-    out = derivatives.call(function, spectrum, jax.lax.stop_gradient(threshold), *filters)
+    fixed = jax.lax.stop_gradient((threshold, unit))
+    out = derivatives.call(function, spectrum, *fixed, *filters)
     return Totals(*out[:4]), Notes(*out[6:]), (out[4], out[5])
 
 
-def _forward(plan, spectrum, threshold, filters):
+def _forward(plan, spectrum, threshold, unit, filters):
     last = plan.depth
 
     def visit(state):
         layer = last - jnp.argmax(state.left[::-1] > 0).astype(jnp.int32)
-        return steps.visit(plan, state, filters, threshold, layer)[0]
+        return steps.visit(plan, state, filters, threshold, unit, layer)[0]
 
     state = steps.start(plan, spectrum, threshold, filters)
     state = jax.lax.while_loop(lambda state: jnp.any(state.left > 0), visit, state)
     return jax.tree.map(jnp.add, state.totals, state.lost), state.notes, state.noted
 
 
-def _backward(plan, spectrum, threshold, filters, cotangents):
-    """Derivatives with respect to spectrum, threshold (0) and filters."""
+def _backward(plan, spectrum, threshold, unit, filters, cotangents):
+    """Derivatives with respect to spectrum, threshold (0), unit (0) and filters."""
     state = steps.start(plan, spectrum, threshold, filters)
 
     def descend(carry):
         state, layer, debts, picked, gathered = carry
-        state, picks = steps.visit(plan, state, filters, threshold, layer)
+        state, picks = steps.visit(plan, state, filters, threshold, unit, layer)
         of_filters, debt = _owed(plan, state, filters, cotangents, layer + 1)
         gathered = jax.tree.map(jnp.add, gathered, of_filters)
         below = layer + 1
@@ -80,7 +83,7 @@ def _backward(plan, spectrum, threshold, filters, cotangents):
         state, layer, debts, picked, gathered = carry
         above = layer - 1
         _, pull = jax.vjp(
-            lambda f, s: steps.children(plan, f, s, above, picked[layer]),
+            lambda f, s: steps.children(plan, f, s, unit, above, picked[layer]),
             filters,
             state.spectra[above],
         )
@@ -96,7 +99,7 @@ def _backward(plan, spectrum, threshold, filters, cotangents):
         lambda carry: jax.lax.cond(carry[0].left[carry[1]] > 0, descend, ascend, carry),
         (state, jnp.int32(0), debts, picked, of_filters),
     )
-    return debts[0, 0], jnp.zeros_like(threshold), *gathered
+    return debts[0, 0], jnp.zeros_like(threshold), jnp.zeros_like(unit), *gathered
 
 
 def _owed(plan, state, filters, cotangents, layer):
