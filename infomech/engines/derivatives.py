@@ -299,8 +299,33 @@ def _batch_call(operands, dims, *, function, shapes):
     return outputs, [0] * len(outputs)
 
 
-def _batch_tangent(operands, dims, **params):
-    outputs = jax.vmap(functools.partial(_tangent, **params), in_axes=tuple(dims))(*operands)
+def _batch_tangent(operands, dims, *, function, given, shapes):
+    count, rest = len(given), len(operands) - sum(given)
+    if all(d is None for d in dims[:rest]):
+        # many tangents at one place, which is looked at once
+        one = functools.partial(_tangent, function=function, given=given, shapes=shapes)
+        outputs = jax.vmap(one, in_axes=tuple(dims))(*operands)
+        return outputs, [0] * len(outputs)
+    size = next(o.shape[d] for o, d in zip(operands, dims, strict=True) if d is not None)
+    own = iter(range(rest, len(operands)))
+    pairs = {i: next(own) for i in range(count) if given[i]}
+    # integers, and args with their tangents, are batched together or not at all
+    together = {*range(count, rest)}
+    for pair in pairs.items():
+        if any(dims[i] is not None for i in pair):
+            together |= {*pair}
+    moved = []
+    for i, (operand, dim) in enumerate(zip(operands, dims, strict=True)):
+        if dim is not None:
+            operand = jnp.moveaxis(operand, dim, 0)
+        elif i in together:
+            operand = jnp.broadcast_to(operand[None], (size, *operand.shape))
+        moved.append(operand)
+    axes = tuple(0 if dims[i] is not None or i in together else None for i in range(count))
+    outputs = _tangent_p.bind(
+        *moved, function=_batched(function, axes, size), given=given,
+        shapes=tuple(((size, *shape), dtype) for shape, dtype in shapes),
+    )  # fmt: skip
     return outputs, [0] * len(outputs)
 
 
