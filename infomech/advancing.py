@@ -132,7 +132,8 @@ def _run_layers(how, taps, engine, shared, state, own, layers):
         )
         log_gain = log_gain + taken - jnp.log(state.scale.astype(log_gain.dtype))
     origin = state.origin + layers * _origin_step(taps, state.origin.dtype)
-    scale = _inverse_norm(values, how.normalize)
+    # the values of a homogeneous rectifier are near 1 already
+    scale = _inverse_norm(values, how.normalize, near_one=how.rectifier.homogeneous)
     return State(values, origin, log_gain, scale, state.log_kept)
 
 
@@ -179,7 +180,7 @@ def as_seen(state: State, rectifier: rectifiers.Rectifier) -> Field:
     return Field(state.values * state.scale, state.origin, log_gain)
 
 
-def _inverse_norm(values, normalize):
+def _inverse_norm(values, normalize, near_one):
     if normalize == "none":
         return jnp.ones((), values.dtype)
     wide = values.astype(guards.wider(values.dtype, jnp.float32))
@@ -189,7 +190,8 @@ def _inverse_norm(values, normalize):
     elif normalize == "max":
         norm = jnp.max(size)
     else:
-        norm = guards.sqrt(guards.total(wide**2))
+        unit = jnp.ones((), wide.dtype) if near_one else guards.scale(wide)
+        norm = unit * guards.sqrt(guards.total((wide / unit) ** 2))
     return jnp.where(norm > 0, 1 / jnp.where(norm > 0, norm, 1), 1).astype(values.dtype)
 
 

@@ -157,9 +157,10 @@ def fit(x: Any, y: Any, where: Any = None) -> Line:
     Raises:
         ValueError: x and y are not vectors of one length.
     """
-    x, y, used = _points(x, y, where)
+    x, y, used, units = _points(x, y, where)
     line, _, _ = _lines(x, y[:, None], used)
-    return Line(line.slope[0], line.intercept[0], line.r_squared[0], line.residuals[:, 0])
+    line = Line(line.slope[0], line.intercept[0], line.r_squared[0], line.residuals[:, 0])
+    return _in_units(line, units)
 
 
 def bootstrap(
@@ -183,7 +184,7 @@ def bootstrap(
     checks.integer("samples", samples, 1)
     if not 0 < level < 1:
         raise checks.fail("level", level, "a number between 0 and 1")
-    x, y, used = _points(x, y, where)
+    x, y, used, units = _points(x, y, where)
     # draw among the points in use: those left out have no weight
     logits = jnp.where(used, 0.0, -jnp.inf)
     drawn = jax.random.categorical(key, logits, shape=(samples, x.shape[0]))
@@ -200,7 +201,7 @@ def bootstrap(
         jnp.nanquantile(a, tails, axis=0)
         for a in (lines.slope[:, 0], lines.intercept[:, 0], lines.r_squared[:, 0], residuals)
     ]
-    return Line(*low_high)
+    return _in_units(Line(*low_high), units)
 
 
 def _of(trace: Any) -> Trace:
@@ -209,7 +210,8 @@ def _of(trace: Any) -> Trace:
     return trace
 
 
-def _points(x: Any, y: Any, where: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _points(x: Any, y: Any, where: Any) -> tuple[jax.Array, jax.Array, jax.Array, Any]:
+    """The points over their units, so that no scale of theirs loses squares; which; the units."""
     x, y = checks.floating("x", x), checks.floating("y", y)
     if x.ndim != 1 or x.shape != y.shape:
         raise checks.fail("x, y", f"shapes {x.shape} and {y.shape}", "two vectors of one length")
@@ -220,7 +222,14 @@ def _points(x: Any, y: Any, where: Any) -> tuple[jax.Array, jax.Array, jax.Array
         if mask.shape != x.shape:
             raise checks.fail("where", f"shape {mask.shape}", f"{x.shape}")
         used = used & mask
-    return x.astype(dtype), y.astype(dtype), used
+    x, y = x.astype(dtype), y.astype(dtype)
+    units = [guards.magnitude(jnp.where(used, values, 0)) for values in (x, y)]
+    return x / units[0], y / units[1], used, units
+
+
+def _in_units(line: Line, units: Any) -> Line:
+    x, y = units
+    return Line(line.slope / x * y, line.intercept * y, line.r_squared, line.residuals * y)
 
 
 def _from(trace, burn_in):

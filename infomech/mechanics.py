@@ -53,20 +53,22 @@ def energy_momentum(kernel: Any) -> EnergyMomentum:
     """
     kernel = checks.taps("kernel", kernel)
     kernel = kernel.astype(guards.wider(kernel.dtype, jnp.float32))
-    scale = guards.magnitude(kernel)
+    whole, scale = split(kernel), guards.magnitude(kernel)
+    energies = guards.energy(whole.even), guards.energy(whole.odd)
     parts = split(kernel / scale)
     even, odd = jnp.sum(parts.even**2), jnp.sum(parts.odd**2)
     position = jnp.asarray(offsets(kernel.shape), kernel.dtype)
     # the even part adds nothing but rounding to the momentum
     p = jnp.sum(position * parts.odd[..., None], axis=tuple(range(kernel.ndim)))
     return EnergyMomentum(
-        energy=scale**2 * (even + odd),
-        even=scale**2 * even,
-        odd=scale**2 * odd,
+        energy=energies[0] + energies[1],
+        even=energies[0],
+        odd=energies[1],
         share=guards.divide(odd, even + odd),
         gain=jnp.sum(kernel),
         momentum=scale * p,
-        mass_squared=scale**2 * (even - odd),
+        # of both energies, which may be infinite where their difference is not
+        mass_squared=guards.inner(kernel, jnp.flip(kernel)),
         rapidity=_rapidity(even, odd),
         direction=guards.divide(p, guards.sqrt(jnp.sum(p**2))),
     )

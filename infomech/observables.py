@@ -35,8 +35,14 @@ def log_mass(field: Any) -> jax.Array:
 
 
 def energy(field: Any) -> jax.Array:
-    """W = Σ u² = ‖u‖², true value exp(2 log_gain) Σ values²; shape ()."""
-    return jnp.exp(log_energy(field))
+    """W = Σ u² = ‖u‖², true value exp(2 log_gain) Σ values²; shape ().
+
+    0 or infinite where the dtype can't hold it, as single precision can't that of 1e-21:
+    `log_energy` has no such limit.
+    """
+    field = as_field(field)
+    half = jnp.exp(field.log_gain / 2)
+    return guards.energy(_wide(field) * half * half)
 
 
 def log_energy(field: Any) -> jax.Array:
@@ -46,8 +52,7 @@ def log_energy(field: Any) -> jax.Array:
     """
     field = as_field(field)
     values = _wide(field)
-    size = jax.lax.stop_gradient(guards.total(jnp.abs(values)) / values.size)
-    scale = jnp.where(size > 0, size, 1)
+    scale = guards.scale(values)
     return 2 * (field.log_gain + jnp.log(scale)) + guards.log(guards.total((values / scale) ** 2))
 
 
@@ -67,7 +72,8 @@ def centre(field: Any, *, boundary: str = "zero") -> jax.Array:
     Raises:
         ValueError: unknown boundary, or not a field.
     """
-    field, middles = _located(field, boundary)
+    field = as_field(field)
+    _, middles = _located(field, boundary)
     return jnp.stack(middles) + field.origin
 
 
@@ -76,8 +82,8 @@ def covariance(field: Any, *, boundary: str = "zero") -> jax.Array:
 
     Args and errors as for `centre`; on a periodic domain x − c is taken the short way round.
     """
-    field, middles = _located(field, boundary)
-    values, d = _wide(field), field.values.ndim
+    values, middles = _located(field, boundary)
+    d = values.ndim
     away = [_away(n, c, boundary) for n, c in zip(values.shape, middles, strict=True)]
     entries = {}
     for a in range(d):
@@ -135,8 +141,8 @@ def edge(field: Any, reach: tuple[tuple[int, int], ...], *, boundary: str = "zer
     Raises:
         ValueError: unknown boundary, or not one pair per axis.
     """
-    field, middles = _located(field, boundary)
-    size = jnp.abs(_wide(field))
+    values, middles = _located(field, boundary)
+    size = jnp.abs(values)
     if not isinstance(reach, tuple | list) or len(reach) != size.ndim:
         raise checks.fail("reach", reach, f"{size.ndim} pairs, one per axis")
     if boundary == "periodic":
@@ -157,7 +163,7 @@ def edge(field: Any, reach: tuple[tuple[int, int], ...], *, boundary: str = "zer
             touching = touching + guards.total(size, weights)
             inner[a] = jnp.asarray(~touches, size.dtype)
     everything = guards.total(size)
-    return jnp.where(everything > 0, touching / jnp.where(everything > 0, everything, 1), 0)
+    return jnp.where(everything > 0, guards.divide(touching, everything), 0)
 
 
 def layer_reach(
@@ -187,13 +193,13 @@ def _wide(field: Field) -> jax.Array:
     return field.values.astype(guards.wider(field.values.dtype, jnp.float32))
 
 
-def _located(field: Any, boundary: str) -> tuple[Field, list[jax.Array]]:
-    """The field, and its centre on each axis counted from pixel 0."""
+def _located(field: Any, boundary: str) -> tuple[jax.Array, list[jax.Array]]:
+    """The values over their scale, and their centre on each axis counted from pixel 0."""
     checks.one_of("boundary", boundary, BOUNDARIES)
-    field = as_field(field)
-    values = _wide(field)
+    values = _wide(as_field(field))
+    values = values / guards.scale(values)
     middle = _circular_mean if boundary == "periodic" else _plain_mean
-    return field, [middle(values, axis) for axis in range(values.ndim)]
+    return values, [middle(values, axis) for axis in range(values.ndim)]
 
 
 def _plain_mean(values: jax.Array, axis: int) -> jax.Array:
@@ -224,8 +230,7 @@ def _away(n: int, middle: jax.Array, boundary: str) -> jax.Array:
 
 
 def _standardised(field: Any, boundary: str, power: int) -> jax.Array:
-    field, middles = _located(field, boundary)
-    values = _wide(field)
+    values, middles = _located(field, boundary)
     moments = []
     for a, (n, c) in enumerate(zip(values.shape, middles, strict=True)):
         x = _away(n, c, boundary)

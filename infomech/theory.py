@@ -63,7 +63,8 @@ def predict(kernel: Any, *, rectifier: Any = "relu") -> Prediction:
     idle = jnp.all(kernel >= 0) & (gain > 0) & rectifier.idle
     known = (gain != 0) if rectifier is rectifiers.identity else idle
     scale = jnp.where(known, gain, 1)
-    share, odd = (kernel / scale).ravel(), (parity.split(kernel).odd / scale).ravel()
+    parts = kernel, parity.split(kernel).odd
+    share, odd = (guards.divide(part, scale).ravel() for part in parts)
     r = jnp.asarray(offsets(kernel.shape).reshape(-1, kernel.ndim), kernel.dtype)
     # the even part would add nothing but rounding
     v = jnp.sum(odd[:, None] * r, axis=0)

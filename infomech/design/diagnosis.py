@@ -107,7 +107,7 @@ def diagnose(
     kinked = np.all(apart > 0.1 * np.where(scale > 0, scale, np.inf), axis=0)
     return Diagnosis(
         np.asarray(STEPS), errors[-1], np.asarray(horizon),
-        np.asarray([np.linalg.norm(f[0]) for f in found]),
+        np.asarray([_norm(f[0]) for f in found]),
         np.asarray([np.nanmin(np.where(np.isfinite(e), e, np.inf)) for e in errors]),
         gradient, unreached, kinked,
     )  # fmt: skip
@@ -141,6 +141,11 @@ def _compare(loss, params, field, setup, family):
 
 
 def _errors(gradient, central):
-    norm = np.linalg.norm(gradient)
-    away = np.linalg.norm((central - gradient[None]).reshape(len(central), -1), axis=1)
+    norm = _norm(gradient)
+    away = np.array([_norm(one - gradient) for one in central])
     return away / norm if norm > 0 else np.where(away == 0, 0.0, np.inf)
+
+
+def _norm(x):
+    """In double precision, which holds the squares of all numbers of single precision."""
+    return np.linalg.norm(np.asarray(x, np.float64).ravel())

@@ -32,17 +32,11 @@ def _same(x):
     return x
 
 
-def _unit(x):
-    """x over its norm, however small or large x is."""
-    x = x / guards.magnitude(x)
-    return guards.divide(x, guards.sqrt(jnp.sum(x**2)))
-
-
 #: every tap by itself
 taps = Parametrisation("taps", _same, _same)
 
 #: ‖k‖ = 1: k = θ/‖θ‖, the energy sphere
-unit_energy = Parametrisation("unit energy", _unit, _unit)
+unit_energy = Parametrisation("unit energy", guards.unit, guards.unit)
 
 
 def _softplus_inverse(kernel):
@@ -73,8 +67,8 @@ def odd_share(share: float) -> Parametrisation:
 
 def _with_share(theta, share):
     parts = parity.split(theta)
-    even = np.sqrt(1 - share) * _unit(parts.even) if share < 1 else 0
-    odd = np.sqrt(share) * _unit(parts.odd) if share > 0 else 0
+    even = np.sqrt(1 - share) * guards.unit(parts.even) if share < 1 else 0
+    odd = np.sqrt(share) * guards.unit(parts.odd) if share > 0 else 0
     return even + odd
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Union
 import jax
 import jax.numpy as jnp
 
-from infomech import checks
+from infomech import checks, guards
 
 if TYPE_CHECKING:
     import optax
@@ -114,7 +114,7 @@ def _first_order(
 def _felt(value, slope, params):
     """Whether a step changes the loss at all; without, optax's line search may go on for ever."""
     least = 100 * jnp.finfo(value.dtype).eps * jnp.abs(value)
-    return jnp.linalg.norm(slope.ravel()) * jnp.linalg.norm(params.ravel()) > least
+    return guards.norm(slope) * guards.norm(params) > least
 
 
 def _second_order(name: str, solver: Any) -> Solver:

@@ -175,15 +175,11 @@ def _misfit(values, pattern):
         wave = jax.lax.complex(jnp.cos(phase), jnp.sin(phase))
         modes = modes * wave.reshape([-1 if a == axis else 1 for a in range(pattern.ndim)])
     moved = jnp.fft.irfftn(modes, pattern.shape).astype(values.dtype)
-    return _unit(values) - _unit(moved)
+    return guards.unit(values) - guards.unit(moved)
 
 
 def _middle(values, origin):
     return observables.centre(Field(values, origin, jnp.zeros((), values.dtype)))
-
-
-def _unit(values):
-    return guards.divide(values, guards.sqrt(jnp.sum(values**2)))
 
 
 def _log_energy(run):

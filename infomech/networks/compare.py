@@ -112,5 +112,5 @@ def _cosine(first, second, skip_nan):
             good = np.isfinite(k + other).all(axes)
             k, other = k[good], other[good]
         products += [np.sum(k * other), np.sum(k * k), np.sum(other * other)]
-    scale = math.sqrt(products[1] * products[2])
+    scale = math.sqrt(products[1]) * math.sqrt(products[2])
     return products[0] / scale if scale else np.nan

@@ -22,10 +22,17 @@ WEIGHTINGS = ("signed", "absolute", "energy")
 
 
 class ReceptiveField(NamedTuple):
-    """Gradients g of a unit to the image: means over images of g and g², (channels, *grid) each."""
+    """Gradients g of a unit to the image, (channels, *grid) each.
+
+    Attributes:
+        mean: of g over images.
+        square: mean of g²; 0 or infinite where the dtype can't hold it.
+        root: its root √(mean of g²), which any dtype holds; that of `square` if None.
+    """
 
     mean: jax.Array
     square: jax.Array
+    root: jax.Array | None = None
 
 
 class Shape(NamedTuple):
@@ -91,13 +98,21 @@ def receptive_fields(
         return found.astype(dtype)
 
     def add(sums, some, _):
+        mean, square, unit = sums
         found = jax.vmap(gradients)(some)
-        return ReceptiveField(sums.mean + jnp.sum(found, 0), sums.square + jnp.sum(found**2, 0))
+        size = jax.lax.stop_gradient(jnp.max(jnp.abs(found), (0, *range(2, found.ndim))))
+        larger = jnp.maximum(unit, jnp.expand_dims(size, range(1, unit.ndim)))
+        safe = jnp.where(larger > 0, larger, 1)
+        squares = jnp.sum((found / safe[None]) ** 2, 0)
+        return mean + jnp.sum(found, 0), square * (unit / safe) ** 2 + squares, larger
 
     zeros = jnp.zeros((len(units), *images.shape[1:]), dtype)
+    # squares are summed in units of the largest gradient of each unit so far
+    start = (zeros, zeros, jnp.zeros((len(units), *[1] * (images.ndim - 1)), dtype))
     batch = checks.integer("batch", batch, 1)
-    sums = scans.in_pieces(add, ReceptiveField(zeros, zeros), images, len(images), batch)
-    return jax.tree.map(lambda x: x / len(images), sums)
+    mean, square, unit = scans.in_pieces(add, start, images, len(images), batch)
+    mean, square = mean / len(images), square / len(images)
+    return ReceptiveField(mean, unit * (unit * square), unit * guards.sqrt(square))
 
 
 def measure(
@@ -151,11 +166,12 @@ def moments(
     """
     checks.one_of("weighting", weighting, WEIGHTINGS)
     checks.integer("border", border, 0)
-    pixels = field.square if weighting == "energy" else field.mean
-    pixels = jnp.abs(pixels) if weighting == "absolute" else pixels
+    power = 2 if weighting == "energy" else 1
+    root = guards.sqrt(field.square) if field.root is None else field.root
+    pixels = {"signed": field.mean, "absolute": jnp.abs(field.mean), "energy": root}[weighting]
     # the gradients of a deep network can be too small for the sums behind its moments
     scale = guards.magnitude(pixels)
-    weights = jnp.sum(pixels / scale, axis=0)
+    weights = jnp.sum((pixels / scale) ** power, axis=0)
     position = checks.vector("position", position, weights.ndim, weights.dtype)
     balance = observables.balance(weights)
     known = balance >= laws.LEAST_BALANCE * jnp.finfo(balance.dtype).eps
@@ -164,7 +180,7 @@ def moments(
     return Shape(
         displacement=position - centre,
         covariance=covariance,
-        weight=scale * jnp.sum(weights),
+        weight=scale * jnp.sum(weights) if power == 1 else scale * (scale * jnp.sum(weights)),
         balance=balance,
         centre=centre,
         excess_kurtosis=jnp.where(known, observables.excess_kurtosis(weights), jnp.nan),

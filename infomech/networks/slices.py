@@ -10,6 +10,8 @@ from infomech import checks, spectrum
 from infomech.kernels import offsets
 from infomech.networks import nulls
 
+#: largest weights of a layer whose squares float64 holds
+SQUARES = (1e-140, 1e140)
 #: taps measured at once
 CHUNK = 2**17
 
@@ -68,11 +70,13 @@ def measure(kernels: np.ndarray, *, skip_nan: bool = False) -> tuple[Slices, Sum
         `Slices` in the order (output, input), and `Sums`.
 
     Raises:
-        ValueError: an axis of length 0.
+        ValueError: an axis of length 0; float64 weights so small or so large that their squares are
+            no float64.
     """
     outputs, _, *taps = kernels.shape
     if 0 in kernels.shape:
         raise checks.fail("kernels", f"shape {kernels.shape}", "at least one filter and one tap")
+    _check_squares(kernels)
     whole, found = np.zeros(outputs), []
     parts, shuffled = np.zeros((2, 4, outputs))
     gradients = np.zeros((len(taps), outputs))
@@ -112,6 +116,19 @@ def some(kernels: np.ndarray, rows: np.ndarray) -> tuple[Slices, np.ndarray]:
     ]
     every = Slices(*(np.concatenate(c) for c in zip(*(one for one, _ in parts), strict=True)))
     return every, np.concatenate([energies for _, energies in parts])
+
+
+def _check_squares(kernels):
+    """Those of half and single precision all have squares in double precision."""
+    if kernels.dtype.itemsize < 8:
+        return
+    largest = max(
+        float(np.max(np.abs(block), where=np.isfinite(block), initial=0))
+        for _, block in _blocks(kernels)
+    )
+    if largest and not SQUARES[0] <= largest <= SQUARES[1]:
+        expected = f"{SQUARES[0]:g} to {SQUARES[1]:g}, whose squares float64 holds"
+        raise checks.fail("kernels", f"weights of up to {largest:.3g}", expected)
 
 
 def _blocks(kernels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

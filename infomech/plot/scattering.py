@@ -91,7 +91,7 @@ def _draw_tiling(panel, frame):
 
 
 def _draw_decay(panel, found, guarantees):
-    relative = found.relative
+    energy, relative = found.energy or 1.0, found.relative
     share = np.asarray(relative.propagated, np.float64) / (float(relative.energy) or 1.0)
     low, high = np.asarray(relative.propagated_bounds).T / (float(relative.energy) or 1.0)
     layers = np.arange(len(share))
@@ -104,7 +104,7 @@ def _draw_decay(panel, found, guarantees):
     panel.plot(layers[seen], share[seen], "o-", color=COLOURS[0], markersize=4, label="measured")
     for colour, (name, bound) in zip(COLOURS[1:], guarantees.items(), strict=False):
         panel.plot(
-            layers, np.asarray(bound)[: len(layers)] / (found.energy or 1.0), "--", color=colour, linewidth=1.2,
+            layers, np.asarray(bound)[: len(layers)] / energy, "--", color=colour, linewidth=1.2,
             label=f"guarantee, {name}",
         )  # fmt: skip
     panel.set(

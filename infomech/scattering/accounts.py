@@ -71,7 +71,9 @@ class Energies:
         if checks.concrete(self.unit) is None or np.ndim(self.unit):
             return f"Energies({np.shape(self.relative.propagated)} propagated)"
         energy = float(self.relative.energy) or 1.0
-        shares = ", ".join(f"{share / energy:.4g}" for share in np.asarray(self.relative.propagated))
+        shares = ", ".join(
+            f"{share / energy:.4g}" for share in np.asarray(self.relative.propagated)
+        )
         return f"Energies(energy={self.energy:.6g}, propagated/energy=[{shares}])"
 
     @property
@@ -139,8 +141,8 @@ def outward(intervals: Any, relative: Any) -> Any:
     xp = jnp if isinstance(intervals, jax.Array) else np
     low, high = intervals[..., 0], intervals[..., 1]
     limits = jnp.finfo(intervals.dtype)
-    low = xp.where(low >= limits.tiny, xp.minimum(low, limits.max), 0)
-    return xp.stack([low, upward(high, relative[..., 1])], -1)
+    least = xp.where(low >= limits.tiny, xp.minimum(low, limits.max), 0).astype(low.dtype)
+    return xp.stack([_rounded(least, low), upward(high, relative[..., 1])], -1)
 
 
 def upward(bounds: Any, relative: Any) -> Any:
@@ -148,4 +150,21 @@ def upward(bounds: Any, relative: Any) -> Any:
     xp = jnp if isinstance(bounds, jax.Array) else np
     tiny = jnp.finfo(bounds.dtype).tiny
     lost = (relative > 0) & (bounds < tiny)
-    return xp.where(lost, tiny, xp.where(xp.isnan(bounds), np.inf, bounds)).astype(bounds.dtype)
+    most = xp.where(lost, tiny, xp.where(xp.isnan(bounds), np.inf, bounds)).astype(bounds.dtype)
+    return _rounded(most, bounds)
+
+
+def _rounded(rounded: Any, exact: Any) -> Any:
+    """Numbers that were rounded, with the slopes of the exact ones."""
+    return _with_slopes(rounded, exact) if isinstance(rounded, jax.Array) else rounded
+
+
+@jax.custom_jvp
+def _with_slopes(rounded, exact):
+    del exact
+    return rounded
+
+
+@_with_slopes.defjvp
+def _with_slopes_jvp(primals, tangents):
+    return primals[0], tangents[1]

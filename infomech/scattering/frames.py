@@ -142,14 +142,19 @@ def tighten(bank: Frame, *, keep_low: bool = False) -> Frame:
         ValueError: a frequency that no filter (with `keep_low`: no band-pass) lets through, or
             |χ̂| > 1 with `keep_low`; where the responses are known.
     """
-    low, through = _even(square(bank.low)), _even(jnp.sum(square(bank.bands), 0))
+    largest = [jnp.max(jnp.abs(x)) for x in (bank.bands, bank.low)[: 1 if keep_low else 2]]
+    kind = guards.wider(*(x.dtype for x in largest))
+    unit = guards.magnitude(jnp.stack([x.astype(kind) for x in largest]))
+    own = jnp.ones_like(unit) if keep_low else unit
+    low = _even(square(_divided(bank.low, own)))
+    through = _even(jnp.sum(square(_divided(bank.bands, unit)), 0))
     total = through if keep_low else low + through
     wanted = jnp.maximum(1 - low, 0) if keep_low else jnp.ones_like(total)
     known = [checks.concrete(x) for x in (low, total, wanted)]
     if not any(x is None for x in known):
         _check_lets_through(*known, keep_low=keep_low)
     exists = total > 0
-    gain = guards.sqrt(jnp.where(exists, wanted / jnp.where(exists, total, 1), 0))
+    gain = guards.sqrt(jnp.where(exists, wanted / jnp.where(exists, total, 1), 0)) / unit
     scaled = bank.low if keep_low else bank.low * gain.astype(bank.low.dtype)
     bands = bank.bands * gain[None].astype(bank.bands.dtype)
     return dataclasses.replace(bank, low=scaled, bands=bands)
@@ -244,10 +249,11 @@ def require_tight(bank: Frame) -> None:
         raise checks.fail("frame", got, f"1 within {tolerance:g} everywhere; see frames.tighten")
 
 
-def nothing(power: np.ndarray) -> float:
-    """Squares up to this count as 0: what rounding leaves of the largest of them."""
-    smallest = np.finfo(power.dtype)
-    return max(NOTHING, (64 * smallest.eps) ** 2) * max(float(power.max()), float(smallest.tiny))
+def lets_through(responses: np.ndarray) -> np.ndarray:
+    """Where responses aren't 0 but for what rounding leaves of the largest of them."""
+    size = np.abs(responses)
+    power = (size / (size.max() or 1)) ** 2
+    return power > max(NOTHING, (64 * np.finfo(size.dtype).eps) ** 2)
 
 
 def frequencies(grid: Sequence[int]) -> tuple[np.ndarray, ...]:
@@ -273,18 +279,23 @@ def square(response: jax.Array) -> jax.Array:
     return response.real**2 + response.imag**2 if jnp.iscomplexobj(response) else response**2
 
 
+def _divided(response, unit):
+    return response / unit.astype(response.dtype)
+
+
 def _even(values):
     """The mean of a function at ω and −ω."""
     return (values + mirrored(values[None])[0]) / 2
 
 
 def _label(band: np.ndarray) -> Band:
-    power = np.abs(band) ** 2
-    total = max(power.sum(), np.finfo(power.dtype).tiny)
+    size = np.abs(band)
+    power = (size / (size.max() or 1)) ** 2
+    total = power.sum() or 1
     axes = frequencies(band.shape)
     centre = tuple(float(np.sum(axis * power) / total) for axis in axes)
-    size = magnitudes(band.shape)[power > nothing(power)]
-    support = (float(size.min()), float(size.max())) if size.size else (0.0, 0.0)
+    there = magnitudes(band.shape)[lets_through(band)]
+    support = (float(there.min()), float(there.max())) if there.size else (0.0, 0.0)
     return Band(0, centre, math.atan2(*centre) if len(centre) == 2 else None, support)
 
 

@@ -57,7 +57,10 @@ def energies(
         normalize: none, channel or layer; static.
 
     Returns:
-        `LayerEnergies`, in units of the input squared until a layer normalises.
+        `LayerEnergies`, in units of the input squared until a layer normalises. Outside of jit it
+        is computed in double precision and holds NumPy arrays, so that energies of inputs and
+        weights of any single precision are right. While JAX traces, an energy that the dtype can't
+        hold is 0 or infinite.
 
     Raises:
         ValueError: shapes that don't go together, taps that don't fit into the grid, numbers that
@@ -84,7 +87,13 @@ def energies(
         channels = kernel.shape[0]
     if not stack:
         raise checks.fail("weights", "no layer", "at least one")
-    return _energies(tuple(stack), field, rectifier=rectifiers.get(rectifier), normalize=normalize)
+    options = {"rectifier": rectifiers.get(rectifier), "normalize": normalize}
+    known = [checks.concrete(array) for array in (field, *stack)]
+    if any(array is None for array in known):
+        return _energies(tuple(stack), field, **options)
+    with jax.enable_x64(True):
+        field, *stack = (jnp.asarray(array, jnp.float64) for array in known)
+        return jax.tree.map(np.asarray, _energies(tuple(stack), field, **options))
 
 
 @functools.partial(jax.jit, static_argnames=("rectifier", "normalize"))
@@ -101,7 +110,7 @@ def _energies(stack, field, *, rectifier, normalize):
         behind = _normalised(rectified, normalize)
         strengths = jnp.linalg.svd(response, compute_uv=False) ** 2
         lower = jnp.min(strengths) if len(kernel) >= len(field) else jnp.zeros_like(field[0].sum())
-        energy = [jnp.sum(x * x) for x in (field, filtered, rectified, behind)]
+        energy = [guards.energy(x) for x in (field, filtered, rectified, behind)]
         rows.append((*energy, lower, jnp.max(strengths)))
         field = behind
     return LayerEnergies(*(jnp.stack(column) for column in zip(*rows, strict=True)))
@@ -117,6 +126,8 @@ def _normalised(values: jax.Array, how: str) -> jax.Array:
     if how == "none":
         return values
     axes = tuple(range(how == "channel", values.ndim))
+    # what follows doesn't depend on their scale, at which squares may be lost
+    values = values / guards.magnitude(values)
     centred = values - jnp.mean(values, axes, keepdims=True)
     spread = guards.sqrt(jnp.mean(centred**2, axes, keepdims=True))
     # what rounding leaves of a constant channel is no spread

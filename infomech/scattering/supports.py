@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from infomech import checks
-from infomech.scattering.frames import Frame, frequencies, magnitudes, nothing
+from infomech.scattering.frames import Frame, frequencies, lets_through, magnitudes
 
 
 def gap(bank: Frame) -> float:
@@ -80,8 +80,7 @@ def subsampling(bank: Frame) -> int:
     Raises:
         ValueError: the responses are being traced.
     """
-    low = np.abs(_known(bank.low)) ** 2
-    passed = low > nothing(low)
+    passed = lets_through(_known(bank.low))
     highest = [np.abs(axis[passed]).max(initial=0) for axis in frequencies(bank.grid)]
     common = math.gcd(*bank.grid)
     fits = [s for s in range(1, common + 1) if common % s == 0 and max(highest) * s < np.pi]
@@ -100,8 +99,7 @@ def samples(bank: Frame) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: the responses are being traced.
     """
-    low = np.abs(_known(bank.low)) ** 2
-    through = np.concatenate([_supports(bank), (low > nothing(low))[None]])
+    through = np.concatenate([_supports(bank), lets_through(_known(bank.low))[None]])
     fields, squares = [], []
     for axis, n in enumerate(bank.grid, 1):
         others = tuple(other for other in range(1, through.ndim) if other != axis)
@@ -121,8 +119,7 @@ def _arc(on):
 
 
 def _supports(bank):
-    power = np.abs(_known(bank.bands)) ** 2
-    return power > nothing(power)
+    return lets_through(_known(bank.bands))
 
 
 def _known(responses):

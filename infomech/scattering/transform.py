@@ -106,7 +106,7 @@ def paths(
     if any(checks.concrete(leaf) is None for leaf in jax.tree.leaves((values, stack, share))):
         raise checks.fail("signal", "traced arrays", "known ones: call outside of jit")
     notes, noted, unit = jax.tree.map(np.asarray, _noted(values, stack, share, plan=plan))
-    if not SQUARES[0] <= unit <= SQUARES[1]:
+    if not SQUARES[0] <= float(unit) <= SQUARES[1]:
         expected = f"{SQUARES[0]:g} to {SQUARES[1]:g}, whose squares float64 holds"
         raise checks.fail("signal", f"numbers of up to {unit:.3g}", expected)
     if not notes.complete:

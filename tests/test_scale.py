@@ -1,0 +1,390 @@
+"""Scale: f(c·x) = cᵖ f(x) for every c, in single precision, whose squares of 1e-21 are 0.
+
+One table of functions and degrees p. References are computed at c = 1 in double precision.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import infomech as im
+from infomech import (
+    design,
+    laws,
+    losses,
+    mechanics,
+    networks,
+    observables,
+    parity,
+    scattering,
+    spectrum,
+    theory,
+)
+from infomech.losses import Run, wishes
+from infomech.scattering import analysis, bounds, extremes, frames, layers, supports
+
+SCALES = (1e-30, 1e-25, 1e-21, 1e-10, 1e19, 1e25, 1e30)
+RNG = np.random.default_rng(0)
+SIGNAL = RNG.normal(size=64)
+WAVELETS = scattering.meyer(64, 3.0)
+SINGLE = scattering.meyer(64, 3.0, dtype="float32")
+IMAGE = RNG.uniform(0.1, 1, size=(9, 8))
+KERNEL = RNG.normal(size=(3, 3)) + 0.5
+BANK = np.fft.fft(RNG.normal(size=(5, 24)))
+FILTERS = RNG.normal(size=(4, 3, 3, 3)) + 0.3
+SECOND = RNG.normal(size=(2, 4, 3, 3))
+SPEC = networks.sequential.Spec(1, (networks.sequential.Layer(2, (3,)),), 2)
+
+
+class Log:
+    """A logarithm: grows by p log c."""
+
+    def __init__(self, power):
+        self.power = power
+
+
+def frame_of(x):
+    return WAVELETS if x.dtype == np.float64 else SINGLE
+
+
+def accounts(x):
+    found = scattering.energies(x, frame_of(x), 2, prune=1e-3)
+    return {name: getattr(found, name) for name in scattering.Account._fields}
+
+
+@jax.jit
+def shares(x):
+    found = scattering.energies(x, frame_of(x), 2, prune=1e-3).relative
+    return {name: value / found.energy for name, value in found._asdict().items()}
+
+
+def soft(z):
+    return jnp.tanh(jnp.abs(z))
+
+
+def walked(x):
+    found = scattering.paths(x, frame_of(x), 2, prune=1e-3)
+    return {
+        "energy": found.energy, "collected": found.collected,
+        "significant": analysis.significant(found), "scales": analysis.by_scale(found, WAVELETS),
+    }  # fmt: skip
+
+
+def decay(x):
+    found = scattering.energies(x, frame_of(x), 3)
+    return {"factor": analysis.decay(found, floor=1e-4).factor}
+
+
+def guarantees(x):
+    return {"bounds": bounds.guaranteed(x, frame_of(x), 2)}
+
+
+def featured(x):
+    chosen = scattering.all_paths(frame_of(x), 1)
+    return {
+        "exact": scattering.features(x, frame_of(x), chosen),
+        "coarse": scattering.features(x, frame_of(x), chosen, oversampling=1),
+    }
+
+
+def learned(x):
+    best = extremes.best_frame(frame_of(x), x[None], 1, rounds=1, rate=1e-3)
+    return {"share": best.share}
+
+
+def passed(x):
+    """Energies through layers, of an input of any scale and of weights that keep it."""
+    weights = [np.asarray(FILTERS[:, :1], x.dtype), np.asarray(SECOND, x.dtype)]
+    found = layers.energies(weights, x[None])
+    normal = layers.energies(weights, x[None], normalize="layer")
+    return {
+        "incoming": found.incoming, "filtered": found.filtered, "rectified": found.rectified,
+        "upper": found.upper, "normalised": normal.normalised,
+    }  # fmt: skip
+
+
+def weighted(x):
+    """Energies through one layer of weights of any scale."""
+    found = layers.energies([x[:, :1]], np.asarray(IMAGE[None], x.dtype))
+    return {name: getattr(found, name) for name in ("filtered", "rectified", "lower", "upper")}
+
+
+def tightened(x):
+    bank = frames.frame(x[0], x[1:])
+    tight = frames.tighten(bank)
+    label = bank.labels[0]
+    return {
+        "bands": tight.bands, "bound": frames.bounds(bank)[1],
+        "centre": np.array(label.centre), "support": np.array(label.support),
+        "gap": supports.gap(bank),
+    }  # fmt: skip
+
+
+def measured(x):
+    field = im.fields.as_field(x)
+    reach = ((1, 1), (2, 1))
+    return {
+        name: getattr(observables, name)(field)
+        for name in ("mass", "log_mass", "energy", "log_energy", "centre", "covariance", "spread",
+                     "skewness", "excess_kurtosis", "balance")
+    } | {
+        f"{boundary} {name}": function(field, boundary)
+        for boundary in observables.BOUNDARIES
+        for name, function in (
+            ("edge", lambda u, b: observables.edge(u, reach, boundary=b)),
+            ("centre", lambda u, b: observables.centre(u, boundary=b)),
+            ("skewness", lambda u, b: observables.skewness(u, boundary=b)),
+        )
+    }  # fmt: skip
+
+
+def rolled(x, normalize="l2", rectifier="relu"):
+    kernel = np.asarray(np.abs(KERNEL), x.dtype)
+    final, trace = im.rollout(kernel, x, 3, normalize=normalize, rectifier=rectifier)
+    return {
+        "log_energy": trace.log_energy, "log_mass": trace.log_mass, "centre": trace.centre,
+        "covariance": trace.covariance, "log_final": observables.log_energy(final),
+    }  # fmt: skip
+
+
+def rolled_by(x, normalize="sum"):
+    field = np.asarray(IMAGE, x.dtype)
+    final, trace = im.rollout(x, field, 3, normalize=normalize)
+    return {
+        "growth": trace.log_energy[1:] - trace.log_energy[:-1], "centre": trace.centre,
+        "values": final.values, "speed": laws.speed(trace, edge_tolerance=2.0).value,
+    }  # fmt: skip
+
+
+def of_kernel(x):
+    modes = spectrum.dct(x)
+    return {
+        **mechanics.energy_momentum(x)._asdict(),
+        "modes": modes,
+        "mode energies": spectrum.energies(x),
+        "low": spectrum.low_frequency_share(x),
+        "ball": spectrum.coordinates(x),
+        "mirrors": parity.mirror_energies(x),
+        "speed": theory.predict(jnp.abs(x)).speed,
+        "diffusion": theory.predict(jnp.abs(x)).diffusion,
+        "unit": design.parametrisations.unit_energy.kernel(x),
+    }
+
+
+def lost(x):
+    """Losses on a run whose fields and kernel have this scale."""
+    field = im.fields.as_field(x)
+    final, trace = im.rollout(np.asarray(np.abs(KERNEL), x.dtype), field, 2, normalize="none")
+    run = Run(jnp.asarray(x[:3, :3]), field, final, trace)
+    every = {
+        "shape": wishes.shape(x[:4, :4]), "energy": losses.energy(0.5),
+        "isotropy": losses.isotropy(), "odd": losses.odd_share(),
+        "high": losses.high_frequency_share(), "velocity": losses.velocity(np.ones(2)),
+        "diffusion": losses.diffusion(1.0),
+    }  # fmt: skip
+    return {name: loss(run) for name, loss in every.items()}
+
+
+def counted(x):
+    layer = networks.weights.Layer("one", np.asarray(x), "OIHW", "told")
+    found = networks.census([layer])
+    other = networks.weights.Layer("one", np.asarray(np.abs(x)), "OIHW", "told")
+    compared = networks.compare([layer], [other])
+    names = (
+        "share", "share_interval", "momentum", "energy", "odd", "spectrum", "resultant", "excess",
+        "filter_share", "filter_direction", "filter_low", "ball", "filters",
+    )  # fmt: skip
+    return {name: found[name].values for name in names} | {
+        "cosine": compared.cosine.values, "change": compared.change.values,
+        "compared energy": compared.energy.values,
+    }  # fmt: skip
+
+
+def drifted(x, weighting="signed"):
+    found = networks.drift.predict([x], weighting=weighting)
+    return {"displacement": found.displacement, "covariance": found.covariance,
+            "balance": found.balance, "weight": found.weight}  # fmt: skip
+
+
+def looked(x):
+    """Receptive fields of a linear unit whose weights have this scale."""
+
+    def function(image):
+        return jax.lax.conv_general_dilated(
+            image[None], jnp.asarray(x[:, :1]), (1, 1), "SAME", precision="highest"
+        )[0]  # fmt: skip
+
+    images, units = np.asarray(IMAGE[None, None], x.dtype), np.array([[0, 4, 4], [1, 3, 4]])
+    found = {}
+    for weighting in ("signed", "energy", "absolute"):
+        shape = networks.receptive.measure(
+            function, images, units, np.asarray(units[:, 1:], x.dtype), weighting=weighting
+        )
+        found |= {f"{weighting} {name}": value for name, value in shape._asdict().items()}
+    return found
+
+
+def networked(x):
+    layer = networks.sequential.Filters(jnp.asarray(x[:2, :1, 0]), jnp.zeros(2, x.dtype))
+    head = networks.sequential.Head(jnp.ones((2, 2), x.dtype), jnp.zeros(2, x.dtype))
+    params = networks.sequential.Parameters((layer,), head)
+    images = np.asarray(IMAGE[:2, None], x.dtype)
+    (gate,) = networks.sequential.gates(params, images, spec=SPEC)
+    logits = networks.sequential.apply(params, images[0], spec=SPEC).logits
+    return {"gates": gate, "logits": logits}
+
+
+def fitted(x):
+    other = np.asarray(np.arange(64) + SIGNAL, x.dtype)
+    line, steep = laws.fit(other, x), laws.fit(x, other)
+    again = laws.bootstrap(other, x, key=jax.random.key(0), samples=3)
+    return {
+        "slope": line.slope, "intercept": line.intercept, "residuals": line.residuals,
+        "r_squared": line.r_squared, "steep": steep.slope, "steep r_squared": steep.r_squared,
+        "spread": again.r_squared,
+    }  # fmt: skip
+
+
+INVARIANT = {}
+SQUARES = dict.fromkeys(scattering.Account._fields, 2)
+FIELD = {"mass": 1, "log_mass": Log(1), "energy": 2, "log_energy": Log(2)}
+PARTICLE = {"energy": 2, "even": 2, "odd": 2, "gain": 1, "momentum": 1, "mass_squared": 2,
+            "modes": 1, "mode energies": 2, "mirrors": 2}  # fmt: skip
+
+#: name: function, operand, and the degree of each output that has one
+CASES = {
+    "energies": (accounts, SIGNAL, SQUARES),
+    "energies of a spike": (accounts, np.where(np.arange(64) == 9, 1e6, SIGNAL), SQUARES),
+    "shares of energies under jit": (shares, SIGNAL, INVARIANT),
+    "paths": (walked, SIGNAL, {"energy": 2, "collected": 2, "scales": 2}),
+    "decay": (decay, SIGNAL, INVARIANT),
+    "guarantees": (guarantees, SIGNAL, {"bounds": 2}),
+    "features": (featured, SIGNAL, {"exact": 1, "coarse": 1}),
+    "best frame": (learned, SIGNAL, INVARIANT),
+    "layers": (passed, IMAGE, {"incoming": 2, "filtered": 2, "rectified": 2}),
+    "weights of layers": (
+        weighted, FILTERS, {"filtered": 2, "rectified": 2, "lower": 2, "upper": 2}
+    ),
+    "frames": (tightened, BANK, {"bound": 2}),
+    "observables": (measured, IMAGE, FIELD),
+    "rollout": (rolled, IMAGE, {"log_energy": Log(2), "log_mass": Log(1), "log_final": Log(2)}),
+    "rollout without norms": (
+        lambda x: rolled(x, "none"), IMAGE,
+        {"log_energy": Log(2), "log_mass": Log(1), "log_final": Log(2)},
+    ),
+    **{
+        f"rollout of kernels, {name}": (
+            lambda x, n=name: rolled_by(x, n), np.abs(KERNEL), {"growth": Log(2)}
+        )
+        for name in ("sum", "l2", "max")
+    },
+    "kernels": (of_kernel, KERNEL, PARTICLE),
+    "losses": (lost, IMAGE, INVARIANT),
+    "census": (counted, FILTERS, {"energy": 2, "odd": 2, "compared energy": 2}),
+    "drift": (drifted, FILTERS, {"weight": 1}),
+    "drift by energy": (lambda x: drifted(x, "energy"), FILTERS, {"weight": 2}),
+    "receptive fields": (
+        looked, FILTERS, {"signed weight": 1, "absolute weight": 1, "energy weight": 2}
+    ),
+    "fits": (fitted, SIGNAL, {"slope": 1, "intercept": 1, "residuals": 1, "steep": -1}),
+    "a network": (networked, FILTERS, {"logits": 1}),
+}  # fmt: skip
+
+
+def scaled(x, c, dtype):
+    kind = np.result_type(dtype, np.complex64) if np.iscomplexobj(x) else dtype
+    return (c * x).astype(kind)
+
+
+def grown(reference, degree, c):
+    """What an output should be at scale c, in double precision."""
+    reference = np.asarray(reference)
+    if isinstance(degree, Log):
+        return reference + degree.power * np.log(c)
+    return reference * float(c) ** degree
+
+
+def assert_grown(found, wanted, tolerance, name):
+    """Relative to the largest; what the dtype can't hold is 0, or infinite."""
+    found, wanted = np.asarray(found), np.asarray(wanted)
+    limits = np.finfo(found.dtype) if found.dtype.kind in "fc" else np.finfo(np.float64)
+    size = np.nanmax(np.abs(wanted), initial=0)
+    small, large = np.abs(wanted) < limits.tiny, np.abs(wanted) > limits.max
+    assert np.all(np.abs(found[small]) <= limits.tiny + tolerance * size), name
+    assert np.all(np.abs(found[large]) >= limits.max), name
+    held = ~small & ~large
+    size = np.nanmax(np.abs(wanted[held]), initial=0)
+    np.testing.assert_allclose(
+        found[held].astype(np.complex128) / (size or 1), wanted[held] / (size or 1),
+        rtol=0, atol=tolerance, err_msg=name,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_scale_changes_what_is_measured(name):
+    function, x, degrees = CASES[name]
+    reference = function(scaled(x, 1.0, np.float64))
+    for scale in SCALES:
+        for output, value in function(scaled(x, scale, np.float32)).items():
+            wanted = grown(reference[output], degrees.get(output, 0), scale)
+            assert_grown(value, wanted, 2e-3, f"{name} at {scale}: {output}")
+
+
+def energy_of(x, name="propagated"):
+    return jnp.sum(getattr(scattering.energies(x, frame_of(x), 2, prune=1e-3), name)[:2])
+
+
+def share_of(x):
+    found = scattering.energies(x, frame_of(x), 2, prune=1e-3).relative
+    return found.collected[1] / found.energy
+
+
+#: name: scalar function, operand, degree
+SLOPES = {
+    "energies": (energy_of, SIGNAL, 2),
+    "shares": (share_of, SIGNAL, 0),
+    "brackets": (lambda x: energy_of(x, "propagated_bounds"), SIGNAL, 2),
+    "guarantees": (lambda x: bounds.guaranteed(x, frame_of(x), 2)[1], SIGNAL, 2),
+    "features": (lambda x: jnp.sum(scattering.features(x, frame_of(x), ((2,), (3, 1)))), SIGNAL, 1),
+    "energy of layers": (
+        lambda x: jnp.sum(layers.energies([SECOND[:, :1].astype(x.dtype)], x[None]).rectified),
+        IMAGE, 2,
+    ),
+    "normalised layers": (lambda x: jnp.sum(layers._normalised(x[None], "layer") ** 3), IMAGE, 0),
+    "energy of a kernel": (lambda x: mechanics.energy_momentum(x).energy, KERNEL, 2),
+    "mass of a kernel": (lambda x: mechanics.energy_momentum(x).mass_squared, KERNEL, 2),
+    "odd share": (lambda x: mechanics.energy_momentum(x).share, KERNEL, 0),
+    "low share": (spectrum.low_frequency_share, KERNEL, 0),
+    "speed": (lambda x: jnp.sum(theory.predict(jnp.abs(x)).speed), KERNEL, 0),
+    "energy of a field": (observables.energy, IMAGE, 2),
+    "log energy": (observables.log_energy, IMAGE, 0),
+    "centre": (lambda x: jnp.sum(observables.centre(x)), IMAGE, 0),
+    "circular centre": (lambda x: jnp.sum(observables.centre(x, boundary="periodic")), IMAGE, 0),
+    "covariance": (lambda x: jnp.sum(observables.covariance(x)), IMAGE, 0),
+    "skewness": (lambda x: jnp.sum(observables.skewness(x)), IMAGE, 0),
+    "edge": (lambda x: observables.edge(x, ((1, 1), (0, 0))), IMAGE, 0),
+    "balance": (lambda x: observables.balance(x - 0.3 * jnp.max(x)), IMAGE, 0),
+    "shape": (lambda x: lost(x)["shape"], IMAGE, 0),
+    "drift": (lambda x: jnp.sum(networks.drift.predict([x]).displacement), FILTERS, 0),
+    "line": (lambda x: laws.fit(x[:9], x[9:18]).r_squared, SIGNAL, 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SLOPES)
+def test_slopes_are_right_at_every_scale(name):
+    """The slope of a function of degree p is of degree p − 1, in reverse and forward mode."""
+    function, x, degree = SLOPES[name]
+    slope = jax.jit(jax.grad(function))
+    reference = np.asarray(slope(x))
+    for scale in SCALES:
+        point = scaled(x, scale, np.float32)
+        wanted = grown(reference, degree - 1, scale)
+        assert_grown(slope(point), wanted, 2e-3, f"{name} at {scale}")
+        along = scaled(RNG.normal(size=x.shape), scale, np.float32)
+        _, moved = jax.jvp(function, (jnp.asarray(point),), (jnp.asarray(along),))
+        parts = wanted * along.astype(np.float64)
+        sure = np.finfo(np.float32).tiny / 2e-3
+        if sure < np.max(np.abs(parts)) < np.finfo(np.float32).max / x.size:
+            size = np.sum(np.abs(parts))
+            np.testing.assert_allclose(float(moved) / size, np.sum(parts) / size, atol=2e-3)
