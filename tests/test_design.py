@@ -279,7 +279,9 @@ def test_mistakes_are_named(monkeypatch):
     assert solvers.choose("auto").name == "least squares"
     monkeypatch.setattr(solvers.importlib.util, "find_spec", lambda name: None)
     assert solvers.choose("auto").name == "lbfgs"
-    with pytest.raises(ValueError, match=r"^solver: .*infomech\[design\]"):
+    with pytest.raises(
+        ImportError, match=r"^solver 'least squares' needs optimistix, .*'\.\[design\]'"
+    ):
         solvers.choose("least squares")
 
 

@@ -18,6 +18,7 @@ from stacks import EVERY_ENGINE, RECTIFIERS, SPECTRAL, execute, needs_native, st
 from thinned import thinned
 
 import infomech as im
+from infomech import extras
 from infomech.engines import build, native, plan
 
 BOUNDARIES = ("zero", "periodic", "reflect")
@@ -783,7 +784,7 @@ def test_without_the_extra_layers_are_shifts_unless_asked_otherwise(monkeypatch)
     monkeypatch.setattr(build, "has_extra", lambda: False)
     found = im.plan((3, 3), (64, 64), 100, platform="cpu")
     assert found.engine == "shifts"
-    assert found.objections["native"] == "it comes with pip install 'infomech[native]'"
+    assert found.objections["native"] == f"it comes with {extras.command('native')}"
     assert im.plan((8, 8), (64, 64), 100, platform="cpu").engine == "shifts"
     assert im.plan((15, 15), (64, 64), 100, platform="cpu").engine == "convolution"
     assert im.plan((3,), (64,), 900, platform="cpu", **SPECTRAL).engine == "spectral"
@@ -834,7 +835,7 @@ def test_the_plan_counts_the_fields_a_gradient_remembers():
 @pytest.fixture
 def no_compiler(monkeypatch):
     def missing():
-        raise build.UnavailableError("no C compiler: pip install 'infomech[native]'")
+        raise build.UnavailableError(build.NO_COMPILER)
 
     monkeypatch.setattr(build, "_compiler", missing)
     caches = [native._missing, build.library]
@@ -855,8 +856,8 @@ def test_without_a_compiler_everything_works_by_shifts():
     np.testing.assert_allclose(final.values, expected[0], rtol=1e-12)
     slope = jax.grad(lambda k: im.rollout(k, values, 9, observe=None)[0].log_gain)(kernel)
     np.testing.assert_allclose(np.sum(kernel * slope), 9.0, rtol=1e-12)
-    text = "^engine: got 'native', but no C compiler: pip install 'infomech\\[native\\]', expected"
-    with pytest.raises(ValueError, match=text):
+    text = "^engine 'native' needs ziglang, .* 'native': run pip install '.\\[native\\]' in a"
+    with pytest.raises(ImportError, match=text):
         im.rollout(kernel, values, 9, engine="native")
 
 

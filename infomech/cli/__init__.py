@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from infomech import extras
+
 #: the class of each command, in the file of its (first) name
 COMMANDS = {
     "law": "Law",
@@ -29,13 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # who asks for one command need not wait for what the others import
     names = arguments[:1] if arguments and arguments[0] in COMMANDS else list(COMMANDS)
     try:
-        import tyro
+        with extras.needed("cli", "the command line"):
+            import tyro
 
-        known = {name: _command(name) for name in names}
-    except ImportError as error:
-        missing = f"{error.name} is not installed: pip install 'infomech[cli]'"
-        print(f"infomech: {missing}", file=sys.stderr)
-        return 2
+            known = {name: _command(name) for name in names}
+    except extras.MissingExtraError as error:
+        return _refused(error)
     try:
         command = tyro.extras.subcommand_cli_from_dict(
             known,
@@ -51,9 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # who read the output has gone; Python would say so once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except ValueError as error:
-        print(f"infomech: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    except (ValueError, extras.MissingExtraError) as error:
+        return _refused(error)
+
+
+def _refused(error: Exception) -> int:
+    """Says in one line what is wrong; the exit code."""
+    print(f"infomech: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2
 
 
 def _joined(words: list[str]) -> list[str]:

@@ -119,7 +119,7 @@ def fit(
         field: `Field` or array that the rollout starts from.
         steps, rectifier, boundary, normalize, every: as for `infomech.rollout`.
         family: which kernels may be found; see `infomech.design.parametrisations`.
-        solver: "least squares" (Levenberg-Marquardt; needs `pip install 'infomech[design]'`),
+        solver: "least squares" (Levenberg-Marquardt; needs the extra `design`),
             "dogleg" (the same), "lbfgs", "adam", or any optax optimiser; "auto" is the first that
             is installed of least squares and lbfgs.
         rounds: most rounds, of 50 steps each for adam and other optax optimisers, else of 10.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Union
 import jax
 import jax.numpy as jnp
 
-from infomech import checks, guards
+from infomech import checks, extras, guards
 
 if TYPE_CHECKING:
     import optax
@@ -50,7 +50,8 @@ def choose(solver: Union[str, "optax.GradientTransformation"]) -> Solver:
     """The solver of a name, or one made of an optax optimiser.
 
     Raises:
-        ValueError: an unknown name, or least squares without its package.
+        ValueError: an unknown name.
+        ImportError: optimistix is not installed, which least squares need.
     """
     import optax  # here, or everyone who imports infomech would wait for it
 
@@ -59,7 +60,7 @@ def choose(solver: Union[str, "optax.GradientTransformation"]) -> Solver:
     checks.one_of("solver", solver, SOLVERS)
     second = importlib.util.find_spec("optimistix") is not None
     if solver in ("least squares", "dogleg") and not second:
-        raise checks.fail("solver", repr(solver), "optimistix: pip install 'infomech[design]'")
+        raise extras.missing("optimistix", "design", f"solver {solver!r}")
     if solver == "auto":
         solver = "least squares" if second else "lbfgs"
     return _named(solver)

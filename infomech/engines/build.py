@@ -18,10 +18,12 @@ from pathlib import Path
 import jax
 import jaxlib
 
-from infomech import files
+from infomech import extras, files
 
 _SOURCE = Path(__file__).parent / "csrc"
 _FLAGS = ("-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+#: why there is no compiled library where the extra is missing and the machine has no compiler
+NO_COMPILER = f"there is no C compiler: {extras.command('native')}"
 _log = logging.getLogger("infomech")
 
 
@@ -30,7 +32,7 @@ class UnavailableError(Exception):
 
 
 def has_extra() -> bool:
-    """Whether the compiler of the extra `infomech[native]` is installed."""
+    """Whether the compiler of the extra `native` is installed."""
     return importlib.util.find_spec("ziglang") is not None
 
 
@@ -38,7 +40,7 @@ def has_extra() -> bool:
 def library() -> ctypes.CDLL:
     """The compiled library, from the cache if it was compiled before.
 
-    Compiled by the C compiler of `infomech[native]`, else by the one named in CC, else by `cc`. The
+    Compiled by the C compiler of the extra `native`, else by the one named in CC, else by `cc`. The
     cache is the folder named in INFOMECH_CACHE, else infomech in the user's cache folder.
 
     Raises:
@@ -82,7 +84,7 @@ def _compiler() -> list[str]:
         return [sys.executable, "-m", "ziglang", "cc", "-mcpu=native"]
     found = os.environ.get("CC") or shutil.which("cc")
     if not found:
-        raise UnavailableError("no C compiler: pip install 'infomech[native]'")
+        raise UnavailableError(NO_COMPILER)
     arm = platform.machine() in ("arm64", "aarch64")
     return [*found.split(), "-mcpu=native" if arm else "-march=native"]
 

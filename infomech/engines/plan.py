@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from infomech import checks, rectifiers, scans
+from infomech import checks, extras, rectifiers, scans
 from infomech.engines import (
     build,
     convolution,
@@ -114,6 +114,7 @@ def plan(
 
     Raises:
         ValueError: an argument out of range, an unknown name, an engine that can't do this.
+        ImportError: the native engine is asked for, and there is no C compiler.
     """
     taps, pixels = checks.box("taps", taps), checks.box("pixels", pixels)
     if len(taps) != len(pixels) or any(n > m for n, m in zip(taps, pixels, strict=True)):
@@ -145,11 +146,15 @@ def choose(stack: Stack, engine: str = "auto", platform: str | None = None) -> s
 
     Raises:
         ValueError: an unknown engine, or one that can't execute these layers.
+        ImportError: the native engine is asked for, and there is no C compiler.
     """
     checks.one_of("engine", engine, ("auto", *ENGINES))
     platform = platform or jax.default_backend()
     if engine != "auto":
-        if objection := _objection(engine, stack, platform):
+        objection = _objection(engine, stack, platform)
+        if objection == build.NO_COMPILER:
+            raise extras.missing("ziglang", "native", f"engine {engine!r}")
+        if objection:
             raise checks.fail("engine", f"{engine!r}, but {objection}", "another one, or 'auto'")
         return engine
     objections = _objections(stack, platform)
@@ -198,7 +203,7 @@ def _objections(stack: Stack, platform: str) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for name in ENGINES:
         if name == "native" and platform == "cpu" and not build.has_extra():
-            found[name] = "it comes with pip install 'infomech[native]'"
+            found[name] = f"it comes with {extras.command('native')}"
         else:
             found[name] = _objection(name, stack, platform)
     if found["spectral"] is None and not _worth_transforming(stack, found["native"] is None):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from infomech import checks
+from infomech import checks, extras
 from infomech.networks import nulls, quantiles, slices, weights
 from infomech.networks.shares import ratio
 from infomech.networks.slices import Slices, Sums
@@ -243,10 +243,8 @@ def labelled(variables: Any, coordinates: Any, attributes: Any) -> xr.Dataset:
     Raises:
         ImportError: xarray isn't installed.
     """
-    try:
+    with extras.needed("networks", "a census"):
         import xarray as xr
-    except ModuleNotFoundError as error:
-        raise ImportError("a census needs xarray: pip install 'infomech[networks]'") from error
     return xr.Dataset(variables, coordinates, attributes)
 
 

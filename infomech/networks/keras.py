@@ -1,7 +1,6 @@
 """Keras's HDF5 files, of version 2 (.h5) and 3 (.weights.h5, .keras), and other HDF5 files."""
 
 import contextlib
-import importlib
 import json
 import math
 import re
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from infomech import checks
+from infomech import extras
 from infomech.networks.layouts import KERAS
 from infomech.networks.npz import ZIP_ERRORS, members
 from infomech.networks.stored import Stored, bounded, broken, natural, reading
@@ -68,13 +67,11 @@ def arrays(path: Path, file: Any = None, model: _Model | None = None) -> Iterato
         In the order of the model's layers if that is known, then by name, numbers as numbers.
 
     Raises:
-        ValueError: it is broken, unpacks to too much, or h5py is not installed.
+        ValueError: it is broken, or unpacks to too much.
+        ImportError: h5py is not installed.
     """
-    try:
-        h5py: Any = importlib.import_module("h5py")
-    except ImportError as error:
-        got = f"{str(path)!r}, but h5py is not installed"
-        raise checks.fail("source", got, "pip install 'infomech[networks]'") from error
+    with extras.needed("networks", f"source {str(path)!r}"):
+        import h5py
     with reading(path, *H5_ERRORS):
         opened = h5py.File(path if file is None else file, "r")
     with opened:

@@ -4,10 +4,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-from matplotlib.figure import Figure
+from infomech import extras, files
 
-from infomech import files
+with extras.needed("plot", "infomech.plot"):
+    import matplotlib
+    from matplotlib.figure import Figure
 
 _STYLE: dict[Any, Any] = {
     "font.size": 9,

@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from infomech import checks, files, laws, parity, spectrum, theory
+from infomech import checks, extras, files, laws, parity, spectrum, theory
 from infomech.fields import Field
 from infomech.plot.looks import COLOURS, MARKERS, style
 from infomech.rollout import Trace
@@ -236,7 +236,8 @@ def animation(frames: Any, path: str | Path, *, frame_time: float = 0.08) -> Non
     Raises:
         ValueError: another suffix, or the folder can't be written.
     """
-    from PIL import Image
+    with extras.needed("plot", "an animation"):
+        from PIL import Image
 
     suffix = Path(path).suffix.lower()
     if suffix not in (".gif", ".webp"):

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from infomech import checks, fields
+from infomech import checks, extras, fields
 
 #: signals of one axis known by name
 SIGNALS = ("impulse", "step", "noise", "chirp")
@@ -82,11 +82,8 @@ def _made(name: str, samples: int, bandwidth: float, seed: int) -> np.ndarray:
 
 
 def _digit(number: int) -> np.ndarray:
-    try:
+    with extras.needed("cli", "signal 'digits'"):
         from sklearn import datasets
-    except ImportError as error:
-        expected = "scikit-learn installed: pip install 'infomech[cli]'"
-        raise checks.fail("signal", "'digits', which comes with it", expected) from error
     digits = datasets.load_digits().images
     number = checks.integer("number", number, 0)
     if number >= len(digits):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from infomech import checks, files
+from infomech import extras, files
 from infomech.sweeps import observed
 from infomech.sweeps.blocks import layout
 from infomech.sweeps.grid import STATIC, Sweep
@@ -35,14 +35,11 @@ def library() -> Any:
     """Zarr, which only sweeps need.
 
     Raises:
-        ValueError: it isn't installed.
+        ImportError: it isn't installed.
     """
-    try:
+    with extras.needed("sweeps", "a store of a sweep"):
         import zarr
         import zarr.errors
-    except ImportError as error:
-        expected = "pip install 'infomech[sweeps]'"
-        raise checks.fail("store", f"no package {error.name}", expected) from error
     return zarr
 
 

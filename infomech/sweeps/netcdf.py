@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from infomech import checks, files
+from infomech import checks, extras, files
 from infomech.sweeps import store
 
 
@@ -21,14 +21,12 @@ def export(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Any:
 
     Raises:
         ValueError: `path` is no store, or one whose coordinates are harmed; `out` can't be
-            written, or a package is missing.
+            written.
+        ImportError: a package of the extra `sweeps` is not installed.
     """
-    try:
+    with extras.needed("sweeps", "a NetCDF file"):
         import h5netcdf  # noqa: F401  (what xarray writes with)
         import xarray
-    except ImportError as error:
-        expected = "pip install 'infomech[sweeps]'"
-        raise checks.fail("out", f"no package {error.name}", expected) from error
     opened = store.read(path)
     if not opened.labelled():
         got = f"{path}, whose coordinates are not what was written"
