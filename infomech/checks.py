@@ -22,6 +22,18 @@ def concrete(x: Any) -> np.ndarray | None:
     return None if _traced(x) else np.asarray(x)
 
 
+def unmasked(argument: str, value: Any) -> None:
+    """Raises ValueError if an array in `value`, an array or a pytree, has masked values.
+
+    Conversions drop masks without a word, so that what lies beneath would count.
+    """
+    arrays = [leaf for leaf in jax.tree.leaves(value) if isinstance(leaf, np.ma.MaskedArray)]
+    masked = sum(np.count_nonzero(np.ma.getmask(array)) for array in arrays)
+    if masked:
+        got = f"{masked} of {sum(array.size for array in arrays)} values masked"
+        raise fail(argument, got, "no masked values; fill or drop them")
+
+
 def one_of(argument: str, value: object, known: Collection[str]) -> None:
     """Raises ValueError unless `value` is one of the `known` names."""
     if not isinstance(value, str) or value not in known:

@@ -1,23 +1,15 @@
 """Fields, which know where they lie and how large they truly are, and initial patterns."""
 
-import importlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks, guards
-
-#: photographs that come with scikit-image, by name
-PHOTOGRAPHS = (
-    "astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel",
-    "hubble_deep_field", "moon", "page", "retina", "rocket", "text",
-)  # fmt: skip
+from infomech import checks, guards, images
+from infomech.images import PHOTOGRAPHS as PHOTOGRAPHS
 
 
 @jax.tree_util.register_dataclass
@@ -165,17 +157,19 @@ def random(shape: int | Sequence[int], *, key: jax.Array, dtype: Any = None) -> 
     return as_field(jax.random.uniform(checks.key(key), shape, dtype))
 
 
-def image(source: Any, *, margin: int = 0, dtype: Any = None) -> Field:
-    """A greyscale image in [0, 1] from a file, a bundled photograph or an array.
+def image(source: Any, *, page: int | None = None, margin: int = 0, dtype: Any = None) -> Field:
+    """A grayscale image in [0, 1] from a file, a bundled photograph or an array.
 
-    Colour is turned into luma, 0.299 R + 0.587 G + 0.114 B, and transparent pixels into black.
-    Files are read by Pillow and photographs named in `PHOTOGRAPHS` come from scikit-image: both are
-    in the extra `infomech[cli]`.
+    Color is turned into luma, 0.299 R + 0.587 G + 0.114 B, and transparent pixels into black;
+    `infomech.images.read` says what was done. All bits of the samples count: 16-bit files are read
+    as such. Files are read by Pillow and tifffile, and photographs named in `PHOTOGRAPHS` come from
+    scikit-image: all are in the extra `cli`.
 
     Args:
         source: a path, one of `PHOTOGRAPHS`, or an array (rows, columns) or (rows, columns,
             1, 3 or 4): unsigned integers are divided by the largest value of their dtype, floats
             are taken as they are.
+        page: number of the picture in a file of several, from 0; such a file is refused if None.
         margin: dark pixels added on every side.
         dtype: floating dtype; JAX's default float if None.
 
@@ -183,72 +177,14 @@ def image(source: Any, *, margin: int = 0, dtype: Any = None) -> Field:
         `Field` of two axes; rows run along axis 0.
 
     Raises:
-        ValueError: the file is missing or unreadable, the photograph's package is missing, the
-            array has another shape or is not finite.
+        ValueError: the file is missing, unreadable, of several pictures or of samples that have no
+            meaning as shades, such as signed integers; the array has another shape, masked values
+            or is not finite.
+        ImportError: a package of the extra `cli` is not installed.
     """
     margin, dtype = checks.integer("margin", margin, 0), checks.floating_dtype(dtype)
-    pixels = _read(source) if isinstance(source, str | os.PathLike) else _array(source)
-    channels = pixels.shape[2:]
-    if pixels.ndim not in (2, 3) or 0 in pixels.shape or channels not in ((), (1,), (3,), (4,)):
-        expected = "an image (rows, columns) or (rows, columns, 1, 3 or 4)"
-        raise checks.fail("source", f"shape {pixels.shape}", expected)
-    grey = _luma(pixels)
-    checks.finite("source", grey)
-    return as_field(jnp.asarray(np.pad(grey, margin), dtype))
-
-
-def _array(source: Any) -> np.ndarray:
-    try:
-        return np.asarray(source)
-    except (TypeError, ValueError) as error:
-        raise checks.fail("source", type(source).__name__, "an image file or array") from error
-
-
-def _luma(pixels: np.ndarray) -> np.ndarray:
-    if pixels.dtype.kind == "u":
-        scale = float(np.iinfo(pixels.dtype).max)
-    elif pixels.dtype.kind == "b" or jnp.issubdtype(pixels.dtype, jnp.floating):
-        scale = 1.0
-    else:
-        raise checks.fail("source", f"dtype {pixels.dtype}", "bool, unsigned integers or floats")
-    pixels = pixels.astype(np.float64) / scale
-    if pixels.ndim == 2:
-        return pixels
-    if pixels.shape[2] == 1:
-        return pixels[..., 0]
-    opacity = pixels[..., 3] if pixels.shape[2] == 4 else 1
-    return pixels[..., :3] @ np.array([0.299, 0.587, 0.114]) * opacity
-
-
-def _read(source: str | os.PathLike[str]) -> np.ndarray:
-    if isinstance(source, str) and source in PHOTOGRAPHS:
-        return np.asarray(getattr(_needed("skimage.data", "scikit-image"), source)())
-    path = Path(source)
-    if not path.is_file():
-        known = ", ".join(PHOTOGRAPHS)
-        what = "not a file" if path.exists() else "no such file"
-        raise checks.fail("source", f"{str(path)!r}, {what}", f"an image file or one of {known}")
-    pillow = _needed("PIL.Image", "Pillow")
-    try:
-        with pillow.open(path) as picture:
-            if picture.mode.startswith("I;16"):
-                return np.asarray(picture).astype(np.uint16)
-            if picture.mode == "I":
-                raise ValueError("32-bit integers of unknown scale")
-            if picture.mode == "F":
-                return np.asarray(picture)
-            return np.asarray(picture.convert("RGBA"))
-    except (OSError, ValueError, SyntaxError, pillow.DecompressionBombError) as error:
-        got = f"{str(path)!r}, unreadable ({error})"
-        raise checks.fail("source", got, "an image file") from error
-
-
-def _needed(module: str, package: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        got = f"an image, but {package} is not installed"
-        raise checks.fail("source", got, "pip install 'infomech[cli]'") from error
+    shades = images.read(source, page=page).shades
+    return as_field(jnp.asarray(np.pad(shades, margin), dtype))
 
 
 def _away_from(shape: int | Sequence[int], centre: Any, dtype: Any) -> list[jax.Array]:
