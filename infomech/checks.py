@@ -89,6 +89,7 @@ def floating(argument: str, value: Any, dtype: Any = None) -> jax.Array:
     """
     kind = type(value).__name__
     if not isinstance(value, jax.Array):
+        unmasked(argument, value)
         try:
             value = jnp.asarray(value) if _traced(value) else np.asarray(value)
         except (TypeError, ValueError) as error:
@@ -106,6 +107,7 @@ def finite(argument: str, value: Any) -> None:
     """Raises ValueError if a known, real `value` holds NaN or infinity."""
     if _traced(value):
         return
+    unmasked(argument, value)
     if isinstance(value, jax.Array):
         # counted where the array is, so that a large field stays on its device
         with jax.ensure_compile_time_eval():
@@ -127,6 +129,7 @@ def scalar(argument: str, value: Any, dtype: Any) -> jax.Array:
 
 def in_unit_interval(argument: str, value: Any) -> None:
     """Raises ValueError if a known `value` is NaN or outside [0, 1] anywhere."""
+    unmasked(argument, value)
     known = concrete(value)
     if known is not None and not np.all((known >= 0) & (known <= 1)):
         raise fail(argument, known, "a number in [0, 1]")

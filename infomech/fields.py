@@ -73,6 +73,7 @@ def impulse(shape: int | Sequence[int], *, index: Any = None, dtype: Any = None)
     shape = checks.box("shape", shape)
     if index is None:
         index = tuple((n - 1) // 2 for n in shape)
+    checks.unmasked("index", index)
     pixel = np.atleast_1d(np.asarray(index))
     whole = pixel.dtype.kind in "iu" and bool not in map(type, jax.tree.leaves(index))
     inside = whole and pixel.shape == (len(shape),)

@@ -207,6 +207,7 @@ def bootstrap(
 def _of(trace: Any) -> Trace:
     if not isinstance(trace, Trace):
         raise checks.fail("trace", type(trace).__name__, "the Trace of a rollout")
+    checks.unmasked("trace", trace)
     return trace
 
 
@@ -218,6 +219,7 @@ def _points(x: Any, y: Any, where: Any) -> tuple[jax.Array, jax.Array, jax.Array
     dtype = guards.wider(x.dtype, y.dtype)
     used = jnp.isfinite(x) & jnp.isfinite(y)
     if where is not None:
+        checks.unmasked("where", where)
         mask = jnp.asarray(where, bool)
         if mask.shape != x.shape:
             raise checks.fail("where", f"shape {mask.shape}", f"{x.shape}")
@@ -234,6 +236,7 @@ def _in_units(line: Line, units: Any) -> Line:
 
 def _from(trace, burn_in):
     """Which observations lie at or after layer `burn_in`."""
+    checks.unmasked("burn_in", burn_in)
     layer = trace.layer.astype(trace.edge.dtype)
     return layer >= jnp.asarray(burn_in, layer.dtype)
 

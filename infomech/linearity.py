@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import laws, rectifiers, theory
+from infomech import checks, laws, rectifiers, theory
 
 #: R² from which on a law is called linear
 LINEAR = 0.99
@@ -69,6 +69,8 @@ def fits(
     Raises:
         ValueError: a share outside [0, 1], arrays of unequal lengths, no resamples.
     """
+    checks.unmasked("share", share)
+    checks.unmasked("speed", speed)
     # a share at the very end of the idle range belongs to it, whichever way it was rounded
     idle = share <= idle_share * (1 + 1e-6)
     ranges = {"all": np.ones_like(idle), "idle": idle}

@@ -71,6 +71,7 @@ def with_room(
 
     The origin is such that positions count from the first pixel of `values`.
     """
+    checks.unmasked("values", values)
     size = domain(values.shape, taps, steps, boundary)
     below = [n + steps * ((n - 1) // 2) for n in taps]
     room = [(b, n - b - m) for b, n, m in zip(below, size, values.shape, strict=True)]

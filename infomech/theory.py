@@ -111,4 +111,6 @@ def step_spread(taps: int) -> float:
 
 def contraction(speed: Any, limit: Any) -> jax.Array:
     """1/γ = √(1 − v²/c²): the spread along the motion relative to that at rest; NaN beyond c."""
+    checks.unmasked("speed", speed)
+    checks.unmasked("limit", limit)
     return guards.sqrt(1 - (jnp.asarray(speed) / limit) ** 2)

@@ -109,6 +109,7 @@ class Loss:
 
     def __mul__(self, weight: Any) -> "Loss":
         """The loss `weight` times."""
+        checks.unmasked("weight", weight)
         known = checks.concrete(weight)
         if known is not None and not (np.ndim(known) == 0 and 0 <= known < np.inf):
             raise checks.fail("weight", weight, "a number of at least 0")
@@ -150,4 +151,5 @@ def observable(
     """
     if not callable(measure):
         raise checks.fail("measure", type(measure).__name__, "a function of a Run")
+    checks.unmasked("target", target)
     return Loss((Term(name, measure, residual, target, 1.0),))

@@ -90,6 +90,7 @@ def chain(
         )  # fmt: skip
         dtype = jnp.result_type(float) if layer.kernels.dtype == np.float64 else np.float32
         bias = np.zeros(outputs) if layer.bias is None else layer.bias
+        checks.unmasked(f"{layer.name} bias", bias)
         filters.append(Filters(jnp.asarray(layer.kernels, dtype), jnp.asarray(bias, dtype)))
         before = outputs
     head = Head(jnp.zeros((1, before), dtype), jnp.zeros(1, dtype))

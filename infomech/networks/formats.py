@@ -69,6 +69,7 @@ def _leaves(tree: Any) -> list[Stored]:
             raise checks.fail("source", "arrays that are traced", "known values")
         if isinstance(leaf, jax.Array | np.ndarray):
             name = jax.tree_util.keystr(path, simple=True, separator="/")
+            checks.unmasked(f"source {name}".rstrip(), leaf)
             read = functools.partial(np.asarray, leaf)
             stored.append(Stored(name or "array", tuple(leaf.shape), str(leaf.dtype), read))
     if not stored:

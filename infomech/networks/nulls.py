@@ -78,6 +78,8 @@ def shuffled_energies(energy: np.ndarray, gain: np.ndarray, taps: Sequence[int])
     Raises:
         ValueError: `taps` is no box.
     """
+    checks.unmasked("energy", energy)
+    checks.unmasked("gain", gain)
     odd, _, _, gradients = modes(taps)
     number = math.prod(checks.box("taps", taps))
     dc = gain**2 / number

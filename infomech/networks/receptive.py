@@ -201,6 +201,7 @@ def _anisotropy(covariance: jax.Array) -> jax.Array:
 
 
 def _units(units: Any, shape: tuple[int, ...]) -> jax.Array:
+    checks.unmasked("units", units)
     known = checks.concrete(units)
     found = jnp.asarray(units)
     whole = jnp.issubdtype(found.dtype, jnp.integer)

@@ -125,6 +125,7 @@ class Lattice(NamedTuple):
 
     def at(self, index: Any) -> np.ndarray:
         """Positions of the units of these indices, (…, d) to (…, d)."""
+        checks.unmasked("index", index)
         return self.origin + self.spacing * np.asarray(index)
 
 
@@ -177,6 +178,7 @@ def apply(params: Parameters, image: Any, *, spec: Spec) -> Response:
         ValueError: an image or parameters of another shape than the spec's.
     """
     shapes = _shapes(spec)
+    checks.unmasked("params", params)
     if [x.kernels.shape for x in params.layers] != shapes:
         raise checks.fail("params", [x.kernels.shape for x in params.layers], f"kernels {shapes}")
     values = checks.floating("image", image, params.layers[0].kernels.dtype)

@@ -118,7 +118,7 @@ def kernel(taps: Any) -> Figure:
     Returns:
         Figure of four panels.
     """
-    taps = np.asarray(taps)
+    taps = np.asarray(checks.taps("taps", taps))
     even, odd = (np.asarray(part) for part in parity.split(taps))
     energy = np.asarray(spectrum.energies(taps))
     limit = np.max(np.abs(taps)) or 1
@@ -242,6 +242,7 @@ def animation(frames: Any, path: str | Path, *, frame_time: float = 0.08) -> Non
     suffix = Path(path).suffix.lower()
     if suffix not in (".gif", ".webp"):
         raise checks.fail("animation", str(path), "a path that ends in .gif or .webp")
+    checks.unmasked("frames", frames)
     pictures = []
     for values in np.asarray(frames, np.float64):
         flat = np.tile(values, (24, 1)) if values.ndim == 1 else _flat(values)

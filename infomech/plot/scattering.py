@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
+from infomech import checks
 from infomech.plot.looks import COLOURS, style
 from infomech.scattering import analysis
 from infomech.scattering.frames import Frame
@@ -30,6 +31,7 @@ def scattering(
     Returns:
         Figure of three panels.
     """
+    checks.unmasked("signal", signal)
     with style():
         figure = Figure(figsize=(12, 3.8), layout="constrained")
         responses, decay, split = figure.subplots(1, 3)

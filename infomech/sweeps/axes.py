@@ -145,6 +145,7 @@ def sobol(name: str, count: int, /, *, seed: int = 0, **ranges: Any) -> Axis:
 
 def _numbers(name, quantity, given):
     checks.one_of(name, quantity, tuple(QUANTITIES))
+    _unmasked(name, quantity, given)
     try:
         array = np.asarray(given)
         array = array.astype(np.int64 if quantity == "seed" else np.float64, casting="same_kind")
@@ -158,11 +159,16 @@ def _numbers(name, quantity, given):
     return array
 
 
+def _unmasked(name, quantity, given):
+    checks.unmasked(name if name == quantity else f"{name}: {quantity}", given)
+
+
 def _ranges(name: str, ranges: dict[str, Sequence[float]]) -> tuple[tuple[str, Any], ...]:
     for quantity, ends in ranges.items():
         checks.one_of(name, quantity, tuple(QUANTITIES))
         if quantity in ("direction", "taps", "seed"):
             raise checks.fail(name, f"a range of {quantity}", "one of real numbers; list values")
+        _unmasked(name, quantity, ends)
         if np.shape(ends) != (2,):
             raise checks.fail(name, f"{quantity} {ends!r}", "the two ends of a range")
         _check_range(name, quantity, _numbers(name, quantity, ends))
