@@ -6,7 +6,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks, fields
+from infomech import checks, fields, images
 
 #: the patterns known by name, besides photographs and image files
 PATTERNS = ("disk", "impulse", "gaussian", "box")
@@ -50,6 +50,15 @@ def pattern(name: str, radius: float, dimensions: int, dtype: str = "float32") -
         raise ValueError(
             str(error).replace("source:", "pattern:") + f", or one of {names}"
         ) from error
+
+
+def conversion(name: str) -> str:
+    """How the image or photograph of a pattern became gray, in one line; empty if nothing was done.
+
+    Raises:
+        ValueError: an unreadable image.
+    """
+    return "" if name in PATTERNS else images.read(name).conversion
 
 
 def domain(

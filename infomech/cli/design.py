@@ -9,7 +9,7 @@ import numpy as np
 
 from infomech import checks, design, files, losses, patterns, plot
 from infomech.cli import kernel as kernel_command
-from infomech.cli.options import Clock, numbers_in_line, use
+from infomech.cli.options import Clock, numbers_in_line, tell, use
 from infomech.design import parametrisations
 from infomech.rollout import rollout
 
@@ -75,6 +75,8 @@ class Design:
         if len(size) != axes:
             raise checks.fail("velocity", f"{axes} numbers", f"{len(size)}, one per axis of taps")
         values = patterns.pattern(self.pattern, self.radius, axes, "float32")
+        conversion = patterns.conversion(self.pattern)
+        tell(conversion, json=self.json)
         first = patterns.with_room(values, size, checks.integer("steps", self.steps, 1))
         wish = losses.velocity(np.asarray(self.velocity, np.float32))
         if self.diffusion is not None:
@@ -100,7 +102,7 @@ class Design:
         text = files.to_json(
             {
                 "config": asdict(self), "provenance": files.provenance(), "files": paths,
-                "seconds": clock.seconds(), "result": result,
+                "seconds": clock.seconds(), "conversion": conversion, "result": result,
             }
         )  # fmt: skip
         files.write_text(paths["json"], text + "\n")

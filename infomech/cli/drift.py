@@ -11,8 +11,8 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from infomech import checks, fields, files, networks, plot
-from infomech.cli.options import Clock, typed, use
+from infomech import checks, files, images, networks, plot
+from infomech.cli.options import Clock, tell, typed, use
 from infomech.networks import Layer, chain
 from infomech.networks.chain import Displaced
 from infomech.networks.sequential import Spec
@@ -71,7 +71,8 @@ class Drift:
             rectifier=self.rectifier,
         )  # fmt: skip
         params = jax.tree.map(lambda x: x.astype(self.dtype), params)
-        pixels = self._images(spec)
+        pixels, conversion = self._images(spec)
+        tell(conversion, json=self.json)
         # mistakes are told before anything is done
         out = files.folder(self.out)
         found = chain.displacements(
@@ -84,6 +85,7 @@ class Drift:
             {
                 "config": asdict(self), "provenance": files.provenance(),
                 "seconds": clock.seconds(), "files": names, "reach": chain.reach(spec),
+                "conversion": conversion,
                 "names": [layer.name for layer in layers], "layers": found,
             }
         )  # fmt: skip
@@ -92,26 +94,26 @@ class Drift:
         print(result if self.json else f"{_report(found, layers, spec)}\n\n{ending}")
         return 0
 
-    def _images(self, spec: Spec) -> np.ndarray:
-        """Images that no receptive field leaves."""
+    def _images(self, spec: Spec) -> tuple[np.ndarray, str]:
+        """Images that no receptive field leaves, and how they became gray."""
         count = checks.integer("count", self.count, 1)
         # the unit in the middle may lie half a spacing off it
         spacing = np.ceil(networks.sequential.lattices(spec)[-1].spacing).astype(int)
         grid = tuple(n + 4 + int(m) for n, m in zip(chain.reach(spec), spacing, strict=True))
         random = np.random.default_rng(checks.integer("seed", self.seed, 0))
         if self.images == "noise":
-            return random.normal(size=(count, spec.channels, *grid)).astype(self.dtype)
+            return random.normal(size=(count, spec.channels, *grid)).astype(self.dtype), ""
         if len(grid) != 2:
             expected = f"noise for layers of {len(grid)} axes"
             raise checks.fail("images", repr(self.images), expected)
-        photograph = np.asarray(fields.image(self.images).values)
+        photograph, conversion = images.read(self.images)
         if any(n < m for n, m in zip(photograph.shape, grid, strict=True)):
             raise checks.fail("images", f"{photograph.shape} pixels", f"at least {grid}")
         last = [n - m for n, m in zip(photograph.shape, grid, strict=True)]
         corners = random.integers(0, np.array(last) + 1, (count, 2))
         pieces = np.stack([photograph[y : y + grid[0], x : x + grid[1]] for y, x in corners])
         pieces = (pieces - pieces.mean()) / pieces.std()
-        return np.repeat(pieces[:, None], spec.channels, 1).astype(self.dtype)
+        return np.repeat(pieces[:, None], spec.channels, 1).astype(self.dtype), conversion
 
 
 def _watched(layers: Sequence[Any], names: Sequence[str]) -> Iterator[Any]:

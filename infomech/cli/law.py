@@ -10,8 +10,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from infomech import files, laws, linearity, plot, survey
-from infomech.cli.options import Clock, use
+from infomech import files, laws, linearity, patterns, plot, survey
+from infomech.cli.options import Clock, tell, use
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,9 @@ class Law:
         clock = Clock()
         out = files.folder(self.out)
         outcomes = survey.run(self.config, _progress)
+        conversions = {name: patterns.conversion(name) for name in self.config.pattern}
+        for conversion in conversions.values():
+            tell(conversion, json=self.json)
         paths = {kind: out / f"law.{kind}" for kind in ("json", "csv", "png", "pdf")}
         result = files.to_json(
             {
@@ -43,6 +46,7 @@ class Law:
                 "provenance": files.provenance(),
                 "seconds": clock.seconds(),
                 "files": paths,
+                "conversions": conversions,
                 "outcomes": [{**asdict(o), "top": o.top, "verdict": o.verdict} for o in outcomes],
             }
         )

@@ -70,6 +70,12 @@ def typed(command: Any, **words: str) -> Iterator[None]:
         raise ValueError(text) from error
 
 
+def tell(conversion: str, *, json: bool) -> None:
+    """Prints what was done to an image or sound, if anything; to stderr beside printed JSON."""
+    if conversion:
+        print(conversion, file=sys.stderr if json else sys.stdout)
+
+
 class Clock:
     """Wall time since it was made, with what JAX spent on compiling told apart."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from infomech import checks, files, plot, scattering
-from infomech.cli.options import Clock, use
+from infomech.cli.options import Clock, tell, use
 from infomech.scattering import (
     Energies,
     Frame,
@@ -109,10 +109,11 @@ class Scatter:
         use(self.dtype, self.compile_cache)
         clock = Clock()
         out = files.folder(self.out)
-        values = signals.signal(
+        values, conversion = signals.read(
             self.signal, samples=self.samples, bandwidth=self.bandwidth, number=self.number,
             seed=self.seed, dtype=self.dtype,
         )  # fmt: skip
+        tell(conversion, json=self.json)
         frame = self.frame.build(values.shape, self.dtype)
         checks.one_of("nonlinearity", self.nonlinearity, ("modulus", "halves"))
         options: dict[str, Any] = {
@@ -131,7 +132,8 @@ class Scatter:
         result = files.to_json(
             {
                 "config": asdict(self), "provenance": files.provenance(),
-                "seconds": clock.seconds(), "files": names, "result": facts,
+                "seconds": clock.seconds(), "files": names, "conversion": conversion,
+                "result": facts,
             }
         )  # fmt: skip
         files.write_text(names["json"], result + "\n")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from infomech import checks, files, laws, observables, patterns, plot, theory
-from infomech.cli.options import Clock, KernelChoice, numbers_in_line, use
+from infomech.cli.options import Clock, KernelChoice, numbers_in_line, tell, use
 from infomech.fields import Field, as_field
 from infomech.rollout import Trace, rollout
 
@@ -60,6 +60,8 @@ class Simulate:
         checks.positive("radius", self.radius, self.dtype)
         kernel, out = self.kernel.build(self.dtype), files.folder(self.out)
         first = self._start(kernel.shape)
+        conversion = patterns.conversion(self.pattern)
+        tell(conversion, json=self.json)
         settings: dict[str, Any] = {
             "rectifier": self.rectifier, "boundary": self.boundary, "normalize": self.normalize,
             "engine": self.engine,
@@ -78,7 +80,7 @@ class Simulate:
         text = files.to_json(
             {
                 "config": asdict(self), "provenance": files.provenance(), "files": paths,
-                "seconds": clock.seconds(),
+                "seconds": clock.seconds(), "conversion": conversion,
                 "result": result, "trace": trace,
             }
         )  # fmt: skip

@@ -11,8 +11,8 @@ import jax
 import tyro
 from tqdm import tqdm
 
-from infomech import checks, files, sweeps
-from infomech.cli.options import use
+from infomech import checks, files, patterns, sweeps
+from infomech.cli.options import tell, use
 from infomech.sweeps import spec, store
 
 
@@ -64,6 +64,8 @@ class Sweep:
             print(f"  {self._command()}", file=sys.stderr)
             return 130 if isinstance(error, KeyboardInterrupt) else 1
         bar.close()
+        for name in sweep.pattern:
+            tell(patterns.conversion(name), json=self.json)
         print(files.to_json(done) if self.json else self._report(done))
         return 0
 

@@ -2,22 +2,45 @@
 
 import math
 import struct
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from infomech import checks, extras, fields
+from infomech import checks, extras, images
 
 #: signals of one axis known by name
 SIGNALS = ("impulse", "step", "noise", "chirp")
+
+
+class Signal(NamedTuple):
+    """A signal, and what was done to the colors or channels of its source.
+
+    Attributes:
+        values: of one or two axes.
+        conversion: in one line; empty if nothing was done.
+    """
+
+    values: np.ndarray
+    conversion: str
 
 
 def signal(
     source: str, *, samples: int | None = None, bandwidth: float = math.pi, number: int = 0,
     seed: int = 0, dtype: str = "float32",
 ) -> np.ndarray:  # fmt: skip
+    """The values of `read`."""
+    return read(
+        source, samples=samples, bandwidth=bandwidth, number=number, seed=seed, dtype=dtype
+    ).values
+
+
+def read(
+    source: str, *, samples: int | None = None, bandwidth: float = math.pi, number: int = 0,
+    seed: int = 0, dtype: str = "float32",
+) -> Signal:  # fmt: skip
     """A signal or image by name or from a file.
 
     impulse: 1 in the middle, 0 elsewhere. step: 1 in the second half, 0 in the first. noise:
@@ -26,7 +49,7 @@ def signal(
     middle of 32×32, the `number`-th of scikit-learn's. Photographs are those of
     `infomech.fields.PHOTOGRAPHS`.
     Files: .wav (channels are averaged; integers divided by their largest value), .npy (one or two
-    axes), and whatever Pillow reads.
+    axes), and images (see `infomech.fields.image`).
 
     Args:
         source: name or path.
@@ -38,20 +61,25 @@ def signal(
         dtype: floating dtype.
 
     Returns:
-        Array of one or two axes.
+        `Signal`.
 
     Raises:
-        ValueError: an unknown name, a missing or unreadable file, an empty or non-finite signal,
-            fewer samples than wanted, or an option out of range.
+        ValueError: an unknown name, a missing, cut off or unreadable file, an empty or non-finite
+            signal, fewer samples than wanted, or an option out of range.
+        ImportError: a package of the extra `cli` is not installed.
     """
     if samples is not None:
         samples = checks.integer("samples", samples, 4)
     dtype = checks.floating_dtype(dtype)
     if not 0 < bandwidth <= math.pi:
         raise checks.fail("bandwidth", bandwidth, "a number above 0 and up to π")
-    values = _made(source, samples or 4096, bandwidth, seed) if source in SIGNALS else None
-    if values is None:
-        values = _digit(number) if source == "digits" else _read(source)
+    conversion = ""
+    if source in SIGNALS:
+        values = _made(source, samples or 4096, bandwidth, seed)
+    elif source == "digits":
+        values = _digit(number)
+    else:
+        values, conversion = _file(source)
     if values.ndim not in (1, 2) or 0 in values.shape:
         raise checks.fail("signal", f"shape {values.shape}", "one or two axes that aren't empty")
     checks.finite("signal", values)
@@ -60,7 +88,7 @@ def signal(
             raise checks.fail("samples", samples, f"at most {min(values.shape)}, the signal's size")
         starts = [(n - samples) // 2 for n in values.shape]
         values = values[tuple(slice(start, start + samples) for start in starts)]
-    return np.asarray(values).astype(dtype)
+    return Signal(np.asarray(values).astype(dtype), conversion)
 
 
 def _made(name: str, samples: int, bandwidth: float, seed: int) -> np.ndarray:
@@ -91,17 +119,17 @@ def _digit(number: int) -> np.ndarray:
     return np.pad(digits[number] / 16, 12)
 
 
-def _read(source: str) -> np.ndarray:
+def _file(source: str) -> tuple[np.ndarray, str]:
     suffix = Path(source).suffix.lower()
     if suffix not in (".wav", ".npy"):
         try:
-            return np.asarray(fields.image(source).values)
+            return images.read(source)
         except ValueError as error:
             text = str(error).replace("source:", "signal:")
             raise ValueError(f"{text}, .wav or .npy, or one of {', '.join(SIGNALS)}") from error
     try:
         if suffix == ".npy":
-            return np.asarray(checks.floating("signal", np.load(source, allow_pickle=False)))
+            return np.asarray(checks.floating("signal", np.load(source, allow_pickle=False))), ""
         return _wave(source)
     except (OSError, EOFError, struct.error) as error:
         raise checks.fail("signal", f"{source!r}, unreadable ({error})", "a file") from error
@@ -110,14 +138,26 @@ def _read(source: str) -> np.ndarray:
         raise checks.fail("signal", got, f"a {suffix} file of real numbers") from error
 
 
-def _wave(source: str) -> np.ndarray:
+def _wave(source: str) -> tuple[np.ndarray, str]:
     from scipy.io import wavfile
 
-    _, sound = wavfile.read(source)
+    with warnings.catch_warnings():
+        # what is cut off is an error, and notes between the samples may be of any kind
+        warnings.simplefilter("error", wavfile.WavFileWarning)
+        warnings.filterwarnings("ignore", ".*not understood", wavfile.WavFileWarning)
+        try:
+            _, sound = wavfile.read(source)
+        except wavfile.WavFileWarning as warning:
+            raise ValueError(str(warning)) from warning
     largest: Any = 1.0
     if sound.dtype == np.uint8:
         sound = sound.astype(np.float64) - 128
         largest = 128.0
     elif np.issubdtype(sound.dtype, np.integer):
         largest = -float(np.iinfo(sound.dtype).min)
-    return sound.reshape(len(sound), -1).astype(np.float64).mean(1) / largest
+    if sound.ndim == 1:
+        return sound / largest, ""
+    channels = sound.shape[1]
+    weights = ", ".join([f"{1 / channels:.4g}"] * channels)
+    said = f"{Path(source).name}: {channels} channels averaged to mono with weights {weights}"
+    return sound.astype(np.float64).mean(1) / largest, said
