@@ -163,10 +163,12 @@ def test_names_are_told_apart():
 
 def test_mistakes_are_named(run):
     for wish, argument in (
-        (losses.velocity(np.zeros(3)), "target"),
-        (losses.diffusion(np.zeros((3, 3))), "target"),
-        (losses.trajectory(PATH[:-1]), "target"),
-        (losses.shape(np.ones((40, 40))), "pattern"),
+        (losses.velocity(np.zeros(3)), "velocity target"),
+        (losses.diffusion(np.zeros((3, 3))), "diffusion target"),
+        (losses.trajectory(PATH[:-1]), "trajectory target"),
+        (losses.arrival(np.zeros(3), 2), "centre after layer 2 target"),
+        (losses.energy(np.zeros(2)), "log energy target"),
+        (losses.shape(np.ones((40, 40))), "shape pattern"),
     ):
         with pytest.raises(ValueError, match=f"^{argument}: got "):
             wish(run)
@@ -181,3 +183,38 @@ def test_mistakes_are_named(run):
         losses.observable("gain", 3.0, 1.0)
     with pytest.raises(ValueError, match=r"^burn_in: got "):
         losses.velocity(np.zeros(2), burn_in=-1)
+
+
+BAD = {
+    "velocity target": lambda bad: losses.velocity([0.1, bad]),
+    "diffusion target": lambda bad: losses.diffusion(np.array([[0.1, bad], [0.1, 0.2]])),
+    "trajectory target": lambda bad: losses.trajectory(jnp.where(PATH == 13, bad, PATH)),
+    "arrival place": lambda bad: losses.arrival([bad, 1.0], 2),
+    "shape pattern": lambda bad: losses.shape(im.Field(SQUARE + bad, jnp.zeros(2), jnp.zeros(()))),
+    "log energy target": lambda bad: losses.energy(bad),
+    "gain target": lambda bad: losses.observable("gain", _gain, bad),
+    "weight": lambda bad: bad * losses.odd_share(),
+}
+
+
+def _gain(run):
+    return jnp.sum(run.kernel)
+
+
+@pytest.mark.parametrize("argument", BAD)
+def test_targets_and_weights_that_arent_finite_are_refused_by_name(argument):
+    for bad in (np.nan, np.inf, -np.inf, np.float32(np.nan), jnp.asarray(jnp.nan)):
+        with pytest.raises(ValueError, match=f"^{argument}: got .*, expected finite numbers only"):
+            BAD[argument](bad)
+    jax.jit(BAD[argument])(0.5)  # a traced number is taken at its word
+    with pytest.raises(ValueError, match=r"^weight: got .*, expected a number of at least 0"):
+        losses.odd_share() * np.ones(2)
+    with pytest.raises(ValueError, match=r"^odd share weight: got inf"):
+        1e200 * (1e200 * losses.odd_share())
+    with pytest.raises(ValueError, match=r"^velocity target: got str, expected an array of real"):
+        losses.velocity("fast")
+
+
+def test_a_list_is_one_target_with_an_axis_for_each_start():
+    axes = losses.batch_axes(losses.velocity([[0.1, 0.2], [0.3, 0.4]]))
+    assert jax.tree.leaves(axes) == [0]

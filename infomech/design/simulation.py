@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import patterns
+from infomech import checks, patterns
+from infomech.design.parametrisations import Parametrisation
 from infomech.fields import Field, as_field
 from infomech.losses import Loss, Run
 from infomech.rollout import rollout
@@ -31,6 +32,16 @@ class Setup:
             normalize=self.normalize, every=self.every,
         )  # fmt: skip
         return Run(kernel, field, final, trace)
+
+
+def check(loss: Loss, family: Parametrisation) -> None:
+    """Raises ValueError for a loss or a family that is none, or a target that isn't finite."""
+    if not isinstance(loss, Loss):
+        raise checks.fail("loss", type(loss).__name__, "a Loss; see infomech.losses")
+    loss.check()
+    if not isinstance(family, Parametrisation):
+        raise checks.fail("family", type(family).__name__, "a Parametrisation")
+    checks.hashable("family", family)
 
 
 def again(

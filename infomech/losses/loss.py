@@ -63,6 +63,15 @@ class Term:
     weight: Any
     places: Callable[[np.ndarray, np.ndarray, int], np.ndarray] | None = None
 
+    def residuals(self, run: Run) -> jax.Array:
+        """√w r, shape (m,). Raises ValueError naming the term if its target doesn't fit."""
+        measured = self.measure(run)
+        try:
+            r = jnp.ravel(self.residual(measured, self.target))
+        except ValueError as error:
+            raise ValueError(f"{self.name} {error}") from error
+        return r * guards.sqrt(jnp.asarray(self.weight, r.dtype))
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -77,11 +86,7 @@ class Loss:
 
     def residuals(self, run: Run) -> jax.Array:
         """√w r of all terms one after the other, shape (m,)."""
-        parts = []
-        for term in self.terms:
-            r = jnp.ravel(term.residual(term.measure(run), term.target))
-            parts.append(r * guards.sqrt(jnp.asarray(term.weight, r.dtype)))
-        return jnp.concatenate(parts)
+        return jnp.concatenate([term.residuals(run) for term in self.terms])
 
     def measured(self, run: Run) -> dict[str, jax.Array]:
         """What each term measures, by name; a name that comes again is numbered."""
@@ -101,6 +106,12 @@ class Loss:
             names.append(f"{term.name} #{again + 1}" if again else term.name)
         return names
 
+    def check(self) -> None:
+        """Raises ValueError naming a known target or weight that isn't finite."""
+        for name, term in zip(self.names, self.terms, strict=True):
+            finite_numbers(f"{name} target", term.target)
+            finite_numbers(f"{name} weight", term.weight)
+
     def __add__(self, other: "Loss") -> "Loss":
         """The sum of two losses."""
         if not isinstance(other, Loss):
@@ -110,10 +121,13 @@ class Loss:
     def __mul__(self, weight: Any) -> "Loss":
         """The loss `weight` times."""
         checks.unmasked("weight", weight)
+        finite_numbers("weight", weight)
         known = checks.concrete(weight)
-        if known is not None and not (np.ndim(known) == 0 and 0 <= known < np.inf):
+        if known is not None and not (np.ndim(known) == 0 and known >= 0):
             raise checks.fail("weight", weight, "a number of at least 0")
-        return Loss(tuple(replace(t, weight=t.weight * weight) for t in self.terms))
+        loss = Loss(tuple(replace(t, weight=t.weight * weight) for t in self.terms))
+        loss.check()
+        return loss
 
     __rmul__ = __mul__
 
@@ -129,6 +143,15 @@ def difference(measured: jax.Array, target: Any) -> jax.Array:
     if target.shape != measured.shape:
         raise checks.fail("target", f"shape {target.shape}", f"{measured.shape}")
     return measured - target
+
+
+def finite_numbers(argument: str, value: Any) -> None:
+    """Raises ValueError unless `value` is real numbers and, where they are known, finite ones."""
+    checks.floating(argument, value)
+    known = checks.concrete(value)
+    if known is not None and known.size <= 9 and not np.isfinite(known).all():
+        raise checks.fail(argument, known.tolist(), "finite numbers only")
+    checks.finite(argument, value)
 
 
 def observable(
@@ -147,9 +170,13 @@ def observable(
         residual: function of what was measured and the target; their difference if not given.
 
     Raises:
-        ValueError: when evaluated, a target of another shape than what was measured.
+        ValueError: a target that isn't finite; when evaluated, one of another shape than what was
+            measured.
     """
     if not callable(measure):
         raise checks.fail("measure", type(measure).__name__, "a function of a Run")
     checks.unmasked("target", target)
+    finite_numbers(f"{name} target", target)
+    if isinstance(target, list | tuple) and checks.concrete(target) is not None:
+        target = np.asarray(target)  # one leaf, which may have an axis for each start
     return Loss((Term(name, measure, residual, target, 1.0),))

@@ -11,7 +11,7 @@ import numpy as np
 
 from infomech import checks, guards, mechanics, observables, spectrum
 from infomech.fields import Field, as_field
-from infomech.losses.loss import Loss, Run, difference, observable
+from infomech.losses.loss import Loss, Run, difference, finite_numbers, observable
 
 
 def velocity(target: Any, *, burn_in: int = 0) -> Loss:
@@ -54,6 +54,7 @@ def arrival(place: Any, layer: int) -> Loss:
         layer: one that is observed; for any other the loss is NaN.
     """
     measure = _CentreAt(_layer("layer", layer))
+    finite_numbers("arrival place", place)
     return _placed(observable(f"centre after layer {layer}", measure, place), _there)
 
 
@@ -66,7 +67,9 @@ def shape(pattern: Any) -> Loss:
     Args:
         pattern: `Field` or array, no larger than the field, not all 0; may be traced.
     """
-    return observable("shape", _itself, as_field(pattern).values, residual=_misfit)
+    values = as_field(pattern).values
+    finite_numbers("shape pattern", values)
+    return observable("shape", _itself, values, residual=_misfit)
 
 
 def energy(target: Any = 0.0) -> Loss:
