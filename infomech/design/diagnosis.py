@@ -1,5 +1,6 @@
 """Where the gradient of a loss can be trusted: against finite differences, layer after layer."""
 
+import functools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from infomech import checks, fields, guards, rectifiers
 from infomech.design import parametrisations
 from infomech.design.parametrisations import Parametrisation
-from infomech.design.simulation import Setup
+from infomech.design.simulation import Setup, check
 from infomech.losses import Loss
 
 #: step sizes of the central differences, relative to the largest parameter
@@ -89,6 +90,7 @@ def diagnose(
     Raises:
         ValueError: an argument that doesn't fit.
     """
+    check(loss, family)
     field = fields.as_field(field)
     kernel = checks.floating("kernel", kernel)
     checks.finite("kernel", kernel)
@@ -120,24 +122,24 @@ def _horizons(steps: int) -> list[int]:
 
 def _compare(loss, params, field, setup, family):
     """Gradient, and central, forward and backward differences (s, *params) of the loss."""
+    gradient, *differences = _all_values(loss, params, field, setup, family)
+    shape = (len(STEPS), *params.shape)
+    return np.asarray(gradient), *(np.asarray(d).reshape(shape) for d in differences)
 
+
+@functools.partial(jax.jit, static_argnums=(3, 4))
+def _all_values(loss, params, field, setup, family):
     def value(params):
         return loss(setup.run(family.kernel(params), field))
 
-    @jax.jit
-    def all_values(params):
-        h = jnp.asarray(STEPS, params.dtype) * guards.magnitude(params)
-        moves = jnp.multiply.outer(h, jnp.eye(params.size, dtype=params.dtype))
-        places = jnp.concatenate([moves, -moves]) + params.reshape(1, 1, -1)
-        at = jax.lax.map(jax.vmap(value), places.reshape(*places.shape[:2], *params.shape))
-        here, gradient = jax.value_and_grad(value)(params)
-        up, down = at[: len(STEPS)], at[len(STEPS) :]
-        width = h[:, None]
-        return gradient, (up - down) / (2 * width), (up - here) / width, (here - down) / width
-
-    gradient, *differences = all_values(params)
-    shape = (len(STEPS), *params.shape)
-    return np.asarray(gradient), *(np.asarray(d).reshape(shape) for d in differences)
+    h = jnp.asarray(STEPS, params.dtype) * guards.magnitude(params)
+    moves = jnp.multiply.outer(h, jnp.eye(params.size, dtype=params.dtype))
+    places = jnp.concatenate([moves, -moves]) + params.reshape(1, 1, -1)
+    at = jax.lax.map(jax.vmap(value), places.reshape(*places.shape[:2], *params.shape))
+    here, gradient = jax.value_and_grad(value)(params)
+    up, down = at[: len(STEPS)], at[len(STEPS) :]
+    width = h[:, None]
+    return gradient, (up - down) / (2 * width), (up - here) / width, (here - down) / width
 
 
 def _errors(gradient, central):

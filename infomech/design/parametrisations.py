@@ -1,6 +1,5 @@
 """Which kernels a design may consist of: maps from free numbers to taps, and back."""
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,9 +10,17 @@ import numpy as np
 from infomech import checks, guards, parity, spectrum
 
 
+def _nowhere(taps):
+    return jnp.zeros((), bool)
+
+
 @dataclass(frozen=True)
 class Parametrisation:
     """A family of kernels, given by free numbers.
+
+    Families are static, so everything is compiled anew for one that isn't equal to the last. Those
+    of this module are equal if their options are. For one of your own use functions of a module, or
+    frozen dataclasses with `__call__`: a lambda made anew is never equal to the one before.
 
     Attributes:
         name: of the family.
@@ -25,7 +32,7 @@ class Parametrisation:
     name: str
     kernel: Callable[[jax.Array], jax.Array]
     free: Callable[[jax.Array], jax.Array]
-    bound: Callable[[jax.Array], jax.Array] = lambda taps: jnp.zeros((), bool)
+    bound: Callable[[jax.Array], jax.Array] = _nowhere
 
 
 def _same(x):
@@ -57,19 +64,29 @@ def odd_share(share: float) -> Parametrisation:
     """Unit energy and the odd share ε: k = √(1 − ε) ê + √ε ô for the parts of θ, scaled to 1.
 
     Args:
-        share: ε in [0, 1].
+        share: ε in [0, 1], a known number.
+
+    Raises:
+        ValueError: another share, or one that JAX traces.
     """
-    checks.in_unit_interval("share", share)
-    return Parametrisation(
-        f"odd share {share:g}", functools.partial(_with_share, share=float(share)), _same
-    )
+    checks.scalar("share", share, None)
+    known = checks.concrete(share)
+    if known is None:
+        raise checks.fail("share", "a traced value", "a known number: families are static")
+    return Parametrisation(f"odd share {known:g}", _WithShare(float(known)), _same)
 
 
-def _with_share(theta, share):
-    parts = parity.split(theta)
-    even = np.sqrt(1 - share) * guards.unit(parts.even) if share < 1 else 0
-    odd = np.sqrt(share) * guards.unit(parts.odd) if share > 0 else 0
-    return even + odd
+@dataclass(frozen=True)
+class _WithShare:
+    """Taps of unit energy and an odd share."""
+
+    share: float
+
+    def __call__(self, theta: jax.Array) -> jax.Array:
+        parts = parity.split(theta)
+        even = np.sqrt(1 - self.share) * guards.unit(parts.even) if self.share < 1 else 0
+        odd = np.sqrt(self.share) * guards.unit(parts.odd) if self.share > 0 else 0
+        return even + odd
 
 
 def low_order(shape: int | Sequence[int], order: int) -> Parametrisation:
@@ -82,39 +99,86 @@ def low_order(shape: int | Sequence[int], order: int) -> Parametrisation:
         order: largest sum of a mode's indices, at least 0.
     """
     shape, order = checks.box("shape", shape), checks.integer("order", order, 0)
-    kept = np.flatnonzero(np.indices(shape).sum(0).ravel() <= order)
+    return Parametrisation(
+        f"DCT modes up to order {order}", _FromModes(shape, order), _ToModes(shape, order)
+    )
 
-    def kernel(theta):
-        modes = jnp.zeros(int(np.prod(shape)), theta.dtype).at[kept].set(theta)
-        return spectrum.from_dct(modes.reshape(shape))
 
-    def free(taps):
-        if taps.shape != shape:
-            raise checks.fail("start", f"taps of shape {taps.shape}", f"{shape}")
-        return spectrum.dct(taps).ravel()[kept]
+def _kept(shape, order):
+    """Places of the modes up to an order, in the flat array of all."""
+    return np.flatnonzero(np.indices(shape).sum(0).ravel() <= order)
 
-    return Parametrisation(f"DCT modes up to order {order}", kernel, free)
+
+@dataclass(frozen=True)
+class _FromModes:
+    """Taps from the coefficients of their modes up to an order."""
+
+    shape: tuple[int, ...]
+    order: int
+
+    def __call__(self, theta: jax.Array) -> jax.Array:
+        modes = jnp.zeros(int(np.prod(self.shape)), theta.dtype)
+        modes = modes.at[_kept(self.shape, self.order)].set(theta)
+        return spectrum.from_dct(modes.reshape(self.shape))
+
+
+@dataclass(frozen=True)
+class _ToModes:
+    """Coefficients of the modes up to an order, from taps."""
+
+    shape: tuple[int, ...]
+    order: int
+
+    def __call__(self, taps: jax.Array) -> jax.Array:
+        if taps.shape != self.shape:
+            raise checks.fail("start", f"taps of shape {taps.shape}", f"{self.shape}")
+        return spectrum.dct(taps).ravel()[_kept(self.shape, self.order)]
 
 
 def mirror_symmetric(axes: Sequence[int]) -> Parametrisation:
     """Kernels that are even under the mirror of each of these axes, so that nothing moves there."""
     axes = tuple(checks.integer("axes", a, 0) for a in axes)
+    mirrored = _Mirrored(axes)
+    return Parametrisation(f"mirror-symmetric along {axes}", mirrored, mirrored)
 
-    def kernel(theta):
-        for axis in axes:
+
+@dataclass(frozen=True)
+class _Mirrored:
+    """The mean of taps and their mirror image, axis after axis."""
+
+    axes: tuple[int, ...]
+
+    def __call__(self, theta: jax.Array) -> jax.Array:
+        for axis in self.axes:
             if axis >= theta.ndim:
-                raise checks.fail("axes", axes, f"axes of a kernel of {theta.ndim}")
+                raise checks.fail("axes", self.axes, f"axes of a kernel of {theta.ndim}")
             theta = (theta + jnp.flip(theta, axis)) / 2
         return theta
-
-    return Parametrisation(f"mirror-symmetric along {axes}", kernel, kernel)
 
 
 def per_layer(family: Parametrisation) -> Parametrisation:
     """A stack of kernels (steps, *taps), each of the family."""
     return Parametrisation(
         f"{family.name}, per layer",
-        jax.vmap(family.kernel),
-        jax.vmap(family.free),
-        lambda taps: jnp.any(jax.vmap(family.bound)(taps)),
-    )
+        _EachLayer(family.kernel), _EachLayer(family.free), _AnyLayer(family.bound),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _EachLayer:
+    """A function of one layer, applied to each of a stack."""
+
+    function: Callable[[jax.Array], jax.Array]
+
+    def __call__(self, stack: jax.Array) -> jax.Array:
+        return jax.vmap(self.function)(stack)
+
+
+@dataclass(frozen=True)
+class _AnyLayer:
+    """Whether a test of one layer holds for any of a stack."""
+
+    test: Callable[[jax.Array], jax.Array]
+
+    def __call__(self, stack: jax.Array) -> jax.Array:
+        return jnp.any(jax.vmap(self.test)(stack))
