@@ -4,7 +4,7 @@ import functools
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +13,12 @@ import numpy as np
 from infomech import checks, fields, observables, rectifiers
 from infomech.design import parametrisations, solvers
 from infomech.design.parametrisations import Parametrisation
-from infomech.design.simulation import Setup, again
+from infomech.design.simulation import Setup, again, check
 from infomech.losses import Loss, batch_axes
 
 if TYPE_CHECKING:
     import optax
+    import optimistix
 
 #: what `Result.status` means
 REASONS = (
@@ -95,7 +96,7 @@ def fit(
     field: Any,
     steps: int,
     family: Parametrisation = parametrisations.taps,
-    solver: Union[str, "optax.GradientTransformation"] = "auto",
+    solver: "str | optax.GradientTransformation | optimistix.AbstractIterativeSolver" = "auto",
     rectifier: Any = "relu",
     boundary: str = "zero",
     normalize: str = "l2",
@@ -120,9 +121,11 @@ def fit(
         steps, rectifier, boundary, normalize, every: as for `infomech.rollout`.
         family: which kernels may be found; see `infomech.design.parametrisations`.
         solver: "least squares" (Levenberg-Marquardt; needs the extra `design`),
-            "dogleg" (the same), "lbfgs", "adam", or any optax optimiser; "auto" is the first that
-            is installed of least squares and lbfgs.
-        rounds: most rounds, of 50 steps each for adam and other optax optimisers, else of 10.
+            "dogleg" (the same), "lbfgs" or "adam"; any `optax.GradientTransformation`; or any
+            least-squares solver or minimiser of optimistix, with the tolerances it was made with.
+            "auto" is the first that is installed of least squares and lbfgs.
+        rounds: most rounds, of 50 steps each for adam and other optax optimisers, else of 10. The
+            solver goes on from one to the next: 2 rounds of 10 steps are 20 steps.
         tolerance: a loss this small is converged.
         each_its_own: whether targets and weights have a leading axis n, one for each start; single
             numbers are shared.
@@ -141,9 +144,10 @@ def fit(
         checks.integer("every", every, 1),
     )  # fmt: skip
     rounds = checks.integer("rounds", rounds, 1)
+    check(loss, family)
     field = fields.as_field(field)
     kernels = _starts(start, field, loss, each_its_own)
-    _enough_room(loss, field, setup)
+    _enough_room(loss, field, setup, kernels.shape[-field.values.ndim :])
     chosen = solvers.choose(solver)
     problem = _Problem(setup, family, chosen, each_its_own)
     params = jax.vmap(family.free)(kernels)
@@ -153,16 +157,19 @@ def fit(
         raise checks.fail("start", _why(dead), "a start with a finite loss")
     history = [value]
     best, least = params, value
-    active = np.isfinite(value)
+    active, waited = np.isfinite(value), np.zeros(len(value), bool)
     for _ in _counted(range(rounds), chosen.name, progress):
         moved, state = problem.advance(params, state, loss, field)
+        # a solver may take a round to find a step that it accepts, but not two
+        waiting = ~waited & np.asarray(jax.vmap(jnp.array_equal)(moved, params))
+        waited |= waiting
         params = _where(active, moved, params)
         value, _ = _seen(problem, params, loss, field)
         history.append(value)
         better = value < least
         best, before = _where(better, params, best), least
         least = np.where(better, value, least)
-        active = active & (least > tolerance) & np.isfinite(value) & (least < 0.999 * before)
+        active &= (least > tolerance) & np.isfinite(value) & (waiting | (least < 0.999 * before))
         if not active.any() or (stop_at_first and (least <= tolerance).any()):
             break
     found = jax.vmap(family.kernel)(best)
@@ -199,17 +206,23 @@ class _Problem:
 
     @functools.partial(jax.jit, static_argnums=0)
     def init(self, params, loss, field):
-        return self._each(lambda p, loss: self.solver.init(p))(params, loss)
+        def one(params, loss):
+            return self.solver.init(self._residuals(loss, field), params)
+
+        return self._each(one)(params, loss)
 
     @functools.partial(jax.jit, static_argnums=0)
     def advance(self, params, state, loss, field):
         def one(params, loss, state):
-            def residuals(params):
-                return loss.residuals(self.setup.run(self.family.kernel(params), field))
-
-            return self.solver.advance(residuals, params, state)
+            return self.solver.advance(self._residuals(loss, field), params, state)
 
         return self._each(one, 0)(params, loss, state)
+
+    def _residuals(self, loss: Loss, field: Any) -> Callable[[jax.Array], jax.Array]:
+        def residuals(params):
+            return loss.residuals(self.setup.run(self.family.kernel(params), field))
+
+        return residuals
 
     def _each(self, function: Callable, *more: int) -> Callable:
         def mapped(params, loss, *rest):
@@ -235,25 +248,48 @@ def _starts(start, field, loss, each_its_own):
     return kernels
 
 
-def _enough_room(loss, field, setup):
-    """Whether the centre can get to where the wishes want it without leaving the domain."""
-    pixels, origin = np.asarray(field.values.shape), np.asarray(field.origin)
+def _enough_room(loss, field, setup, taps):
+    """Whether the centre can get to where the wishes want it without leaving the domain.
+
+    A domain whose edge no kernel with these taps could reach is large enough for whatever is asked.
+    """
+    pixels, steps = np.asarray(field.values.shape), setup.steps
+    wide = setup.boundary == "periodic" or _out_of_reach(np.asarray(field.values), taps, steps)
     centre = np.asarray(observables.centre(field))
+    # an even number of taps moves the origin by half a pixel per layer
+    halves = steps * np.asarray([n % 2 == 0 for n in taps]) / 2
+    first = np.asarray(field.origin)
     for name, term in zip(loss.names, loss.terms, strict=True):
         known = None if term.places is None else checks.concrete(term.target)
-        if known is None or setup.boundary == "periodic":
+        if known is None:
             continue
         known = np.asarray(known)
         if known.ndim == 0 or known.shape[-1] != len(pixels):
             raise checks.fail(name, f"shape {known.shape}", f"{len(pixels)} numbers, one per axis")
-        places = term.places(known.reshape(-1, len(pixels)), centre, setup.steps) - origin
-        outside = np.maximum(-places, places - (pixels - 1)).max(0)
+        if wide:
+            continue
+        places = term.places(known.reshape(-1, len(pixels)), centre, steps)
+        last = first + pixels - 1
+        outside = np.maximum(first - halves - places, places - last).max(0)
         if (outside > 0).any():
             needed = np.ceil(pixels + 2 * np.maximum(outside, 0)).astype(int)
             raise checks.fail(
                 "field", f"{field.values.shape} pixels", f"at least {tuple(needed.tolist())}, "
                 f"since {name} takes the centre {outside.max():.3g} pixels beyond the end",
             )  # fmt: skip
+
+
+def _out_of_reach(values, taps, steps):
+    """Whether no kernel with these taps can bring the pattern to the edge of its domain."""
+    if not values.any():
+        return False
+    for axis, n in enumerate(taps):
+        others = tuple(a for a in range(values.ndim) if a != axis)
+        there = np.flatnonzero(values.any(others))
+        below, above = steps * ((n - 1) // 2), steps * (n // 2)
+        if there[0] < below or there[-1] + above > values.shape[axis] - 1:
+            return False
+    return True
 
 
 def _seen(problem, params, loss, field):
