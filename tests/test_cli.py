@@ -1,16 +1,21 @@
 """The command line end to end, with real files in a temporary folder."""
 
+import ast
 import csv
 import json
 import re
 import subprocess
 import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from thinned import thinned
 
+import infomech
 from infomech.cli import COMMANDS, main
 
 QUICK = ["--shares", "5", "--steps", "6", "--burn-in", "2", "--resamples", "20", "--radius", "2"]
@@ -159,6 +164,11 @@ def test_doctor_fails_on_wrong_numbers(capsys, monkeypatch):
     ("arguments", "words"),
     [
         (["design", "--velocity", "1", "--size", "3", "3"], "velocity: got 1 numbers"),
+        (["design", "--velocity", "nan"], "velocity: got [nan], expected finite numbers"),
+        (["design", "--velocity", "1e30"], "velocity: got (1e+30,), expected numbers whose"),
+        (["design", "--velocity", "0", "0", "0", "0"], "velocity: got 4 numbers"),
+        (["design", "--velocity", "1", "--diffusion", "inf"], "diffusion: got inf, expected fin"),
+        (["design", "--velocity", "1", "--seed", "9" * 20], "seed: got 9"),
         (["design", "--velocity", "1", "--family", "f"], "family: got 'f', expected one of"),
         (["design", "--velocity", "1", "--solver", "s"], "solver: got 's', expected one of"),
         (["design", "--velocity", "1", "--steps", "0"], "steps: got 0"),
@@ -246,6 +256,35 @@ def test_console_script_and_import_without_the_extras():
     assert finished.returncode == 2
     assert finished.stderr == "infomech: share: got 2.0, expected a number in [0, 1]\n"
     assert finished.stdout == ""
+
+
+def test_whatever_is_imported_is_declared_and_the_core_is_imported():
+    root = Path(infomech.__file__).parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
+
+    def names(requirements):
+        found = {re.match(r"[\w.-]+", line)[0].lower() for line in requirements}
+        return found - {"infomech"}
+
+    core, optional = names(project["dependencies"]), project["optional-dependencies"]
+    runtime = core.union(*(names(optional[e]) for e in set(optional) - {"bench", "docs", "test"}))
+    imported = {name for path in (root / "infomech").rglob("*.py") for name in imports(path)}
+    known = metadata.packages_distributions()
+    foreign = imported - sys.stdlib_module_names - {"infomech"}
+    used = {name: {d.lower() for d in known.get(name, [name])} for name in foreign}
+    assert not [name for name, packages in used.items() if not packages & runtime]
+    assert core <= set().union(*used.values())
+
+
+def imports(path):
+    """Names of the packages that a file imports, at its head or within its functions."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module.partition(".")[0]
+        elif isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func):
+            yield from (a.value for a in node.args if isinstance(a, ast.Constant))
 
 
 def test_a_command_imports_nothing_for_the_others():
@@ -350,9 +389,22 @@ def test_design_says_why_a_wish_cant_be_met(capsys, tmp_path):
     options = ["--size", "2", "--steps", "4", "--starts", "2", "--radius", "2"]
     code, out, _ = run(capsys, "design", "--velocity", "1.5", *options, "--out", str(tmp_path))
     assert code == 1
-    reason = "with 2 taps nothing keeps moving faster than 0.5 pixels per layer along axis 0"
-    assert out.startswith(f"not achieved: out of reach: {reason}")
+    reason = "a kernel of 2 taps moves at most (n − 1)/2 = 0.5 pixels per layer in the long run"
+    assert out.startswith(f"not achieved: out of reach: {reason}; 1.5 along axis 0 was asked for\n")
     assert (tmp_path / "design.npy").exists()
+
+
+def test_design_far_out_of_reach_prints_the_best(capsys, tmp_path):
+    """Such a wish lies beyond the domain, which the command chooses and nobody can enlarge."""
+    wish = ["--velocity", "3", "--size", "3", "--starts", "2", "--steps", "8", "--radius", "2"]
+    code, out, err = run(capsys, "design", *wish, "--out", str(tmp_path))
+    assert code == 1, err
+    reason = "a kernel of 3 taps moves at most (n − 1)/2 = 1 pixel per layer in the long run"
+    assert out.startswith(f"not achieved: out of reach: {reason}")
+    facts = json.loads((tmp_path / "design.json").read_text("utf-8"))["result"]
+    assert not facts["achieved"]
+    assert np.shape(facts["kernel"]) == (3,)
+    assert 0 < facts["measured"]["velocity"][0] < 3
 
 
 def test_scatter_accounts_for_all_energy(capsys, tmp_path):

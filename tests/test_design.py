@@ -28,6 +28,10 @@ def first_starts(count, shape=(3,), seed=0, dtype="float64"):
     return design.starts(shape, count, key=jax.random.key(seed), dtype=dtype)
 
 
+def of_optimistix(name):
+    return getattr(pytest.importorskip("optimistix"), name)(rtol=1e-7, atol=1e-9)
+
+
 # --- families of kernels ----------------------------------------------------------------------
 
 KERNEL = np.random.default_rng(0).uniform(0.1, 1.0, (3, 4))
@@ -88,9 +92,21 @@ def test_whatever_the_numbers_are_the_kernel_is_of_the_family():
         pytest.param("lbfgs", 5, marks=pytest.mark.deep),
         ("adam", 20),
         (optax.sgd(0.3, momentum=0.9), 20),
+        pytest.param(optax.lbfgs(), 3, marks=pytest.mark.deep),
+        pytest.param(
+            optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(15)), 20,
+            marks=pytest.mark.deep,
+        ),
+        pytest.param("GaussNewton", 5, marks=needs_optimistix),
+        pytest.param("IndirectLevenbergMarquardt", 5, marks=[needs_optimistix, pytest.mark.deep]),
+        pytest.param("BFGS", 5, marks=needs_optimistix),
+        pytest.param("NelderMead", 9, marks=needs_optimistix),
+        pytest.param("NonlinearCG", 9, marks=[needs_optimistix, pytest.mark.deep]),
     ],
-)
+)  # fmt: skip
 def test_every_solver_finds_a_velocity(solver, rounds):
+    if isinstance(solver, str) and solver not in solvers.SOLVERS:
+        solver = of_optimistix(solver)
     wish = losses.velocity(np.array([0.3]))
     found = design.fit(
         wish,
@@ -108,6 +124,43 @@ def test_every_solver_finds_a_velocity(solver, rounds):
     np.testing.assert_allclose(speeds, found.achieved["velocity"], atol=1e-9)
     assert found.history.shape[1] == 3
     assert (found.history[-1] <= found.history[0]).all()
+
+
+def bent(run):
+    """Rosenbrock's residuals of the taps: a long bent valley with its floor at 1."""
+    k = run.kernel
+    return jnp.concatenate([10 * (k[1:] - k[:-1] ** 2), 1 - k[:-1]])
+
+
+@needs_optimistix
+@pytest.mark.parametrize("solver", ["least squares", "dogleg", "BFGS", "NelderMead"])
+def test_three_rounds_of_ten_steps_are_thirty_steps_of_the_library(solver):
+    """Nothing of a solver's state is lost between two rounds, the damping least of all."""
+    import optimistix
+
+    names = {"least squares": "LevenbergMarquardt", "dogleg": "Dogleg"}
+    known = of_optimistix(names.get(solver, solver))
+    start = np.array([-1.2, 1.0, 0.5])
+    settings = dict(field=line(), steps=1, rounds=3, progress=False)
+    wish = losses.observable("bent", bent, np.zeros(4))
+    found = design.fit(wish, start, solver=solver if solver in names else known, **settings)
+
+    def residuals(kernel, _=None):
+        return jnp.concatenate([10 * (kernel[1:] - kernel[:-1] ** 2), 1 - kernel[:-1]])
+
+    def squares(kernel, _):
+        return jnp.sum(residuals(kernel) ** 2)
+
+    for steps, value in zip((10, 20, 30), found.history[1:, 0], strict=False):
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            if solver in names:
+                there = optimistix.least_squares(
+                    residuals, known, start, max_steps=steps, throw=False
+                )
+            else:
+                there = optimistix.minimise(squares, known, start, max_steps=steps, throw=False)
+        np.testing.assert_allclose(value, squares(there.value, None), rtol=1e-6)
+    assert len(found.history) == 4
 
 
 def test_a_known_kernel_is_recovered():
@@ -247,17 +300,17 @@ def test_mistakes_are_named(monkeypatch):
         (
             "field",
             lambda: design.fit(
-                losses.trajectory(np.full((9, 1), 48.0)), jnp.ones(3), field=field, **SETTINGS
+                losses.trajectory(np.full((9, 1), 48.0)), jnp.ones(9), field=field, **SETTINGS
             ),
         ),
         (
             "field",
-            lambda: design.fit(losses.arrival([-1.0], 8), jnp.ones(3), field=field, **SETTINGS),
+            lambda: design.fit(losses.arrival([-1.0], 8), jnp.ones(9), field=field, **SETTINGS),
         ),
         (
             "field",
             lambda: design.fit(
-                losses.velocity(np.array([9.0])), jnp.ones(3), field=field, **SETTINGS
+                losses.velocity(np.array([9.0])), jnp.ones(9), field=field, **SETTINGS
             ),
         ),
         (
@@ -274,7 +327,7 @@ def test_mistakes_are_named(monkeypatch):
         with pytest.raises(ValueError, match=f"^{argument}: got "):
             call()
     with pytest.raises(ValueError, match=r"at least .*145"):
-        design.fit(losses.velocity(np.array([9.0])), jnp.ones(3), field=field, **SETTINGS)
+        design.fit(losses.velocity(np.array([9.0])), jnp.ones(9), field=field, **SETTINGS)
     monkeypatch.setattr(solvers.importlib.util, "find_spec", lambda name: True)
     assert solvers.choose("auto").name == "least squares"
     monkeypatch.setattr(solvers.importlib.util, "find_spec", lambda name: None)
@@ -283,6 +336,132 @@ def test_mistakes_are_named(monkeypatch):
         ImportError, match=r"^solver 'least squares' needs optimistix, .*'\.\[design\]'"
     ):
         solvers.choose("least squares")
+
+
+def test_a_solver_that_needs_more_than_it_gets_is_refused_by_name():
+    settings = dict(field=line(), **SETTINGS)
+    wish = losses.velocity(np.array([0.1]))
+    for solver in (3, None, [optax.sgd(0.1)], optax.sgd):
+        with pytest.raises(ValueError, match=r"^solver: got .*, expected one of auto, least squ"):
+            design.fit(wish, jnp.ones(3), solver=solver, **settings)
+    for name in ("Newton", "GoldenSearch"):
+        with pytest.raises(ValueError, match=r"^solver: got (Newton|GoldenSearch, which needs)"):
+            design.fit(wish, jnp.ones(3), solver=of_optimistix(name), **settings)
+    with pytest.raises(ValueError, match=r"^family: got str, expected a Parametrisation"):
+        design.fit(wish, jnp.ones(3), family="taps", **settings)
+    with pytest.raises(ValueError, match=r"^loss: got function, expected a Loss"):
+        design.fit(bent, jnp.ones(3), **settings)
+    broken = losses.Loss((losses.Term("gain", bent, jnp.subtract, np.nan, 1.0),))
+    with pytest.raises(ValueError, match=r"^gain target: got nan"):
+        design.fit(broken, jnp.ones(3), **settings)
+
+
+def test_a_domain_that_no_kernel_could_leave_is_large_enough_for_any_wish():
+    """More pixels would change nothing: what is asked for is out of reach of three taps."""
+    field = im.patterns.with_room(np.ones(5), (3,), STEPS)
+    settings = dict(field=field, solver=optax.sgd(0.1), rounds=1, **SETTINGS)
+    found = design.fit(losses.velocity(np.array([9.0])), jnp.ones(3), **settings)
+    assert found.status != design.CONVERGED
+
+
+def test_an_even_kernel_moves_left_as_far_as_its_origin_does():
+    """Two taps never move a pattern to lower pixels; its position falls all the same."""
+    field = im.fields.box((16,), 2, dtype="float64")
+    for speed, steps in ((-0.5, 20), (-0.25, 30)):
+        design.fit(
+            losses.velocity(np.array([speed])), jnp.ones(2), field=field, steps=steps,
+            solver=optax.sgd(0.1), rounds=1, progress=False,
+        )  # fmt: skip
+    with pytest.raises(ValueError, match=r"^field: got \(16,\) pixels"):
+        design.fit(losses.velocity(np.array([0.45])), jnp.ones(2), field=field, steps=30)
+
+
+# --- what is made anew of the same is the same --------------------------------------------------
+
+
+def family_of(make):
+    return lambda: dict(family=make(), solver="adam")
+
+
+SAME = {
+    "odd share": family_of(lambda: parametrisations.odd_share(0.2)),
+    "low order": family_of(lambda: parametrisations.low_order((3,), 1)),
+    "mirror": family_of(lambda: parametrisations.mirror_symmetric((0,))),
+    "per layer": family_of(
+        lambda: parametrisations.per_layer(
+            parametrisations.per_layer(parametrisations.odd_share(0.2))
+        )
+    ),
+    "optax": lambda: dict(solver=optax.adam(0.1)),
+    "optax, scheduled": lambda: dict(
+        solver=optax.chain(optax.clip(1.0), optax.sgd(optax.linear_schedule(0.1, 0.0, 9)))
+    ),
+    "optimistix": lambda: dict(solver=of_optimistix("LevenbergMarquardt")),
+    "optimistix of optax": lambda: dict(
+        solver=pytest.importorskip("optimistix").OptaxMinimiser(optax.adam(0.1), 1e-6, 1e-6)
+    ),
+}
+OTHERS = {
+    "odd share": family_of(lambda: parametrisations.odd_share(0.3)),
+    "low order": family_of(lambda: parametrisations.low_order((3,), 2)),
+    "mirror": family_of(lambda: parametrisations.mirror_symmetric(())),
+    "per layer": family_of(lambda: parametrisations.per_layer(parametrisations.taps)),
+    "optax": lambda: dict(solver=optax.adam(0.2)),
+    "optax, scheduled": lambda: dict(
+        solver=optax.chain(optax.clip(1.0), optax.sgd(optax.linear_schedule(0.2, 0.0, 9)))
+    ),
+    "optimistix": lambda: dict(
+        solver=pytest.importorskip("optimistix").LevenbergMarquardt(rtol=1e-3, atol=1e-9)
+    ),
+    "optimistix of optax": lambda: dict(
+        solver=pytest.importorskip("optimistix").OptaxMinimiser(optax.adam(0.2), 1e-6, 1e-6)
+    ),
+}
+
+
+@pytest.fixture
+def compiled():
+    """How often XLA has been called since the test began."""
+    count = []
+
+    def hear(event, duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            count.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(hear)
+    yield count
+    jax.monitoring.unregister_event_duration_listener(hear)
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_options_made_anew_are_equal_and_compile_nothing(name, compiled):
+    def option(options):
+        return options.get("family") or solvers.choose(options["solver"])
+
+    first, again, other = (option(make()) for make in (SAME[name], SAME[name], OTHERS[name]))
+    assert first == again
+    assert hash(first) == hash(again)
+    assert first != other
+    start = jnp.ones((1, 2, 2, 3) if name == "per layer" else 3)
+    wish = lambda: losses.velocity(np.array([0.1]))  # noqa: E731
+    if name == "per layer":
+        return
+    for _ in range(2):
+        before = len(compiled)
+        design.fit(wish(), start, field=line(), steps=2, rounds=1, progress=False, **SAME[name]())
+    assert before > 0
+    assert len(compiled) == before
+
+
+def test_a_diagnosis_compiles_once(compiled):
+    for _ in range(2):
+        before = len(compiled)
+        design.diagnose(
+            losses.velocity(np.array([0.1])), np.ones(3), field=line(), steps=2,
+            family=parametrisations.odd_share(0.2),
+        )  # fmt: skip
+    assert before > 0
+    assert len(compiled) == before
 
 
 # --- trust in gradients -----------------------------------------------------------------------

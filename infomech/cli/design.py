@@ -11,6 +11,7 @@ from infomech import checks, design, files, losses, patterns, plot
 from infomech.cli import kernel as kernel_command
 from infomech.cli.options import Clock, numbers_in_line, tell, use
 from infomech.design import parametrisations
+from infomech.losses.loss import finite_numbers
 from infomech.rollout import rollout
 
 FAMILIES = {
@@ -70,11 +71,23 @@ class Design:
         checks.one_of("family", self.family, FAMILIES)
         checks.positive("tolerance", self.tolerance, "float32")
         axes = len(self.velocity)
+        if not 1 <= axes <= 3:
+            raise checks.fail("velocity", f"{axes} numbers", "one to three, one per axis")
+        for name, number in (("velocity", self.velocity), ("diffusion", self.diffusion)):
+            if number is None:
+                continue
+            finite_numbers(name, number)
+            if np.abs(number).max() > 1e15:
+                raise checks.fail(name, number, "numbers whose squares single precision can hold")
+        if not -(2**63) <= self.seed < 2**63:
+            raise checks.fail("seed", self.seed, "a whole number of at most 63 bits")
         size = self.size * axes if len(self.size) == 1 else self.size
         size, out = checks.box("size", size), files.folder(self.out)
         if len(size) != axes:
             raise checks.fail("velocity", f"{axes} numbers", f"{len(size)}, one per axis of taps")
         values = patterns.pattern(self.pattern, self.radius, axes, "float32")
+        if not values.any():
+            raise checks.fail("pattern", f"{self.pattern}, which is dark", "one that isn't 0")
         conversion = patterns.conversion(self.pattern)
         tell(conversion, json=self.json)
         first = patterns.with_room(values, size, checks.integer("steps", self.steps, 1))
@@ -117,9 +130,12 @@ class Design:
         reason = found.reason[best]
         if not achieved and too_fast:
             axis = too_fast[0]
+            most = (size[axis] - 1) / 2
             reason = (
-                f"out of reach: with {size[axis]} taps nothing keeps moving faster than "
-                f"{(size[axis] - 1) / 2:g} pixels per layer along axis {axis}"
+                f"out of reach: a kernel of {size[axis]} {'tap' if size[axis] == 1 else 'taps'} "
+                f"moves at most (n − 1)/2 = {most:g} "
+                f"{'pixel' if most == 1 else 'pixels'} per layer in the long run; "
+                f"{abs(self.velocity[axis]):g} along axis {axis} was asked for"
             )
         return {
             "achieved": bool(achieved), "reason": reason, "solver": found.solver,
