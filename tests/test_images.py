@@ -156,7 +156,8 @@ def tiff(pixels, photometric, *, order="<", extra=(), bits=None, tags=()):
     each = len(data) // places
     entries = {
         256: ("L", [pixels.shape[1]]), 257: ("L", [len(pixels)]), 258: ("H", [depth] * channels),
-        259: ("H", [1]), 262: ("H", [photometric]), 273: ("L", [8 + n * each for n in range(places)]),
+        259: ("H", [1]), 262: ("H", [photometric]),
+        273: ("L", [8 + n * each for n in range(places)]),
         277: ("H", [channels]), 278: ("L", [len(pixels)]), 279: ("L", [each] * places),
         284: ("H", [2 if planar else 1]), 339: ("H", [kind] * channels), **dict(tags),
     }  # fmt: skip

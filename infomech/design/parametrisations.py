@@ -84,9 +84,10 @@ class _WithShare:
 
     def __call__(self, theta: jax.Array) -> jax.Array:
         parts = parity.split(theta)
-        even = np.sqrt(1 - self.share) * guards.unit(parts.even) if self.share < 1 else 0
-        odd = np.sqrt(self.share) * guards.unit(parts.odd) if self.share > 0 else 0
-        return even + odd
+        if self.share in (0, 1):
+            return guards.unit(parts.odd if self.share else parts.even)
+        even, odd = guards.unit(parts.even), guards.unit(parts.odd)
+        return np.sqrt(1 - self.share) * even + np.sqrt(self.share) * odd
 
 
 def low_order(shape: int | Sequence[int], order: int) -> Parametrisation:

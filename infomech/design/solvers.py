@@ -206,7 +206,8 @@ def _parted(state: Any) -> tuple[list[jax.Array], Callable[[list[jax.Array]], An
 
     def whole(arrays):
         rest = iter(arrays)
-        return tree.unflatten([next(rest) if m else x for x, m in zip(leaves, moving, strict=True)])
+        mixed = [next(rest) if m else x for x, m in zip(leaves, moving, strict=True)]
+        return jax.tree.unflatten(tree, mixed)
 
     return [x for x, m in zip(leaves, moving, strict=True) if m], whole
 
@@ -222,8 +223,8 @@ def _contents(part: Any, above: tuple[int, ...] = ()) -> Any:
     above = (*above, id(part))
     if isinstance(part, types.FunctionType) and part.__module__.partition(".")[0] == "optax":
         cells = [_inside(cell) for cell in part.__closure__ or ()]
-        inside = (part.__defaults__, part.__kwdefaults__, cells)
-        return part.__code__, tuple(_contents(x, above) for x in inside)
+        closed = (part.__defaults__, part.__kwdefaults__, cells)
+        return part.__code__, tuple(_contents(x, above) for x in closed)
     if isinstance(part, functools.partial):
         inside = (part.func, part.args, part.keywords)
         return "partial", tuple(_contents(x, above) for x in inside)
