@@ -259,7 +259,7 @@ def test_tiff_of_16_bits_cut_off_is_refused(tmp_path, kept):
 def test_tiff_of_nan_is_refused(write):
     pixels = FLOAT.copy()
     pixels[1, 1] = np.nan
-    with pytest.raises(ValueError, match="^source: got 1 of 35 values not finite"):
+    with pytest.raises(ValueError, match=r"^source: got 1 of 35 values not finite"):
         images.read(write(tiff(pixels, GRAY), "x.tif"))
 
 
@@ -277,7 +277,7 @@ def test_tiff_of_several_pages_asks_which(tmp_path, dtype, stack):
         fields.image(path)
     if stack == "pages":
         assert_shades(path, shades(pixels[1]), "", page=1)
-        with pytest.raises(ValueError, match="^page: got 3, expected 0 to 2"):
+        with pytest.raises(ValueError, match=r"^page: got 3, expected 0 to 2"):
             fields.image(path, page=3)
 
 
@@ -294,12 +294,12 @@ def test_animations_ask_which_frame(tmp_path, name):
 
 @pytest.mark.parametrize("page", [-1, True, 0.5])
 def test_a_page_is_a_whole_number(write, page):
-    with pytest.raises(ValueError, match="^page: got"):
+    with pytest.raises(ValueError, match=r"^page: got"):
         fields.image(write(png(deep())), page=page)
 
 
 def test_an_array_has_no_pages():
-    with pytest.raises(ValueError, match="^page: got 0, expected None for an array"):
+    with pytest.raises(ValueError, match=r"^page: got 0, expected None for an array"):
         fields.image(FLOAT, page=0)
 
 
