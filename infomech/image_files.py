@@ -213,12 +213,18 @@ def _deep_tiff(path: Path, page: int | None, said: list[str]) -> np.ndarray | No
         picture = file.pages[number]
         if objection := _objection(picture, alone=page is None):
             got, expected = objection
-        elif picture.bitspersample <= 8 and picture.extrasamples[:1] != (_ASSOCIATED,):
+        elif _left_to_pillow(picture):
             return None
         else:
             _check_size(picture)
             return _tiff_pixels(picture, said)
     raise _refused(path, got, expected)
+
+
+def _left_to_pillow(page: Any) -> bool:
+    """Whether Pillow reads this page right: it mixes pixels up where rows and columns are swapped."""
+    swapped = page.tags.valueof("Orientation", 1) in (5, 6, 7, 8)
+    return page.bitspersample <= 8 and page.extrasamples[:1] != (_ASSOCIATED,) and not swapped
 
 
 def _check_size(page: Any) -> None:
@@ -238,11 +244,12 @@ def _objection(page: Any, *, alone: bool) -> tuple[str, str] | None:
     if kind not in ("unsigned integers", "floats"):
         what = f"{bits}-bit {kind or 'samples'}, whose black and white are unknown"
         return what, "unsigned integers, or floats from 0 to 1"
-    if bits <= 8 and page.extrasamples[:1] != (_ASSOCIATED,):
+    if _left_to_pillow(page):
         return None
     gray = colors in ("MINISBLACK", "MINISWHITE")
     if not gray and colors != "RGB":
-        return f"{bits}-bit samples of {colors}", "gray or RGB where samples have more than 8 bits"
+        expected = "gray or RGB where samples have more than 8 bits or rows and columns are swapped"
+        return f"{bits}-bit samples of {colors}", expected
     if colors == "MINISWHITE" and kind == "floats":
         return "floats with 0 for white", "0 for black"
     if page.extrasamples not in ((), (_ASSOCIATED,), (_UNASSOCIATED,)):

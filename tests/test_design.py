@@ -442,7 +442,7 @@ def test_options_made_anew_are_equal_and_compile_nothing(name, compiled):
     assert first == again
     assert hash(first) == hash(again)
     assert first != other
-    start = jnp.ones((1, 2, 2, 3) if name == "per layer" else 3)
+    start = jnp.ones((1, 2, 2, 3)) if name == "per layer" else jnp.array([1.0, 2.0, 4.0])
     wish = lambda: losses.velocity(np.array([0.1]))  # noqa: E731
     if name == "per layer":
         return

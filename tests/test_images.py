@@ -115,7 +115,7 @@ def test_the_transparent_color_of_16_bits_is_black(write, channels, clear):
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_png_of_few_bits_with_a_transparent_shade(write, bits):
     most = 2**bits - 1
-    levels = np.arange(8) % (most + 1)
+    levels = 5 * np.arange(8) % (most + 1)
     packed = np.packbits((levels[:, None] >> np.arange(bits)[::-1] & 1).astype(np.uint8)).tobytes()
     content = b"".join(
         [
