@@ -222,7 +222,7 @@ def _deep_tiff(path: Path, page: int | None, said: list[str]) -> np.ndarray | No
 
 
 def _left_to_pillow(page: Any) -> bool:
-    """Whether Pillow reads this page right: it mixes pixels up where rows and columns are swapped."""
+    """Whether Pillow reads this page right; not where rows and columns are swapped."""
     swapped = page.tags.valueof("Orientation", 1) in (5, 6, 7, 8)
     return page.bitspersample <= 8 and page.extrasamples[:1] != (_ASSOCIATED,) and not swapped
 
