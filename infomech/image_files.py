@@ -139,7 +139,8 @@ def _plain(path: Path, number: int, said: list[str]) -> np.ndarray:
     """Pixels that Pillow reads as they are in the file."""
     from PIL import Image
 
-    with Image.open(path) as picture:
+    # given a path, Pillow maps TIFF files that lie on their side with rows and columns swapped
+    with path.open("rb") as file, Image.open(file) as picture:
         picture.seek(number)
         raw, mode = _samples(picture)
         clear = picture.info.get("transparency")
@@ -213,18 +214,12 @@ def _deep_tiff(path: Path, page: int | None, said: list[str]) -> np.ndarray | No
         picture = file.pages[number]
         if objection := _objection(picture, alone=page is None):
             got, expected = objection
-        elif _left_to_pillow(picture):
+        elif picture.bitspersample <= 8 and picture.extrasamples[:1] != (_ASSOCIATED,):
             return None
         else:
             _check_size(picture)
             return _tiff_pixels(picture, said)
     raise _refused(path, got, expected)
-
-
-def _left_to_pillow(page: Any) -> bool:
-    """Whether Pillow reads this page right; not where rows and columns are swapped."""
-    swapped = page.tags.valueof("Orientation", 1) in (5, 6, 7, 8)
-    return page.bitspersample <= 8 and page.extrasamples[:1] != (_ASSOCIATED,) and not swapped
 
 
 def _check_size(page: Any) -> None:
@@ -244,12 +239,11 @@ def _objection(page: Any, *, alone: bool) -> tuple[str, str] | None:
     if kind not in ("unsigned integers", "floats"):
         what = f"{bits}-bit {kind or 'samples'}, whose black and white are unknown"
         return what, "unsigned integers, or floats from 0 to 1"
-    if _left_to_pillow(page):
+    if bits <= 8 and page.extrasamples[:1] != (_ASSOCIATED,):
         return None
     gray = colors in ("MINISBLACK", "MINISWHITE")
     if not gray and colors != "RGB":
-        expected = "gray or RGB where samples have more than 8 bits or rows and columns are swapped"
-        return f"{bits}-bit samples of {colors}", expected
+        return f"{bits}-bit samples of {colors}", "gray or RGB where samples have more than 8 bits"
     if colors == "MINISWHITE" and kind == "floats":
         return "floats with 0 for white", "0 for black"
     if page.extrasamples not in ((), (_ASSOCIATED,), (_UNASSOCIATED,)):
