@@ -338,6 +338,21 @@ def test_tiff_is_turned_upright(write, number, dtype):
     assert_shades(path, UPRIGHT[number](shades(pixels)), TURNED if number > 1 else "")
 
 
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "group4"])
+@pytest.mark.parametrize("mode", ["L", "1", "P", "RGB", "CMYK"])
+def test_tiff_on_its_side_has_the_pixels_of_the_same_file_upright(tmp_path, mode, compression):
+    if compression == "group4" and mode != "1":
+        return  # which is for one bit only
+    picture = PIL.fromarray(np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8))
+    for number in (1, 6):
+        picture.convert(mode).save(
+            tmp_path / f"{number}.tif", compression=compression, tiffinfo={274: number}
+        )
+    upright, turned = (images.read(tmp_path / f"{number}.tif").shades for number in (1, 6))
+    np.testing.assert_allclose(turned, np.rot90(upright, -1), rtol=0, atol=1e-12)
+    assert np.ptp(upright) > 0.2
+
+
 def test_jpeg_is_turned_upright(tmp_path):
     gray = np.kron(np.array([[0, 255], [0, 0]], np.uint8), np.ones((8, 16), np.uint8))
     PIL.fromarray(gray).save(tmp_path / "x.jpg", exif=b"Exif\0\0" + exif(6), quality=95)
