@@ -387,11 +387,7 @@ SAME = {
     "odd share": family_of(lambda: parametrisations.odd_share(0.2)),
     "low order": family_of(lambda: parametrisations.low_order((3,), 1)),
     "mirror": family_of(lambda: parametrisations.mirror_symmetric((0,))),
-    "per layer": family_of(
-        lambda: parametrisations.per_layer(
-            parametrisations.per_layer(parametrisations.odd_share(0.2))
-        )
-    ),
+    "per layer": family_of(lambda: parametrisations.per_layer(parametrisations.odd_share(0.2))),
     "optax": lambda: dict(solver=optax.adam(0.1)),
     "optax, scheduled": lambda: dict(
         solver=optax.chain(optax.clip(1.0), optax.sgd(optax.linear_schedule(0.1, 0.0, 9)))
@@ -442,13 +438,13 @@ def test_options_made_anew_are_equal_and_compile_nothing(name, compiled):
     assert first == again
     assert hash(first) == hash(again)
     assert first != other
-    start = jnp.ones((1, 2, 2, 3)) if name == "per layer" else jnp.array([1.0, 2.0, 4.0])
-    wish = lambda: losses.velocity(np.array([0.1]))  # noqa: E731
+    start = first_starts(1)
     if name == "per layer":
-        return
+        start = jnp.stack([start, start], 1)
     for _ in range(2):
         before = len(compiled)
-        design.fit(wish(), start, field=line(), steps=2, rounds=1, progress=False, **SAME[name]())
+        wish = losses.velocity(np.array([0.1]))
+        design.fit(wish, start, field=line(), steps=2, rounds=1, progress=False, **SAME[name]())
     assert before > 0
     assert len(compiled) == before
 
