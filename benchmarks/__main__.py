@@ -37,9 +37,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--only", metavar="TEXT", default="",
         help=f'only cases whose title contains this, "{MILLION}" and "{SCALING}" among them',
     )  # fmt: skip
-    parser.add_argument("--json", type=Path, metavar="PATH", help="file for all numbers")
+    parser.add_argument("--json", type=files.argument, metavar="PATH", help="file for all numbers")
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER",
+        "--out", type=files.argument, metavar="FOLDER",
         help="folder for RESULTS.md and scaling.png; for a complete run, benchmarks if not given",
     )  # fmt: skip
     options = parser.parse_args(arguments)

@@ -147,7 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs all problems, prints the tables and writes DESIGN.md."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.design", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small problems, for some seconds")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder to write")
+    place = Path(__file__).parent
+    parser.add_argument("--out", type=files.argument, default=place, help="folder to write")
     options = parser.parse_args(arguments)
     rows: list[dict[str, Any]] = []
     for problem in tqdm(problems(options.quick), unit="problem"):

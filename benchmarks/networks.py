@@ -126,7 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the benchmark, prints the report and writes NETWORKS.md; 0 if all went well."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.networks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small files, one run")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder to write")
+    place = Path(__file__).parent
+    parser.add_argument("--out", type=files.argument, default=place, help="folder to write")
     options = parser.parse_args(arguments)
     text = measure(options.quick)
     print(text)

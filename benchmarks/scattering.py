@@ -415,7 +415,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the benchmark, prints the report and writes SCATTERING.md; 0 if all went well."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scattering", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few turns and layers")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder to write")
+    place = Path(__file__).parent
+    parser.add_argument("--out", type=files.argument, default=place, help="folder to write")
     parser.add_argument("--peak", metavar="TARGET", help="print bytes of peak memory of a target")
     options = parser.parse_args(arguments)
     if options.peak:

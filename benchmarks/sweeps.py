@@ -220,7 +220,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the benchmark, prints the report and writes SWEEPS.md; 0 if all went well."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sweeps", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few points, one turn")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder to write")
+    place = Path(__file__).parent
+    parser.add_argument("--out", type=files.argument, default=place, help="folder to write")
     parser.add_argument("--devices", type=int, help="print what so many virtual devices do")
     options = parser.parse_args(arguments)
     if options.devices:

@@ -48,7 +48,11 @@ def _parser():
     add = parser.add_argument
     add("name", nargs="?", choices=EXPERIMENTS, help="one claim to run and print; all if left out")
     add("--list", action="store_true", help="list the claims and run none")
-    add("--out", type=Path, help="folder to write: report, or out/experiments for one claim")
+    add(
+        "--out",
+        type=files.argument,
+        help="folder to write: report, or out/experiments for one claim",
+    )
     scale = parser.add_mutually_exclusive_group()
     scale.add_argument("--quick", action="store_true", help="small and coarse, settles nothing")
     scale.add_argument("--full", action="store_true", help="at the scale of an accelerator")

@@ -120,7 +120,7 @@ def measured(bank: Frame, values: np.ndarray, setting: Setting) -> np.ndarray:
     @jax.jit
     def missing(signal, bank):
         # most paths are pruned: small chunks of them leave little to compute in vain
-        found = scattering.energies(signal, bank, setting.depth, prune=setting.prune, memory=2**20)
+        found = scattering.energies(signal, bank, setting.depth, prune=setting.prune, memory_mib=1)
         return found.propagated_bounds[1:, 1] / found.energy
 
     left = np.stack([missing(one, bank) for one in values.astype(np.float32)])

@@ -77,7 +77,7 @@ def remaining(bank: Frame, values: list[np.ndarray], setting: Setting) -> np.nda
     """Intervals in which the shares W_1 … W_(N+1) of the energy of each signal lie."""
 
     def measure(signal):
-        found = scattering.energies(signal, bank, setting.depth, prune=setting.prune, memory=2**25)
+        found = scattering.energies(signal, bank, setting.depth, prune=setting.prune, memory_mib=32)
         return np.asarray(found.propagated_bounds / found.energy)
 
     every = tqdm(values, desc="slow_decay", unit="signal")

@@ -1,10 +1,12 @@
 """Files written whole or not at all, and what a result needs to be traced to its source."""
 
+import argparse
 import contextlib
 import json
 import math
 import os
 import platform
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -19,15 +21,37 @@ import numpy as np
 
 from infomech import checks
 
+#: as it was typed, or as pathlib shortens it to one slash; a drive has one letter
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|.*://", re.S)
+
+
+def local(argument: str, path: str | os.PathLike[str]) -> Path:
+    """`path`, which names a file or folder on this machine.
+
+    Raises:
+        ValueError: it is a URL, of which pathlib would make a folder such as `s3:`.
+    """
+    if _URL.match(os.fspath(path)):
+        raise checks.fail(argument, repr(str(path)), "a path on this machine, not a URL")
+    return Path(path)
+
+
+def argument(text: str) -> Path:
+    """A path typed as an option, for argparse. Raises ArgumentTypeError if it is a URL."""
+    try:
+        return local("path", text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends without an error.
 
     Raises:
-        ValueError: the folder of `path` can't be written.
+        ValueError: the folder of `path` can't be written, or `path` is a URL.
     """
-    path = Path(path)
+    path = local("out", path)
     try:
         handle, name = tempfile.mkstemp(suffix=path.suffix, prefix=".part-", dir=path.parent)
         os.close(handle)
@@ -48,9 +72,9 @@ def folder(path: str | os.PathLike[str]) -> Path:
     """`path` as a folder that exists and can be written; made if need be.
 
     Raises:
-        ValueError: it can't be made or written.
+        ValueError: it can't be made or written, or is a URL.
     """
-    path = Path(path)
+    path = local("out", path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks, extras, image_files
+from infomech import checks, extras, files, image_files
 
 #: photographs that come with scikit-image, by name
 PHOTOGRAPHS = (
@@ -107,7 +107,7 @@ def _file(source: str | os.PathLike[str], page: int | None, said: list[str]) -> 
         with extras.needed("cli", f"photograph {source!r}"):
             from skimage import data
         return np.asarray(getattr(data, source)())
-    path = Path(source)
+    path = files.local("source", source)
     if not path.is_file():
         known = ", ".join(PHOTOGRAPHS)
         what = "not a file" if path.exists() else "no such file"

@@ -24,7 +24,8 @@ class LawConfig:
         rectifier: names; see `infomech.rectifiers`.
         boundary: zero, periodic or reflect.
         normalize: none, sum, l2 or max.
-        direction: of the gradient, numbers with commas between, such as 0,1; empty: the last axis.
+        direction: of the gradient, one number per axis; several directions one after the other,
+            such as 0 1 1 1 for (0, 1) and (1, 1); empty: the last axis.
         pattern: disk, impulse, gaussian, box, an image file or a photograph such as camera.
         dimensions: of the field, 1 to 3; images have 2.
         shares: how many odd shares, equally spaced from 0 to 1.
@@ -40,7 +41,7 @@ class LawConfig:
     rectifier: tuple[str, ...] = ("relu", "modulus")
     boundary: tuple[str, ...] = ("zero",)
     normalize: tuple[str, ...] = ("l2",)
-    direction: tuple[str, ...] = ()
+    direction: tuple[float, ...] = ()
     pattern: tuple[str, ...] = ("disk",)
     dimensions: int = 2
     shares: int = 21
@@ -74,8 +75,7 @@ class LawConfig:
         checks.positive("radius", self.radius, self.dtype)
         if not 0 <= self.burn_in <= self.steps - 2:
             raise checks.fail("burn_in", self.burn_in, f"0 to {self.steps - 2}: steps less 2")
-        for direction in self.direction:
-            _vector(direction, self.dimensions)
+        _directions(self.direction, self.dimensions)
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def settings(config: LawConfig) -> list[Setting]:
     """Every combination of the settings of `config`, with the domain that each needs."""
     config.check()
     last_axis = (0.0,) * (config.dimensions - 1) + (1.0,)
-    directions = [_vector(text, config.dimensions) for text in config.direction] or [last_axis]
+    directions = _directions(config.direction or last_axis, config.dimensions)
     found = []
     for size, rectifier, boundary, normalize, direction, pattern in itertools.product(
         config.size, config.rectifier, config.boundary,
@@ -275,14 +275,15 @@ def _values(config: LawConfig, pattern: str) -> np.ndarray:
     return patterns.pattern(pattern, config.radius, config.dimensions, config.dtype)
 
 
-def _vector(text: str, dimensions: int) -> tuple[float, ...]:
-    """A direction of unit length from text such as 1,1."""
-    try:
-        numbers = np.array([float(part) for part in text.split(",")])
-    except ValueError:
-        numbers = np.array([])
-    if numbers.shape != (dimensions,) or not np.all(np.isfinite(numbers)):
-        raise checks.fail("direction", repr(text), f"{dimensions} numbers with commas between")
-    if not np.any(numbers):
-        raise checks.fail("direction", repr(text), "a vector of length above 0")
-    return tuple((numbers / np.linalg.norm(numbers)).tolist())
+def _directions(numbers: tuple[float, ...], dimensions: int) -> list[tuple[float, ...]]:
+    """Unit vectors from the numbers of one or several directions."""
+    checks.floating("direction", numbers)
+    values = np.asarray(numbers, np.float64)
+    if values.ndim != 1 or len(values) % dimensions:
+        expected = f"{dimensions} numbers for each direction, one after the other"
+        raise checks.fail("direction", repr(numbers), expected)
+    checks.finite("direction", values)
+    vectors = values.reshape(-1, dimensions)
+    if not np.all(np.any(vectors, axis=1)):
+        raise checks.fail("direction", repr(numbers), "vectors of length above 0")
+    return [tuple((vector / np.linalg.norm(vector)).tolist()) for vector in vectors]

@@ -98,7 +98,7 @@ def test_kernel_is_read_from_a_file(capsys, tmp_path, suffix):
 
 def test_simulate_follows_theory_and_writes_a_moving_picture(capsys, tmp_path):
     code, out, _ = run(
-        capsys, "simulate", "--share", 0.2, "--direction", "0,-1", "--steps", 8, "--burn-in", 1,
+        capsys, "simulate", "--share", 0.2, "--direction", 0, -1, "--steps", 8, "--burn-in", 1,
         "--radius", 2, "--animation", "gif", "--dtype", "float64", "--json", "--out", tmp_path,
     )  # fmt: skip
     assert code == 0
@@ -184,8 +184,11 @@ def test_doctor_fails_on_wrong_numbers(capsys, monkeypatch):
         (["kernel", "--share", "1.5"], "share: got 1.5, expected a number in [0, 1]"),
         (["kernel", "--ratio", "-1"], "ratio: got -1.0, expected a number in [0, 1]"),
         (["kernel", "--share", "0.1", "--size", "0"], "shape: got (0,)"),
-        (["kernel", "--share", "0.1", "--direction", "0,0"], "direction: got [0. 0.]"),
-        (["kernel", "--share", "0.1", "--direction", "x"], "direction: got 'x'"),
+        (["kernel", "--share", "0.1", "--direction", "0", "0"], "direction: got [0. 0.]"),
+        (
+            ["kernel", "--share", "0.1", "--direction", "x"],
+            "--direction: got 'x', expected numbers",
+        ),
         (["kernel", "--share", "0.1", "--rectifier", "r"], "rectifier: got 'r', expected one of"),
         (["simulate", "--share", "0.1", "--steps", "-1"], "steps: got -1"),
         (["simulate", "--share", "0.1", "--boundary", "b"], "boundary: got 'b', expected one of"),
@@ -208,11 +211,12 @@ def test_doctor_fails_on_wrong_numbers(capsys, monkeypatch):
         (["scatter", "--bandwidth", "4"], "bandwidth: got 4.0"),
         (["scatter", "--signal", "digits", "--number", "9999"], "number: got 9999"),
         (["scatter", "--signal", "digits", "--samples", "64"], "samples: got 64, expected at most"),
-        (["scatter", "--memory", "0"], "memory: got 0"),
+        (["scatter", "--memory-mib", "0"], "memory_mib: got 0"),
         (["law", "--rectifier", "rleu"], "rectifier: got 'rleu', expected one of relu"),
         (["law", "--boundary", "b"], "boundary: got 'b'"),
         (["law", "--steps", "-1"], "steps: got -1"),
-        (["law", "--direction", "0,0"], "direction: got '0,0'"),
+        (["law", "--direction", "0", "0"], "direction: got (0.0, 0.0), expected vectors"),
+        (["law", "--direction", "1"], "direction: got (1.0,), expected 2 numbers for each"),
         (["law", "--pattern", "no.png"], "pattern: got 'no.png'"),
     ],
 )
@@ -297,11 +301,133 @@ def test_a_command_imports_nothing_for_the_others():
     assert json.loads(finished.stdout)["engine"]
 
 
+def listed(text):
+    """The commands that a help lists, each with some words on it."""
+    return re.findall(r"^  ([\w-]+) +\w+ ", text, re.M)
+
+
 def test_help_lists_every_command(capsys):
+    for words, group in ((), COMMANDS), (("sweep",), COMMANDS["sweep"]):
+        code, out, _ = run(capsys, *words, "--help")
+        assert code == 0
+        assert listed(out) == list(group)
+    assert "sweep-status" not in COMMANDS
+
+
+@pytest.mark.parametrize("words", [["sweep", "run"], ["sweep", "status"], ["kernel"]])
+def test_help_of_a_command_is_its_own(capsys, words):
     with pytest.raises(SystemExit, match="0"):
-        main(["--help"])
-    listed = re.findall(r"• ([\w-]+)", capsys.readouterr().out)
-    assert listed == list(COMMANDS)
+        main([*words, "--help"])
+    assert f"usage: infomech {' '.join(words)} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("", f"got no command, expected one of {', '.join(COMMANDS)}; see infomech --help"),
+        ("simlate", "unrecognized command simlate (did you mean simulate?); see infomech --help"),
+        ("sweep-status s", "unrecognized command sweep-status"),
+        ("--setps 3", "unrecognized option --setps; see infomech --help"),
+        ("sweep", "got no command, expected one of run, status, export; see infomech sweep --help"),
+        ("sweep s.toml", "unrecognized command s.toml (did you mean infomech sweep run s.toml?)"),
+        ("sweep run", "SPEC: got nothing, expected a path; see infomech sweep run --help"),
+        ("sweep export s", "OUT: got nothing, expected a path; see infomech sweep export --help"),
+        (
+            "simulate --setps 3",
+            "unrecognized option --setps (did you mean --steps?); see infomech simulate --help",
+        ),
+        ("simulate --burn_in x", "--burn-in: got 'x', expected a whole number; see infomech sim"),
+        ("simulate --steps", "--steps: got nothing, expected a whole number; see infomech sim"),
+        ("simulate 3", "unexpected argument '3'; see infomech simulate --help"),
+        ("kernel --share a", "--share: got 'a', expected a number; see infomech kernel --help"),
+        ("kernel --share=0.1 0.2", "--share: got 0.1 0.2, expected one value"),
+        ("kernel --taps 1 0 -1", "--taps: got 1 0 -1, expected one value, in quotes"),
+        ("kernel --json=3", "--json: got '3', expected no value; see infomech kernel --help"),
+        ("design", "--velocity: got nothing, expected numbers; see infomech design --help"),
+        ("plan --size", "--size: got nothing, expected whole numbers; see infomech plan --help"),
+    ],
+)
+def test_words_that_cannot_be_parsed_point_to_the_help(capsys, words, said):
+    code, out, err = run(capsys, *words.split())
+    assert (code, out) == (2, "")
+    assert err.startswith(f"infomech: {said}")
+    assert err.count("\n") == 1
+    assert re.search(r"; see infomech.* --help$", err)
+
+
+@pytest.mark.parametrize(
+    ("words", "right"),
+    [
+        (["kernel", "--direction", "0,1"], "--direction 0 1"),
+        (["kernel", "--direction", "0, -1"], "--direction 0 -1"),
+        (["kernel", "--size=3,3"], "--size 3 3"),
+        (["kernel", "--taps", "1,0,-1; 2, 0, -2"], '--taps "1 0 -1; 2 0 -2"'),
+        (["simulate", "--domain", "9,", "9"], "--domain 9 9"),
+        (["law", "--direction", "0,1", "1,1"], "--direction 0 1 1 1"),
+        (["design", "--velocity", "-0.3,0.2"], "--velocity -0.3 0.2"),
+        (["plan", "--mesh", "4,2"], "--mesh 4 2"),
+        (["drift", "w.npz", "--strides", "1,2"], "--strides 1 2"),
+    ],
+)
+def test_numbers_are_separated_by_spaces_and_commas_get_a_hint(capsys, words, right):
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"infomech: {right.split()[0]}: got".replace("--taps", "taps"))
+    assert err.endswith(f"numbers separated by spaces: {right}\n")
+    assert err.count("\n") == 1
+
+
+def test_negative_numbers_follow_an_option(capsys):
+    code, out, _ = run(capsys, "kernel", "--share", 0.1, "--direction", -1, "-1e-300", "--json")
+    assert code == 0
+    assert json.loads(out)["momentum"][0] < 0
+    code, _, err = run(capsys, "design", "--velocity", "-.3", "-2e-1", "--starts", 0)
+    assert (code, err[:27]) == (2, "infomech: starts: got 0, ex")
+
+
+URL = "s3://bucket/law.zarr"
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["sweep", "run", "s.toml", "--store", URL], "--store"),
+        (["sweep", "run", URL], "SPEC"),
+        (["sweep", "status", URL], "STORE"),
+        (["sweep", "export", URL, "law.nc"], "STORE"),
+        (["sweep", "export", "law.zarr", URL], "OUT"),
+        (["census", URL], "FILE"),
+        (["census", "w.npz", "--against", URL], "--against"),
+        (["drift", URL], "FILE"),
+        (["drift", "w.npz", "--images", URL], "--images"),
+        (["simulate", "--share", "0.1", "--pattern", URL], "--pattern"),
+        (["simulate", "--share", "0.1", "--out", URL], "--out"),
+        (["simulate", "--share", "0.1", "--compile-cache", URL], "--compile-cache"),
+        (["scatter", "--signal", URL], "--signal"),
+        (["kernel", "--taps", URL], "--taps"),
+        (["kernel", "--share", "0.1", f"--figure={URL}"], "--figure"),
+        (["law", "--pattern", "disk", URL], "--pattern"),
+    ],
+)
+def test_a_url_is_no_path_and_nothing_is_made(capsys, tmp_path, monkeypatch, words, named):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (2, "")
+    assert err == f"infomech: {named}: got '{URL}', expected a path on this machine, not a URL\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_version_and_module(capsys):
+    import infomech
+
+    said = f"infomech {infomech.__version__}\n"
+    assert run(capsys, "--version") == (0, said, "")
+    command = [sys.executable, "-m", "infomech"]
+    finished = subprocess.run([*command, "--version"], capture_output=True, text=True)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, said, "")
+    finished = subprocess.run([*command, "nothing"], capture_output=True, text=True)
+    assert finished.returncode == 2
+    assert finished.stderr == "infomech: unrecognized command nothing; see infomech --help\n"
 
 
 def test_plan_says_which_engine_and_why(capsys):

@@ -2,11 +2,21 @@
 
 import json
 import os
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from infomech import files
+from benchmarks import __main__ as rollouts
+from benchmarks import design, scattering
+from benchmarks import networks as weights
+from benchmarks import sweeps as stores
+from experiments import __main__ as experiments
+from infomech import fields, files, networks, plot, sweeps
+from infomech.engines import build
+from infomech.scattering import signals
 
 
 def test_a_file_replaces_the_old_one_only_when_it_is_whole(tmp_path):
@@ -53,3 +63,53 @@ def test_provenance_names_versions_device_and_commit():
     assert {"infomech", "jax", "jaxlib", "numpy", "python", "device", "commit"} <= set(record)
     assert record["device"].startswith("cpu")
     assert record["x64"] is True
+
+
+URL = "s3://bucket/law.zarr"
+SWEEP = sweeps.Sweep(axes=(sweeps.linear("share", 0, 1, 2),), steps=(4,), burn_in=1)
+
+
+@pytest.mark.parametrize("typed", [URL, "file:///law.zarr", "gs:/bucket/x", Path(URL), "a/b://c"])
+@pytest.mark.parametrize(
+    ("argument", "use"),
+    [
+        ("out", lambda path: files.write_text(path, "")),
+        ("out", files.folder),
+        ("out", lambda path: plot.save(Figure(), path)),
+        ("out", lambda path: sweeps.export("law.zarr", path)),
+        ("store", lambda path: sweeps.run(SWEEP, path)),
+        ("store", lambda path: sweeps.store.status(path)),
+        ("store", lambda path: sweeps.export(path, "law.nc")),
+        ("spec", sweeps.load),
+        ("source", lambda path: list(networks.layers(path))),
+        ("source", fields.image),
+        ("signal", lambda path: signals.signal(str(path))),
+    ],
+)
+def test_a_url_is_refused_wherever_a_path_is_meant(tmp_path, monkeypatch, argument, use, typed):
+    monkeypatch.chdir(tmp_path)
+    expected = re.escape(f"{argument}: got {str(typed)!r}, expected a path on this machine, not a")
+    with pytest.raises(ValueError, match=f"^{expected} URL"):
+        use(typed)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("path", ["out", "a:b/c", "C:/out", "./s3:/x", "/a//b"])
+def test_other_paths_are_taken_as_they_are(path):
+    assert files.local("out", path) == Path(path)
+
+
+def test_compiled_code_is_not_kept_at_a_url(monkeypatch):
+    monkeypatch.setenv("INFOMECH_CACHE", URL)
+    with pytest.raises(ValueError, match=f"^INFOMECH_CACHE: got '{URL}'"):
+        build._cache()
+
+
+@pytest.mark.parametrize("module", [experiments, rollouts, design, scattering, stores, weights])
+def test_a_report_is_not_written_to_a_url(tmp_path, monkeypatch, capsys, module):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        module.main(["--quick", "--out", URL])
+    said = f"argument --out: path: got '{URL}', expected a path on this machine, not a URL"
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -164,9 +164,9 @@ def test_memory_counts_what_is_kept():
     signal, paths = noise(5, (64,)), [(band,) for band in range(4)]
     need = 8 * (64 + 4 + 16 + 32 + 64 + 4 * 8)
     run = functools.partial(scattering.features, signal, MEYER, paths, subsample=8, oversampling=0)
-    run(memory=need)
-    with pytest.raises(ValueError, match=f"which: got 4 paths .* take {need} bytes"):
-        run(memory=need - 1)
+    run(memory_mib=need / 2**20)
+    with pytest.raises(ValueError, match=f"which: got 4 paths .* take {need / 2**20:.6g} MiB"):
+        run(memory_mib=(need - 1) / 2**20)
 
 
 def test_single_precision_also_with_a_frame_of_double_precision():

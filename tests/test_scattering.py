@@ -74,16 +74,16 @@ def one_sided(seed, grid, bands):
     return Frame(jnp.asarray(low), jnp.asarray(every), (NAMELESS,) * bands, (-1,) * bands)
 
 
-@functools.partial(jax.jit, static_argnames=("nonlinearity", "max_paths", "memory"))
+@functools.partial(jax.jit, static_argnames=("nonlinearity", "max_paths", "memory_mib"))
 def _energies(signal, every, prune, **options):
     return scattering.energies(signal, every, len(every) - 1, prune=prune, **options)
 
 
 def energies(
-    signal, every, prune=0.0, *, nonlinearity="modulus", max_paths=10**6, memory=2**18
+    signal, every, prune=0.0, *, nonlinearity="modulus", max_paths=10**6, memory_mib=0.25
 ):  # fmt: skip
     """Energies with a frame for each layer, all of them traced; compiled once for each kind."""
-    options = {"nonlinearity": nonlinearity, "max_paths": max_paths, "memory": memory}
+    options = {"nonlinearity": nonlinearity, "max_paths": max_paths, "memory_mib": memory_mib}
     return _energies(signal, tuple(every), prune, **options)
 
 
@@ -155,7 +155,7 @@ def test_energies_in_a_plane_in_single_precision():
     bands = np.asarray(plain.bands) * moves.astype(np.complex64)
     frame = dataclasses.replace(plain, bands=jnp.asarray(bands))
     signal = noise(2, grid, "float32")
-    found = scattering.energies(signal, frame, 2, memory=2**18)
+    found = scattering.energies(signal, frame, 2, memory_mib=0.25)
     assert {x.dtype for x in (*found.relative, *found.absolute)} == {np.dtype("float32")}
     assert found.propagated.dtype == found.collected_bounds.dtype == np.float64
     propagated, collected = expected(signal, [frame] * 3, [reference.modulus] * 3)
@@ -179,7 +179,7 @@ def test_halves_in_a_plane_and_no_recompiling_as_the_tree_grows():
     for prune in (0.5, 0.1, 0.007, 0.0):
         signal = noise(3, (9, 8))
         found = scattering.energies(
-            signal, frame, 2, prune=prune, nonlinearity=counted, memory=2**18
+            signal, frame, 2, prune=prune, nonlinearity=counted, memory_mib=0.25
         )
         sizes.append(int(np.sum(found.paths)))
         once.append(len(traced))
@@ -378,15 +378,15 @@ WEIGHTS = np.random.default_rng(21).normal(size=10)
 
 
 def least_memory():
-    """The fewest bytes that do, with which one band is computed at a time."""
-    with pytest.raises(ValueError, match="memory: got 1 bytes") as caught:
-        scattering.energies(np.ones(16), OWN, 2, nonlinearity=LAYERS, memory=1)
-    return int(re.search(r"at least (\d+) for one band", str(caught.value))[1])
+    """The fewest MiB that do, with which one band is computed at a time."""
+    with pytest.raises(ValueError, match="memory_mib: got 1e-06, expected at least") as caught:
+        scattering.energies(np.ones(16), OWN, 2, nonlinearity=LAYERS, memory_mib=1e-6)
+    return float(re.search(r"at least (\S+) for one band", str(caught.value))[1])
 
 
 def height(signal, every, prune):
     """Some sum of all the energies."""
-    found = energies(signal, every, prune, nonlinearity=LAYERS, memory=2 * least_memory())
+    found = energies(signal, every, prune, nonlinearity=LAYERS, memory_mib=2 * least_memory())
     sums = jnp.concatenate([found.propagated, found.collected, found.passed])
     return jnp.sum(sums * WEIGHTS)
 
@@ -478,18 +478,18 @@ def test_a_dead_signal_has_no_energy_and_no_slope(climbed):
 @pytest.mark.optimised
 def test_memory_stays_below_what_is_granted():
     """In reverse mode too; the last layer alone would take sixty times as much."""
-    samples, depth, memory = 512, 4, 2**21
+    samples, depth, memory_mib = 512, 4, 2
     frame = scattering.weyl_heisenberg(samples, 16, dtype="float32")
-    assert 16**depth * samples * 4 > 60 * memory
+    assert 16**depth * samples * 4 > 60 * memory_mib * 2**20
 
     def remaining(signal, prune):
-        found = scattering.energies(signal, frame, depth, prune=prune, memory=memory)
+        found = scattering.energies(signal, frame, depth, prune=prune, memory_mib=memory_mib)
         return jnp.sum(found.propagated), found.paths
 
     signal = noise(25, (samples,), "float32")
     climb = jax.jit(jax.value_and_grad(remaining, has_aux=True)).lower(signal, 0.5).compile()
     filters = 16 * (samples // 2 + 1) * (8 + 8 + 4)
-    assert climb.memory_analysis().temp_size_in_bytes <= memory + 4 * filters
+    assert climb.memory_analysis().temp_size_in_bytes <= memory_mib * 2**20 + 4 * filters
     (value, paths), slope = climb(signal, 1e-5)
     assert paths[2] > 0
     np.testing.assert_allclose(slope @ signal, 2 * value, rtol=1e-4)
@@ -497,7 +497,7 @@ def test_memory_stays_below_what_is_granted():
 
 # --- paths ------------------------------------------------------------------------------------
 
-WALK = {"nonlinearity": LAYERS, "max_paths": 400, "memory": 2**18}
+WALK = {"nonlinearity": LAYERS, "max_paths": 400, "memory_mib": 0.25}
 
 
 @pytest.fixture(scope="module")
@@ -740,8 +740,8 @@ SMALL = nameless(scattering.meyer(16, 2.0))
         (lambda: scattering.energies(X, F, 2, max_paths=0), "max_paths: got 0"),
         (lambda: scattering.energies(X, F, 13), "depth: got 13 layers, which have 2391484 paths"),
         (lambda: scattering.energies(X, F, 2, max_paths=12), "depth: got 2 layers.* 13 paths"),
-        (lambda: scattering.energies(X, F, 2, memory=100), "memory: got 100 bytes"),
-        (lambda: scattering.energies(X, F, 2, memory=0), "memory: got 0"),
+        (lambda: scattering.energies(X, F, 2, memory_mib=1e-4), "memory_mib: got 0.0001, expected"),
+        (lambda: scattering.energies(X, F, 2, memory_mib=0), "memory_mib: got 0, expected a pos"),
         (lambda: scattering.paths(np.ones(23), F, 2), "signal: got shape"),
         (lambda: scattering.paths(X, F, 2, nonlinearity="relu"), "nonlinearity"),
         (lambda: scattering.features(X[1:], F, 2), "signal: got shape"),
@@ -750,7 +750,7 @@ SMALL = nameless(scattering.meyer(16, 2.0))
         (lambda: scattering.features(X, F, [(0,), (6,)]), "which: got step 6 in layer 0"),
         (lambda: scattering.features(X, F, [(0, -1)]), "which: got"),
         (lambda: scattering.features(X, F, -1), "(which|depth): got -1"),
-        (lambda: scattering.features(X, F, 2, memory=1000), "which: got 13 paths"),
+        (lambda: scattering.features(X, F, 2, memory_mib=1e-3), "which: got 13 paths"),
         (lambda: scattering.all_paths(F, 3, max_paths=39), "depth: got 3 layers.* 40 paths"),
         (lambda: scattering.labels(F, [(0, 6)]), "which: got step 6 in layer 1"),
         (lambda: nonlinearities.lipschitz(jnp.abs, 0.0), "constant: got"),
@@ -777,10 +777,10 @@ def test_very_many_chunks_lose_nothing_to_rounding():
     count, signal = 60, np.array([1, -0.7, 0.3, 0.2], np.float32)
     bands = np.full((count, 4), np.sqrt(0.99 / count), np.float32)
     bank = scattering.frames.frame(np.full(4, 0.1, np.float32), bands)
-    with pytest.raises(ValueError, match=r"memory: got 1 bytes, expected at least \d+") as refused:
-        scattering.energies(signal, bank, 2, memory=1)
-    least = int(re.search(r"at least (\d+)", str(refused.value))[1])
-    found = scattering.energies(signal, bank, 2, memory=least)
+    with pytest.raises(ValueError, match="memory_mib: got 1e-06, expected at least") as refused:
+        scattering.energies(signal, bank, 2, memory_mib=1e-6)
+    least = float(re.search(r"at least (\S+)", str(refused.value))[1])
+    found = scattering.energies(signal, bank, 2, memory_mib=least)
     assert np.sum(found.paths) == 1 + count + count**2
     share = np.sum(np.asarray(bank.bands, np.float64)[:, 0] ** 2)
     energy = np.sum(signal.astype(np.float64) ** 2)

@@ -68,11 +68,11 @@ def test_other_boundaries_change_nothing_in_a_wide_domain(outcomes, boundary):
 
 
 @pytest.mark.parametrize(
-    ("dimensions", "direction"), thinned([(2, "1,1"), (1, "-1"), (3, "0,0,2")])
+    ("dimensions", "direction"), thinned([(2, (1, 1)), (1, (-1,)), (3, (0, 0, 2))])
 )
 def test_speed_is_measured_along_the_direction(dimensions, direction):
     config = survey.LawConfig(
-        size=(2,), rectifier=("relu",), dimensions=dimensions, direction=(direction,), shares=3,
+        size=(2,), rectifier=("relu",), dimensions=dimensions, direction=direction, shares=3,
         radius=2.0, steps=8, burn_in=2, resamples=10, dtype="float64",
     )  # fmt: skip
     (outcome,) = survey.run(config)
@@ -82,6 +82,12 @@ def test_speed_is_measured_along_the_direction(dimensions, direction):
     # at share 0 nothing moves; the first working share moves along the direction
     np.testing.assert_allclose(outcome.speed[0], 0, atol=1e-12)
     assert outcome.speed[1] > 0.3
+
+
+def test_several_directions_follow_one_another():
+    config = survey.LawConfig(size=(2,), rectifier=("relu",), direction=(0, 2, -3, 4))
+    found = [setting.direction for setting in survey.settings(config)]
+    np.testing.assert_allclose(found, [(0, 1), (-0.6, 0.8)])
 
 
 def test_identity_refuses_where_positive_and_negative_values_cancel():
@@ -106,9 +112,10 @@ def test_identity_refuses_where_positive_and_negative_values_cancel():
         ({"rectifier": ("rleu",)}, "rectifier: got 'rleu', expected one of relu, modulus"),
         ({"boundary": ("wrap",)}, "boundary: got 'wrap', expected one of zero, periodic"),
         ({"normalize": ("l1",)}, "normalize: got 'l1', expected one of none, sum"),
-        ({"direction": ("0,0",)}, "direction: got '0,0', expected a vector of length above 0"),
-        ({"direction": ("1",)}, "direction: got '1', expected 2 numbers"),
-        ({"direction": ("a,b",)}, "direction: got 'a,b'"),
+        ({"direction": (0, 1, 0, 0)}, "direction: got (0, 1, 0, 0), expected vectors of length"),
+        ({"direction": (1,)}, "direction: got (1,), expected 2 numbers for each direction"),
+        ({"direction": (1, float("nan"))}, "direction: got 1 of 2 values not finite"),
+        ({"direction": ("0,1",)}, "direction: got tuple, expected an array of real numbers"),
         ({"dimensions": 4}, "dimensions: got '4'"),
         ({"shares": 2}, "shares: got 2"),
         ({"steps": -1}, "steps: got -1"),

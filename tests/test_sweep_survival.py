@@ -114,7 +114,7 @@ def test_interrupted_it_says_how_to_go_on(tmp_path, capsys, monkeypatch):
         return compute(self, columns, points)
 
     monkeypatch.setattr(program.Program, "__call__", interrupted)
-    words = ["sweep", str(path), "--store", str(tmp_path / "s.zarr"), "--batch", "2"]
+    words = ["sweep", "run", str(path), "--store", str(tmp_path / "s.zarr"), "--batch", "2"]
     # whoever started the tests may ignore it
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     assert main(words) == 130
@@ -225,7 +225,7 @@ def test_what_is_no_store(tmp_path, copy, capsys):
     with pytest.raises(ValueError, match="harmed"):
         sweeps.run(some(), copy)
     assert main(["sweep", "status", str(tmp_path / "folder")]) == 2
-    assert "expected a folder made by infomech sweep" in capsys.readouterr().err
+    assert "expected a folder made by infomech sweep run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_a_disk_that_takes_no_more(tmp_path, whole, monkeypatch, capsys, error):
         'dimensions = 1\npattern = "impulse"\nsteps = 4\nburn_in = 1\nblock = 4\n'
         "[axes.share]\nfrom = 0\nto = 1\ncount = 12\n"
     )
-    assert main(["sweep", str(spec), "--store", str(path)]) == 1
+    assert main(["sweep", "run", str(spec), "--store", str(path)]) == 1
     said = capsys.readouterr().err
     assert error.strerror in said
     assert "what is done is kept. To go on:" in said
@@ -314,8 +314,8 @@ def test_processes_share_the_blocks(tmp_path, whole):
     code = "import sys; from infomech.cli import main; sys.exit(main())"
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", code, "sweep", spec, "--store", path, "--json",
-             "--distributed", f"localhost:{port},2,{i}"],
+            [sys.executable, "-c", code, "sweep", "run", spec, "--store", path, "--json",
+             "--distributed", f"localhost:{port}", "2", str(i)],
             env={**os.environ, "XLA_FLAGS": flags,
                  "PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path])},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

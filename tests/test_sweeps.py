@@ -527,7 +527,7 @@ def test_mistakes_in_a_file_are_told_with_key_and_line(tmp_path, case, capsys):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         sweeps.load(path)
-    assert main(["sweep", str(path), "--store", str(tmp_path / "s.zarr")]) == 2
+    assert main(["sweep", "run", str(path), "--store", str(tmp_path / "s.zarr")]) == 2
     assert "Traceback" not in capsys.readouterr().err
     assert not (tmp_path / "s.zarr").exists()
 
@@ -548,13 +548,13 @@ def test_no_text_breaks_the_reader(tmp_path_factory, text):
 def test_the_command_runs_a_file_and_tells_how_far_it_is(tmp_path, capsys):
     path, store = tmp_path / "s.toml", tmp_path / "s.zarr"
     path.write_text(SPEC)
-    assert main(["sweep", str(path), "--explain"]) == 0
+    assert main(["sweep", "run", str(path), "--explain"]) == 0
     assert "points        12" in capsys.readouterr().out
-    assert main(["sweep", str(path), "--store", str(store), "--shard", "0/2"]) == 0
+    assert main(["sweep", "run", str(path), "--store", str(store), "--shard", "0/2"]) == 0
     capsys.readouterr()
     assert main(["sweep", "status", str(store)]) == 1
     assert "6 of 12 points (50.0%)" in capsys.readouterr().out
-    assert main(["sweep", str(path), "--store", str(store)]) == 0
+    assert main(["sweep", "run", str(path), "--store", str(store)]) == 0
     out = capsys.readouterr().out
     assert "12, of which 6 were computed now" in out
     assert "compiling" in out
@@ -568,11 +568,12 @@ def test_the_command_runs_a_file_and_tells_how_far_it_is(tmp_path, capsys):
         (["--shard", "2"], "shard: got '2', expected i/n"),
         (["--shard", "2/2"], "shard: got 2 of 2, expected 0 to 1 of 2"),
         (["--distributed", "here"], "distributed: got 'here'"),
+        (["--distributed", "host:1,2,0"], "numbers separated by spaces: --distributed host:1 2 0"),
         (["--batch", "-1"], "batch: got -1"),
     ],
 )
 def test_wrong_options(tmp_path, capsys, words, message):
     path = tmp_path / "s.toml"
     path.write_text(SPEC)
-    assert main(["sweep", str(path), "--store", str(tmp_path / "s.zarr"), *words]) == 2
+    assert main(["sweep", "run", str(path), "--store", str(tmp_path / "s.zarr"), *words]) == 2
     assert message in capsys.readouterr().err

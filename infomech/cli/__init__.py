@@ -6,46 +6,42 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import infomech
 from infomech import extras
 
-#: the class of each command, in the file of its (first) name
-COMMANDS = {
-    "law": "Law",
-    "kernel": "Kernel",
-    "simulate": "Simulate",
-    "scatter": "Scatter",
-    "census": "Census",
-    "drift": "Drift",
-    "sweep": "Sweep",
-    "sweep-status": "SweepStatus",
-    "sweep-export": "SweepExport",
-    "design": "Design",
-    "plan": "PlanCommand",
-    "doctor": "Doctor",
+#: file and class of each command, or a group of commands
+COMMANDS: dict[str, Any] = {
+    "law": "law.Law",
+    "kernel": "kernel.Kernel",
+    "simulate": "simulate.Simulate",
+    "scatter": "scatter.Scatter",
+    "census": "census.Census",
+    "drift": "drift.Drift",
+    "sweep": {
+        "run": "sweep.SweepRun",
+        "status": "sweep.SweepStatus",
+        "export": "sweep.SweepExport",
+    },
+    "design": "design.Design",
+    "plan": "plan.PlanCommand",
+    "doctor": "doctor.Doctor",
+}
+
+#: what each group of commands is for
+GROUPS = {
+    "infomech": "The mechanics of CNN filtering: how kernels move and spread images.",
+    "infomech sweep": "Run many kernels and settings and store the results, labeled, on disk.",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns 0, 1 if a check failed, 2 after a line about a bad argument."""
-    arguments = _joined(list(sys.argv[1:] if arguments is None else arguments))
-    # who asks for one command need not wait for what the others import
-    names = arguments[:1] if arguments and arguments[0] in COMMANDS else list(COMMANDS)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["--version"]:
+        print(f"infomech {infomech.__version__}")
+        return 0
     try:
-        with extras.needed("cli", "the command line"):
-            import tyro
-
-            known = {name: _command(name) for name in names}
-    except extras.MissingExtraError as error:
-        return _refused(error)
-    try:
-        command = tyro.extras.subcommand_cli_from_dict(
-            known,
-            prog="infomech",
-            args=arguments,
-            description="The mechanics of CNN filtering: how kernels move and spread images.",
-            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-        )
-        code = command.run()
+        code = _run(words)
         sys.stdout.flush()
         return code
     except BrokenPipeError:
@@ -62,15 +58,67 @@ def _refused(error: Exception) -> int:
     return 2
 
 
-def _joined(words: list[str]) -> list[str]:
-    """With `sweep status` and `sweep export`, which are commands of their own, as one word."""
-    if words[:1] == ["sweep"] and words[1:2] in (["status"], ["export"]):
-        return [f"sweep-{words[1]}", *words[2:]]
-    return words
+def _run(words: list[str]) -> int:
+    """Runs the command that the first words name, with the others as its arguments."""
+    # what may take long to import isn't for --version
+    with extras.needed("cli", "the command line"):
+        import tyro
+
+        from infomech.cli.words import check
+
+        prog, found, rest = _find(words)
+        if isinstance(found, dict):
+            print(_listing(prog, found))
+            return 0
+        # who asks for one command need not wait for what the others import
+        kind = _class(found)
+    check(kind, prog, rest)
+    config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+    return tyro.cli(kind, prog=prog, args=rest, config=config).run()
 
 
-def _command(name: str) -> Any:
+def _find(words: list[str]) -> tuple[str, Any, list[str]]:
+    """The command named, as it is typed and in `COMMANDS`, and the words left for it.
+
+    It is a group if help on that is asked for. Raises ValueError for an unknown command.
+    """
+    from infomech.cli.words import meant, misuse
+
+    prog, found = "infomech", COMMANDS
+    for place, word in enumerate(words):
+        if not isinstance(found, dict):
+            return prog, found, words[place:]
+        if word in ("-h", "--help"):
+            return prog, found, []
+        if word not in found:
+            what = "option" if word.startswith("-") else "command"
+            hint = meant(word, found)
+            if "run" in found and what == "command" and not hint:
+                hint = f" (did you mean {prog} run {word}?)"
+            raise misuse(prog, f"unrecognized {what} {word}{hint}")
+        prog, found = f"{prog} {word}", found[word]
+    if isinstance(found, dict):
+        raise misuse(prog, f"got no command, expected one of {', '.join(found)}")
+    return prog, found, []
+
+
+def _class(place: str) -> Any:
     """The class of a command, whose `run` does what it is for."""
-    return getattr(
-        importlib.import_module(f"infomech.cli.{name.partition('-')[0]}"), COMMANDS[name]
-    )
+    module, name = place.split(".")
+    return getattr(importlib.import_module(f"infomech.cli.{module}"), name)
+
+
+def _listing(prog: str, group: dict[str, Any]) -> str:
+    """The commands of a group, with a line on each."""
+    wide = max(map(len, group))
+    lines = [
+        f"  {name:<{wide}}  {GROUPS.get(f'{prog} {name}') or _class(place).__doc__.splitlines()[0]}"
+        for name, place in group.items()
+    ]
+    version = " [--version]" if prog == "infomech" else ""
+    return "\n".join(
+        [
+            f"usage: {prog} [-h]{version} COMMAND ...", "", GROUPS[prog], "", "commands:", *lines,
+            "", f"{prog} COMMAND --help lists the options of a command.",
+        ]
+    )  # fmt: skip

@@ -22,7 +22,7 @@ class Census:
     the numbers (census.json) and the labelled dataset (census.nc).
     """
 
-    file: Annotated[Path, tyro.conf.Positional]
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """Weights: .safetensors, .npz, .npy, .keras or .h5."""
     against: str = ""
     """A second file, such as the network before training, whose layers are paired by name; or

@@ -27,7 +27,7 @@ class Drift:
     and the numbers (drift.json).
     """
 
-    file: Annotated[Path, tyro.conf.Positional]
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """Weights: .safetensors, .npz, .npy, .keras or .h5."""
     layer: str = "*"
     """Names of the layers, as a shell writes patterns; they must follow each other."""

@@ -135,7 +135,7 @@ def _csv(outcomes: list[survey.Outcome]) -> str:
     for o in outcomes:
         s = o.setting
         curves = laws.candidates(o.share)
-        direction = ",".join(f"{x:.9g}" for x in s.direction)
+        direction = " ".join(f"{x:.9g}" for x in s.direction)
         named = [s.size, s.rectifier, s.boundary, s.normalize, direction, s.pattern]
         for i, share in enumerate(o.share):
             numbers = [

@@ -106,19 +106,19 @@ class KernelChoice:
     """A kernel given by its taps, or one of the DC + gradient family.
 
     Attributes:
-        taps: numbers with spaces or commas between and rows apart by semicolons, such as
-            "1 0 -1; 2 0 -2; 1 0 -1", or a .npy, .json, .csv or .txt file.
+        taps: numbers separated by spaces and rows by semicolons, such as "1 0 -1; 2 0 -2; 1 0 -1",
+            or a .npy, .json, .csv or .txt file.
         size: taps on each axis, for the family.
         share: odd share of the energy, 0 to 1, for the family.
         ratio: mixing ratio beta, 0 to 1, for the family instead of the share.
-        direction: of the gradient, one number per axis with commas between; empty: the last axis.
+        direction: of the gradient, one number per axis; empty: the last axis.
     """
 
     taps: str = ""
     size: tuple[int, ...] = (3, 3)
     share: float | None = None
     ratio: float | None = None
-    direction: str = ""
+    direction: tuple[float, ...] = ()
 
     def build(self, dtype: str) -> jax.Array:
         """The kernel. Raises ValueError naming the option that is wrong."""
@@ -128,18 +128,10 @@ class KernelChoice:
             return checks.taps("taps", np.asarray(_read_taps(self.taps), dtype))
         if self.share is None and self.ratio is None:
             raise checks.fail("taps", "no kernel", "--taps, or --share or --ratio with --size")
-        direction = parse_direction(self.direction) if self.direction else None
+        direction = np.array(self.direction) if self.direction else None
         return kernels.mix(
             self.size, share=self.share, ratio=self.ratio, direction=direction, dtype=dtype
         )
-
-
-def parse_direction(text: str) -> np.ndarray:
-    """Numbers with commas between, as a vector. Raises ValueError for anything else."""
-    try:
-        return np.array([float(part) for part in text.split(",")])
-    except ValueError as error:
-        raise checks.fail("direction", repr(text), "numbers with commas between") from error
 
 
 def numbers_in_line(value: np.ndarray) -> str:
@@ -150,7 +142,7 @@ def numbers_in_line(value: np.ndarray) -> str:
 
 
 def _read_taps(text: str) -> np.ndarray:
-    path = Path(text)
+    path = files.local("taps", text)
     if path.suffix in (".npy", ".json", ".csv", ".txt"):
         try:
             if path.suffix == ".npy":
@@ -158,12 +150,17 @@ def _read_taps(text: str) -> np.ndarray:
             if path.suffix == ".json":
                 return np.asarray(json.loads(path.read_text(encoding="utf-8")), np.float64)
             text = ";".join(path.read_text(encoding="utf-8").strip().splitlines())
+            text = text.replace(",", " ")
         except (OSError, ValueError, TypeError) as error:
             raise checks.fail(
                 "taps", f"{text!r}, unreadable ({error})", "a file of numbers"
             ) from error
+    if "," in text:
+        spaced = re.sub(" *, *", " ", text)
+        expected = f'numbers separated by spaces: --taps "{spaced}"'
+        raise checks.fail("taps", repr(text), expected)
     try:
-        rows = [row.replace(",", " ").split() for row in text.strip(" ;").split(";")]
+        rows = [row.split() for row in text.strip(" ;").split(";")]
         taps = np.array([[float(tap) for tap in row] for row in rows])
     except ValueError as error:
         expected = 'rows of equally many numbers such as "1 0 -1; 2 0 -2", or a file'

@@ -93,7 +93,7 @@ class Scatter:
     """Bands with at most this share of the energy are not computed; they widen the brackets."""
     max_paths: int = 100_000
     """Paths computed at most."""
-    memory: int = 256
+    memory_mib: float = 256
     """MiB that paths may take at once."""
     dtype: str = "float64"
     """float32 or float64."""
@@ -118,7 +118,7 @@ class Scatter:
         checks.one_of("nonlinearity", self.nonlinearity, ("modulus", "halves"))
         options: dict[str, Any] = {
             "prune": self.prune, "nonlinearity": self.nonlinearity, "max_paths": self.max_paths,
-            "memory": checks.integer("memory", self.memory, 1) * 2**20,
+            "memory_mib": self.memory_mib,
         }  # fmt: skip
         found = scattering.energies(values, frame, self.depth, **options)
         paths = scattering.paths(values, frame, self.depth, **options) if found.complete else None

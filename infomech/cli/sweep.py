@@ -1,4 +1,4 @@
-"""`infomech sweep`: runs a sweep that a TOML file describes, and tells how far a store is."""
+"""`infomech sweep`: run a sweep that a TOML file describes, inspect its store, and export it."""
 
 import functools
 import shlex
@@ -17,15 +17,14 @@ from infomech.sweeps import spec, store
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SweepRun:
     """Run a sweep, or what is missing of it: every setting at every point of its axes.
 
-    `infomech sweep status STORE` tells how far a store is, and `infomech sweep export STORE FILE`
-    writes it as one NetCDF file. A store may be stopped at any moment and gone on with by the same
-    command, by several processes at once; it is read by `xarray.open_zarr`.
+    It may be stopped at any moment; the same command goes on. Several processes may work on one
+    store, which is read by `xarray.open_zarr`.
     """
 
-    spec: Annotated[Path, tyro.conf.Positional]
+    spec: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SPEC")]
     """TOML file: settings, each value of which is compiled for, and axes of numbers."""
     store: Path = Path("out/sweep.zarr")
     """Folder of the results."""
@@ -33,9 +32,9 @@ class Sweep:
     """i/n: only every n-th block from the i-th on, 0 ≤ i < n, for job arrays."""
     batch: int = 0
     """Points at a time on all devices; 0: as many as memory is good for."""
-    distributed: str = ""
+    distributed: tuple[str, ...] = ()
     """This is one of several processes, each of which takes its share of the blocks: auto, as SLURM
-    and others tell JAX, or host:port,processes,number of this one."""
+    and others tell JAX, or host:port, how many there are and the number of this one."""
     explain: bool = False
     """Only tell what it will take."""
     compile_cache: Path | None = None
@@ -70,10 +69,12 @@ class Sweep:
         return 0
 
     def _command(self) -> str:
-        words = ["infomech", "sweep", str(self.spec), "--store", str(self.store)]
+        words = ["infomech", "sweep", "run", str(self.spec), "--store", str(self.store)]
         for name in ("shard", "batch", "distributed", "compile_cache"):
-            if getattr(self, name) != getattr(Sweep, name):
-                words += [f"--{name.replace('_', '-')}", str(getattr(self, name))]
+            value = getattr(self, name)
+            if value != getattr(SweepRun, name):
+                values = value if isinstance(value, tuple) else (value,)
+                words += [f"--{name.replace('_', '-')}", *map(str, values)]
         return shlex.join(words)
 
     def _report(self, done: sweeps.Done) -> str:
@@ -92,7 +93,7 @@ class Sweep:
 class SweepStatus:
     """Tell how far a store is, and whether what is in it is what was written."""
 
-    store: Annotated[Path, tyro.conf.Positional]
+    store: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")]
     """Folder of the results."""
     json: bool = False
     """Print it as JSON."""
@@ -111,9 +112,9 @@ class SweepStatus:
 class SweepExport:
     """Write a store as one NetCDF file."""
 
-    store: Annotated[Path, tyro.conf.Positional]
+    store: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")]
     """Folder of the results."""
-    out: Annotated[Path, tyro.conf.Positional]
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """The file."""
 
     def run(self) -> int:
@@ -173,14 +174,17 @@ def _shard(text: str) -> tuple[int, int]:
     return int(part), int(parts)
 
 
-def _join(text: str) -> None:
+def _join(words: tuple[str, ...]) -> None:
     """Joins the other processes."""
-    if not text:
+    if not words:
         return
-    if text == "auto":
+    if words == ("auto",):
         jax.distributed.initialize()
         return
-    words = text.split(",")
     if len(words) != 3 or not all(word.isdecimal() for word in words[1:]):
-        raise checks.fail("distributed", repr(text), "auto, or host:port,processes,number")
+        expected = "auto, or host:port and two numbers separated by spaces"
+        got = " ".join(words)
+        if "," in got:
+            expected += f": --distributed {got.replace(',', ' ')}"
+        raise checks.fail("distributed", repr(got), expected)
     jax.distributed.initialize(words[0], int(words[1]), int(words[2]))

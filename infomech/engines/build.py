@@ -91,7 +91,7 @@ def _compiler() -> list[str]:
 
 def _cache() -> Path:
     if folder := os.environ.get("INFOMECH_CACHE"):
-        return Path(folder)
+        return files.local("INFOMECH_CACHE", folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infomech"
 
 

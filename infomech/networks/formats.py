@@ -4,13 +4,12 @@ import contextlib
 import functools
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from infomech import checks
+from infomech import checks, files
 from infomech.networks import keras, npz, safetensors
 from infomech.networks.stored import Stored, reading
 
@@ -39,7 +38,7 @@ def opened(source: Any) -> Iterator[list[Stored]]:
     if not isinstance(source, str | os.PathLike):
         yield _leaves(source)
         return
-    path = Path(source)
+    path = files.local("source", source)
     suffix = path.suffix.lower()
     if suffix in PICKLES:
         got = f"{str(path)!r}, a pickle, which can run any code as it is read"

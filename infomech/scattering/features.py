@@ -66,7 +66,7 @@ def features(
     signal: Any, frame: Frame | Sequence[Frame], which: int | Sequence[Sequence[int]], *,
     subsample: int = 1, oversampling: int | None = None,
     nonlinearity: str | Nonlinearity | Sequence[str | Nonlinearity] = "modulus",
-    memory: int = 2**30,
+    memory_mib: float = 1024,
 ) -> jax.Array:  # fmt: skip
     """The features U[q] f * χ along paths q, each a signal, as a network hands them on [E].
 
@@ -87,7 +87,7 @@ def features(
             Each axis of a grid is the signal's halved some times. Features come out on the same
             samples; responses must be known; static.
         nonlinearity: as of `energies`; static.
-        memory: bytes that signals and features along the paths may take; static.
+        memory_mib: MiB (2²⁰ bytes) that signals and features along the paths may take; static.
 
     Returns:
         Array (paths, *grid/subsample), in the order of the paths.
@@ -105,7 +105,7 @@ def features(
         depth = checks.integer("which", which, 0)
         chosen = all_paths(frame, depth, nonlinearity=nonlinearity)
     depth = max(map(len, chosen), default=0)
-    values, stack, plan = transform.prepare(signal, frame, depth, nonlinearity, 1, 2**62)
+    values, stack, plan = transform.prepare(signal, frame, depth, nonlinearity, 1, 2**42)
     subsample = checks.integer("subsample", subsample, 1)
     if any(n % subsample for n in plan.grid):
         raise checks.fail("subsample", subsample, f"a divisor of every axis of {plan.grid}")
@@ -118,9 +118,9 @@ def features(
         kept = rates.of_bands(levels, chosen, plan, every, oversampling)
     held = rates.samples(kept) + len(chosen) * math.prod(plan.grid) / subsample ** len(plan.grid)
     needed = math.ceil(held * values.dtype.itemsize)
-    if needed > checks.integer("memory", memory, 1):
-        got = f"{len(chosen)} paths of {plan.grid}, which take {needed} bytes"
-        expected = f"at most memory={memory}: fewer paths, or a larger memory"
+    if needed > transform.in_bytes(memory_mib):
+        got = f"{len(chosen)} paths of {plan.grid}, which take {needed / 2**20:.6g} MiB"
+        expected = f"at most memory_mib={memory_mib:g}: fewer paths, or more memory_mib"
         raise checks.fail("which", got, expected)
     return cascade.run(values, stack, plan=plan, chosen=chosen, subsample=subsample, kept=kept)
 

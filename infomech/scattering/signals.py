@@ -1,15 +1,15 @@
 """Signals by name, and from WAV, npy and image files."""
 
 import math
+import os
 import struct
 import warnings
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from infomech import checks, extras, images
+from infomech import checks, extras, files, images
 
 #: signals of one axis known by name
 SIGNALS = ("impulse", "step", "noise", "chirp")
@@ -120,7 +120,7 @@ def _digit(number: int) -> np.ndarray:
 
 
 def _file(source: str) -> tuple[np.ndarray, str]:
-    suffix = Path(source).suffix.lower()
+    suffix = files.local("signal", source).suffix.lower()
     if suffix not in (".wav", ".npy"):
         try:
             return images.read(source)
@@ -159,5 +159,7 @@ def _wave(source: str) -> tuple[np.ndarray, str]:
         return sound / largest, ""
     channels = sound.shape[1]
     weights = ", ".join([f"{1 / channels:.4g}"] * channels)
-    said = f"{Path(source).name}: {channels} channels averaged to mono with weights {weights}"
+    said = (
+        f"{os.path.basename(source)}: {channels} channels averaged to mono with weights {weights}"
+    )
     return sound.astype(np.float64).mean(1) / largest, said

@@ -47,7 +47,7 @@ class Paths(NamedTuple):
 def energies(
     signal: Any, frame: Frame | Sequence[Frame], depth: int, *, prune: Any = 0.0,
     nonlinearity: str | Nonlinearity | Sequence[str | Nonlinearity] = "modulus",
-    max_paths: int = 10**6, memory: int = 2**28,
+    max_paths: int = 10**6, memory_mib: float = 256,
 ) -> Energies:  # fmt: skip
     """Energy of each layer of a scattering network, to any depth [E].
 
@@ -67,8 +67,8 @@ def energies(
         prune: bands with at most this share of ‖f‖² are not computed; traced.
         nonlinearity: modulus, halves or a `Nonlinearity`, or one for each of 0 … depth; static.
         max_paths: paths computed at most, mirrored ones not counted; static.
-        memory: bytes that the chunks may take, besides signal and filters, also in reverse mode;
-            under vmap for each signal; static.
+        memory_mib: MiB (2²⁰ bytes) that the chunks may take, besides signal and filters, also in
+            reverse mode; under vmap for each signal; static.
 
     Returns:
         `Energies`, in units of the signal squared, and in units of max |f|² as `relative`.
@@ -79,7 +79,7 @@ def energies(
             than `max_paths` where nothing is pruned; memory too small for one band; another number
             of frames or non-linearities than of layers.
     """
-    values, stack, plan = prepare(signal, frame, depth, nonlinearity, max_paths, memory)
+    values, stack, plan = prepare(signal, frame, depth, nonlinearity, max_paths, memory_mib)
     share = _share(prune, plan, values.dtype)
     return _energies(values, stack, share, plan=plan)
 
@@ -87,12 +87,12 @@ def energies(
 def paths(
     signal: Any, frame: Frame | Sequence[Frame], depth: int, *, prune: float = 1e-6,
     nonlinearity: str | Nonlinearity | Sequence[str | Nonlinearity] = "modulus",
-    max_paths: int = 10**5, memory: int = 2**28,
+    max_paths: int = 10**5, memory_mib: float = 256,
 ) -> Paths:  # fmt: skip
     """Each path that `energies` computes with its energy; not for use under jit.
 
     Args:
-        signal, frame, depth, prune, nonlinearity, max_paths, memory: as of `energies`.
+        signal, frame, depth, prune, nonlinearity, max_paths, memory_mib: as of `energies`.
 
     Returns:
         `Paths`, in the order in which they were computed.
@@ -101,7 +101,7 @@ def paths(
         ValueError: as of `energies`; more paths than `max_paths`; a float64 signal so small or so
             large that its square is no float64.
     """
-    values, stack, plan = prepare(signal, frame, depth, nonlinearity, max_paths, memory, True)
+    values, stack, plan = prepare(signal, frame, depth, nonlinearity, max_paths, memory_mib, True)
     share = _share(prune, plan, values.dtype)
     if any(checks.concrete(leaf) is None for leaf in jax.tree.leaves((values, stack, share))):
         raise checks.fail("signal", "traced arrays", "known ones: call outside of jit")
@@ -127,7 +127,7 @@ def paths(
     return Paths(tuple(found), notes.layer[there], energy, collected, notes.weight[there])
 
 
-def prepare(signal, frame, depth, nonlinearity, max_paths, memory, record=False):
+def prepare(signal, frame, depth, nonlinearity, max_paths, memory_mib, record=False):
     """Checked arguments: signal, the different frames, and the plan of a walk."""
     every, layers = each_layer(frame, depth, nonlinearity)
     depth, grid = len(layers) - 1, every[0].grid
@@ -155,7 +155,7 @@ def prepare(signal, frame, depth, nonlinearity, max_paths, memory, record=False)
     if max_paths > _MOST:
         raise checks.fail("max_paths", max_paths, f"at most {_MOST}")
     plan = steps.Plan(grid, layers, which, multiplicity, 0, max_paths, record)
-    return values, stack, dataclasses.replace(plan, chunk=_chunk(plan, values.dtype, memory))
+    return values, stack, dataclasses.replace(plan, chunk=_chunk(plan, values.dtype, memory_mib))
 
 
 def _normal(values):
@@ -216,16 +216,23 @@ def kept(frame, layers):
     return frames.firsts(frame) if _mirrored(layers) else tuple(range(len(frame.mirrors)))
 
 
-def _chunk(plan, dtype, memory):
+def _chunk(plan, dtype, memory_mib):
     """How many paths fit into the memory: each has a spectrum and a debt in each layer's chunk, and
     some twenty arrays of its size at work on it. No more than the widest layer has."""
-    memory = checks.integer("memory", memory, 1)
+    memory = in_bytes(memory_mib)
     samples, bands = math.prod(plan.grid), len(plan.multiplicity[0])
     each = (2 * plan.depth + 22) * samples * dtype.itemsize + 2 * plan.depth * bands
-    if memory < each * plan.parts:
-        raise checks.fail("memory", f"{memory} bytes", f"at least {each * plan.parts} for one band")
+    least = each * plan.parts
+    if memory < least:
+        raise checks.fail("memory_mib", memory_mib, f"at least {least / 2**20} for one band")
     fits = min(memory // each, SAMPLES_AT_ONCE // samples, max(_counts(plan)))
     return max(fits // plan.parts, 1) * plan.parts
+
+
+def in_bytes(memory_mib: float) -> int:
+    """Bytes of a memory in MiB; raises ValueError unless that is one positive number."""
+    checks.positive("memory_mib", memory_mib, "float32")
+    return int(memory_mib * 2**20)
 
 
 def _counts(plan):

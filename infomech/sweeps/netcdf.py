@@ -27,10 +27,11 @@ def export(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Any:
     with extras.needed("sweeps", "a NetCDF file"):
         import h5netcdf  # noqa: F401  (what xarray writes with)
         import xarray
+    out = files.local("out", out)
     opened = store.read(path)
     if not opened.labelled():
         got = f"{path}, whose coordinates are not what was written"
-        raise checks.fail("store", got, "infomech sweep once more, which writes them anew")
+        raise checks.fail("store", got, "infomech sweep run once more, which writes them anew")
     if os.path.isdir(out):
         raise checks.fail("out", f"{out}, a folder", "a file")
     found = xarray.open_zarr(path, chunks=None)

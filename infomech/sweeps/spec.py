@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from infomech import checks
+from infomech import checks, files
 from infomech.sweeps import axes
 from infomech.sweeps.axes import Axis
 from infomech.sweeps.grid import Sweep
@@ -43,7 +43,7 @@ def load(path: str | os.PathLike[str]) -> Sweep:
     Raises:
         ValueError: it can't be read, or something in it makes no sense; with key and line.
     """
-    path = Path(path)
+    path = files.local("spec", path)
     try:
         text = path.read_text(encoding="utf-8")
         said = tomllib.loads(text)
@@ -115,7 +115,7 @@ def _array(name, given, folder):
     if not isinstance(given, str):
         return given
     try:
-        return np.load(folder / given, allow_pickle=False)
+        return np.load(folder / files.local(name, given), allow_pickle=False)
     except (OSError, ValueError) as error:
         raise checks.fail(name, f"{given!r}, unreadable ({error})", "a .npy file") from error
 

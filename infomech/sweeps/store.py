@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from infomech import checks, laws
+from infomech import checks, files, laws
 from infomech.sweeps import arrays
 from infomech.sweeps.arrays import Variable
 from infomech.sweeps.blocks import Block, Layout
@@ -120,7 +120,7 @@ def prepare(
         ValueError: what is there is no store, or is one of another sweep or version.
         StoreError: the disk is full, or may not be written.
     """
-    path = Path(path)
+    path = files.local("store", path)
     if not path.exists():
         measured = variables()
         with _writing(path):
@@ -148,8 +148,8 @@ def read(path: str | os.PathLike[str], mode: Literal["r", "r+"] = "r") -> Store:
     Raises:
         ValueError: it is no store, or of another version.
     """
-    zarr = arrays.library()
-    expected = "a folder made by infomech sweep, or none"
+    path, zarr = files.local("store", path), arrays.library()
+    expected = "a folder made by infomech sweep run, or none"
     try:
         group = zarr.open_group(str(path), mode=mode, use_consolidated=False)
         said: dict[str, Any] = dict(group.attrs)
@@ -168,7 +168,7 @@ def read(path: str | os.PathLike[str], mode: Literal["r", "r+"] = "r") -> Store:
             k: tuple(v) if isinstance(v, list) else v for k, v in said["layout"].items()
         }
         labels = {k: v for k, v in found.items() if k not in {*measured, "done"}}
-        return Store(Path(path), said, Layout(**named), measured, labels, found["done"])
+        return Store(path, said, Layout(**named), measured, labels, found["done"])
     except Exception as error:
         raise checks.fail("store", f"{path}, harmed ({_why(error)})", expected) from error
 

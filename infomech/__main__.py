@@ -1,0 +1,8 @@
+"""`python -m infomech` is the command `infomech`."""
+
+import sys
+
+from infomech.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
