@@ -195,7 +195,7 @@ def settings(config: LawConfig) -> list[Setting]:
     """Every combination of the settings of `config`, with the domain that each needs."""
     config.check()
     last_axis = (0.0,) * (config.dimensions - 1) + (1.0,)
-    directions = _directions(config.direction or last_axis, config.dimensions)
+    directions = _directions(tuple(config.direction) or last_axis, config.dimensions)
     found = []
     for size, rectifier, boundary, normalize, direction, pattern in itertools.product(
         config.size, config.rectifier, config.boundary,

@@ -345,6 +345,8 @@ def test_help_of_a_command_is_its_own(capsys, words):
         ("kernel --json=3", "--json: got '3', expected no value; see infomech kernel --help"),
         ("design", "--velocity: got nothing, expected numbers; see infomech design --help"),
         ("plan --size", "--size: got nothing, expected whole numbers; see infomech plan --help"),
+        ("plan --size --", "--size: got nothing, expected whole numbers; see infomech plan --help"),
+        ("sweep run -- s.toml --store", "unexpected argument '--store'; see infomech sweep run"),
     ],
 )
 def test_words_that_cannot_be_parsed_point_to_the_help(capsys, words, said):
@@ -373,7 +375,8 @@ def test_numbers_are_separated_by_spaces_and_commas_get_a_hint(capsys, words, ri
     code, out, err = run(capsys, *words)
     assert (code, out) == (2, "")
     assert err.startswith(f"infomech: {right.split()[0]}: got".replace("--taps", "taps"))
-    assert err.endswith(f"numbers separated by spaces: {right}\n")
+    help_of_command = "" if "--taps" in right else f"; see infomech {words[0]} --help"
+    assert err.endswith(f"numbers separated by spaces: {right}{help_of_command}\n")
     assert err.count("\n") == 1
 
 

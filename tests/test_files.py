@@ -99,9 +99,11 @@ def test_other_paths_are_taken_as_they_are(path):
     assert files.local("out", path) == Path(path)
 
 
-def test_compiled_code_is_not_kept_at_a_url(monkeypatch):
-    monkeypatch.setenv("INFOMECH_CACHE", URL)
-    with pytest.raises(ValueError, match=f"^INFOMECH_CACHE: got '{URL}'"):
+@pytest.mark.parametrize("variable", ["INFOMECH_CACHE", "XDG_CACHE_HOME"])
+def test_compiled_code_is_not_kept_at_a_url(monkeypatch, variable):
+    monkeypatch.delenv("INFOMECH_CACHE", raising=False)
+    monkeypatch.setenv(variable, URL)
+    with pytest.raises(ValueError, match=f"^{variable}: got '{URL}'"):
         build._cache()
 
 

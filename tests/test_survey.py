@@ -84,8 +84,9 @@ def test_speed_is_measured_along_the_direction(dimensions, direction):
     assert outcome.speed[1] > 0.3
 
 
-def test_several_directions_follow_one_another():
-    config = survey.LawConfig(size=(2,), rectifier=("relu",), direction=(0, 2, -3, 4))
+@pytest.mark.parametrize("kind", [tuple, list, np.array])
+def test_several_directions_follow_one_another(kind):
+    config = survey.LawConfig(size=(2,), rectifier=("relu",), direction=kind([0, 2, -3, 4]))
     found = [setting.direction for setting in survey.settings(config)]
     np.testing.assert_allclose(found, [(0, 1), (-0.6, 0.8)])
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import tyro
 
-from infomech import checks, files
+from infomech import files
 
 #: what the values of an option are, by type: one of them, several of them
 _EXPECTED = {
@@ -81,6 +81,8 @@ def check(command: type, prog: str, words: Sequence[str]) -> None:
         word = waiting.popleft()
         if word == "--":
             free += waiting
+            if len(free) > len(placed):
+                raise misuse(prog, f"unexpected argument {free[len(placed)]!r}")
             break
         if not _is_option(word):
             free.append(word)
@@ -135,6 +137,8 @@ def _values(option: Option, waiting: deque[str], needed: int, count: int) -> lis
     found: list[str] = []
     most = 0 if option.kind is bool else len(waiting) if option.many else 1
     while waiting and len(found) + count < most and not _is_option(waiting[0]):
+        if waiting[0] == "--":
+            break
         if option.many and len(waiting) <= needed:
             break
         found.append(waiting.popleft())
@@ -157,7 +161,7 @@ def _check_values(prog: str, option: Option, values: list[str]) -> None:
     parts = [part for value in values for part in re.split(r"[,;\s]+", value) if part]
     if option.many and parts and all(_is(option.kind, part) for part in parts):
         expected = f"{option.expected} separated by spaces: {option.name} {' '.join(parts)}"
-        raise checks.fail(option.name, shlex.join(values), expected)
+        raise misuse(prog, f"{option.name}: got {shlex.join(values)}, expected {expected}")
     wrong = next(value for value in values if not _is(option.kind, value))
     raise misuse(prog, f"{option.name}: got {wrong!r}, expected {option.expected}")
 

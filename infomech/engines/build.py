@@ -92,7 +92,8 @@ def _compiler() -> list[str]:
 def _cache() -> Path:
     if folder := os.environ.get("INFOMECH_CACHE"):
         return files.local("INFOMECH_CACHE", folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "infomech"
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return files.local("XDG_CACHE_HOME", home) / "infomech"
 
 
 def _fingerprint(command: list[str]) -> str:
