@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import wavfile
 from thinned import thinned
 
 import infomech
@@ -60,6 +61,43 @@ def test_law_runs_on_a_photograph_and_says_it_is_in_the_dark(capsys, tmp_path):
     )  # fmt: skip
     assert code == 0
     assert "domain 27×25: dark room around the pattern" in out
+
+
+NOTE = "x.png: RGB to gray with weights 0.299 R + 0.587 G + 0.114 B"
+MONO = "x.wav: 2 channels averaged to mono with weights 0.5, 0.5"
+
+#: a command over a file, and what it says of the file
+CONVERTED = {
+    "simulate": (["--share", "0.1", "--steps", "3", "--burn-in", "0", "--pattern"], "x.png", NOTE),
+    "design": (
+        ["--velocity", "0", "0.2", "--steps", "2", "--starts", "1", "--solver", "lbfgs",
+         "--tolerance", "9", "--pattern"], "x.png", NOTE,
+    ),
+    "law": ([*QUICK, "--size", "3", "--rectifier", "relu", "--pattern"], "x.png", NOTE),
+    "scatter": (["--depth", "1", "--octaves", "1", "--signal"], "x.png", NOTE),
+    "scatter ": (["--depth", "1", "--octaves", "2", "--signal"], "x.wav", MONO),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", CONVERTED)
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_what_is_done_to_colors_and_channels_is_said_once(capsys, tmp_path, command, as_json):
+    options, name, note = CONVERTED[command]
+    Image.fromarray(np.full((16, 16, 3), 200, np.uint8)).save(tmp_path / "x.png")
+    wavfile.write(tmp_path / "x.wav", 8000, np.eye(64, 2, dtype=np.float32))
+    command = command.strip()
+    more = ["--json"] if as_json else []
+    code, out, err = run(capsys, command, *options, tmp_path / name, "--out", tmp_path, *more)
+    assert code == 0
+    said, other = (err, out) if as_json else (out, err)
+    assert [line for line in said.splitlines() if "weights" in line] == [note]
+    record = json.loads((tmp_path / f"{command}.json").read_text())
+    if as_json:
+        assert json.loads(out) == record
+    else:
+        assert "weights" not in other
+    kept = record["conversions"].values() if command == "law" else [record["conversion"]]
+    assert list(kept) == [note]
 
 
 def test_law_as_json_is_the_file(capsys, tmp_path):

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import struct
 
 import jax
 import jax.numpy as jnp
@@ -540,6 +541,67 @@ def test_sound_files_are_read_in_units_of_full_scale(tmp_path, dtype, values, ex
     wavfile.write(file, 8000, np.stack([np.array(values, dtype), np.array(values[::-1], dtype)], 1))
     mean = (np.array(expected) + np.array(expected)[::-1]) / 2
     np.testing.assert_array_equal(signals.signal(file, dtype="float64"), mean)
+
+
+def wave(samples, code, bits, *, channels=1, extensible=False, more=b""):
+    """A WAV file of these bytes."""
+    step = channels * bits // 8
+    form = struct.pack("<HHLLHH", 0xFFFE if extensible else code, channels, 8000, 8000 * step,
+                       step, bits)  # fmt: skip
+    if extensible:
+        guid = b"\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71"
+        form += struct.pack("<HHLH", 22, bits, 0, code) + guid
+    body = b"WAVEfmt " + struct.pack("<L", len(form)) + form + more
+    body += b"data" + struct.pack("<L", len(samples)) + samples
+    return b"RIFF" + struct.pack("<L", len(body)) + body
+
+
+HALF = (-(2**22)).to_bytes(3, "little", signed=True) + (1).to_bytes(3, "little")
+SOUNDS = {
+    "24 bits": (wave(HALF, 1, 24), [-0.5, 2.0**-23]),
+    "24 bits, extensible": (wave(HALF, 1, 24, extensible=True), [-0.5, 2.0**-23]),
+    "doubles": (wave(struct.pack("<2d", 0.1, -2), 3, 64), [0.1, -2]),
+    "floats, extensible": (
+        wave(struct.pack("<2f", 0.5, -2), 3, 32, extensible=True), [0.5, -2],
+    ),
+    "notes between": (
+        wave(struct.pack("<2h", 2**14, -1), 1, 16, more=b"abcd\x02\0\0\0xy"), [0.5, -(2.0**-15)],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "expected"), SOUNDS.values(), ids=SOUNDS)
+def test_sound_files_of_every_sample(tmp_path, content, expected):
+    (tmp_path / "x.wav").write_bytes(content)
+    found = signals.read(str(tmp_path / "x.wav"), dtype="float64")
+    np.testing.assert_array_equal(found.values, expected)
+    assert found.conversion == ""
+
+
+def test_sound_of_several_channels_says_its_weights(tmp_path):
+    samples = np.array([[0.5, -0.25, 0.75], [1, 0, 0]], "<f4")
+    (tmp_path / "x.wav").write_bytes(wave(samples.tobytes(), 3, 32, channels=3))
+    found = signals.read(str(tmp_path / "x.wav"), dtype="float64")
+    np.testing.assert_allclose(found.values, [1 / 3, 1 / 3], rtol=1e-15)
+    weights = "0.3333, 0.3333, 0.3333"
+    assert found.conversion == f"x.wav: 3 channels averaged to mono with weights {weights}"
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+def test_a_sound_cut_off_is_refused(tmp_path, dtype):
+    file = tmp_path / "x.wav"
+    wavfile.write(file, 8000, np.ones((100, 2), dtype))
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2 // 8 * 8 + 4])
+    with pytest.raises(ValueError, match=r"^signal: got '.*x\.wav', unreadable \(Reached EOF"):
+        signals.signal(str(file))
+
+
+@pytest.mark.parametrize("code", [2, 6, 7])
+def test_compressed_sound_is_refused(tmp_path, code):
+    (tmp_path / "x.wav").write_bytes(wave(bytes(64), code, 8))
+    with pytest.raises(ValueError, match=r"^signal: got .*x\.wav', unreadable \(Unknown wave"):
+        signals.signal(str(tmp_path / "x.wav"))
 
 
 def test_arrays_and_images_are_read_and_cut_in_their_middle(tmp_path):
