@@ -7,6 +7,7 @@ arXiv 2512.24338. What carries no citation is derived in the docstring and teste
 from infomech import (
     design,
     fields,
+    images,
     kernels,
     laws,
     losses,
@@ -35,6 +36,7 @@ __all__ = [
     "Trace",
     "design",
     "fields",
+    "images",
     "kernels",
     "laws",
     "layer",
