@@ -110,3 +110,12 @@ def wider(*dtypes: Any) -> jnp.dtype:
     """The floating dtype that holds all of `dtypes`, also where JAX is told never to promote."""
     with jax.numpy_dtype_promotion("standard"):
         return jnp.dtype(jnp.result_type(*dtypes))
+
+
+def flushed(x: jax.Array) -> jax.Array:
+    """At least √Σ x² of the subnormal numbers in x, which XLA may take for zeros; no gradient."""
+    limits = jnp.finfo(x.dtype)
+    bits = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(x), f"uint{limits.bits}")
+    size = bits & jnp.array(2 ** (limits.bits - 1) - 1, bits.dtype)
+    count = jnp.sum((size > 0) & (size < 2**limits.nmant), dtype=x.dtype)
+    return limits.tiny * jnp.sqrt(count)

@@ -553,3 +553,17 @@ def test_energy_of_a_field_with_a_large_gain_is_held():
         jnp.full(4, 1e-30, jnp.float32), jnp.zeros(1, jnp.float32), jnp.float32(40 * np.log(10))
     )
     np.testing.assert_allclose(observables.energy(field), 4e20, rtol=1e-4)
+
+
+def test_brackets_hold_what_is_lost_of_subnormal_numbers():
+    """XLA takes them for zeros, so brackets count what they may hold."""
+    frame = scattering.meyer(64, 3.0, dtype="float32")
+    signal = np.full(64, 1e-38, np.float32)
+    signal[0] = 2e-38
+    true = np.sum(signal.astype(float) ** 2)
+    low, high = scattering.energies(signal, frame, 2).propagated_bounds[0]
+    assert low <= true <= high
+    relative = jax.jit(lambda x: scattering.energies(x, frame, 2).relative.propagated_bounds[0])
+    low, high = np.asarray(relative(signal), float) * float(signal.max()) ** 2
+    assert low <= true <= high
+    assert bounds.guaranteed(signal, frame, 1)[0] >= true

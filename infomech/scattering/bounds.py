@@ -120,12 +120,15 @@ def guaranteed(
     cones = [np.ones(grid)] + [_outside(grid, width) for width in every]
     weights = jnp.asarray(np.array(cones).reshape(len(cones), -1), values.dtype)
 
-    def weighed(scaled, _unit, weights):
+    def weighed(scaled, _unit, weights, lost):
         power = jnp.abs(jnp.fft.fftn(scaled)) ** 2 / scaled.size
-        return jnp.matmul(weights, power.reshape(-1), precision="highest"), ()
+        found = jnp.matmul(weights, power.reshape(-1), precision="highest")
+        return found + lost * (2 * guards.sqrt(jnp.sum(scaled**2)) + lost), ()
 
     unit = guards.magnitude(values)
-    relative, absolute, _ = derivatives.with_squared_unit(weighed, values, unit, weights)
+    relative, absolute, _ = derivatives.with_squared_unit(
+        weighed, values, unit, weights, guards.flushed(values) / unit
+    )
     if checks.concrete(values) is None:
         return accounts.upward(absolute, relative)
     return accounts.upward(accounts.true_values(relative, unit), np.asarray(relative))

@@ -268,7 +268,9 @@ def _tables(scaled, unit, stack, share, plan):
 def _energies(values, stack, share, *, plan):
     unit = guards.magnitude(values)
     account = functools.partial(_account, plan=plan)
-    relative, absolute, notes = derivatives.with_squared_unit(account, values, unit, stack, share)
+    relative, absolute, notes = derivatives.with_squared_unit(
+        account, values, unit, stack, share, guards.flushed(values) / unit
+    )
     bounds = {
         name: accounts.outward(getattr(absolute, name), getattr(relative, name))
         for name in Account._fields
@@ -278,7 +280,7 @@ def _energies(values, stack, share, *, plan):
     return Energies(relative, absolute, unit, notes.computed, notes.complete > 0)
 
 
-def _account(scaled, unit, stack, share, *, plan):
+def _account(scaled, unit, stack, share, lost, *, plan):
     """The energies of a signal over its unit, and what was noted on the walk."""
     energy, (totals, notes, _) = _tables(scaled, unit, stack, share, plan)
     zero = jnp.zeros(1, scaled.dtype)
@@ -288,7 +290,8 @@ def _account(scaled, unit, stack, share, *, plan):
     propagated = computed + jnp.where(conserved, pruned, 0)
     above = [frames.bounds(stack[i])[1] for i in plan.which]
     reach, most = _beyond(pruned, above, plan)
-    slack = 256 * jnp.finfo(scaled.dtype).eps * energy * _growth(above, plan)
+    unseen = lost * (2 * guards.sqrt(energy) + lost)
+    slack = (256 * jnp.finfo(scaled.dtype).eps * energy + unseen) * _growth(above, plan)
     collected = totals.collected
     total = jnp.sum(collected)
     found = Account(
