@@ -21,20 +21,43 @@ REASONS = (
 _OK, _SHORT, _DEAD, _TOUCHED, _OVERFLOW, _NO_GROWTH, _CANCELLED = range(len(REASONS))
 #: a rate is refused where |Σ u|/Σ |u| is below this many rounding errors of the dtype
 LEAST_BALANCE = 1e5
+#: a rate changes within the fit window if its halves differ by more than this many standard errors,
+MAX_ERRORS = 4
+#: by more than this part of the largest component of the rate,
+MAX_CHANGE = 1e-3
+#: and by more than this many rounding errors of the dtype over the length of a half
+MAX_ROUNDINGS = 8
 
 
 class Estimate(NamedTuple):
     """A rate fitted to a trace, or NaN and the reason why there is none.
 
+    `stderr` takes the residuals to be independent, and R² is near 1 for any path that goes a long
+    way, so neither of them shows that a path is curved. `halves` and `steady` do: the rate is
+    fitted again to the first and to the second half of the fit window. It is steady unless the two
+    differ by more than `MAX_ERRORS` standard errors of the difference (from the residuals of both
+    lines), by more than `MAX_CHANGE` of the largest component of the rate, and by more than
+    `MAX_ROUNDINGS` · rounding error / length of a half. The second limit leaves out changes too
+    small to matter, the last one those that rounding makes, so exactly linear motion is steady.
+
     Attributes:
         value: the rate; NaN where it is refused.
         stderr: standard error of `value` from the residuals of the straight line, which takes them
             to be independent; same shape.
+        r_squared: R² of the straight line, same shape; NaN where the path is constant up to
+            rounding, as it then has no variance to explain.
+        halves: the rate in the first and in the second half of the fit window, (2, *shape); NaN if
+            a half has fewer than three observations.
+        steady: whether the halves agree, same shape; true if a half has fewer than three
+            observations, and false where the rate is refused.
         status: index into `REASONS`, 0 if the fit is good; shape ().
     """
 
     value: jax.Array
     stderr: jax.Array
+    r_squared: jax.Array
+    halves: jax.Array
+    steady: jax.Array
     status: jax.Array
 
     @property
@@ -82,7 +105,10 @@ def speed(trace: Trace, burn_in: Any = 0, *, edge_tolerance: float = 1e-6) -> Es
     Raises:
         ValueError: `trace` is not a `Trace`.
     """
-    return _rate(trace, _of(trace).centre, burn_in, edge_tolerance)
+    centre, used = _of(trace).centre, _from(trace, burn_in)
+    # the centre is a mean over the spread of the pattern, and rounded like positions in it
+    spread = jnp.sqrt(_largest(trace.covariance, used))
+    return _rate(trace, centre, burn_in, edge_tolerance, _largest(centre, used) + spread)
 
 
 def diffusion(trace: Trace, burn_in: Any = 0, *, edge_tolerance: float = 1e-6) -> Estimate:
@@ -90,7 +116,9 @@ def diffusion(trace: Trace, burn_in: Any = 0, *, edge_tolerance: float = 1e-6) -
 
     Arguments, refusals and errors as for `speed`.
     """
-    return _rate(trace, _of(trace).covariance, burn_in, edge_tolerance)
+    covariance = _of(trace).covariance
+    size = _largest(covariance, _from(trace, burn_in))
+    return _rate(trace, covariance, burn_in, edge_tolerance, size)
 
 
 def growth(trace: Trace, burn_in: Any = 0, *, edge_tolerance: float = 1e-6) -> Growth:
@@ -115,11 +143,20 @@ def growth(trace: Trace, burn_in: Any = 0, *, edge_tolerance: float = 1e-6) -> G
     fitted = used & (status == _OK)
     log_gained = 0.5 * jnp.log(jnp.where(fitted[:, None], gained, 1))
     line, slope_error, intercept_error = _lines(jnp.log(layer), log_gained, fitted)
+    # rounding of the variance, as a part of what was gained
+    size = _largest(guards.divide(variance[1:], jnp.where(fitted[:, None], gained, 1)), fitted)
+    first, second, steady = _halves(jnp.log(layer), log_gained, fitted, size)
     prefactor = jnp.exp(line.intercept)
     return Growth(
-        _estimate(line.slope, slope_error, status),
-        _estimate(prefactor, prefactor * intercept_error, status),
-    )
+        _estimate(
+            line.slope, slope_error, line.r_squared,
+            jnp.stack([first.slope, second.slope]), steady, status,
+        ),
+        _estimate(
+            prefactor, prefactor * intercept_error, line.r_squared,
+            jnp.exp(jnp.stack([first.intercept, second.intercept])), steady, status,
+        ),
+    )  # fmt: skip
 
 
 def candidates(share: Any) -> dict[str, jax.Array]:
@@ -260,24 +297,66 @@ def _status(trace, burn_in, count, edge_tolerance):
     return jnp.where(count < 3, _SHORT, status)
 
 
-def _rate(trace, path, burn_in, edge_tolerance):
+def _largest(values, used):
+    """max |values| over the observations in use, as a constant; 0 if there are none."""
+    used = used.reshape(used.shape + (1,) * (values.ndim - 1))
+    return jax.lax.stop_gradient(jnp.max(jnp.where(used, jnp.abs(values), 0)))
+
+
+def _rate(trace, path, burn_in, edge_tolerance, size):
+    """The slope of the line through a path that is known to rounding errors of `size`."""
     used = _from(trace, burn_in)
     status = _status(trace, burn_in, jnp.sum(used), edge_tolerance)
     fitted = used & (status == _OK)
     # about the first entry, so that a pattern far from position 0 loses no digits
     away = path - jax.lax.stop_gradient(jnp.where(jnp.isfinite(path[:1]), path[:1], 0))
-    flat = away.reshape(away.shape[0], -1)
-    line, error, _ = _lines(trace.layer.astype(path.dtype), flat, fitted)
-    return _estimate(line.slope.reshape(path.shape[1:]), error.reshape(path.shape[1:]), status)
+    flat, layer = away.reshape(away.shape[0], -1), trace.layer.astype(path.dtype)
+    line, error, _ = _lines(layer, flat, fitted, size)
+    first, second, steady = _halves(layer, flat, fitted, size)
+    halves = jnp.stack([first.slope, second.slope]).reshape(2, *path.shape[1:])
+    slope, error, r_squared, steady = (
+        values.reshape(path.shape[1:]) for values in (line.slope, error, line.r_squared, steady)
+    )
+    return _estimate(slope, error, r_squared, halves, steady, status)
 
 
-def _estimate(value, stderr, status):
+def _estimate(value, stderr, r_squared, halves, steady, status):
     good = status == _OK
-    return Estimate(jnp.where(good, value, jnp.nan), jnp.where(good, stderr, jnp.nan), status)
+    value, stderr, r_squared, halves = (
+        jnp.where(good, x, jnp.nan) for x in (value, stderr, r_squared, halves)
+    )
+    return Estimate(value, stderr, r_squared, halves, good & steady, status)
 
 
-def _lines(x, y, used):
-    """Lines through each column of y, with the standard errors of slope and intercept."""
+def _halves(x, y, used, size):
+    """Lines through the halves of the points in use, and whether they agree; see `Estimate`."""
+    rank, n = jnp.cumsum(used), jnp.sum(used)
+    parts = [used & (rank <= n // 2), used & (rank > n // 2)]
+    enough = n // 2 >= 3
+    lines = [_lines(x, y, part & enough, size)[0] for part in parts]
+    rss = sum(jnp.sum(line.residuals**2, axis=0) for line in lines)
+    change = lines[1].slope - lines[0].slope
+    inverses, lengths = [], []
+    for part in parts:
+        m = jnp.where(enough, jnp.sum(part), 1).astype(y.dtype)
+        sxx = jnp.sum(jnp.where(part, x - jnp.sum(jnp.where(part, x, 0)) / m, 0) ** 2)
+        inverses.append(1 / jnp.where(enough, sxx, 1))
+        low = jnp.min(jnp.where(part, x, jnp.inf))
+        lengths.append(jnp.max(jnp.where(part, x, low)) - low)
+    variance = rss / jnp.where(enough, n - 4, 1).astype(y.dtype) * (inverses[0] + inverses[1])
+    length = jnp.minimum(*lengths)
+    fastest = jnp.maximum(*(jnp.max(jnp.abs(line.slope)) for line in lines))
+    rounding = MAX_ROUNDINGS * jnp.finfo(y.dtype).eps * size / jnp.where(enough, length, 1)
+    floor = jnp.maximum(MAX_CHANGE * fastest, rounding)
+    changes = (change**2 > MAX_ERRORS**2 * variance) & (jnp.abs(change) > floor)
+    return *lines, ~(enough & changes)
+
+
+def _lines(x, y, used, size=0):
+    """Lines through each column of y, with the standard errors of slope and intercept.
+
+    A column is constant if it varies by no more than rounding errors of its own size, or of `size`.
+    """
     weight = used.astype(y.dtype)
     x = jnp.where(used, x, 0)
     y = jnp.where(used[:, None], y, 0)
@@ -291,14 +370,14 @@ def _lines(x, y, used):
     slope = jnp.where(exists, jnp.sum(dx[:, None] * dy, axis=0) / safe, jnp.nan)
     residuals = jnp.where(used[:, None], dy - slope[None] * dx[:, None], 0)
     rss, tss = jnp.sum(residuals**2, axis=0), jnp.sum(dy**2, axis=0)
-    r_squared = 1 - guards.divide(rss, jnp.where(exists & (tss > _rounding(y, n)), tss, 0))
+    r_squared = 1 - guards.divide(rss, jnp.where(exists & (tss > _rounding(y, n, size)), tss, 0))
     variance = rss / jnp.where(n > 2, n - 2, 1)
     noise = jnp.where(exists & (n > 2), guards.sqrt(variance), jnp.nan)
     line = Line(slope, y_mean - slope * x_mean, r_squared, residuals)
     return line, noise / jnp.sqrt(safe), noise * jnp.sqrt(1 / several + x_mean**2 / safe)
 
 
-def _rounding(values, n):
+def _rounding(values, n, size=0):
     """The sum of squared deviations that n equal values may show by rounding, for each column."""
-    size = jnp.max(jnp.abs(values), axis=0)
+    size = jnp.maximum(jnp.max(jnp.abs(values), axis=0), size)
     return n * (4 * jnp.finfo(values.dtype).eps * size) ** 2

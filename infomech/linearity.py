@@ -32,6 +32,19 @@ class LawFit:
     r_squared_interval: tuple[float, float]
 
 
+def shown(r_squared: float, digits: int = 4) -> str:
+    """R² to so many digits behind the point, rounded down: what is below a bound looks like it.
+
+    What differs from 1 by less than 1e-6, as rounding in single precision makes it, is shown as 1;
+    "nan" for NaN.
+    """
+    if math.isnan(r_squared):
+        return "nan"
+    unit = 10**digits
+    down = 1.0 if 1 - 1e-6 < r_squared < 1 else math.floor(r_squared * unit * (1 + 1e-12)) / unit
+    return f"{down:.{digits}f}"
+
+
 def idle_share(
     shape: tuple[int, ...], direction: Any, rectifier: str, *, dtype: Any = None
 ) -> float:

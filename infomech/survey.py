@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from infomech import checks, kernels, laws, linearity, observables, patterns, rectifiers, theory
-from infomech.linearity import LINEAR, SYMBOLS, LawFit
+from infomech.linearity import LINEAR, SYMBOLS, LawFit, shown
 from infomech.rollout import NORMALISATIONS, rollout
 
 
@@ -107,6 +107,7 @@ class Outcome:
     Attributes:
         share: odd share ε.
         speed, stderr: along the direction, pixels per layer.
+        r_squared, steady: of the speed, as of `infomech.laws.Estimate`.
         velocity: (shares, d).
         contraction: √(D_along/σ₁²), the spread gained along the motion relative to that at rest.
         theory: speed of the idle rectifier; NaN where it works.
@@ -118,6 +119,8 @@ class Outcome:
     share: np.ndarray
     speed: np.ndarray
     stderr: np.ndarray
+    r_squared: np.ndarray
+    steady: np.ndarray
     velocity: np.ndarray
     contraction: np.ndarray
     theory: np.ndarray
@@ -147,17 +150,17 @@ class Outcome:
         best = max(everywhere, key=lambda f: f.r_squared)
         published = self.fit("share", "all").r_squared
         linear = published >= LINEAR
-        text = f"Over the whole range speed is {_linear(published)} in ε (R² {published:.3f})"
+        text = f"Over the whole range speed is {_linear(published)} in ε (R² {shown(published, 3)})"
         if best.law != "share":
             either = "" if linear or best.r_squared >= LINEAR else " either"
             text += (
                 f"; {SYMBOLS[best.law]} fits best{_without(best)}, and is {_linear(best.r_squared)}"
             )
-            text += f"{either} (R² {best.r_squared:.3f})"
+            text += f"{either} (R² {shown(best.r_squared, 3)})"
         idle = self.fit("tangent", "idle").r_squared
         if not math.isnan(idle):
             text += f"; while the rectifier is idle, up to ε = {self.idle_share:.3f}, speed is"
-            text += f" {_linear(idle)} in tan θ (R² {idle:.4f})"
+            text += f" {_linear(idle)} in tan θ (R² {shown(idle)})"
         return text + (f"; {refused} of {len(self.share)} speeds refused." if refused else ".")
 
 
@@ -232,6 +235,8 @@ def _outcome(config: LawConfig, setting: Setting) -> Outcome:
         share=share,
         speed=measured,
         stderr=np.asarray(speed.stderr),
+        r_squared=np.asarray(speed.r_squared),
+        steady=np.asarray(speed.steady),
         velocity=np.asarray(velocity.value),
         contraction=np.sqrt(np.where(spread >= 0, spread, np.nan) / rest),
         theory=np.asarray(predicted),

@@ -152,9 +152,10 @@ def test_rates_are_slopes_of_least_squares_lines(burn_in):
         assert rate.status == 0
         assert rate.reason == "ok"
         for i in np.ndindex(*path.shape[1:]):
-            slope, _, _, error = reference.linear_fit(trace.layer[kept], path[(kept, *i)])
+            slope, _, r2, error = reference.linear_fit(trace.layer[kept], path[(kept, *i)])
             np.testing.assert_allclose(rate.value[i], slope, rtol=1e-10)
             np.testing.assert_allclose(rate.stderr[i], error, rtol=1e-8)
+            np.testing.assert_allclose(rate.r_squared[i], r2, rtol=1e-10)
 
 
 @pytest.mark.parametrize("burn_in", [0, 7])
@@ -166,7 +167,9 @@ def test_growth_is_a_line_in_logarithms(burn_in):
     for axis in range(2):
         gained = trace.covariance[:, axis, axis] - trace.covariance[0, axis, axis]
         log_t = np.log(np.asarray(trace.layer[kept]))
-        slope, start, _, error = reference.linear_fit(log_t, 0.5 * np.log(gained[kept]))
+        slope, start, r2, error = reference.linear_fit(log_t, 0.5 * np.log(gained[kept]))
+        for part in found:
+            np.testing.assert_allclose(part.r_squared[axis], r2, rtol=1e-9)
         np.testing.assert_allclose(found.exponent.value[axis], slope, rtol=1e-9)
         np.testing.assert_allclose(found.exponent.stderr[axis], error, rtol=1e-8)
         np.testing.assert_allclose(found.prefactor.value[axis], np.exp(start), rtol=1e-9)
@@ -192,6 +195,108 @@ def test_burn_in_may_be_traced():
     np.testing.assert_allclose(speeds[1], speed(trace, 5).value, rtol=1e-12)
     exponents = jax.vmap(lambda burn_in: growth(trace, burn_in).exponent.value)(burn_ins)
     np.testing.assert_allclose(exponents[1], growth(trace, 5).exponent.value, rtol=1e-12)
+
+
+# --- whether a rate is steady ----------------------------------------------------------------
+
+
+def path_trace(path, dtype="float64", covariance=None):
+    """A trace along a given path (n,) or (n, d)."""
+    path = np.asarray(path).reshape(len(path), -1)
+    trace = made_up_trace(n=len(path), d=path.shape[1], dtype=dtype)
+    grown = trace.covariance if covariance is None else jnp.asarray(covariance, dtype)
+    return dataclasses.replace(trace, centre=jnp.asarray(path, dtype), covariance=grown)
+
+
+@pytest.mark.parametrize("burn_in", [0, 7, 14])
+def test_halves_are_lines_through_the_halves_of_the_window(burn_in):
+    trace = made_up_trace()
+    layers = np.arange(burn_in, 20)
+    parts = np.split(layers, [len(layers) // 2])
+    for rate, path in [(speed, trace.centre), (diffusion, trace.covariance)]:
+        found = rate(trace, burn_in)
+        for half, part in zip(found.halves, parts, strict=True):
+            for i in np.ndindex(*path.shape[1:]):
+                slope = reference.linear_fit(part, path[(part, *i)])[0]
+                np.testing.assert_allclose(half[i], slope, rtol=1e-10)
+    found = growth(trace, max(burn_in, 1))
+    for half, part in enumerate(np.split(layers[layers > 0], [np.sum(layers > 0) // 2])):
+        gained = trace.covariance[part, 0, 0] - trace.covariance[0, 0, 0]
+        slope, start, _, _ = reference.linear_fit(np.log(part), 0.5 * np.log(gained))
+        np.testing.assert_allclose(found.exponent.halves[half, 0], slope, rtol=1e-9)
+        np.testing.assert_allclose(found.prefactor.halves[half, 0], np.exp(start), rtol=1e-9)
+
+
+@pytest.mark.parametrize("n", [6, 13, 33, 400])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_a_curved_path_is_not_steady_and_a_straight_one_is(n, dtype):
+    t = np.arange(n)
+    straight, curved = 90 + 0.4 * t, 90 + 0.4 * t + 0.1 * n * (t / n) ** 2
+    found = speed(path_trace(np.stack([straight, curved], -1), dtype))
+    np.testing.assert_array_equal(found.steady, [True, False])
+    # neither the error nor R² would have told
+    assert found.r_squared[1] > 0.98
+    np.testing.assert_allclose(found.halves[1] - found.halves[0], [0, 0.1], atol=1e-2)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_where_halves_differ_by_less_than_a_thousandth_the_rate_is_steady(dtype):
+    t = np.arange(40)
+    bends = [
+        speed(path_trace(0.4 * t + 0.4 * share * t**2 / 40, dtype)).steady for share in (5e-4, 5e-3)
+    ]
+    assert [bool(bend[0]) for bend in bends] == [True, False]
+
+
+def test_rounding_alone_is_steady_and_has_no_r_squared():
+    """The path is constant but for the last digit of its largest coordinate."""
+    t = np.arange(40)
+    wobble = np.where(t < 20, 0, 3e-5) * (t - 20)
+    found = speed(path_trace(np.stack([300 + wobble / 20, np.full(40, 300.0)], -1), "float32"))
+    np.testing.assert_array_equal(found.steady, [True, True])
+    assert np.isnan(found.r_squared).all()
+    np.testing.assert_allclose(found.value, 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.35])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_rollouts_of_an_idle_rectifier_are_steady(share, dtype):
+    kernel = im.kernels.mix((3, 3), share=share, dtype=dtype)
+    field = im.fields.disk((120, 160), 5.0, dtype=dtype)
+    _, trace = im.rollout(kernel, field, 48)
+    moved, spread = speed(trace, 16), diffusion(trace, 16)
+    assert moved.steady.all()
+    assert spread.steady.all()
+    np.testing.assert_array_equal(np.isnan(moved.r_squared), [True, share == 0])
+    np.testing.assert_array_equal(np.isnan(spread.r_squared), 1 - np.eye(2))
+    np.testing.assert_allclose(np.diag(spread.r_squared), 1, atol=1e-5)
+
+
+def test_a_noisy_straight_path_is_steady():
+    t = np.arange(33)
+    noise = np.random.default_rng(0).normal(size=(33, 500))
+    traces = [path_trace(0.4 * t + 0.3 * column) for column in noise.T]
+    many = jax.tree.map(lambda *leaves: jnp.stack(leaves), *traces)
+    steady = jax.vmap(speed)(many).steady
+    assert np.sum(~steady) <= 3  # 0.04 % of normal noise is beyond four errors
+
+
+def test_few_observations_leave_nothing_to_compare():
+    found = speed(path_trace(np.arange(5.0) ** 2))
+    assert np.isnan(found.halves).all()
+    assert found.steady.all()
+    refused = speed(spoilt(made_up_trace(), "touched"))
+    assert np.isnan([*refused.r_squared, *refused.halves.ravel()]).all()
+    assert not refused.steady.any()
+
+
+def test_gradients_through_halves_and_r_squared_are_finite():
+    def both(slope):
+        path = jnp.stack([slope * jnp.arange(12.0), jnp.zeros(12)], -1)
+        found = speed(dataclasses.replace(made_up_trace(n=12), centre=path))
+        return jnp.nansum(found.r_squared) + jnp.sum(found.halves) + jnp.sum(found.stderr)
+
+    np.testing.assert_allclose(jax.grad(both)(0.3), 2, atol=1e-6)
 
 
 # --- refusals -------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from infomech import files, mechanics, parity, plot, spectrum, theory
+from infomech.cli import results
 from infomech.cli.options import KernelChoice, numbers_in_line, use
 
 
@@ -48,25 +49,23 @@ def _facts(taps: Any, rectifier: str) -> dict[str, Any]:
     # compiled as one: its hundred small operations would each be compiled by itself
     found = jax.jit(functools.partial(_mechanics, rectifier=rectifier))(taps)
     facts = {name: np.asarray(value) for name, value in found.items()}
-    return {"taps": np.asarray(taps), **facts, "rectifier": rectifier}
+    predicted = results.predicted(taps, rectifier)
+    return {"taps": np.asarray(taps), **facts, "rectifier": rectifier, **predicted}
 
 
 def _mechanics(taps: Any, rectifier: str) -> dict[str, Any]:
-    predicted = theory.predict(taps, rectifier=rectifier)
     return {
         **mechanics.energy_momentum(taps)._asdict(),
         "mirror_energies": parity.mirror_energies(taps),
         "dct_energies": spectrum.energies(taps),
         "low_frequency_share": spectrum.low_frequency_share(taps),
         "coordinates": spectrum.coordinates(taps),
-        "idle": predicted.idle,
-        "speed": predicted.speed,
-        "diffusion": predicted.diffusion,
+        "idle": theory.predict(taps, rectifier=rectifier).idle,
     }
 
 
 def _text(facts: dict[str, Any]) -> str:
-    axes = facts["taps"].ndim
+    axes, caveat = facts["taps"].ndim, facts["caveat"]
     names = ["DC", *(f"gradient along axis {a}" for a in range(axes))]
     rows = [
         ("energy ‖k‖²", _number(facts["energy"])),
@@ -81,8 +80,8 @@ def _text(facts: dict[str, Any]) -> str:
         ("low-frequency share", _number(facts["low_frequency_share"])),
         *((f"  {n}", _number(c)) for n, c in zip(names, facts["coordinates"], strict=True)),
         (f"{facts['rectifier']} idle", "yes" if facts["idle"] else "no"),
-        ("speed v = p/s", _number(facts["speed"], "pixels per layer")),
-        ("diffusion D", _number(facts["diffusion"], "pixels² per layer")),
+        ("speed v = p/s", results.prediction(facts["speed"], "pixels per layer", caveat)),
+        ("diffusion D", results.prediction(facts["diffusion"], "pixels² per layer", caveat)),
     ]
     lines = [f"{name:<24}{value}" for name, value in rows]
     grid = np.array2string(facts["dct_energies"], precision=4, suppress_small=True)

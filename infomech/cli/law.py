@@ -76,6 +76,7 @@ def _report(outcomes: list[survey.Outcome], paths: dict[str, Path], clock: Clock
 def _table(outcome: survey.Outcome) -> str:
     setting, (speed, share) = outcome.setting, outcome.top
     pixels = "×".join(map(str, setting.domain))
+    curved = (outcome.status == 0) & ~outcome.steady
     lines = [
         str(setting),
         f"  domain {pixels}: dark room around the pattern, so that nothing touches the boundary",
@@ -86,6 +87,11 @@ def _table(outcome: survey.Outcome) -> str:
     for law, symbol in linearity.SYMBOLS.items():
         row = "".join(_cells(outcome.fit(law, over)) for over in ("all", "idle"))
         lines.append(f"  {symbol:<9}{row}")
+    if curved.any():
+        lines.append(
+            f"  WARNING: {curved.sum()} of {len(curved)} speeds change within the fit window, from "
+            f"ε = {outcome.share[curved][0]:.3f} on; a larger --burn-in leaves out more layers"
+        )
     return "\n".join([*(line.rstrip() for line in lines), f"  {outcome.verdict}"])
 
 
@@ -100,7 +106,7 @@ def _works(outcome: survey.Outcome) -> str:
 def _cells(fit: linearity.LawFit) -> str:
     if math.isnan(fit.slope):
         return f"{fit.points:7d}      –       –  (–)             "
-    r_squared = "      –" if math.isnan(fit.r_squared) else f"{fit.r_squared:7.4f}"
+    r_squared = "      –" if math.isnan(fit.r_squared) else f"{linearity.shown(fit.r_squared):>7}"
     low, high = fit.slope_interval
     interval = f"({low:.3f} to {high:.3f})"
     return f"{fit.points:7d}{r_squared}{fit.slope:8.3f}  {interval:<17}"
@@ -117,7 +123,8 @@ def _overall(outcomes: list[survey.Outcome]) -> str:
     )
     if known:
         text += (
-            f"; while the rectifier is idle it is linear in tan θ (smallest R² {min(known):.4f})"
+            "; while the rectifier is idle it is linear in tan θ (smallest R² "
+            f"{linearity.shown(min(known))})"
         )
     return text + "."
 
@@ -130,7 +137,8 @@ def _csv(outcomes: list[survey.Outcome]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
         ["size", "rectifier", "boundary", "normalize", "direction", "pattern", "share", "tangent",
-         "ratio", "speed", "stderr", *velocity, "contraction", "theory", "status"]
+         "ratio", "speed", "stderr", "r_squared", "steady", *velocity, "contraction", "theory",
+         "status"]
     )  # fmt: skip
     for o in outcomes:
         s = o.setting
@@ -140,7 +148,7 @@ def _csv(outcomes: list[survey.Outcome]) -> str:
         for i, share in enumerate(o.share):
             numbers = [
                 share, curves["tangent"][i], curves["ratio"][i], o.speed[i], o.stderr[i],
-                *o.velocity[i], o.contraction[i], o.theory[i],
+                o.r_squared[i], o.steady[i], *o.velocity[i], o.contraction[i], o.theory[i],
             ]  # fmt: skip
             status = laws.REASONS[int(o.status[i])]
             writer.writerow([*named, *(f"{float(x):.9g}" for x in numbers), status])

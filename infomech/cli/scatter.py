@@ -202,7 +202,11 @@ def _report(facts: dict[str, Any]) -> str:
 
 def _law(law: dict[str, Any] | None) -> list[str]:
     if law is None or law["law"] == "none":
-        return ["too few layers hold energy to fit a law of decay"]
+        used = 0 if law is None else len(law["layers"])
+        return [
+            f"decay: too few layers to tell ({used} with energy above rounding and pruning; "
+            f"a law needs {analysis.MIN_LAYERS})"
+        ]
     low, high = law["factor_interval"]
     power = law["power_interval"]
     return [

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from infomech import checks, files, laws, observables, patterns, plot, theory
-from infomech.cli.options import Clock, KernelChoice, numbers_in_line, tell, use
+from infomech import checks, files, laws, observables, patterns, plot
+from infomech.cli import results
+from infomech.cli.options import Clock, KernelChoice, tell, use
 from infomech.fields import Field, as_field
 from infomech.rollout import Trace, rollout
 
@@ -107,36 +108,22 @@ def _values(field: Any) -> Any:
 
 def _result(kernel: Any, trace: Trace, burn_in: int, rectifier: str) -> dict[str, Any]:
     speed, diffusion = laws.speed(trace, burn_in), laws.diffusion(trace, burn_in)
-    predicted = theory.predict(kernel, rectifier=rectifier)
+    predicted = results.predicted(kernel, rectifier)
     return {
-        "speed": speed.value, "speed_stderr": speed.stderr, "status": speed.reason,
-        "diffusion": diffusion.value, "theory_speed": predicted.speed,
-        "theory_diffusion": predicted.diffusion, "edge": np.max(np.asarray(trace.edge)),
-        "cut": np.asarray(trace.cut)[-1],
+        **results.record("speed", speed), "status": speed.reason,
+        **results.record("diffusion", diffusion),
+        **{f"theory_{name}": value for name, value in predicted.items()},
+        "edge": np.max(np.asarray(trace.edge)), "cut": np.asarray(trace.cut)[-1],
     }  # fmt: skip
 
 
 def _report(result: dict[str, Any], paths: dict[str, Path], clock: Clock) -> str:
-    def numbers(name: str) -> str:
-        value = np.asarray(result[name], np.float64)
-        if np.all(np.isnan(value)):
-            return "none: " + (result["status"] if "theory" not in name else "no closed form")
-        unit = "pixels² per layer" if "diffusion" in name else "pixels per layer"
-        return f"{numbers_in_line(value)} {unit}"
-
-    return "\n".join(
-        [
-            f"speed               {numbers('speed')}",
-            f"  theory            {numbers('theory_speed')}",
-            f"diffusion           {numbers('diffusion')}",
-            f"  theory            {numbers('theory_diffusion')}",
-            f"mass at boundary    {float(result['edge']):.3g} of the whole at most",
-            *(
-                [f"mass cut off        {float(result['cut']):.3g} of the whole"]
-                if result["cut"]
-                else []
-            ),
-            *(f"wrote               {path}" for path in paths.values()),
-            f"time                {clock}",
-        ]
-    )
+    lines = []
+    for name, unit in (("speed", "pixels per layer"), ("diffusion", "pixels² per layer")):
+        theory = results.prediction(result[f"theory_{name}"], unit, result["theory_caveat"])
+        lines += [*results.lines(name, result, unit), f"  theory            {theory}"]
+    lines.append(f"mass at boundary    {float(result['edge']):.3g} of the whole at most")
+    if result["cut"]:
+        lines.append(f"mass cut off        {float(result['cut']):.3g} of the whole")
+    lines += [f"wrote               {path}" for path in paths.values()]
+    return "\n".join([*lines, f"time                {clock}"])

@@ -11,14 +11,17 @@ from infomech.scattering.transform import Energies, Paths
 
 #: laws of decay: log W_n is linear in n, or in log n
 LAWS = ("exponential", "polynomial")
+#: layers that a fit needs: each law has two unknowns, and three or four points leave hardly any
+#: scatter to compare likelihoods by
+MIN_LAYERS = 5
 
 
 class Decay(NamedTuple):
     """Two laws fitted to the propagated energies of the layers, and which is the likelier.
 
     Attributes:
-        law: "exponential", W_n ∝ a⁻ⁿ, or "polynomial", W_n ∝ n⁻ᵖ; "none" if fewer than three
-            layers hold energy.
+        law: "exponential", W_n ∝ a⁻ⁿ, or "polynomial", W_n ∝ n⁻ᵖ; "none" if fewer than
+            `MIN_LAYERS` layers can be used, too few to tell: all numbers are then NaN.
         factor: a, per layer, by least squares of log W_n against n.
         factor_interval: 95 % interval of a.
         power: p, by least squares of log W_n against log n.
@@ -73,7 +76,7 @@ def decay(energies: Any, *, first: int = 1, floor: float | None = None) -> Decay
     n = np.arange(len(energy))
     least = floor * float(energy[0])
     used = (n >= first) & (energy.astype(np.float64) > least)
-    if used.sum() < 3:
+    if used.sum() < MIN_LAYERS:
         nothing = (math.nan, math.nan)
         return Decay("none", math.nan, nothing, math.nan, nothing, math.nan, n[used])
     height = np.log(energy[used].astype(np.float64))

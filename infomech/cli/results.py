@@ -1,0 +1,124 @@
+"""How commands write what they measured and what theory says of it."""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from infomech import checks, laws, linearity, mechanics, rectifiers, theory
+from infomech.cli.options import numbers_in_line
+
+
+def record(name: str, rate: laws.Estimate) -> dict[str, Any]:
+    """A rate as it goes into a file: value, standard error, R², halves, and whether it's steady."""
+    fields = {"stderr": rate.stderr, "r_squared": rate.r_squared}
+    fields |= {"halves": rate.halves, "steady": rate.steady}
+    return {name: rate.value, **{f"{name}_{field}": value for field, value in fields.items()}}
+
+
+def lines(name: str, facts: dict[str, Any], unit: str) -> list[str]:
+    """The lines of a report on one rate, from what `record` made of it.
+
+    Value ± standard error, R² of the line, and a warning where the halves of the fit window differ.
+    """
+    value, stderr, r_squared, halves = (
+        np.asarray(facts[key], np.float64)
+        for key in (name, f"{name}_stderr", f"{name}_r_squared", f"{name}_halves")
+    )
+    steady = np.asarray(facts[f"{name}_steady"])
+    if np.all(np.isnan(value)):
+        return [f"{name:<20}none: {facts['status']}"]
+    found = [
+        f"{name:<20}{_nested(_with_error, value, stderr, r_squared)} {unit}",
+        f"  R² of the line    {_nested(_r_squared, r_squared)}",
+    ]
+    if not np.all(steady):
+        first, second = (_nested(_plain, half, stderr) for half in halves)
+        found += [
+            f"  WARNING           the {name} changes within the fit window: {first} in its first",
+            f"                    half, {second} in its second; the error says nothing of that",
+        ]
+    return found
+
+
+def predicted(kernel: Any, rectifier: str) -> dict[str, Any]:
+    """p/s and D of a kernel, and why they aren't known to hold; for any gain but 0.
+
+    Returns:
+        "speed" and "diffusion" as of `infomech.theory.predict` for the identity, NaN if the gain is
+        0 up to rounding, and "caveat": empty where they hold for every non-negative field.
+    """
+    kernel = checks.taps("kernel", kernel)
+    gain, linear, holds = _theory(kernel, rectifier)
+    eps = np.finfo(kernel.dtype).eps
+    defined = abs(gain) > kernel.size * eps * np.sum(np.abs(np.asarray(kernel, np.float64)))
+    if not defined:
+        caveat = "gain is 0"
+    elif holds:
+        caveat = ""
+    elif rectifiers.get(rectifier).idle:
+        caveat = f"some taps are negative, so {rectifier} may be active"
+    else:
+        caveat = f"{rectifier} changes positive values"
+    found: dict[str, Any] = {"caveat": caveat}
+    for name, value in (("speed", linear.speed), ("diffusion", linear.diffusion)):
+        exact = np.asarray(value)
+        # beside the largest component others are known to rounding only
+        rounded = np.where(np.abs(exact) > 8 * eps * np.max(np.abs(exact)), exact, 0)
+        found[name] = rounded if defined else np.full_like(exact, np.nan)
+    return found
+
+
+@functools.partial(jax.jit, static_argnames="rectifier")
+def _theory(kernel, rectifier):
+    """Gain, p/s and D, and whether they hold; compiled as one."""
+    linear = theory.predict(kernel, rectifier="identity")
+    holds = theory.predict(kernel, rectifier=rectifier).idle
+    return mechanics.energy_momentum(kernel).gain, linear, holds
+
+
+def prediction(value: Any, unit: str, caveat: str) -> str:
+    """What theory predicts, in one wording for all commands."""
+    value = np.asarray(value, np.float64)
+    if np.all(np.isnan(value)):
+        return f"not defined ({caveat})"
+    return f"{numbers_in_line(value)} {unit}" + (f"; not known to hold: {caveat}" if caveat else "")
+
+
+def _nested(text: Any, *arrays: np.ndarray) -> str:
+    if arrays[0].ndim:
+        return f"[{', '.join(_nested(text, *parts) for parts in zip(*arrays, strict=True))}]"
+    return text(*map(float, arrays))
+
+
+def _with_error(value: float, error: float, r_squared: float) -> str:
+    """Value ± error, with the digits that the error supports; 0 for what doesn't move."""
+    if math.isnan(r_squared):
+        return "0"
+    if not error > 0:
+        return _plain(value, error)
+    places = _places(error)
+    shown = f"{error:.{max(places, 0)}f}" if places <= 6 else f"{error:.0e}"
+    return f"{_plain(value, error)} ± {shown}"
+
+
+def _plain(value: float, error: float) -> str:
+    """A value with the digits that its error supports, six at most."""
+    places = _places(error) if error > 0 else 99
+    # + 0.0 for −0.0
+    rounded = round(value, min(places, 99)) + 0.0
+    leading = math.floor(math.log10(abs(rounded))) if rounded else 0
+    if places + leading >= 6 or places > 6:
+        return numbers_in_line(np.asarray(rounded))
+    return f"{rounded:.{max(places, 0)}f}"
+
+
+def _places(error: float) -> int:
+    """Digits behind the point down to the first one of the error."""
+    return -math.floor(math.log10(float(f"{error:.0e}")))
+
+
+def _r_squared(value: float) -> str:
+    return "constant" if math.isnan(value) else linearity.shown(value)
