@@ -21,7 +21,7 @@ class Number:
         low, high: ends of its interval, of 95 % where it is drawn from samples; None without one.
         unit: nothing for a pure number.
         wanted: the tolerance in words, as fixed in the experiment's file; nothing if none is.
-        met: whether it was kept; None if nothing was asked.
+        met: whether it was kept; None if nothing was asked, or if that can't be told.
     """
 
     name: str
@@ -91,5 +91,6 @@ def line(number: Number) -> str:
     """A number for a terminal, with its interval and what was wanted."""
     value = "none" if number.value is None else f"{number.value:.4g}"
     ends = "" if number.low is None else f" ({number.low:.4g} to {number.high:.4g})"
-    wanted = f"   [{number.wanted}: {'yes' if number.met else 'no'}]" if number.wanted else ""
+    met = {None: "can't be told", True: "yes", False: "no"}[number.met]
+    wanted = f"   [{number.wanted}: {met}]" if number.wanted else ""
     return f"{number.name:<88}{value}{ends} {number.unit}{wanted}"

@@ -18,14 +18,15 @@ from tqdm import tqdm
 from experiments import ledger, small_cnn
 from experiments.ledger import Finding, Number
 from experiments.small_cnn import DATA, NETWORKS, Trained, Training
-from infomech import files, plot
+from infomech import files, linearity, plot
 from infomech.networks import chain, drift
 from infomech.networks.chain import Displaced
 
 STATEMENT = "Momenta of the filters predict where trained networks move what they see."
 SOURCE = "arXiv 2512.24338, taken further"
 CLAIMS = ()
-#: fixed before any run: the prediction holds in a layer if the lower end of R² is above this
+#: fixed before any run: the prediction holds in a layer if the lower end of R² is above this; that
+#: layers of fewer than `drift.MIN_UNITS` channels in use can't be told was added later
 HOLDS = 0.9
 
 
@@ -102,7 +103,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     record = {
         "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
         "tolerance": {"r_squared": HOLDS},
-        "cases": [case._asdict() for case in found], "provenance": files.provenance(),
+        "cases": [case._asdict() for case in found], "provenance": files.provenance(x64=True),
     }  # fmt: skip
     files.write_text(out / "receptive_drift.json", files.to_json(record) + "\n")
     lines = [f"Claim: {STATEMENT} [{SOURCE}]"]
@@ -111,11 +112,14 @@ def run(out: Path, *, quick: bool = False) -> Finding:
             lines += _report([c for c in found if c.trained is trained], weighting)
     lines.append(f"figure {out / 'receptive_drift.png'}, numbers {out / 'receptive_drift.json'}")
     numbers = tuple(_number(network, one) for network, every in after.items() for one in every)
-    held = [number for number in numbers if number.met]
+    known = [number for number in numbers if number.met is not None]
+    held = [number for number in known if number.met]
+    more = len(numbers) - len(known)
     return Finding(
-        ledger.verdict(number.met for number in numbers),
+        ledger.verdict(number.met for number in known),
         f"After training, displacements predicted with gates known follow those measured in "
-        f"{len(held)} of {len(numbers)} pairs of layer and weighting: "
+        f"{len(held)} of {len(known)} pairs of layer and weighting"
+        f"{f', and {more} more have too few channels to tell' if more else ''}: "
         f"{'; '.join(number.name.removeprefix('R², ') for number in held) or 'none'}.",
         f"Every channel of {len(after)} trained networks, gradients on {setting.images} images "
         "not seen in training, double precision; intervals by bootstrap over channels.",
@@ -124,29 +128,41 @@ def run(out: Path, *, quick: bool = False) -> Finding:
 
 
 def _number(network, one):
-    agreed = one.agreement
+    agreed, name = one.agreement, f"R², {network}, layer {one.layer}, {one.weighting}"
+    verdict = agreed.verdict(HOLDS)
+    if verdict in (drift.TOO_FEW, drift.ALIKE):
+        return Number(name, None, wanted=f"interval above {HOLDS}; {verdict}")
     score, low, high = (float(s.r_squared) for s in (agreed.scores, agreed.low, agreed.high))
     return Number(
-        f"R², {network}, layer {one.layer}, {one.weighting}", score, low, high,
-        wanted=f"interval above {HOLDS}", met=low > HOLDS,
-    )  # fmt: skip
+        name, score, low, high, wanted=f"interval above {HOLDS}", met=verdict == drift.HOLDS
+    )
 
 
 def _report(cases: list[Case], weighting: str) -> list[str]:
     rows = [(c.network, one) for c in cases for one in c.layers if one.weighting == weighting]
-    held = [bool(one.agreement.low.r_squared > HOLDS) for _, one in rows]
-    word = {0: "fails", len(held): "holds"}.get(sum(held), "holds in some layers")
+    verdicts = [one.agreement.verdict(HOLDS) for _, one in rows]
+    held = verdicts.count(drift.HOLDS)
+    known = held + verdicts.count(drift.NOT_HELD)
+    word = "too few channels to tell" if not known else (
+        {0: "fails", known: "holds"}.get(held, "holds in some layers")
+    )  # fmt: skip
     when = "after" if cases[0].trained else "before"
+    more = f", {len(rows) - known} have too few channels to tell" if known < len(rows) else ""
     lines = [
-        f"  {weighting}, {when} training: {word}; R² is above {HOLDS} for sure in {sum(held)} of "
-        f"{len(held)} layers, gates known (below: without, with gates)"
+        f"  {weighting}, {when} training: {word}; R² is above {HOLDS} for sure in {held} of "
+        f"{known} layers{more}, gates known (below: without, with gates)"
     ]
     for network, one in rows:
         a, b = one.ungated, one.agreement
-        lines.append(
-            f"    {network:<22}layer {one.layer}  R² {a.scores.r_squared:.2f}, "
-            f"{b.scores.r_squared:.2f} ({b.low.r_squared:.2f} to {b.high.r_squared:.2f})  slope "
-            f"{a.scores.slope:.2f}, {b.scores.slope:.2f} ({b.low.slope:.2f} to "
-            f"{b.high.slope:.2f})  {int(b.used)} of {len(one.measured.balance)} channels"
+        channels = f"{int(b.used)} of {len(one.measured.balance)} channels"
+        words = b.reason or (
+            f"R² {_shown(a.scores)}, {_shown(b.scores)} ({_shown(b.low)} to {_shown(b.high)})  "
+            f"slope {a.scores.slope:.2f}, {b.scores.slope:.2f} ({b.low.slope:.2f} to "
+            f"{b.high.slope:.2f})"
         )
+        lines.append(f"    {network:<22}layer {one.layer}  {words}  {channels}")
     return lines
+
+
+def _shown(scores: drift.Scores) -> str:
+    return linearity.shown(float(scores.r_squared), 2)

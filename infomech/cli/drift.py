@@ -11,10 +11,11 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from infomech import checks, files, images, networks, plot
+from infomech import checks, files, images, linearity, networks, plot
 from infomech.cli.options import Clock, tell, typed, use
 from infomech.networks import Layer, chain
 from infomech.networks.chain import Displaced
+from infomech.networks.drift import Agreement
 from infomech.networks.sequential import Spec
 
 
@@ -87,6 +88,7 @@ class Drift:
                 "seconds": clock.seconds(), "files": names, "reach": chain.reach(spec),
                 "conversion": conversion,
                 "names": [layer.name for layer in layers], "layers": found,
+                "reasons": [one.agreement.reason for one in found],
             }
         )  # fmt: skip
         files.write_text(names["json"], result + "\n")
@@ -146,8 +148,8 @@ def _report(found: Sequence[Displaced], layers: Sequence[Layer], spec: Spec) -> 
         ]
         lines.append(
             f"{one.layer:5d}  {one.weighting:<8}{sizes[0]:9.3f}  {sizes[1]:8.3f}"
-            f"  {_spread(one.measured):6.2f}  {_range(a, 'r_squared'):<22}{_range(a, 'slope'):<24}"
-            f"R² {plain.scores.r_squared:5.2f}     {int(a.used)} of {len(one.measured.balance)}"
+            f"  {_spread(one.measured):6.2f}  {_scores(a):<46}{_ungated(plain):<13}"
+            f"{int(a.used)} of {len(one.measured.balance)}"
             + (f", {int(a.at_border)} at the border" if a.at_border else "")
         )
     reach = "×".join(map(str, chain.reach(spec)))
@@ -165,8 +167,16 @@ def _spread(measured: Any) -> float:
     return float(np.sqrt(variance)) if variance > 0 else np.nan
 
 
-def _range(agreement: Any, name: str) -> str:
-    value, low, high = (
-        float(getattr(one, name)) for one in (agreement.scores, agreement.low, agreement.high)
+def _scores(a: Agreement) -> str:
+    """R² and slope with their intervals, or why there are none."""
+    if a.reason:
+        return a.reason
+    r_squared, low, high = (
+        linearity.shown(float(one.r_squared), 2) for one in (a.scores, a.low, a.high)
     )
-    return f"{value:.2f} ({low:.2f} to {high:.2f})" if np.isfinite(value) else "too few channels"
+    slopes = f"{a.scores.slope:.2f} ({a.low.slope:.2f} to {a.high.slope:.2f})"
+    return f"{f'{r_squared} ({low} to {high})':<22}{slopes}"
+
+
+def _ungated(a: Agreement) -> str:
+    return "–" if a.reason else f"R² {linearity.shown(float(a.scores.r_squared), 2)}"

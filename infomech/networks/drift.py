@@ -18,6 +18,13 @@ from infomech.networks.sequential import per_axis
 
 #: how paths are summed: signs and all, or squared as if their signs were random
 WEIGHTINGS = ("signed", "energy")
+#: units that a line needs: through the axes of one or two it fits whatever was measured, and two
+#: drawn again at random are one and the same every other time, so there is no interval either
+MIN_UNITS = 3
+#: what `Agreement.verdict` says
+HOLDS, NOT_HELD = "holds", "not held"
+TOO_FEW = "too few channels to tell"
+ALIKE = "all channels alike, nothing to tell"
 
 
 class Drift(NamedTuple):
@@ -70,6 +77,24 @@ class Agreement(NamedTuple):
     used: jax.Array
     cancelled: jax.Array
     at_border: jax.Array
+
+    @property
+    def reason(self) -> str:
+        """Why there is no R²: `TOO_FEW`, fewer than `MIN_UNITS` units, or `ALIKE`; else empty.
+
+        For one comparison, not for use under jit.
+        """
+        if int(self.used) < MIN_UNITS:
+            return TOO_FEW
+        return "" if np.isfinite(self.scores.r_squared) else ALIKE
+
+    def verdict(self, least: float) -> str:
+        """Whether R² is above `least` for sure, at the lower end of its interval.
+
+        Returns:
+            `HOLDS`, `NOT_HELD`, or the `reason` why it can't be told.
+        """
+        return self.reason or (HOLDS if self.low.r_squared > least else NOT_HELD)
 
 
 def predict(
@@ -151,7 +176,7 @@ def agreement(
         level: probability that an interval covers, in (0, 1).
 
     Returns:
-        `Agreement`; scores are NaN if fewer than three units are left.
+        `Agreement`; scores are NaN if fewer than `MIN_UNITS` units are left, too few to tell.
 
     Raises:
         ValueError: unknown quantity, not one prediction per unit, `samples` < 1, a level outside
@@ -275,8 +300,7 @@ def _quantity(of: Drift | Shape, name: str) -> jax.Array:
 
 def _scores(p: jax.Array, m: jax.Array, used: jax.Array) -> Scores:
     """Scores of the units in use; p and m are (units, d)."""
-    # a line through the axes of one or two units fits whatever was measured
-    used = used & (jnp.sum(used) > 2)
+    used = used & (jnp.sum(used) >= MIN_UNITS)
     p, m = (jnp.where(used[:, None], x, 0) for x in (p, m))
     pooled = jnp.broadcast_to(used[:, None], p.shape)
     line = laws.fit(p.ravel(), m.ravel(), pooled.ravel())

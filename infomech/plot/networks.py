@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from infomech import linearity
 from infomech.networks.chain import Displaced
 from infomech.plot.looks import COLOURS, style
 
@@ -92,12 +93,16 @@ def _draw_drift(panel, layers):
         panel.plot(
             np.asarray(one.predicted.displacement).ravel(), shown, "o", markersize=2.5, alpha=0.6,
             color=shade, markeredgewidth=0,
-            label=f"layer {one.layer}, R² {one.agreement.scores.r_squared:.2f}",
+            label=f"layer {one.layer}, {_agreed(one.agreement)}",
         )  # fmt: skip
     panel.plot([-edge, edge], [-edge, edge], "k--", linewidth=0.8)
     panel.set(xlim=(-edge, edge), ylim=(-edge, edge), aspect="equal")
     panel.set(xlabel="predicted (pixels)", ylabel="measured (pixels)")
     panel.legend(fontsize=7, loc="upper left")
+
+
+def _agreed(a):
+    return a.reason or f"R² {linearity.shown(float(a.scores.r_squared), 2)}"
 
 
 def _shades(count):
