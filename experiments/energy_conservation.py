@@ -151,7 +151,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting), "verdict": verdict,
         "tolerance": {"accounts": ACCOUNTS, "null": NULL},
         "accounts": [asdict(one) for one in kept], "hidden": [asdict(one) for one in hidden],
-        "provenance": files.provenance(),
+        "provenance": files.provenance(x64=True),
     }  # fmt: skip
     files.write_text(out / "energy_conservation.json", files.to_json(record) + "\n")
     lines = [

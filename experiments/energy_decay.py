@@ -161,12 +161,12 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         found = [measure(*case, setting=setting) for case in every]
     plot.save(draw(found), out / "energy_decay.png")
     readings = [reading(case) for case in found]
-    kept = all(r["kept"] and r["fast"] for r in readings)
+    kept = all(r["kept"] and r["fast"] is not False for r in readings)
     record = {
         "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
         "tolerance": {"excess": EXCESS},
         "readings": readings, "cases": [{**asdict(c), "decay": c.decay._asdict()} for c in found],
-        "provenance": files.provenance(),
+        "provenance": files.provenance(x64=True),
     }  # fmt: skip
     files.write_text(out / "energy_decay.json", files.to_json(record) + "\n")
     slowest = min(readings, key=lambda r: r["least_ratio"])
@@ -213,14 +213,16 @@ def reading(case: Case) -> dict[str, Any]:
     """Whether one signal's guarantee is kept and its decay fast enough.
 
     Fast enough is an estimate of at least the frame's own factor, or power 1 for general filters.
-    At first the whole interval had to be: with three layers it's too wide to tell (digits).
+    At first the whole interval had to be, and three layers were enough for a fit: its interval was
+    too wide to tell (digits). With fewer than `analysis.MIN_LAYERS` there is now neither law nor
+    rate, and only the guarantee is judged.
     """
     excess = float((case.bracket[1:, 1] - case.guaranteed[1:]).max())
     law, energy = case.decay, case.propagated
     if law.law == "none":
-        after = len(law.layers) + 1
-        fast, rate = True, None
-        words = f"{energy[after]:.0e} after {after} layers: too fast to fit"
+        after = min(len(law.layers) + 1, len(energy) - 1)
+        fast, rate = None, None
+        words = f"{energy[after]:.0e} after {after} layers: too few layers to tell the law"
     else:
         exponential = law.law == "exponential"
         value, (low, high) = (
@@ -239,7 +241,8 @@ def reading(case: Case) -> dict[str, Any]:
     words += f"; W_{last} = {energy[last]:.0e}, guaranteed {case.guaranteed[last]:.2g}"
     return {
         "frame": case.frame, "signal": case.signal, "excess": excess, "kept": excess <= EXCESS,
-        "fast": bool(fast), "law": law.law, "rate": rate, "factor": case.factor, "words": words,
+        "fast": None if fast is None else bool(fast), "law": law.law, "rate": rate,
+        "factor": case.factor, "words": words,
         "least_ratio": float(ratios.min(initial=np.inf)),
     }  # fmt: skip
 

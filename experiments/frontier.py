@@ -250,7 +250,7 @@ def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
     record = {
         "statement": STATEMENT, "source": SOURCE,
         "tolerance": {"speed": SPEED_TOLERANCE, "share": ONE_SHARE},
-        "readings": readings, "provenance": files.provenance(),
+        "readings": readings, "provenance": files.provenance(x64=True),
         "frontiers": [{**asdict(s), **asdict(f)} for s, f in found.items()],
     }  # fmt: skip
     files.write_text(out / "frontier.json", files.to_json(record) + "\n")

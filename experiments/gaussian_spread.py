@@ -158,7 +158,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     record = {
         "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
         "tolerance": {"exponent": EXPONENT, "gaussian": GAUSSIAN, "one": ONE}, "verdict": verdict,
-        "found": found, "provenance": files.provenance(),
+        "found": found, "provenance": files.provenance(x64=True),
     }  # fmt: skip
     files.write_text(out / "gaussian_spread.json", files.to_json(record) + "\n")
     reading = _reading(found)

@@ -133,7 +133,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     record = {
         "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
         "tolerance": {"constant": CONSTANT, "two_taps": TWO_TAPS}, "verdict": verdict,
-        "moved": [asdict(one) for one in found], "provenance": files.provenance(),
+        "moved": [asdict(one) for one in found], "provenance": files.provenance(x64=True),
     }  # fmt: skip
     files.write_text(out / "gradient_speed.json", files.to_json(record) + "\n")
     reading = _reading(found)

@@ -145,7 +145,7 @@ def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
     record = {
         "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
         "tolerance": {"stays": STAYS, "equal": EQUAL, "round": ROUND, "add": ADD},
-        "verdict": verdict, "numbers": numbers, "provenance": files.provenance(),
+        "verdict": verdict, "numbers": numbers, "provenance": files.provenance(x64=True),
         "families": {
             one.name: {
                 "eigenvalue_ratio": one.ratio(), "fourfold": one.fourfold(),

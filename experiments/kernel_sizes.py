@@ -106,7 +106,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     record = {
         "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
         "tolerance": {"more": MORE, "theory": THEORY}, "verdict": verdict, "numbers": numbers,
-        "family": found, "random": pairs, "provenance": files.provenance(),
+        "family": found, "random": pairs, "provenance": files.provenance(x64=True),
     }  # fmt: skip
     files.write_text(out / "kernel_sizes.json", files.to_json(record) + "\n")
     reading = _reading(found, shares, setting)

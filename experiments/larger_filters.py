@@ -138,7 +138,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         "tolerance": {"theory": THEORY, "added": ADDED, "nothing": NOTHING, "linear": LINEAR},
         "verdict": verdict, "numbers": numbers, "layers": layers,
         "moved": {one.name: {"speed": one.speed, "rates": one.rates} for one in moved},
-        "provenance": files.provenance(),
+        "provenance": files.provenance(x64=True),
     }  # fmt: skip
     files.write_text(out / f"{NAME}.json", files.to_json(record) + "\n")
     reading = _reading(layers, fits)

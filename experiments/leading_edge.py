@@ -88,7 +88,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     record = {
         "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
         "tolerance": {"dark": DARK, "shed": SHED, "fastest": FASTEST}, "verdict": verdict,
-        "numbers": numbers, "provenance": files.provenance(),
+        "numbers": numbers, "provenance": files.provenance(x64=True),
         "edges": {
             _name(case): {
                 name: value for name, value in asdict(one).items() if name != "fields"

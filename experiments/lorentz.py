@@ -60,7 +60,8 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     record = {
         "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
         "tolerance": {"exact": EXACT, "nearly": NEARLY, "slope": SLOPE}, "verdict": verdict,
-        "numbers": numbers, "found": found, "plane": plane, "provenance": files.provenance(),
+        "numbers": numbers, "found": found, "plane": plane,
+        "provenance": files.provenance(x64=True),
     }  # fmt: skip
     files.write_text(out / "lorentz.json", files.to_json(record) + "\n")
     lines = [

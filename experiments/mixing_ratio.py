@@ -60,7 +60,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     record = {
         "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
         "tolerance": {"linear": LINEAR, "exact": EXACT, "faster": FASTER}, "verdict": verdict,
-        "cases": [asdict(case) for case in cases], "provenance": files.provenance(),
+        "cases": [asdict(case) for case in cases], "provenance": files.provenance(x64=True),
     }  # fmt: skip
     files.write_text(out / "mixing_ratio.json", files.to_json(record) + "\n")
     lines = [

@@ -135,7 +135,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     record = {
         "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
         "tolerance": {"roundings": ROUNDINGS}, "verdict": verdict,
-        "splits": [asdict(one) for one in found], "provenance": files.provenance(),
+        "splits": [asdict(one) for one in found], "provenance": files.provenance(x64=True),
     }  # fmt: skip
     files.write_text(out / "parity.json", files.to_json(record) + "\n")
     reading = (

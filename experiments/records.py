@@ -94,9 +94,11 @@ def recorded(name: str, experiment: ModuleType, out: Path, *, scale: str) -> Rec
         error = "".join(traceback.format_exception_only(raised)).strip()
         traceback.print_exc()
     seconds = time.perf_counter() - started
+    # the precision is that of the experiment, and in its own file
+    about = {key: value for key, value in files.provenance().items() if key != "x64"}
     record = Record(
         name, experiment.STATEMENT, experiment.SOURCE, tuple(experiment.CLAIMS), scale,
-        code, seconds, found, error, files.provenance(),
+        code, seconds, found, error, about,
     )  # fmt: skip
     files.write_text(place / "record.json", files.to_json(record) + "\n")
     return record

@@ -44,7 +44,8 @@ def write(
     Raises:
         ValueError: `out` can't be written.
     """
-    about = files.provenance()
+    # each experiment has its own precision, which its record tells
+    about = {key: value for key, value in files.provenance().items() if key != "x64"}
     page = html(records, claims, scale=scale, provenance=about)
     files.write_text(out / "index.html", page)
     content = {

@@ -144,7 +144,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     record = {
         "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
         "tolerance": {"designed": DESIGNED, "excess": EXCESS}, "verdict": verdict,
-        "cases": [asdict(c) for c in found], "provenance": files.provenance(),
+        "cases": [asdict(c) for c in found], "provenance": files.provenance(x64=True),
     }  # fmt: skip
     files.write_text(out / "topology.json", files.to_json(record) + "\n")
     reading = _reading(found)

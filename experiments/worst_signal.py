@@ -178,7 +178,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
         "tolerance": {"near": NEAR}, "reading": read,
         "found": [asdict(one) for one in found], "missing": missing, "learning": learning,
-        "provenance": files.provenance(),
+        "provenance": files.provenance(x64=True),
     }  # fmt: skip
     files.write_text(out / "worst_signal.json", files.to_json(record) + "\n")
     lines = [

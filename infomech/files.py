@@ -96,8 +96,14 @@ def to_json(value: Any) -> str:
     return json.dumps(_plain(value), indent=1, allow_nan=False)
 
 
-def provenance() -> dict[str, Any]:
-    """What a number depends on besides its configuration: versions, device, commit and time."""
+def provenance(*, x64: bool | None = None) -> dict[str, Any]:
+    """What a number depends on besides its configuration: versions, device, commit and time.
+
+    Args:
+        x64: whether 64-bit types were enabled where the numbers were computed; if not given,
+            whether they are here and now. A block of `jax.enable_x64` has ended by the time that
+            its results are written: say so.
+    """
     device = jax.devices()[0]
     packages = ("infomech", "jax", "jaxlib", "numpy")
     return {
@@ -105,7 +111,7 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": f"{device.platform}: {device.device_kind} x {jax.device_count()}",
-        "x64": jax.numpy.result_type(float) == np.float64,
+        "x64": bool(jax.numpy.result_type(float) == np.float64) if x64 is None else x64,
         "commit": _commit(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }

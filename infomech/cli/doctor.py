@@ -7,7 +7,6 @@ import jax
 from tqdm import tqdm
 
 from infomech import canary, files
-from infomech.cli.options import use
 
 
 @dataclass(frozen=True)
@@ -24,15 +23,17 @@ class Doctor:
 
     def run(self) -> int:
         """Runs the check and prints what it found."""
-        use("float64")
+        # the process default: the check itself enables 64-bit types, for itself only
+        provenance = files.provenance()
         minors, batches = (canary.MINORS, canary.BATCHES) if self.full else ((3, 7), (40000,))
         dtypes = ("float32", "float64")
-        findings = canary.check(minors, batches, dtypes)
         total = len(minors) * len(batches) * len(dtypes) * canary.quantities()
-        found = list(tqdm(findings, desc="checks", total=total, file=sys.stderr))
+        with jax.enable_x64(True):
+            findings = canary.check(minors, batches, dtypes)
+            found = list(tqdm(findings, desc="checks", total=total, file=sys.stderr))
         wrong = [finding for finding in found if not finding.right]
         facts = {
-            **files.provenance(),
+            **provenance,
             "devices": [str(device) for device in jax.devices()],
             "checks": len(found),
             "wrong": [finding._asdict() for finding in wrong],
