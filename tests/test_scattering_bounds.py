@@ -286,27 +286,35 @@ def test_the_right_law_is_told_through_noise(law):
 
 
 def test_layers_below_the_floor_are_left_out():
-    energy = np.array([1.0, 0.1, 0.01, 1e-3, 1e-9, 1e-9, 0.0])
+    energy = np.array([1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-5, 1e-9, 1e-9, 0.0])
     found = analysis.decay(energy)
-    np.testing.assert_array_equal(found.layers, [1, 2, 3])
+    np.testing.assert_array_equal(found.layers, [1, 2, 3, 4, 5])
     assert found.factor == pytest.approx(10)
-    assert len(analysis.decay(energy, floor=1e-10).layers) == 5
-    few = analysis.decay(energy[:3])
+    assert len(analysis.decay(energy, floor=1e-10).layers) == 7
+    assert analysis.decay(np.zeros(9)).law == "none"
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_fewer_than_five_layers_are_too_few_to_tell(count):
+    energy = 10.0 ** -np.arange(count + 1)
+    few = analysis.decay(energy)
     assert few.law == "none"
-    assert np.all(np.isnan([few.factor, *few.factor_interval, few.power, few.log_ratio]))
-    assert analysis.decay(np.zeros(5)).law == "none"
+    np.testing.assert_array_equal(few.layers, range(1, count + 1))
+    numbers = [few.factor, *few.factor_interval, few.power, *few.power_interval, few.log_ratio]
+    assert np.all(np.isnan(numbers))
+    assert analysis.decay(10.0 ** -np.arange(6)).law == "exponential"
 
 
 def test_layers_that_pruning_leaves_uncertain_are_left_out():
-    n = np.arange(8.0)
+    n = np.arange(9.0)
     pure = 2.0**-n
-    reach = np.where(n < 5, 1e-3, 0.2) * pure
+    reach = np.where(n < 6, 1e-3, 0.2) * pure
     account = scattering.Account(
         1.0, pure, pure[:-1], pure[:-1], 0 * pure, np.stack([pure - reach, pure + reach], -1),
         None, None,
     )  # fmt: skip
     found = scattering.Energies(account, account, 1.0, None, True)
-    np.testing.assert_array_equal(analysis.decay(found).layers, [1, 2, 3, 4])
+    np.testing.assert_array_equal(analysis.decay(found).layers, [1, 2, 3, 4, 5])
     assert analysis.decay(found).factor == pytest.approx(2)
 
 
