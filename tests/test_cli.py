@@ -17,7 +17,7 @@ from scipy.io import wavfile
 from thinned import thinned
 
 import infomech
-from infomech.cli import COMMANDS, main
+from infomech.cli import COMMANDS, main, results
 
 QUICK = ["--shares", "5", "--steps", "6", "--burn-in", "2", "--resamples", "20", "--radius", "2"]
 
@@ -113,8 +113,47 @@ def test_kernel_shows_mechanics_and_draws(capsys, tmp_path):
     assert code == 0
     assert "momentum p = Σ r k      [0, -8] pixels" in out
     assert "odd share ε             1" in out
-    assert "speed v = p/s           not defined" in out
+    assert "speed v = p/s           not defined (gain is 0)" in out
+    assert "diffusion D             not defined (gain is 0)" in out
     assert figure.stat().st_size > 1000
+
+
+NOT_KNOWN = "not known to hold: some taps are negative, so relu may be active"
+
+
+@pytest.mark.parametrize(
+    ("taps", "rectifier", "speed", "caveat"),
+    [
+        ("4.32 -3.6 0.6", "relu", "-2.81818", NOT_KNOWN),
+        ("0.25 0.25 0.5", "relu", "0.25", ""),
+        ("4.32 -3.6 0.6", "identity", "-2.81818", ""),
+        ("0.25 0.25 0.5", "tanh", "0.25", "not known to hold: tanh changes positive values"),
+        ("-1 -1", "modulus", "0", NOT_KNOWN.replace("relu", "modulus")),
+    ],
+)
+def test_momentum_over_gain_is_told_and_whether_it_is_known_to_hold(
+    capsys, tmp_path, taps, rectifier, speed, caveat
+):
+    options = ["--taps", taps, "--rectifier", rectifier]
+    code, out, _ = run(capsys, "kernel", *options)
+    expected = f"[{speed}] pixels per layer" + (f"; {caveat}" if caveat else "")
+    assert code == 0
+    assert f"speed v = p/s           {expected}\n" in out
+    code, out, _ = run(capsys, "kernel", *options, "--json")
+    np.testing.assert_allclose(json.loads(out)["speed"], [float(speed)], atol=1e-5)
+    assert json.loads(out)["caveat"] == caveat.removeprefix("not known to hold: ")
+    # the same words about a rollout
+    options += ["--steps", 2, "--burn-in", 0, "--radius", 2, "--out", tmp_path]
+    code, out, _ = run(capsys, "simulate", *options)
+    assert code == 0
+    assert f"  theory            {expected}\n" in out
+
+
+@pytest.mark.parametrize("rectifier", ["relu", "identity", "tanh"])
+def test_a_gain_that_is_0_but_for_rounding_has_no_speed(capsys, rectifier):
+    code, out, _ = run(capsys, "kernel", "--taps", "0.1 0.2 -0.3", "--rectifier", rectifier)
+    assert code == 0
+    assert "speed v = p/s           not defined (gain is 0)" in out
 
 
 @pytest.mark.parametrize("suffix", ["npy", "json", "csv", "txt"])
@@ -148,6 +187,68 @@ def test_simulate_follows_theory_and_writes_a_moving_picture(capsys, tmp_path):
     with Image.open(tmp_path / "simulate.gif") as picture:
         assert picture.n_frames == 9
     assert (tmp_path / "simulate.png").stat().st_size > 1000
+
+
+def gabor():
+    """A 7×7 Gabor filter, as text."""
+    y, x = np.mgrid[-3:4, -3:4]
+    along, across = x * np.cos(0.5) + y * np.sin(0.5), y * np.cos(0.5) - x * np.sin(0.5)
+    taps = np.exp(-(along**2 + across**2 / 4) / 8) * np.cos(np.pi / 2 * along + 0.9)
+    return "; ".join(" ".join(f"{tap:.4f}" for tap in row) for row in taps)
+
+
+def test_simulate_warns_of_a_curved_path_and_shows_no_digits_beyond_the_error(capsys, tmp_path):
+    code, out, _ = run(
+        capsys, "simulate", "--taps", gabor(), "--pattern", "camera", "--out", tmp_path
+    )
+    assert code == 0
+    assert "speed               [0.2019 ± 0.0009, -0.392 ± 0.006] pixels per layer\n" in out
+    assert "  R² of the line    [0.9993, 0.9919]\n" in out
+    assert (
+        "  WARNING           the speed changes within the fit window: [0.1930, -0.469] in its first"
+        "\n                    half, [0.2001, -0.334] in its second"
+    ) in out
+    assert "  WARNING           the diffusion changes within the fit window" in out
+    result = json.loads((tmp_path / "simulate.json").read_text())["result"]
+    for name, shape in (("speed", (2,)), ("diffusion", (2, 2))):
+        for field in ("stderr", "r_squared", "steady"):
+            assert np.shape(result[f"{name}_{field}"]) == shape
+        assert np.shape(result[f"{name}_halves"]) == (2, *shape)
+    assert result["speed_steady"] == [True, False]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_simulate_shows_what_does_not_move_in_words_and_warns_of_nothing(capsys, tmp_path, dtype):
+    arguments = ("--share", "0", "--steps", 12, "--burn-in", 2, "--dtype", dtype, "--radius", 2)
+    code, out, _ = run(capsys, "simulate", *arguments, "--out", tmp_path)
+    assert code == 0
+    assert "speed               [0, 0] pixels per layer\n" in out
+    assert "  R² of the line    [constant, constant]\n" in out
+    assert "  R² of the line    [[1.0000, constant], [constant, 1.0000]]\n" in out
+    assert "WARNING" not in out
+    assert "nan" not in out
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "shown"),
+    [
+        (0.408248, 3.2e-5, "0.40825 ± 0.00003"),
+        (-0.391551, 0.0058, "-0.392 ± 0.006"),
+        (0.408248290, 4e-16, "0.408248 ± 4e-16"),
+        (0.408248290, 0.0, "0.408248"),
+        (0.408248290, np.nan, "0.408248"),
+        (1234.5678, 0.096, "1234.6 ± 0.1"),
+        (1234.5678, 123.0, "1200 ± 100"),
+        (1234567.8, 0.02, "1.23457e+06 ± 0.02"),
+        (-0.0001, 0.02, "0.00 ± 0.02"),
+        (3e-9, 5e-9, "3e-09 ± 5e-09"),
+    ],
+)
+def test_a_value_has_the_digits_that_its_error_supports(value, error, shown):
+    facts = {"v": value, "v_stderr": error, "v_r_squared": 0.5, "v_halves": [0, 0]}
+    line, r_squared = results.lines("v", {**facts, "v_steady": True}, "px")
+    assert line == f"v                   {shown} px"
+    assert r_squared == "  R² of the line    0.5000"
 
 
 @pytest.mark.parametrize("size", thinned([((2, 2, 2),), ((3,),)], 2))
@@ -186,6 +287,19 @@ def test_doctor_finds_a_sound_compiler(capsys, monkeypatch):
     assert facts["wrong"] == []
     assert facts["checks"] == 2 * canary.quantities()
     assert asked == [((3, 7), (40000,), ("float32", "float64"))]
+    assert facts["x64"] is True  # as conftest.py has it
+
+
+def test_doctor_shows_the_default_precision_and_leaves_it_alone(capsys, monkeypatch):
+    import jax
+
+    from infomech import canary
+
+    monkeypatch.setattr(canary, "check", lambda *arguments: iter([]))
+    with jax.enable_x64(False):
+        _, out, _ = run(capsys, "doctor")
+        assert re.search(r"^x64 +False$", out, re.M)
+        assert not jax.config.jax_enable_x64
 
 
 def test_doctor_fails_on_wrong_numbers(capsys, monkeypatch):

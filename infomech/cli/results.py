@@ -53,7 +53,7 @@ def predicted(kernel: Any, rectifier: str) -> dict[str, Any]:
     kernel = checks.taps("kernel", kernel)
     gain, linear, holds = _theory(kernel, rectifier)
     eps = np.finfo(kernel.dtype).eps
-    defined = abs(gain) > kernel.size * eps * np.sum(np.abs(np.asarray(kernel, np.float64)))
+    defined = abs(float(gain)) > kernel.size * eps * np.sum(np.abs(np.asarray(kernel, np.float64)))
     if not defined:
         caveat = "gain is 0"
     elif holds:
@@ -100,7 +100,7 @@ def _with_error(value: float, error: float, r_squared: float) -> str:
     if not error > 0:
         return _plain(value, error)
     places = _places(error)
-    shown = f"{error:.{max(places, 0)}f}" if places <= 6 else f"{error:.0e}"
+    shown = f"{float(f'{error:.0e}'):.{max(places, 0)}f}" if places <= 6 else f"{error:.0e}"
     return f"{_plain(value, error)} ± {shown}"
 
 
