@@ -220,7 +220,8 @@ def fitted(found: list[Reading]) -> list[str]:
             values = [r.r_squared(law) for r in chosen]
             linear = sum(value >= linearity.LINEAR for value in values)
             words.append(
-                f"{symbol} {np.nanmin(values):.3f} to {np.nanmax(values):.3f} (linear in {linear})"
+                f"{symbol} {linearity.shown(np.nanmin(values), 3)} to "
+                f"{linearity.shown(np.nanmax(values), 3)} (linear in {linear})"
             )
         leading = Counter(
             linearity.SYMBOLS[r.best] if r.best else "none" for r in chosen
@@ -241,8 +242,9 @@ def explained(found: list[Reading]) -> list[str]:
     swift = [r.case for r in found if np.nanmax(np.abs(r.case.speed)) > r.case.reach * (1 + 1e-3)]
     patterns = ", ".join(dict.fromkeys(case.pattern for case in swift)) or "none"
     return [
-        f"  while the rectifier is idle, R² of tan θ is at least {min(known):.6f} in "
-        f"{len(known)} settings, and its slope is σ₁ to {off:.0e}",
+        "  while the rectifier is idle, R² of tan θ is at least "
+        f"{linearity.shown(min(known), 6)} in {len(known)} settings, and its slope is σ₁ "
+        f"to {off:.0e}",
         f"  the centre moves faster than any tap reaches in {len(swift)} of {len(found)} settings "
         f"({patterns}): there the pattern changes its shape rather than its place",
     ]

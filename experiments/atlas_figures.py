@@ -32,14 +32,13 @@ def laws(found: list[Reading]) -> Figure:
             y, x = rows.index(_row(r)), columns.index((r.case.rectifier, r.case.direction))
             published[y, x] = r.r_squared("share")
             colour = "white" if published[y, x] < 0.6 else "black"
-            left.text(
-                x, y, f"{published[y, x]:.2f}", color=colour, ha="center", va="center", fontsize=8
-            )
+            shown = linearity.shown(published[y, x], 3)
+            left.text(x, y, shown, color=colour, ha="center", va="center", fontsize=8)
             if r.best:
                 cell = Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=_LAWS[r.best], alpha=0.4)
                 cell.set_edgecolor("white")
                 right.add_patch(cell)
-                named = f"{linearity.SYMBOLS[r.best]}  {r.r_squared(r.best):.2f}"
+                named = f"{linearity.SYMBOLS[r.best]}  {linearity.shown(r.r_squared(r.best), 3)}"
                 right.text(x, y, named, ha="center", va="center", fontsize=8)
         left.imshow(published, vmin=0, vmax=1, cmap="viridis", aspect="auto")
         left.set_title("R² of the published law, speed against ε")

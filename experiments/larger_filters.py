@@ -293,7 +293,9 @@ def _reading(layers, fits):
     for (name, law), (value, *_) in fits.items():
         if name not in best or value > best[name][1]:
             best[name] = law, value
-    words = "; ".join(f"{name}: {law} ({value:.3f})" for name, (law, value) in best.items())
+    words = "; ".join(
+        f"{name}: {law} ({linearity.shown(value, 3)})" for name, (law, value) in best.items()
+    )
     return (
         "v = p/s and D hold for any size, and all modes but (a, 0) and (0, a) with odd a carry no "
         f"momentum. In trained filters higher modes hold {min(energy):.0%} to {max(energy):.0%} of "

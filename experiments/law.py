@@ -42,7 +42,8 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     lines = [f"Claim: {STATEMENT} [{SOURCE}]", f"Linear means R² ≥ {LINEAR}, for 2×2 and 3×3 taps."]
     for found in readings:
         values = ", ".join(
-            f"{taps}×{taps}: {found['all'][i]:.3f} ({found['idle'][i]:.4f})"
+            f"{taps}×{taps}: {linearity.shown(found['all'][i], 3)} "
+            f"({linearity.shown(found['idle'][i])})"
             for i, taps in enumerate(config.size)
         )
         lines.append(f"  {found['ratio']:<6} R² over 0 ≤ ε ≤ 1 (rectifier idle)  {values}")

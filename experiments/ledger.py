@@ -1,5 +1,6 @@
 """What an experiment hands back: its verdict, the reading that makes it true, and its numbers."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,10 +88,26 @@ def median(values: np.ndarray) -> tuple[float, float, float]:
     return float(np.median(ordered)), float(ordered[left_out]), float(ordered[-1 - left_out])
 
 
+def shown(value: float, wanted: str = "") -> str:
+    """A number to four digits, or to as many as keep it apart from the numbers in `wanted`.
+
+    A value of 0.98997 is not shown as 0.99 beside "at least 0.99".
+    """
+    bounds = [float(text) for text in re.findall(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?", wanted)]
+    for digits in range(4, 17):
+        text = f"{value:.{digits}g}"
+        if float(text) not in bounds or value in bounds:
+            break
+    return text
+
+
 def line(number: Number) -> str:
     """A number for a terminal, with its interval and what was wanted."""
-    value = "none" if number.value is None else f"{number.value:.4g}"
-    ends = "" if number.low is None else f" ({number.low:.4g} to {number.high:.4g})"
+    value = "none" if number.value is None else shown(number.value, number.wanted)
+    ends = ""
+    if number.low is not None and number.high is not None:
+        low, high = (shown(end, number.wanted) for end in (number.low, number.high))
+        ends = f" ({low} to {high})"
     met = {None: "can't be told", True: "yes", False: "no"}[number.met]
     wanted = f"   [{number.wanted}: {met}]" if number.wanted else ""
     return f"{number.name:<88}{value}{ends} {number.unit}{wanted}"

@@ -107,13 +107,13 @@ def html(
 """
 
 
-def number(value: float | None) -> str:
-    """A number to four digits, exact for machines; "none" where there is none."""
+def number(value: float | None, wanted: str = "") -> str:
+    """A number as `ledger.shown`, exact for machines; "none" where there is none."""
     if value is None:
         return "none"
     # numbers from JSON and from NumPy are told apart by nothing
     exact = float(value)
-    return f'<data value="{exact!r}">{f"{exact:.4g}".replace("-", "−")}</data>'
+    return f'<data value="{exact!r}">{ledger.shown(exact, wanted).replace("-", "−")}</data>'
 
 
 def badge(verdict: str) -> str:
@@ -185,10 +185,12 @@ def _numbers(numbers: Sequence[Number]) -> str:
 
 
 def _number(n: Number) -> str:
-    interval = "" if n.low is None or n.high is None else f"{number(n.low)} to {number(n.high)}"
+    interval = ""
+    if n.low is not None and n.high is not None:
+        interval = f"{number(n.low, n.wanted)} to {number(n.high, n.wanted)}"
     met = "" if n.met is None else "yes" if n.met else "no"
     look = "" if n.met is None else f' class="{"holds" if n.met else "fails"}"'
-    value = f"{number(n.value)} {escape(n.unit)}".strip()
+    value = f"{number(n.value, n.wanted)} {escape(n.unit)}".strip()
     return (
         f'<tr><th scope="row">{escape(n.name)}</th><td data-label="Value">{value}</td>'
         f'<td data-label="Interval">{interval}</td><td data-label="Wanted">{escape(n.wanted)}</td>'

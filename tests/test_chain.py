@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from experiments import small_cnn, trained_filters
+from experiments import receptive_drift, small_cnn, trained_filters
 from infomech import networks, plot
 from infomech.cli import drift, main
 from infomech.networks import Layer, chain, sequential
@@ -321,6 +322,37 @@ def test_census_names_what_is_wrong_as_it_was_typed(capsys, weights, tmp_path):
 # --- infomech drift -----------------------------------------------------------------------------
 
 
+def test_drift_says_that_two_channels_are_too_few_to_tell(capsys, tmp_path):
+    save_file({"few.weight": drawn(2, 1, 3, 3)}, tmp_path / "few.safetensors")
+    code, out, _ = run(
+        capsys, "drift", tmp_path / "few.safetensors", "--count", 2, "--out", tmp_path / "o"
+    )
+    assert code == 0
+    for row in out.splitlines()[5:7]:
+        assert re.search(r" too few channels to tell +– +2 of 2$", row)
+    assert "nan" not in out
+    record = json.loads((tmp_path / "o" / "drift.json").read_text())
+    assert record["reasons"] == ["too few channels to tell"] * 2
+    legends = [panel.get_legend().get_texts() for panel in made(tmp_path).axes]
+    assert {text.get_text() for (text,) in legends} == {"layer 1, too few channels to tell"}
+
+
+def made(folder):
+    """The figure of two channels."""
+    layers = list(networks.layers(folder / "few.safetensors"))
+    params, spec = chain.chain(layers)
+    params = jax.tree.map(lambda x: x.astype("float64"), params)
+    pixels = drawn(2, 1, 9, 9).astype("float64")
+    found = chain.displacements(params, pixels, spec=spec, key=jax.random.key(0), samples=5)
+    number = receptive_drift._number("net", found[0])
+    assert (number.value, number.met) == (None, None)
+    assert number.wanted == "interval above 0.9; too few channels to tell"
+    (first, second) = receptive_drift._report([receptive_drift.Case("net", True, found)], "signed")
+    assert "after training: too few channels to tell; R² is above 0.9 for sure in 0 of 0" in first
+    assert second.split("layer 1  ")[1] == "too few channels to tell  2 of 2 channels"
+    return plot.drift({"few": found})
+
+
 @pytest.mark.slow
 def test_drift_predicts_measures_and_writes(capsys, weights, tmp_path):
     code, out, _ = run(
@@ -340,6 +372,10 @@ def test_drift_predicts_measures_and_writes(capsys, weights, tmp_path):
     )
     assert (tmp_path / "o" / "drift.png").exists()
     assert record["names"] == ["a.weight", "b.weight"]
+    assert record["reasons"] == [
+        "" if one["agreement"]["used"] >= 3 else "too few channels to tell"
+        for one in record["layers"]
+    ]
     assert out.startswith("    1  a.weight, 4×1×3×3, stride 2\n")
 
 

@@ -432,6 +432,30 @@ def test_two_units_are_too_few_for_a_line():
     assert int(found.used) == 2
 
 
+@pytest.mark.parametrize(
+    ("units", "noise", "verdict"),
+    [
+        (1, 0.0, drift.TOO_FEW),
+        (2, 0.0, drift.TOO_FEW),
+        (3, 0.0, drift.HOLDS),
+        (30, 0.01, drift.HOLDS),
+        (30, 2.0, drift.NOT_HELD),
+    ],
+)
+def test_verdicts_tell_too_few_channels_from_a_prediction_that_fails(units, noise, verdict):
+    p, _ = some_units(n=units)
+    m = 0.7 * p + noise * np.random.default_rng(1).normal(size=p.shape)
+    found = agree(*pair(p, m))
+    assert found.verdict(0.9) == verdict
+    assert found.reason == (verdict if verdict == drift.TOO_FEW else "")
+
+
+def test_channels_that_all_move_content_alike_have_no_r_squared():
+    still = np.zeros((5, 2))
+    found = agree(*pair(still, still))
+    assert found.reason == found.verdict(0.9) == drift.ALIKE
+
+
 def test_scores_of_variances_under_vmap():
     sets = [some_units(seed)[0] for seed in range(2)]
     both = jax.tree.map(lambda *x: np.stack(x), *[pair(p, p) for p in sets])

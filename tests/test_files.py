@@ -5,15 +5,17 @@ import os
 import re
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+import experiments
 from benchmarks import __main__ as rollouts
 from benchmarks import design, scattering
 from benchmarks import networks as weights
 from benchmarks import sweeps as stores
-from experiments import __main__ as experiments
+from experiments import __main__ as claims
 from infomech import fields, files, networks, plot, sweeps
 from infomech.engines import build
 from infomech.scattering import signals
@@ -63,6 +65,17 @@ def test_provenance_names_versions_device_and_commit():
     assert {"infomech", "jax", "jaxlib", "numpy", "python", "device", "commit"} <= set(record)
     assert record["device"].startswith("cpu")
     assert record["x64"] is True
+    with jax.enable_x64(False):
+        assert files.provenance()["x64"] is False
+        assert files.provenance(x64=True)["x64"] is True
+
+
+def test_experiments_in_double_precision_record_it():
+    """Their blocks of 64-bit types have ended by the time that results are written."""
+    for path in Path(experiments.__file__).parent.glob("*.py"):
+        text = path.read_text("utf-8")
+        if "enable_x64(True)" in text:
+            assert "provenance()" not in text, path.name
 
 
 URL = "s3://bucket/law.zarr"
@@ -107,7 +120,7 @@ def test_compiled_code_is_not_kept_at_a_url(monkeypatch, variable):
         build._cache()
 
 
-@pytest.mark.parametrize("module", [experiments, rollouts, design, scattering, stores, weights])
+@pytest.mark.parametrize("module", [claims, rollouts, design, scattering, stores, weights])
 def test_a_report_is_not_written_to_a_url(tmp_path, monkeypatch, capsys, module):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match="2"):

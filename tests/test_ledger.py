@@ -245,6 +245,28 @@ def test_text_is_escaped_and_numbers_are_rounded(experiments, tmp_path):
     assert text.count(">not run yet<") == 16
 
 
+@pytest.mark.parametrize(
+    ("value", "wanted", "shown"),
+    [
+        (0.98997, "at least 0.99", "0.98997"),
+        (0.99, "at least 0.99", "0.99"),
+        (0.98997, "at least 0.9", "0.99"),
+        (0.899996, "interval above 0.9", "0.899996"),
+        (1.00002e-6, "at most 1e-06 of the energy", "1.00002e-06"),
+        (1 / 3, "", "0.3333"),
+    ],
+)
+def test_a_number_does_not_look_like_a_bound_that_it_misses(value, wanted, shown):
+    assert ledger.shown(value, wanted) == shown
+    low = ledger.line(Number("n", 1.5, value, 2.0, wanted=wanted, met=False))
+    assert f"({shown} to 2)" in low
+    assert f">{shown.replace('-', '−')}</data>" in report.number(value, wanted)
+
+
+def test_what_cannot_be_told_is_neither_met_nor_missed():
+    assert ledger.line(Number("n", None, wanted="more", met=None)).endswith("[more: can't be told]")
+
+
 def test_many_numbers_are_folded_up():
     few = [Number(f"n{i}", float(i)) for i in range(report.MANY)]
     assert "<details>" not in report._numbers(few)

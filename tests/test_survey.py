@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from thinned import thinned
 
-from infomech import laws, patterns, survey
+from infomech import laws, linearity, patterns, survey
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,33 @@ def test_nothing_touches_the_boundary_and_every_speed_is_given(outcomes):
         assert np.all(outcome.status == 0)
         assert "speed is not linear in ε" in outcome.verdict
         assert "speed is linear in tan θ (R² 1.0000)" in outcome.verdict
+
+
+@pytest.mark.parametrize(
+    ("r_squared", "digits", "shown"),
+    [
+        (0.98996, 3, "0.989"),
+        (0.98996, 4, "0.9899"),
+        (0.99, 2, "0.99"),
+        (0.29, 2, "0.29"),
+        (0.99999, 4, "0.9999"),
+        (1 - 1e-9, 4, "1.0000"),
+        (1.0, 2, "1.00"),
+        (-0.001, 2, "-0.01"),
+        (np.nan, 2, "nan"),
+    ],
+)
+def test_r_squared_below_a_bound_is_not_shown_as_the_bound(r_squared, digits, shown):
+    assert linearity.shown(r_squared, digits) == shown
+
+
+def test_the_survey_tells_which_speeds_are_not_steady(outcomes):
+    for outcome in outcomes.values():
+        idle = outcome.share <= outcome.idle_share * (1 + 1e-6)
+        assert outcome.steady[idle].all()
+        assert not outcome.steady[~idle].all()
+        assert np.isnan(outcome.r_squared[0])  # ε = 0 doesn't move
+        assert np.all(outcome.r_squared[1:] > 0.99)
 
 
 def test_intervals_hold_their_estimates_and_repeat_from_the_seed(outcomes):
