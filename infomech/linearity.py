@@ -35,13 +35,17 @@ class LawFit:
 def shown(r_squared: float, digits: int = 4) -> str:
     """R² to so many digits behind the point, rounded down: what is below a bound looks like it.
 
-    What differs from 1 by less than 1e-6, as rounding in single precision makes it, is shown as 1;
-    "nan" for NaN.
+    What differs from 1 by less than a hundredth of the last digit, as rounding makes it, is shown
+    as 1; "nan" for NaN.
     """
     if math.isnan(r_squared):
         return "nan"
     unit = 10**digits
-    down = 1.0 if 1 - 1e-6 < r_squared < 1 else math.floor(r_squared * unit * (1 + 1e-12)) / unit
+    down = (
+        1.0
+        if 1 - 0.01 / unit < r_squared < 1
+        else math.floor(r_squared * unit * (1 + 1e-12)) / unit
+    )
     return f"{down:.{digits}f}"
 
 
