@@ -10,6 +10,7 @@ os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 
 import hypothesis
 import jax
+import pytest
 
 from experiments import quick
 
@@ -21,6 +22,17 @@ hypothesis.settings.register_profile(
     "infomech", deadline=None, max_examples=25, derandomize=True, database=None
 )
 hypothesis.settings.load_profile("infomech")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_programs():
+    """Drops the programs of each file behind it.
+
+    XLA maps each into memory, and beyond 65,530 maps a process on Linux ends without a word.
+    """
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 def pytest_addoption(parser):
