@@ -15,7 +15,7 @@ from infomech.design import parametrisations, solvers
 
 STEPS = 8
 needs_optimistix = pytest.mark.skipif(
-    importlib.util.find_spec("optimistix") is None, reason="comes with the extra design"
+    importlib.util.find_spec("optimistix") is None, reason="needs optimistix"
 )
 SETTINGS = {"steps": STEPS, "progress": False}
 

@@ -105,7 +105,7 @@ def test_a_dark_middle_does_no_work(dark):
 
 
 @pytest.mark.deep
-@pytest.mark.skipif(importlib.util.find_spec("optimistix") is None, reason="comes with the extra design")
+@pytest.mark.skipif(importlib.util.find_spec("optimistix") is None, reason="needs optimistix")
 def test_the_optimiser_finds_the_frontier_of_four_taps():
     setting = frontier.Setting((4,), "non-negative", "relu", speeds=3, starts=5)
     found = frontier.trace_out(setting)
