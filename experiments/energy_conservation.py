@@ -231,10 +231,11 @@ def draw(kept: list[Account], hidden: list[Hidden]) -> Figure:
         )  # fmt: skip
         gaps.legend(loc="upper center", ncols=2, fontsize=7)
         for frame, (colour, marker) in worst_signal.LOOKS.items():
-            mine = [one for one in hidden if one.frame == frame]
-            if mine:
+            worst = [signal for signal in hidden if signal.frame == frame]
+            if worst:
                 least.plot(
-                    [one.depth for one in mine], [max(one.features, 1e-18) for one in mine],
+                    [signal.depth for signal in worst],
+                    [max(signal.features, 1e-18) for signal in worst],
                     marker + "-", color=colour, label=frame,
                 )  # fmt: skip
         least.axhline(NULL, color="black", linestyle="--", linewidth=1, label="null below")

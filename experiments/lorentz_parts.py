@@ -253,7 +253,7 @@ def field_symmetry(kernel: np.ndarray, count: int) -> np.ndarray:
     """⟨u, R u⟩/‖u‖² about the half pixel nearest to the centre, before and after each layer."""
     field, found = np.random.default_rng(7).uniform(0, 1, 9), []
     for _ in range(count + 1):
-        about = 2 * (field @ np.arange(len(field))) / field.sum()
+        about = float(2 * (field @ np.arange(len(field))) / field.sum())
         found.append(np.convolve(field, field)[round(about)] / (field @ field))
         field = layers(kernel, field, 1, lambda u: np.maximum(u, 0))
     return np.array(found)
