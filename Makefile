@@ -18,20 +18,20 @@ law: $(VENV)/law ## test the speed law: table, verdict, figure in out/law
 claims: $(VENV)/claims ## every claim: verdicts, numbers, figures in report/index.html; goes on where it was stopped
 	$(BIN)/python -m experiments
 
-# most of the time goes into compiling, so that only tests about compiled code let XLA optimise
+# most of the time goes into compiling, so that only tests about compiled code let XLA optimize
 test: $(VENV)/test ## lint, types and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy & types=$$!; $(TEST) --haste -m "not optimised and not deep" && wait $$types
-	$(TEST) -m "optimised and not deep"
+	$(BIN)/mypy & types=$$!; $(TEST) --haste -m "not optimized and not deep" && wait $$types
+	$(TEST) -m "optimized and not deep"
 
 short: $(VENV)/test ## the law, the canary and the numerical core, to try another Python or jax
 	$(BIN)/infomech law
-	$(TEST) -m "optimised and not deep" tests/test_canary.py
-	$(TEST) --haste -m "not optimised and not deep" $(addprefix tests/test_,$(CORE))
+	$(TEST) -m "optimized and not deep" tests/test_canary.py
+	$(TEST) --haste -m "not optimized and not deep" $(addprefix tests/test_,$(CORE))
 CORE := kernels.py rollout.py engines.py gradients.py mesh.py
 
-deep: $(VENV)/test ## every test, those too long for every change too, with all of XLA's optimisations
+deep: $(VENV)/test ## every test, those too long for every change too, with all of XLA's optimizations
 	$(TEST) -m ""
 
 bench: $(VENV)/bench ## the rollout beside its peers, solvers beside each other: benchmarks/*.md

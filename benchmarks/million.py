@@ -13,7 +13,7 @@ import infomech as im
 KERNELS, CHUNK = 1_000_000, 1000
 PIXELS, LAYERS, EVERY = 32, 32, 4
 #: share of the mass near the antipode that is let pass: by the last layers a pattern is several
-#: pixels wide on 32, and its circular centre is none the worse for it
+#: pixels wide on 32, and its circular center is none the worse for it
 TOLERANCE = 0.05
 FITS = (im.laws.speed, im.laws.diffusion)
 

@@ -125,7 +125,7 @@ def _memory_panel(axes: Any, result: dict[str, Any]) -> None:
     layers = np.asarray([case[0] for case in result["memory, gradient"]], float)
     if layers.size:
         axes.plot(layers, 3 * np.sqrt(layers), "--", color="0.6", label="3 √layers")
-    for name, (marker, colour, label) in styles.items():
+    for name, (marker, color, label) in styles.items():
         if result[name]:
-            axes.plot(*np.asarray(result[name], float).T, marker, color=colour, label=label)
+            axes.plot(*np.asarray(result[name], float).T, marker, color=color, label=label)
     axes.legend()

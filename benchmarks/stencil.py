@@ -49,11 +49,11 @@ def source(axes: int, taps: int, pixels: int, pad: int, rows: int) -> str:
         sum(i * s for i, s in zip(tap, strides, strict=True)) + shift
         for tap in itertools.product(range(taps), repeat=axes)
     ]
-    centre = half * sum(strides) + shift
+    center = half * sum(strides) + shift
     for r in range(rows):
         terms = [f"k{i} * a[x + {at + r * width}]" for i, at in enumerate(reads)]
         body.append(f"    sum{r} = {' + '.join(terms)}")
-    body += [f"    b[x + {centre + r * width}] = max(sum{r}, zero)" for r in range(rows)]
+    body += [f"    b[x + {center + r * width}] = max(sum{r}, zero)" for r in range(rows)]
     return "\n".join(text + ["        " + line for line in body])
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from experiments import catalogue, records, report, runner
-from experiments.catalogue import EXPERIMENTS
+from experiments import catalog, records, report, runner
+from experiments.catalog import EXPERIMENTS
 from experiments.records import Record
 from infomech import files
 
@@ -89,7 +89,7 @@ def _all(names: Sequence[str], out: Path, scale: str, *, again: bool) -> int:
                 bar.write(f"{record.name:<20} {record.verdict}, {record.seconds:.0f} s")
     finally:
         ordered = [found[name] for name in EXPERIMENTS if name in found]
-        report.write(ordered, out, catalogue.CLAIMS, scale=scale)
+        report.write(ordered, out, catalog.CLAIMS, scale=scale)
     print(f"report {out / 'index.html'}, numbers {out / 'claims.json'}")
     failed = [record.name for record in found.values() if record.error]
     if failed:

@@ -245,7 +245,7 @@ def explained(found: list[Reading]) -> list[str]:
         "  while the rectifier is idle, R² of tan θ is at least "
         f"{linearity.shown(min(known), 6)} in {len(known)} settings, and its slope is σ₁ "
         f"to {off:.0e}",
-        f"  the centre moves faster than any tap reaches in {len(swift)} of {len(found)} settings "
+        f"  the center moves faster than any tap reaches in {len(swift)} of {len(found)} settings "
         f"({patterns}): there the pattern changes its shape rather than its place",
     ]
 
@@ -265,7 +265,7 @@ def checks(cases: list[Case]) -> list[dict[str, Any]]:
     for case in cases:
         if case.part in MAPPED:
             continue
-        names = {"boundaries": case.boundary, "normalisations": case.normalize}
+        names = {"boundaries": case.boundary, "normalizations": case.normalize}
         name = names.get(case.part, case.rectifier)
         like = mapped[case.dimensions, case.size, "relu", case.pattern, case.direction]
         # a speed that was refused agrees with nothing

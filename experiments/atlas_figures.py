@@ -8,10 +8,10 @@ from matplotlib.patches import Rectangle
 
 from experiments.atlas_readings import Reading
 from infomech import linearity, plot
-from infomech.plot.looks import COLOURS
+from infomech.plot.looks import COLORS
 
 #: of the candidate laws
-_LAWS = dict(zip(linearity.SYMBOLS, COLOURS, strict=False))
+_LAWS = dict(zip(linearity.SYMBOLS, COLORS, strict=False))
 #: of the tolerances, from the strictest
 _SHADES = ("#08306b", "#4292c6", "#c6dbef")
 _TITLES = {"linear": "v = a + bε", "proportional": "v = bε"}
@@ -31,9 +31,9 @@ def laws(found: list[Reading]) -> Figure:
         for r in found:
             y, x = rows.index(_row(r)), columns.index((r.case.rectifier, r.case.direction))
             published[y, x] = r.r_squared("share")
-            colour = "white" if published[y, x] < 0.6 else "black"
+            color = "white" if published[y, x] < 0.6 else "black"
             shown = linearity.shown(published[y, x], 3)
-            left.text(x, y, shown, color=colour, ha="center", va="center", fontsize=8)
+            left.text(x, y, shown, color=color, ha="center", va="center", fontsize=8)
             if r.best:
                 cell = Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=_LAWS[r.best], alpha=0.4)
                 cell.set_edgecolor("white")

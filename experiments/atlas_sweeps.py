@@ -30,7 +30,7 @@ DIRECTIONS: dict[int, dict[float, tuple[float, ...]]] = {
 #: what tells the settings of a sweep apart
 KEPT = ("rectifier", "boundary", "normalize", "pattern")
 #: what is stored of a rollout: all that a speed is fitted to
-STORED = ("centre", "log_energy", "edge", "balance")
+STORED = ("center", "log_energy", "edge", "balance")
 #: sweeps that are mapped; the others check that what they vary changes nothing
 MAPPED = ("line", "sizes", "patterns", "space", "quick")
 
@@ -140,7 +140,7 @@ def parts(*, quick: bool = False) -> dict[str, Part]:
         "patterns": part((3,), **others),
         "space": part((2, 3), dimensions=3, steps=(16,), burn_in=6, radius=3.0, **map_of),
         "boundaries": part((2,), boundary=("periodic", "reflect")),
-        "normalisations": part((2,), normalize=("none",)),
+        "normalizations": part((2,), normalize=("none",)),
         "leaky": part((3,), rectifier=("leaky_relu",)),
     }
 
@@ -210,9 +210,9 @@ def _idle(size: int, dimensions: int, angle: float, rectifier: str) -> float:
 def _speeds(stored, lags, burn_in):
     def one(stored, lag):
         layer, zeros = jnp.arange(len(stored["edge"])), jnp.zeros_like(stored["edge"])
-        centre = stored["centre"] + layer[:, None].astype(lag.dtype) * lag[None]
+        center = stored["center"] + layer[:, None].astype(lag.dtype) * lag[None]
         trace = im.Trace(
-            **{**stored, "centre": centre}, layer=layer, covariance=zeros[:, None, None],
+            **{**stored, "center": center}, layer=layer, covariance=zeros[:, None, None],
             log_mass=zeros, cut=zeros,
         )  # fmt: skip
         return laws.speed(trace, burn_in)

@@ -30,7 +30,7 @@ class Edges:
     Attributes:
         quantiles: positions of `QUANTILES` in pixels from the middle of the disk, (…, looks, 3).
         front: position of the front, (…, looks).
-        centre: centre of mass, (…, looks).
+        center: center of mass, (…, looks).
         left: share of the mass that is within a radius of where the disk was, (…, looks).
         carried: share of the mass in the core of the disk carried along, whose middle is a radius
             behind the front, over that share at the start, (…, looks).
@@ -41,7 +41,7 @@ class Edges:
 
     quantiles: np.ndarray
     front: np.ndarray
-    centre: np.ndarray
+    center: np.ndarray
     left: np.ndarray
     carried: np.ndarray
     first: np.ndarray
@@ -84,7 +84,7 @@ def measure(
         )  # fmt: skip
         after = im.layer(kernel, field, rectifier=rectifier)
         # the kernel sees nothing but the disk from there
-        core = _within(after, observables.centre(field), radius - size / jnp.sqrt(2.0))
+        core = _within(after, observables.center(field), radius - size / jnp.sqrt(2.0))
         return looks, core_left(after.values, core)
 
     both = jax.vmap(jax.vmap(one, (0, None, None)), (None, 0, 0))

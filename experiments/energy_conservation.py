@@ -230,13 +230,13 @@ def draw(kept: list[Account], hidden: list[Hidden]) -> Figure:
             ylabel="|W$_n$ − F$_n$ − W$_{n+1}$| / ‖f‖²",
         )  # fmt: skip
         gaps.legend(loc="upper center", ncols=2, fontsize=7)
-        for frame, (colour, marker) in worst_signal.LOOKS.items():
+        for frame, (color, marker) in worst_signal.LOOKS.items():
             worst = [signal for signal in hidden if signal.frame == frame]
             if worst:
                 least.plot(
                     [signal.depth for signal in worst],
                     [max(signal.features, 1e-18) for signal in worst],
-                    marker + "-", color=colour, label=frame,
+                    marker + "-", color=color, label=frame,
                 )  # fmt: skip
         least.axhline(NULL, color="black", linestyle="--", linewidth=1, label="null below")
         least.set(

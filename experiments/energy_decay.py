@@ -25,7 +25,7 @@ SOURCE = "arXiv 1704.03636"
 CLAIMS = (13,)
 #: fixed before any run: an energy exceeds its guarantee from this share on
 EXCESS = 1e-9
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 #: names of frames; general ones are held to a law of their own
 WAVELETS, GENERAL = "Meyer wavelets", "general"
 
@@ -255,7 +255,7 @@ def draw(found: list[Case]) -> Figure:
     titles = list(dict.fromkeys(case.frame for case in found))
     names = list(dict.fromkeys(case.signal for case in found))
     looks = {
-        name: {"color": COLOURS[i % len(COLOURS)], "marker": "o^sDPX"[i], "markersize": 3.5}
+        name: {"color": COLORS[i % len(COLORS)], "marker": "o^sDPX"[i], "markersize": 3.5}
         for i, name in enumerate(names)
     }
     with plot.style():

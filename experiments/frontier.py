@@ -17,7 +17,7 @@ is 1/3:
 The last speed is 1, where one tap is left and ε = 1/2.
 
 With taps of both signs a working ReLU lets go of even that. Under (a, −B, c) with a, c > 0 and a
-large B a pattern goes dark but for the pixels just outside of it. From then on no two neighbours
+large B a pattern goes dark but for the pixels just outside of it. From then on no two neighbors
 are lit at a time: −B puts out what was lit, and what was dark takes a and c from either side. So
 the two taps a and c move it at v = (c − a)/(c + a), however large B is. B is even energy
 that does no work, so the least odd share of any speed below 1 is 0: energy shares alone say nothing
@@ -38,7 +38,7 @@ import infomech as im
 from experiments import ledger
 from experiments.ledger import Finding, Number
 from infomech import design, files, guards, losses, plot
-from infomech.design.parametrisations import Parametrisation
+from infomech.design.parametrizations import Parametrization
 
 STATEMENT = "A speed goes with one odd share of the energy."
 SOURCE = "arXiv 2512.24338, read from the other side"
@@ -52,8 +52,8 @@ ONE_SHARE = 0.01
 _WEIGHTS = (1e2, 1e6)
 
 #: k = θ², so that a tap can become 0
-squares = Parametrisation("squares", jnp.square, lambda taps: guards.sqrt(jnp.abs(taps)))
-FAMILIES = {"non-negative": squares, "any": design.parametrisations.taps}
+squares = Parametrization("squares", jnp.square, lambda taps: guards.sqrt(jnp.abs(taps)))
+FAMILIES = {"non-negative": squares, "any": design.parametrizations.taps}
 
 
 @dataclass(frozen=True)
@@ -163,9 +163,9 @@ def _starts(setting, count, seed):
 
 def _velocities(run):
     """Of the third and the last quarter of the layers: only where both agree is it a speed."""
-    centre = run.trace.centre
-    quarter = (len(centre) - 1) // 4
-    middle, late, last = (centre[len(centre) - 1 - i * quarter] for i in (2, 1, 0))
+    center = run.trace.center
+    quarter = (len(center) - 1) // 4
+    middle, late, last = (center[len(center) - 1 - i * quarter] for i in (2, 1, 0))
     return jnp.stack([late - middle, last - late]) / quarter
 
 
@@ -322,8 +322,8 @@ def draw(found: dict[Setting, Frontier], curves: dict[Setting, tuple[Any, Any]])
                     label="non-negative kernels",
                 )  # fmt: skip
                 continue
-            colour, marker = looks[setting.rectifier]
-            look = {"markersize": 3.5, "linewidth": 0.9, "color": colour, "marker": marker}
+            color, marker = looks[setting.rectifier]
+            look = {"markersize": 3.5, "linewidth": 0.9, "color": color, "marker": marker}
             label = f"any kernel, {setting.rectifier}: least and greatest found"
             panel.plot(frontier.speed, least, label=label, **look)
             panel.plot(frontier.speed, greatest, **look)

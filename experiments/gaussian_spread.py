@@ -1,7 +1,7 @@
 """Does repeated even filtering with ReLU tend to a Gaussian whose spread grows as √t?
 
 For non-negative kernels the rectifier is idle, covariances add, and the spread gained along an axis
-is σ₁ √t with σ₁² = Σ r² k / Σ k. The central limit theorem gives the Gaussian, unless neighbouring
+is σ₁ √t with σ₁² = Σ r² k / Σ k. The central limit theorem gives the Gaussian, unless neighboring
 pixels never meet, as under taps one pixel either side of an empty middle. Even kernels of both
 signs keep the rectifier at work, and nothing is known of them beforehand.
 """
@@ -27,7 +27,7 @@ CLAIMS = (3,)
 #: fixed before any run: the exponent is ½ if within this on both axes
 EXPONENT = 0.02
 #: fixed before any run: a pattern is a Gaussian if no more than this share of its mass lies
-#: elsewhere than in the Gaussian of the same mass, centre and covariance
+#: elsewhere than in the Gaussian of the same mass, center and covariance
 GAUSSIAN = 0.02
 #: fixed before any run: a prefactor is 1, so that σ = √t, if within this on both axes
 ONE = 0.01
@@ -97,9 +97,9 @@ def families(setting: Setting) -> dict[str, jax.Array]:
 
 
 def away_from_gaussian(field: im.fields.Field) -> jax.Array:
-    """½ Σ |u/M − g|, g the Gaussian of the same centre and covariance on the pixels; shape ()."""
+    """½ Σ |u/M − g|, g the Gaussian of the same center and covariance on the pixels; shape ()."""
     grid = jnp.stack(jnp.meshgrid(*map(jnp.arange, field.values.shape), indexing="ij"), axis=-1)
-    away = field.origin - observables.centre(field)
+    away = field.origin - observables.center(field)
     offset = grid.astype(field.values.dtype) + away[None, None]
     inverse = jnp.linalg.inv(observables.covariance(field))
     bell = jnp.exp(-0.5 * jnp.einsum("xya,ab,xyb->xy", offset, inverse, offset))
@@ -238,13 +238,13 @@ def draw(found: dict[str, Spread], setting: Setting) -> Figure:
         figure = Figure(figsize=(11.5, 4.2), layout="constrained")
         shapes, growth = figure.subplots(1, 2)
         for i, (name, spread) in enumerate(found.items()):
-            colour, many = f"C{i}", len(spread.exponent) > 1
+            color, many = f"C{i}", len(spread.exponent) > 1
             layers = setting.every * np.arange(spread.away.shape[1])
             lines = np.maximum(spread.away, 1e-6).T
-            shapes.plot(layers, lines, color=colour, linewidth=0.6 if many else 1.6, alpha=0.8)
+            shapes.plot(layers, lines, color=color, linewidth=0.6 if many else 1.6, alpha=0.8)
             growth.plot(
                 spread.prefactor.ravel(), spread.exponent.ravel(), "." if many else "D",
-                color=colour, markersize=5, alpha=0.7, label=name,
+                color=color, markersize=5, alpha=0.7, label=name,
             )  # fmt: skip
         shapes.axhline(GAUSSIAN, color="black", linestyle="--", linewidth=1)
         shapes.set(

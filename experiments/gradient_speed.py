@@ -55,9 +55,9 @@ class Moved:
     Attributes:
         taps, axes, pattern: which.
         speed: along the gradient from `burn_in` on, pixels per layer.
-        stderr: of the line through the centre.
+        stderr: of the line through the center.
         windows: speeds of one window after the other.
-        centre: along the gradient in all layers, from 0.
+        center: along the gradient in all layers, from 0.
         reason: "ok", or why there is no speed.
     """
 
@@ -67,7 +67,7 @@ class Moved:
     speed: float
     stderr: float
     windows: np.ndarray
-    centre: np.ndarray
+    center: np.ndarray
     reason: str
 
     @property
@@ -87,7 +87,7 @@ class Moved:
 
 
 def measure(taps: int, axes: int, pattern: str, setting: Setting) -> Moved:
-    """Centre and speed of one pattern along the last axis."""
+    """Center and speed of one pattern along the last axis."""
     shape = (taps,) * axes
     values = patterns.pattern(pattern, 5.0, axes, "float64")
     field = patterns.with_room(values, shape, setting.steps)
@@ -96,13 +96,13 @@ def measure(taps: int, axes: int, pattern: str, setting: Setting) -> Moved:
     def move(field):
         kernel = im.kernels.gradient(shape, dtype="float64")
         _, trace = im.rollout(kernel, field, setting.steps)
-        return trace.centre[:, -1], im.laws.speed(trace, setting.burn_in)
+        return trace.center[:, -1], im.laws.speed(trace, setting.burn_in)
 
-    centre, speed = jax.tree.map(np.asarray, move(field))
-    ends = centre[setting.burn_in :: setting.window]
+    center, speed = jax.tree.map(np.asarray, move(field))
+    ends = center[setting.burn_in :: setting.window]
     return Moved(
         taps, axes, pattern, float(speed.value[-1]), float(speed.stderr[-1]),
-        np.diff(ends) / setting.window, centre - centre[0], im.laws.REASONS[int(speed.status)],
+        np.diff(ends) / setting.window, center - center[0], im.laws.REASONS[int(speed.status)],
     )  # fmt: skip
 
 
@@ -192,22 +192,22 @@ def _line(one):
 
 
 def draw(found: list[Moved], setting: Setting) -> Figure:
-    """Centres against layers, speeds of all windows, and speed against the number of taps."""
+    """Centers against layers, speeds of all windows, and speed against the number of taps."""
     with plot.style():
         figure = Figure(figsize=(11.5, 3.8), layout="constrained")
         paths, windows, sizes = figure.subplots(1, 3)
         last = [one for one in found if one.axes == found[-1].axes]
         for one in (o for o in last if o.pattern == setting.patterns[0]):
-            paths.plot(one.centre, label=f"{one.taps} taps", linewidth=1.2)
+            paths.plot(one.center, label=f"{one.taps} taps", linewidth=1.2)
         layer = setting.burn_in + setting.window * (np.arange(len(found[0].windows)) + 0.5)
         for one in found:
-            colour, style = f"C{one.taps - 2}", "-" if one.axes == 1 else "--"
-            windows.plot(layer, one.windows / one.speed, style, color=colour, linewidth=1)
+            color, style = f"C{one.taps - 2}", "-" if one.axes == 1 else "--"
+            windows.plot(layer, one.windows / one.speed, style, color=color, linewidth=1)
             marker = "o" if one.pattern == setting.patterns[0] else "^"
-            fill = colour if one.axes == 1 else "none"
-            sizes.plot(one.taps, one.speed, marker, color=colour, markerfacecolor=fill)
+            fill = color if one.axes == 1 else "none"
+            sizes.plot(one.taps, one.speed, marker, color=color, markerfacecolor=fill)
         windows.axhspan(1 - CONSTANT / 2, 1 + CONSTANT / 2, color="black", alpha=0.12)
-        paths.set(xlabel="layer", ylabel="centre (pixels)", title="Path of a disk")
+        paths.set(xlabel="layer", ylabel="center (pixels)", title="Path of a disk")
         paths.legend()
         windows.set(xlabel="layer", ylabel="speed over mean", title="Speed of each window")
         line = np.array([setting.taps[0], setting.taps[-1]])

@@ -1,6 +1,6 @@
-"""Do even kernels keep the centre of mass where it is, and spread a pattern isotropically?
+"""Do even kernels keep the center of mass where it is, and spread a pattern isotropically?
 
-While the rectifier is idle the centre stays for any pattern, and cumulants of a pattern grow by
+While the rectifier is idle the center stays for any pattern, and cumulants of a pattern grow by
 those of the kernel at every layer. So its covariance D t is isotropic if the kernel's is, and never
 otherwise, and the harmonic of fourth order |κ(z⁴)|/σ⁴ of an impulse falls as 1/t: of n×n equal taps
 it is 2.4 (n² + 1)/((n² − 1) t). "Isotropic" may be read as equal spreads in all directions, as a
@@ -21,10 +21,10 @@ from experiments.isotropy_shapes import SIGNED, Shapes
 from experiments.ledger import Finding, Number
 from infomech import files, plot
 
-STATEMENT = "Even kernels keep the centre where it is and spread isotropically."
+STATEMENT = "Even kernels keep the center where it is and spread isotropically."
 SOURCE = "arXiv 2512.24338"
 CLAIMS = (2,)
-#: the centre stays if it is never further away than this, in pixels; before any run it was 1e-9,
+#: the center stays if it is never further away than this, in pixels; before any run it was 1e-9,
 #: but a working modulus amplifies rounding, to 2e-6 in 48 layers
 STAYS = 1e-4
 #: fixed before any run: spreads, and reaches of the outline, are equal if the least is no further
@@ -128,7 +128,7 @@ def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
         full: 512 random kernels of each kind.
 
     Returns:
-        How far centres drift, and how round patterns become.
+        How far centers drift, and how round patterns become.
 
     Raises:
         ValueError: `out` can't be written.
@@ -140,7 +140,7 @@ def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
     with jax.enable_x64(True):
         found = measure(setting)
     plot.save(isotropy_figure.draw(found, EQUAL, ROUND), out / "isotropy.png")
-    numbers = (*_centres(found), *(n for one in found for n in _shapes(one)))
+    numbers = (*_centers(found), *(n for one in found for n in _shapes(one)))
     verdict = ledger.verdict(number.met for number in numbers if number.met is not None)
     record = {
         "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
@@ -172,11 +172,11 @@ def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
     )  # fmt: skip
 
 
-def _centres(found):
-    """Drift of the centre by what is known of the rectifier and of the pattern."""
+def _centers(found):
+    """Drift of the center by what is known of the rectifier and of the pattern."""
     idle = np.concatenate([one.shapes["relu"].drift for one in found if one.idle])
     yield Number(
-        "largest drift of the centre, rectifier idle, any pattern", float(idle.max()), unit="px",
+        "largest drift of the center, rectifier idle, any pattern", float(idle.max()), unit="px",
         wanted=f"at most {STAYS:g}", met=bool(idle.max() <= STAYS),
     )  # fmt: skip
     for rectifier in RECTIFIERS:
@@ -266,8 +266,8 @@ def _reading(found):
     shape = whole(lambda one: np.all(end(one.fourfold()[:, -1]) <= ROUND))
     outline = whole(lambda one: np.all(end(one.outline()) >= 1 - EQUAL))
     return (
-        "The centre stays for any pattern while the rectifier is idle, and for kernels of both "
-        "signs if the pattern is its own mirror image through its centre, but for rounding, which "
+        "The center stays for any pattern while the rectifier is idle, and for kernels of both "
+        "signs if the pattern is its own mirror image through its center, but for rounding, which "
         "some of them amplify from layer to layer; otherwise it moves. "
         f"Spreads are equal, as of all kernels that a quarter turn leaves alone, for {equal}. The "
         f"shape becomes round to the fourth order, as 1/t, for {shape}. The outline is round for "

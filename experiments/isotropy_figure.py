@@ -1,4 +1,4 @@
-"""The figure of `isotropy`: equal spreads, round shapes, and where centres go."""
+"""The figure of `isotropy`: equal spreads, round shapes, and where centers go."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ FLOOR = 1e-16
 
 
 def draw(found: Sequence[Any], equal: float, round_: float) -> Figure:
-    """Eigenvalue ratios and harmonics of fourth order over layers, and drifts of the centre.
+    """Eigenvalue ratios and harmonics of fourth order over layers, and drifts of the center.
 
     Args:
         found: families of `isotropy`.
@@ -22,7 +22,7 @@ def draw(found: Sequence[Any], equal: float, round_: float) -> Figure:
     """
     with plot.style():
         figure = Figure(figsize=(12.5, 4.3), layout="constrained")
-        spreads, shapes, centres = figure.subplots(1, 3)
+        spreads, shapes, centers = figure.subplots(1, 3)
         for n, one in enumerate(found):
             layers = 1 + np.arange(one.ratio().shape[1])
             for panel, values in (
@@ -43,13 +43,13 @@ def draw(found: Sequence[Any], equal: float, round_: float) -> Figure:
             xscale="log", yscale="log", xlabel="layer", ylabel="|κ(z⁴)| / σ⁴",
             title="Round to the fourth order",
         )  # fmt: skip
-        _draw_centres(centres, found)
+        _draw_centers(centers, found)
         handles, labels = spreads.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
     return figure
 
 
-def _draw_centres(panel, found):
+def _draw_centers(panel, found):
     """Drifts of all rollouts in order, for idle and for working rectifiers."""
     idle = [one.shapes["relu"].drift for one in found if one.idle]
     groups = [("idle, any pattern", np.concatenate(idle).ravel(), "#0072B2", "-")]
@@ -60,13 +60,13 @@ def _draw_centres(panel, found):
             (f"both signs, {words}, symmetric", signed[:, :2].ravel(), "#009E73", style),
             (f"both signs, {words}, unsymmetric", signed[:, 2:].ravel(), "#D55E00", style),
         ]
-    for name, values, colour, style in groups:
+    for name, values, color, style in groups:
         drift = np.sort(np.maximum(values[np.isfinite(values)], FLOOR))
         share = np.arange(1, len(drift) + 1) / len(drift)
-        panel.plot(drift, share, style, color=colour, label=name, drawstyle="steps-post")
+        panel.plot(drift, share, style, color=color, label=name, drawstyle="steps-post")
     panel.set(
-        xscale="log", xlabel="largest drift of the centre (pixels)",
-        ylabel="share of rollouts below", title="The centre",
+        xscale="log", xlabel="largest drift of the center (pixels)",
+        ylabel="share of rollouts below", title="The center",
     )  # fmt: skip
     panel.set_xticks([10.0**n for n in range(-15, 3, 4)])
     panel.legend(fontsize=7, loc="center", bbox_to_anchor=(0.45, 0.45))

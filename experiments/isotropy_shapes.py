@@ -24,12 +24,12 @@ class Cumulants(NamedTuple):
     """Of a pattern of two axes; see `cumulants`.
 
     Attributes:
-        centre: pixels, (2,).
+        center: pixels, (2,).
         covariance: pixels², (2, 2).
         fourth: κ_yyyy, κ_yyyx, κ_yyxx, κ_yxxx, κ_xxxx in pixels⁴, (5,).
     """
 
-    centre: Any
+    center: Any
     covariance: Any
     fourth: Any
 
@@ -52,19 +52,19 @@ class Shapes(NamedTuple):
 
     @property
     def drifts(self) -> np.ndarray:
-        """Distance of the centre from where it was, pixels, (…, layers + 1)."""
-        away = self.cumulants.centre - self.cumulants.centre[..., :1, :]
+        """Distance of the center from where it was, pixels, (…, layers + 1)."""
+        away = self.cumulants.center - self.cumulants.center[..., :1, :]
         return np.linalg.norm(away, axis=-1)
 
 
 def cumulants(field: im.fields.Field) -> Cumulants:
-    """Centre, covariance and fourth cumulants of a pattern.
+    """Center, covariance and fourth cumulants of a pattern.
 
     κ_aaaa = μ_aaaa − 3 μ_aa², κ_aaab = μ_aaab − 3 μ_aa μ_ab,
-    κ_aabb = μ_aabb − μ_aa μ_bb − 2 μ_ab², with μ the moments about the centre.
+    κ_aabb = μ_aabb − μ_aa μ_bb − 2 μ_ab², with μ the moments about the center.
     """
-    centre = observables.centre(field)
-    away = centre - field.origin
+    center = observables.center(field)
+    away = center - field.origin
     powers = [
         (jnp.arange(n, dtype=away.dtype)[None] - away[axis]) ** np.arange(5.0)[:, None]
         for axis, n in enumerate(field.values.shape)
@@ -78,7 +78,7 @@ def cumulants(field: im.fields.Field) -> Cumulants:
         moments[0, 4] - 3 * xx**2,
     ]  # fmt: skip
     covariance = jnp.stack([jnp.stack([yy, yx]), jnp.stack([yx, xx])])
-    return Cumulants(centre, covariance, jnp.stack(fourth))
+    return Cumulants(center, covariance, jnp.stack(fourth))
 
 
 def eigenvalue_ratio(covariance: np.ndarray) -> np.ndarray:
@@ -103,10 +103,10 @@ def fourfold(covariance: np.ndarray, fourth: np.ndarray) -> np.ndarray:
 
 
 def outline(field: im.fields.Field) -> jax.Array:
-    """How far what isn't dark reaches from the centre in each of `DIRECTIONS`, pixels."""
+    """How far what isn't dark reaches from the center in each of `DIRECTIONS`, pixels."""
     angle = 2 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS
     y, x = (
-        np.arange(float(n))[:, None] - (observables.centre(field) - field.origin)[axis]
+        np.arange(float(n))[:, None] - (observables.center(field) - field.origin)[axis]
         for axis, n in enumerate(field.values.shape)
     )
     lit = field.values > 0

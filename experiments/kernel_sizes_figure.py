@@ -10,7 +10,7 @@ from experiments import size_rates
 from experiments.ledger import Number
 from infomech import plot
 
-COLOURS = {2: "#0072B2", 3: "#D55E00"}
+COLORS = {2: "#0072B2", 3: "#D55E00"}
 STYLES = {"relu": "-", "modulus": "--"}
 
 
@@ -40,14 +40,14 @@ def _draw_rates(panel, found, name, ratios):
             low, high = np.nanmin(values, 1), np.nanmax(values, 1)
             words = {"relu": "ReLU"}.get(rectifier, rectifier)
             panel.plot(
-                ratios, middle, STYLES[rectifier], color=COLOURS[size], linewidth=1.5,
+                ratios, middle, STYLES[rectifier], color=COLORS[size], linewidth=1.5,
                 label=f"{size}×{size}, {words}",
             )  # fmt: skip
             if rectifier == "relu":
-                panel.fill_between(ratios, low, high, color=COLOURS[size], alpha=0.15, linewidth=0)
+                panel.fill_between(ratios, low, high, color=COLORS[size], alpha=0.15, linewidth=0)
                 top = max(top, float(high.max()))
     fine = np.linspace(0, 0.5, 101)
-    for size in COLOURS:
+    for size in COLORS:
         values = size_rates.closed_form(size, fine)[name]
         panel.plot(fine, values, ":", color="black", linewidth=1)
     panel.plot([], [], ":", color="black", label="rectifier idle, closed form")
@@ -56,14 +56,14 @@ def _draw_rates(panel, found, name, ratios):
 
 def _draw_shares(panel, shares):
     kinds = list(dict.fromkeys(one.name.rpartition(" | ")[2] for one in shares))
-    for words, colour, shift in (
+    for words, color, shift in (
         ("moves faster", "#009E73", 0.12),
         ("diffuses more", "#CC79A7", -0.12),
     ):
         some = [one for one in shares if words in one.name]
         rows = len(kinds) - 1 - np.arange(len(some)) + shift
-        panel.hlines(rows, [o.low for o in some], [o.high for o in some], color=colour, linewidth=2)
-        panel.plot([one.value for one in some], rows, "o", color=colour, label=words)
+        panel.hlines(rows, [o.low for o in some], [o.high for o in some], color=color, linewidth=2)
+        panel.plot([one.value for one in some], rows, "o", color=color, label=words)
     labels = [kind.replace(", ", ",\n", 1) for kind in kinds]
     panel.set_yticks(np.arange(len(kinds))[::-1], labels, fontsize=7)
     panel.axvline(0.5, color="black", linestyle="--", linewidth=1)

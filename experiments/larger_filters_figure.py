@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from experiments import mode_momenta
 from infomech import plot
-from infomech.plot.looks import COLOURS, MARKERS
+from infomech.plot.looks import COLORS, MARKERS
 
 
 def draw(
@@ -36,12 +36,12 @@ def _draw_momenta(panel, modes):
     for n, (taps, (found, _)) in enumerate(modes.items()):
         a = np.arange(1, taps, 2)
         panel.plot(
-            a, np.abs(found[a, 0, 0]), MARKERS[n], color=COLOURS[n], label=f"{taps}×{taps}"
+            a, np.abs(found[a, 0, 0]), MARKERS[n], color=COLORS[n], label=f"{taps}×{taps}"
         )  # fmt: skip
         fine = np.linspace(1, taps - 1, 100)
         phi = np.pi * fine / (2 * taps)
-        panel.plot(fine, np.cos(phi) / np.sqrt(2) / np.sin(phi) ** 2, color=COLOURS[n], linewidth=1)
-        panel.plot(fine, abs(found[1, 0, 0]) / fine**2, ":", color=COLOURS[n], linewidth=1)
+        panel.plot(fine, np.cos(phi) / np.sqrt(2) / np.sin(phi) ** 2, color=COLORS[n], linewidth=1)
+        panel.plot(fine, abs(found[1, 0, 0]) / fine**2, ":", color=COLORS[n], linewidth=1)
     panel.plot([], [], color="black", linewidth=1, label="cos φ/(√2 sin² φ), φ = πa/2n")
     panel.plot([], [], ":", color="black", linewidth=1, label="1/a²")
     panel.set(
@@ -53,12 +53,12 @@ def _draw_momenta(panel, modes):
 
 def _draw_shares(panel, layers):
     rows = np.arange(len(layers))[::-1]
-    for name, colour, words in (
-        ("energy", COLOURS[0], "of the energy"), ("momentum", COLOURS[1], "of squared momenta")
+    for name, color, words in (
+        ("energy", COLORS[0], "of the energy"), ("momentum", COLORS[1], "of squared momenta")
     ):  # fmt: skip
         value, low, high = np.array([getattr(one, name) for one in layers]).T
-        panel.hlines(rows, low, high, color=colour, linewidth=2)
-        panel.plot(value, rows, "o", color=colour, label=words)
+        panel.hlines(rows, low, high, color=color, linewidth=2)
+        panel.plot(value, rows, "o", color=color, label=words)
     panel.set_yticks(rows, [one.name for one in layers], fontsize=7)
     panel.set(xlim=(-0.02, 1), xlabel="share of higher modes (95 %)", title="Layers of networks")
     panel.legend(loc="upper center")
@@ -69,7 +69,7 @@ def _draw_speeds(panel, moved):
     for n, one in enumerate(one for one in moved if one.kernels.shape[1:] == size):
         share = mode_momenta.candidates(one.kernels)["√ε of low modes"]
         panel.plot(
-            share, one.speed, MARKERS[n], color=COLOURS[n], markersize=4, alpha=0.7,
+            share, one.speed, MARKERS[n], color=COLORS[n], markersize=4, alpha=0.7,
             label=one.name,
         )  # fmt: skip
     panel.set(
@@ -85,8 +85,8 @@ def _draw_laws(panel, fits):
     for n, law in enumerate(laws):
         value, low, high = np.array([fits[name, law] for name in names]).T
         rows = np.arange(len(names))[::-1] + 0.3 - 0.12 * n
-        panel.hlines(rows, low, high, color=COLOURS[n], linewidth=1.5)
-        panel.plot(value, rows, MARKERS[n], color=COLOURS[n], markersize=4, label=law)
+        panel.hlines(rows, low, high, color=COLORS[n], linewidth=1.5)
+        panel.plot(value, rows, MARKERS[n], color=COLORS[n], markersize=4, label=law)
     panel.set_yticks(np.arange(len(names))[::-1], names, fontsize=7)
     panel.set(xlim=(-0.02, 1.02), xlabel="R² of |v| (95 %)", title="Candidate laws")
     panel.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))

@@ -2,7 +2,7 @@
 
 In a scattering network every layer hands on exactly what came in, ‖f * χ‖² + Σ_λ ‖f * g_λ‖² = ‖f‖²,
 the modulus keeps it, and what travels on falls. For layers of a CNN the same accounts are kept: the
-energy in front of, behind the filters, behind the rectifier and behind the normalisation, and the
+energy in front of, behind the filters, behind the rectifier and behind the normalization, and the
 frame bounds of the filters, between which the second lies as a multiple of the first.
 """
 
@@ -74,12 +74,12 @@ def _energies(kernels, images, *, normalize):
 
 
 def measure(setting: Setting, data: Path) -> list[Case]:
-    """Every network before and after training, without and with normalisation of each channel."""
+    """Every network before and after training, without and with normalization of each channel."""
     found = []
     for training in tqdm(setting.networks, desc="layer_energies", unit="network"):
         one = small_cnn.trained(training, data)
         pixels = small_cnn.images(training).test[: setting.images]
-        # a patch of one grey has no energy to account for
+        # a patch of one gray has no energy to account for
         pixels = pixels[np.any(pixels, (1, 2, 3))]
         for trained in (False, True):
             path = one.files[max(one.files) if trained else min(one.files)]
@@ -142,7 +142,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         f"{conserved} of {layers_} layers hand on what came in, as scattering networks do; "
         f"{'all' if within else 'not all'} energies lie between the frame bounds of the filters, "
         "which is what is left of conservation.",
-        f"{len(found) // 4} networks before and after training, without and with normalisation of "
+        f"{len(found) // 4} networks before and after training, without and with normalization of "
         f"each channel, {setting.images} images not seen in training; 95 % intervals of means "
         "over images.",
         tuple(n for case, r in zip(found, readings, strict=True) for n in _numbers(case, r)),
@@ -153,10 +153,10 @@ def run(out: Path, *, quick: bool = False) -> Finding:
 def _numbers(case, read):
     mean, half = small_cnn.mean(case.filtered)
     when = "trained" if case.trained else "random"
-    normalised = "" if case.normalize == "none" else ", normalised"
+    normalized = "" if case.normalize == "none" else ", normalized"
     for n, (value, spare) in enumerate(zip(mean.tolist(), half.tolist(), strict=True)):
         yield Number(
-            f"energy handed on, {case.network}, {when}{normalised}, layer {n + 1}", value,
+            f"energy handed on, {case.network}, {when}{normalized}, layer {n + 1}", value,
             value - spare, value + spare, wanted=f"1 to within {CONSERVED:.0%}, for sure",
             met=read["conserved"][n],
         )  # fmt: skip
@@ -175,8 +175,8 @@ def reading(case: Case) -> dict[str, Any]:
         for low, high, m, h, k in zip(case.lower, case.upper, mean, half, kept, strict=True)
     )
     when = "trained" if case.trained else "random"
-    normalised = "" if case.normalize == "none" else ", normalised"
-    name = f"{case.network.rpartition('-seed')[0]} {when}{normalised}"
+    normalized = "" if case.normalize == "none" else ", normalized"
+    name = f"{case.network.rpartition('-seed')[0]} {when}{normalized}"
     return {
         "conserved": conserved.tolist(), "within": bool(within.all()), "words": f"{name:<33}{words}"
     }  # fmt: skip
@@ -189,12 +189,12 @@ def draw(found: list[Case]) -> Figure:
         figure = Figure(figsize=(3.4 * max(len(names), 2), 3.4), layout="constrained")
         panels = figure.subplots(1, max(len(names), 2), squeeze=False, sharey=True)[0]
         for panel, name in zip(panels, names, strict=False):
-            for shift, trained, colour in ((-0.12, False, "0.45"), (0.12, True, "#0072B2")):
+            for shift, trained, color in ((-0.12, False, "0.45"), (0.12, True, "#0072B2")):
                 (case,) = (
                     c for c in found
                     if (c.network, c.trained, c.normalize) == (name, trained, "none")
                 )  # fmt: skip
-                _draw_case(panel, case, shift, colour)
+                _draw_case(panel, case, shift, color)
             panel.axhline(1, color="black", linestyle="--", linewidth=1)
             panel.set(yscale="log", xlabel="layer", title=name)
             panel.xaxis.get_major_locator().set_params(integer=True)
@@ -206,13 +206,13 @@ def draw(found: list[Case]) -> Figure:
     return figure
 
 
-def _draw_case(panel, case, shift, colour):
+def _draw_case(panel, case, shift, color):
     n = np.arange(1, len(case.lower) + 1) + shift
     word = "trained" if case.trained else "random"
     ends = np.maximum(case.lower, 1e-3), case.upper
-    panel.vlines(n, *ends, color=colour, linewidth=4, alpha=0.25, label=f"{word}: frame bounds")
-    panel.plot(n, case.filtered.mean(0), "o", color=colour, markersize=4, label="behind filters")
+    panel.vlines(n, *ends, color=color, linewidth=4, alpha=0.25, label=f"{word}: frame bounds")
+    panel.plot(n, case.filtered.mean(0), "o", color=color, markersize=4, label="behind filters")
     panel.plot(
-        n, case.rectified.mean(0), "o", color=colour, markersize=4, markerfacecolor="white",
+        n, case.rectified.mean(0), "o", color=color, markersize=4, markerfacecolor="white",
         label="behind ReLU",
     )  # fmt: skip

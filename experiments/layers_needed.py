@@ -28,7 +28,7 @@ SHARES = (0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 PUBLISHED = {"wavelets": (2, 3, 4, 6, 8, 11), "Weyl–Heisenberg": (2, 4, 5, 8, 10, 14)}
 #: contraction factors that these are for; general filters have none
 FACTORS = {"wavelets": 5 / 3, "Weyl–Heisenberg": 3 / 2, "general": None}
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00")
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00")
 
 
 @dataclass(frozen=True)
@@ -259,15 +259,15 @@ def draw(found: Sequence[Row]) -> Figure:
                 number = every.index(row.bandwidth)
                 # side by side, since whole numbers would hide one another
                 place = np.arange(len(SHARES)) + 0.16 * (number - (len(every) - 1) / 2)
-                colour = COLOURS[number % len(COLOURS)]
-                panel.plot(place, row.published, "--", color=colour, linewidth=1)
-                panel.plot(place, row.guaranteed, ":", color=colour, linewidth=1.6)
+                color = COLORS[number % len(COLORS)]
+                panel.plot(place, row.published, "--", color=color, linewidth=1)
+                panel.plot(place, row.guaranteed, ":", color=color, linewidth=1.6)
                 panel.plot(
-                    place, row.worst, "o", color=colour, markersize=5,
+                    place, row.worst, "o", color=color, markersize=5,
                     label=f"bandwidth {row.bandwidth:g} δ",
                 )  # fmt: skip
-                panel.vlines(place, row.median, row.worst, color=colour, linewidth=1)
-                panel.plot(place, row.median, "_", color=colour, markersize=8, markeredgewidth=2)
+                panel.vlines(place, row.median, row.worst, color=color, linewidth=1)
+                panel.plot(place, row.median, "_", color=color, markersize=8, markeredgewidth=2)
             panel.set_title(f"{kind} filters" if kind == "general" else kind)
             panel.set(xlabel="share of the energy in the features", yscale="symlog")
             panel.set_xticks(range(len(SHARES)), [f"{share:g}" for share in SHARES])

@@ -169,7 +169,7 @@ def _numbers(case, one, setting):
             wanted=f"at least {-FASTEST}", met=lead >= -FASTEST,
         )  # fmt: skip
     for words, places in (
-        ("leading quantile", one.quantiles[..., 2]), ("front", one.front), ("centre", one.centre)
+        ("leading quantile", one.quantiles[..., 2]), ("front", one.front), ("center", one.center)
     ):  # fmt: skip
         for when, share in over_ratios(places, setting).items():
             yield Number(
@@ -197,7 +197,7 @@ def _reading(numbers):
     over = "speed over the largest at β ≤ 1, "
     fastest = [
         f"{words}, {when}: {where(over + words, when)}"
-        for words in ("leading quantile", "front", "centre") for when in ("early", "late")
+        for words in ("leading quantile", "front", "center") for when in ("early", "late")
     ]  # fmt: skip
     return (
         f"The core is dark after one layer at β = 1: {where('core left')}. Where the disk was "

@@ -8,7 +8,7 @@ from matplotlib.patches import Circle
 
 from infomech import plot
 
-COLOURS = {2: "#0072B2", 3: "#D55E00"}
+COLORS = {2: "#0072B2", 3: "#D55E00"}
 STYLES = {"relu": "-", "modulus": "--"}
 WORDS = {"relu": "ReLU", "modulus": "modulus"}
 
@@ -62,7 +62,7 @@ def _draw_field(panel, case, one, setting):
 
 def _draw_lines(core, carried, late, case, one, setting):
     size, rectifier = case
-    look = {"color": COLOURS[size], "linestyle": STYLES[rectifier], "linewidth": 1.4}
+    look = {"color": COLORS[size], "linestyle": STYLES[rectifier], "linewidth": 1.4}
     half = setting.steps // setting.every // 2
     speed = one.front[:, :, -1] - one.front[:, :, half]
     speed = speed / (setting.steps - half * setting.every)
@@ -71,7 +71,7 @@ def _draw_lines(core, carried, late, case, one, setting):
         panel.plot(setting.ratios, np.median(values, 0), **look, label=label)
         if rectifier == "relu":
             ends = values.min(0), values.max(0)
-            panel.fill_between(setting.ratios, *ends, color=COLOURS[size], alpha=0.12, linewidth=0)
+            panel.fill_between(setting.ratios, *ends, color=COLORS[size], alpha=0.12, linewidth=0)
 
 
 def _draw_quantiles(panel, found, setting):
@@ -79,8 +79,8 @@ def _draw_quantiles(panel, found, setting):
     for rectifier, style in STYLES.items():
         places = found[3, rectifier].quantiles
         speed = np.median(places[:, :, 1] - places[:, :, 0], 0) / setting.every
-        for n, colour in enumerate(("#56B4E9", "#009E73", "#CC79A7")):
+        for n, color in enumerate(("#56B4E9", "#009E73", "#CC79A7")):
             panel.plot(
-                setting.ratios, speed[:, n], style, color=colour, linewidth=1.4,
+                setting.ratios, speed[:, n], style, color=color, linewidth=1.4,
                 label=f"{words[n]}, {WORDS[rectifier]}",
             )  # fmt: skip

@@ -26,7 +26,7 @@ CLAIMS = (9,)
 EXACT = 1e-9
 #: fixed before any run: a reading holds nearly to this: 5 % of c, of c², or of the quantity itself
 NEARLY = 0.05
-#: fixed before any run: dc/dη is a difference of centres, and is as exact as that
+#: fixed before any run: dc/dη is a difference of centers, and is as exact as that
 SLOPE = 1e-4
 
 
@@ -161,7 +161,7 @@ def _invariants(found: dict[str, Group], setting: Setting) -> Iterator[Number]:
     yield _asked("⟨k, R k⟩/‖k‖² of two layers less the product", off, NEARLY)
     moving = lorentz_parts.family(3, np.array([0.2]))[0]
     seen = lorentz_parts.field_symmetry(moving, 16)
-    yield _asked("⟨u, R u⟩/‖u‖² of a field about its centre, change", seen - seen[0], NEARLY)
+    yield _asked("⟨u, R u⟩/‖u‖² of a field about its center, change", seen - seen[0], NEARLY)
     for name, rectify, wanted in (
         ("ReLU", lambda u: np.maximum(u, 0), EXACT), ("the modulus", np.abs, EXACT),
         ("tanh, which isn't homogeneous", np.tanh, NEARLY),
@@ -190,7 +190,7 @@ def _compositions(found: dict[str, Group]) -> Iterator[Number]:
 
 
 def _boosts(found: dict[str, Group], setting: Setting) -> Iterator[Number]:
-    """Tilting as a boost: tanh of the rapidity, and how the centre answers."""
+    """Tilting as a boost: tanh of the rapidity, and how the center answers."""
     tilts = np.linspace(-3, 3, setting.tilts)
     for name, kernel in lorentz_parts.boosted(setting).items():
         group, limit = found[f"boosted {name}"], (len(kernel) - 1) / 2
@@ -203,7 +203,7 @@ def _boosts(found: dict[str, Group], setting: Setting) -> Iterator[Number]:
             f"v/c less tanh of the rapidity, tilted {name}", off, EXACT if exact else NEARLY
         )
     signed, less, more = (found[n] for n in ("both signs", "tilted by -1", "tilted by 1"))
-    slope = (more.centre - less.centre) / (2 * lorentz_parts.SMALL)
+    slope = (more.center - less.center) / (2 * lorentz_parts.SMALL)
     good = np.isfinite(slope) & (signed.variance > 0)
     yield _asked(
         "dc/dη over the variance less 1, impulse, taps of both signs",

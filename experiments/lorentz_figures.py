@@ -31,7 +31,7 @@ def _contraction(panel, found, plane, setting):
         panel.plot(x[~idle], y[~idle], "o", color=f"C{i}", markersize=4, markerfacecolor="none")
     if plane:
         panel.plot(
-            plane.speed, np.sqrt(np.maximum(plane.along, 0)), "+", color="grey", markersize=5,
+            plane.speed, np.sqrt(np.maximum(plane.along, 0)), "+", color="gray", markersize=5,
             label="2×2 and 3×3 taps", zorder=1,
         )  # fmt: skip
     kinds = {
@@ -72,12 +72,12 @@ def _boosts(panel, found, setting):
 def _turns(panel, found):
     top = 2.0
     panel.plot([0, top], [0, top], "k", linewidth=1, label="v₁ + v₂")
-    for (words, *_), colour in zip(lorentz_parts.PAIRS, ("C0", "C1", "C2"), strict=True):
+    for (words, *_), color in zip(lorentz_parts.PAIRS, ("C0", "C1", "C2"), strict=True):
         pairs, first, second = (found[f"{what}, {words}"] for what in ("pairs", "first", "second"))
         x = first.speed + second.speed
-        panel.plot(x, 2 * pairs.speed, "o", color=colour, markersize=4, label=f"measured, {words}")
+        panel.plot(x, 2 * pairs.speed, "o", color=color, markersize=4, label=f"measured, {words}")
         law = lorentz_parts.added(first.speed, second.speed, 1.0)
-        panel.plot(x, law, "x", color=colour, markersize=4, label=f"relativistic sum, {words}")
+        panel.plot(x, law, "x", color=color, markersize=4, label=f"relativistic sum, {words}")
     panel.set(
         xlabel="v₁ + v₂ (pixels)", ylabel="displacement by two layers (pixels)",
         title="Two kernels of 3 taps in turn (c = 1, their reach)",

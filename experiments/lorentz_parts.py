@@ -10,7 +10,7 @@ import numpy as np
 from experiments import motion
 from infomech import kernels, theory
 
-#: difference of tilts over which the centre's change is measured, per pixel
+#: difference of tilts over which the center's change is measured, per pixel
 SMALL = 1e-4
 #: ranges of the odd shares of two kernels of 3 taps; the rectifier is idle up to 0.4
 PAIRS = (
@@ -59,14 +59,14 @@ class Group(NamedTuple):
         kernel: taps; (n, 2, taps) for pairs of layers in turn.
         speed, spread: v and D of the disk.
         impulse: speed of an impulse.
-        centre, variance: of the impulse after the last layer.
+        center, variance: of the impulse after the last layer.
     """
 
     kernel: np.ndarray
     speed: np.ndarray
     spread: np.ndarray
     impulse: np.ndarray
-    centre: np.ndarray
+    center: np.ndarray
     variance: np.ndarray
 
 
@@ -174,10 +174,10 @@ def on_a_line(setting: Setting) -> dict[str, Group]:
     start = motion.starts(("disk", "impulse"), 3.0, (setting.box,), setting.steps)
     trace = motion.passed(np.concatenate(layers), start, steps=setting.steps)
     moved = motion.rates(trace, np.ones_like(lag), setting.burn_in, lag)
-    path, variance = np.asarray(trace.centre)[1, :, :, 0], np.asarray(trace.covariance)[1, :, -1]
-    centre = path[:, -1] - path[:, 0]
+    path, variance = np.asarray(trace.center)[1, :, :, 0], np.asarray(trace.covariance)[1, :, -1]
+    center = path[:, -1] - path[:, 0]
     columns = (moved.speed[0], moved.diffusion[0], moved.speed[1],
-               centre + setting.steps * lag[:, 0], variance[:, 0, 0])  # fmt: skip
+               center + setting.steps * lag[:, 0], variance[:, 0, 0])  # fmt: skip
     ends = np.cumsum([len(kernel) for kernel in stacked.values()])[:-1]
     parts = zip(*(np.split(column, ends) for column in columns), strict=True)
     return {
@@ -250,7 +250,7 @@ def covariant(kernel: np.ndarray, tilt: float, rectify: Any) -> float:
 
 
 def field_symmetry(kernel: np.ndarray, count: int) -> np.ndarray:
-    """⟨u, R u⟩/‖u‖² about the half pixel nearest to the centre, before and after each layer."""
+    """⟨u, R u⟩/‖u‖² about the half pixel nearest to the center, before and after each layer."""
     field, found = np.random.default_rng(7).uniform(0, 1, 9), []
     for _ in range(count + 1):
         about = float(2 * (field @ np.arange(len(field))) / field.sum())

@@ -1,4 +1,4 @@
-"""Does the mixing ratio β control the speed, and is the centre faster with the modulus?
+"""Does the mixing ratio β control the speed, and is the center faster with the modulus?
 
 The kernels are (1 − β) Σ̂ + β ∇̂, scaled to unit energy, so that tan θ = β/(1 − β). While no tap is
 negative the rectifier does nothing, whichever it is: v = σ₁ β/(1 − β) with both. Beyond, ReLU takes
@@ -19,7 +19,7 @@ from experiments.mixing_ratio_sweeps import RECTIFIERS, Case, Setting, measure
 from infomech import files, plot
 
 STATEMENT = (
-    "The mixing ratio β controls the speed, and with the modulus the centre can move faster than "
+    "The mixing ratio β controls the speed, and with the modulus the center can move faster than "
     "with ReLU."
 )
 SOURCE = "arXiv 2512.24338"
@@ -76,7 +76,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         f"Constant + gradient kernels of {', '.join(map(str, setting.taps))} taps on each axis; "
         f"{' and '.join(setting.patterns)} of radius {setting.radius:g}, directions of "
         f"{', '.join(f'{x:g}°' for x in setting.degrees)} in the plane; {layers}, double "
-        "precision; intervals by the standard errors of the lines through the centres.",
+        "precision; intervals by the standard errors of the lines through the centers.",
         numbers, out / "mixing_ratio.png", "\n".join(lines),
     )  # fmt: skip
 
@@ -185,7 +185,7 @@ def _reading(cases: list[Case]) -> str:
         f"some β in {every} of {count}, by {min(gains, default=0):.3f} to "
         f"{max(gains, default=0):.3f} pixels a layer at best, at β = "
         f"{min(where, default=0):.2f} to {max(where, default=0):.2f}; at β = 1 the "
-        "centre stays, as halves part ways."
+        "center stays, as halves part ways."
     )
 
 

@@ -25,11 +25,11 @@ def draw(cases: Sequence[Case], faster: float) -> Figure:
 def _speeds(panel, cases):
     shown = [case for case in cases if case.axes == 1 and case.pattern == cases[-1].pattern]
     for case in shown:
-        colour = f"C{case.taps - 2}"
-        panel.plot(case.ratio, case.speed["relu"], color=colour, label=f"{case.taps} taps")
-        panel.plot(case.ratio, case.speed["modulus"], "--", color=colour, linewidth=1)
+        color = f"C{case.taps - 2}"
+        panel.plot(case.ratio, case.speed["relu"], color=color, label=f"{case.taps} taps")
+        panel.plot(case.ratio, case.speed["modulus"], "--", color=color, linewidth=1)
         idle = case.idle
-        panel.plot(case.ratio[idle], case.theory[idle], ".", color=colour, markersize=5)
+        panel.plot(case.ratio[idle], case.theory[idle], ".", color=color, markersize=5)
     panel.plot([], [], "k-", label="ReLU")
     panel.plot([], [], "k--", linewidth=1, label="modulus")
     panel.plot([], [], "k.", markersize=5, label="σ₁ β/(1 − β)")

@@ -17,11 +17,11 @@ class Motion(NamedTuple):
     """What patterns do under kernels, arrays (patterns, kernels); in pixels and layers.
 
     Attributes:
-        speed: of the centre along the direction; NaN if refused.
-        stderr: of the line through the centre.
+        speed: of the center along the direction; NaN if refused.
+        stderr: of the line through the center.
         early: the same speed from the first half of the layers fitted.
         diffusion: growth of the covariance along the direction.
-        across: speed of the centre across it, always positive.
+        across: speed of the center across it, always positive.
         breadth: growth of the covariance across it, of all axes together.
     """
 
@@ -89,15 +89,15 @@ def _rates(traces, units, lags, burn_in):
     """On its own, so that it's compiled once for all kernels and rectifiers."""
 
     def one(trace, unit, lag):
-        layer = trace.layer.astype(trace.centre.dtype)
-        centre = trace.centre + layer[:, None] * lag[None]
-        ahead = centre @ unit
-        side = centre - ahead[:, None] * unit[None]
+        layer = trace.layer.astype(trace.center.dtype)
+        center = trace.center + layer[:, None] * lag[None]
+        ahead = center @ unit
+        side = center - ahead[:, None] * unit[None]
         early = trace.layer <= (burn_in + trace.layer[-1]) // 2
         path = jnp.concatenate([ahead[:, None], side], axis=1)
         along = trace.covariance @ unit @ unit
         spread = jnp.stack([along, jnp.trace(trace.covariance, axis1=1, axis2=2) - along], 1)
-        whole = replace(trace, centre=path, covariance=spread[:, None])
+        whole = replace(trace, center=path, covariance=spread[:, None])
         speed, diffusion = im.laws.speed(whole, burn_in), im.laws.diffusion(whole, burn_in)
         half = im.laws.fit(layer, ahead, early & (trace.layer >= burn_in))
         return Motion(

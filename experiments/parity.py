@@ -187,11 +187,11 @@ def draw(found: list[Split]) -> Figure:
             panels, ("inner", "energy"), ("|⟨k$_e$, k$_o$⟩| / ‖k‖²", "Energies: gap / ‖k‖²"),
             strict=False,
         ):  # fmt: skip
-            for dtype, colour, marker in zip(DTYPES, ("#0072B2", "#D55E00"), "o^", strict=True):
+            for dtype, color, marker in zip(DTYPES, ("#0072B2", "#D55E00"), "o^", strict=True):
                 some = [one for one in found if one.dtype == dtype]
                 values = [getattr(one, quantity) for one in some]
                 panel.plot(
-                    [one.taps for one in some], values, marker, color=colour, markersize=4,
+                    [one.taps for one in some], values, marker, color=color, markersize=4,
                     alpha=0.6, label=dtype,
                 )  # fmt: skip
             panel.axhline(ROUNDINGS, color="black", linestyle="--", linewidth=1, label="tolerance")

@@ -21,7 +21,7 @@ FLAGS = (
 
 @contextlib.contextmanager
 def compilation() -> Iterator[None]:
-    """Compiles with few of XLA's optimisations, since it takes longer than what is computed.
+    """Compiles with few of XLA's optimizations, since it takes longer than what is computed.
 
     XLA reads `FLAGS` with the first that a process computes, and keeps to them.
     """

@@ -2,7 +2,7 @@
 
 Prediction: momenta add along all paths from the image to a channel, each weighted by the product of
 its gains ("signed"), or of the energies of its filters ("energy"), with and without the share of
-positions where the rectifiers of each channel are open. Measurement: centre of the effective
+positions where the rectifiers of each channel are open. Measurement: center of the effective
 receptive field of one unit in the middle per channel, weighted by the mean gradient or by the
 mean squared gradient over images that the network hasn't seen.
 """

@@ -117,7 +117,7 @@ def number(value: float | None, wanted: str = "") -> str:
 
 
 def badge(verdict: str) -> str:
-    """A verdict, coloured."""
+    """A verdict, colored."""
     return f'<span class="badge {LOOKS[verdict]}">{escape(verdict)}</span>'
 
 

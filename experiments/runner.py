@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 
 from experiments import quick, records
-from experiments.catalogue import EXPERIMENTS
+from experiments.catalog import EXPERIMENTS
 from experiments.records import Record
 
 #: experiments at a time; most of each is compiled for, on one processor

@@ -52,7 +52,7 @@ def measure(
     taps: jax.Array, starts: np.ndarray, which: np.ndarray, *, steps: int, burn_in: int,
     rectifier: str,
 ) -> Rates:  # fmt: skip
-    """Slopes of centre and covariance from layer `burn_in` on, (pairs, …).
+    """Slopes of center and covariance from layer `burn_in` on, (pairs, …).
 
     Args:
         taps: of one kernel for each pair, (pairs, rows, columns).
@@ -76,16 +76,16 @@ def measure(
 
 
 def place(field: im.fields.Field) -> tuple[jax.Array, jax.Array]:
-    """Centre and covariance, by one product: the library's guard against what isn't met here."""
+    """Center and covariance, by one product: the library's guard against what isn't met here."""
     y, x = (
         (np.arange(n) - n / 2)[None] ** np.arange(3)[:, None] for n in field.values.shape
     )  # fmt: skip
     share = field.values / jnp.sum(field.values)
     m = jnp.einsum("ay,yx,bx->ab", y, share, x, precision="highest")
-    centre = jnp.stack([m[1, 0], m[0, 1]])
+    center = jnp.stack([m[1, 0], m[0, 1]])
     square = jnp.stack([jnp.stack([m[2, 0], m[1, 1]]), jnp.stack([m[1, 1], m[0, 2]])])
     middle = field.origin + np.array(field.values.shape) / 2
-    return middle + centre, square - centre[:, None] * centre[None]
+    return middle + center, square - center[:, None] * center[None]
 
 
 def slope(values: np.ndarray) -> np.ndarray:

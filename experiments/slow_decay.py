@@ -34,7 +34,7 @@ CLAIMS = (15,)
 #: less with Weyl-Heisenberg filters; set after trials with wavelets only, where it grew by 1/4
 GROWTH = 0.1
 #: fixed before any run: prescribed energies are kept up if W_n never falls below by more. Weights
-#: found by least squares missed this (0.09); those by a linear programme are used now
+#: found by least squares missed this (0.09); those by a linear program are used now
 FOLLOWED = 0.05
 #: energies of the layers that are prescribed
 TARGETS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -94,7 +94,7 @@ def half_life(energies: np.ndarray) -> float:
 def composed(pulses: list[np.ndarray], kept: np.ndarray, target: np.ndarray) -> np.ndarray:
     """A sum of pulses far apart, weighted so that its W_n are just above `target`.
 
-    The weights are found by a linear programme, as if pulses far apart didn't meet.
+    The weights are found by a linear program, as if pulses far apart didn't meet.
 
     Args:
         pulses: each of unit energy, of rising frequency.
@@ -258,19 +258,19 @@ def draw(
             panels, (slow, fast), ("Meyer wavelets", "Weyl–Heisenberg filters"), strict=False
         ):
             for scale, (low, high) in zip(scales, found.transpose(0, 2, 1), strict=False):
-                colour = matplotlib.colormaps["viridis"]((scale - 1) / scales[-1])
-                panel.fill_between(n, low, high, color=colour, alpha=0.2, linewidth=0)
-                panel.plot(n, low, "o-", color=colour, markersize=3.5, linewidth=1.1, label=scale)
+                color = matplotlib.colormaps["viridis"]((scale - 1) / scales[-1])
+                panel.fill_between(n, low, high, color=color, alpha=0.2, linewidth=0)
+                panel.plot(n, low, "o-", color=color, markersize=3.5, linewidth=1.1, label=scale)
             panel.set(title=title, xlabel="layer n")
         panels[0].set_ylabel("W$_n$ / ‖f‖²")
         panels[0].legend(title="pulse, octaves above δ", ncols=2)
         panels[1].legend(title="pulse, octaves above δ", ncols=2)
-        for (name, target), colour, marker in zip(
+        for (name, target), color, marker in zip(
             wished.items(), ("#0072B2", "#D55E00"), "o^", strict=True
         ):
-            panels[2].plot(target, "_", color=colour, markersize=16, markeredgewidth=2)
+            panels[2].plot(target, "_", color=color, markersize=16, markeredgewidth=2)
             panels[2].plot(
-                n, followed[name][:, 0], marker + "-", color=colour, markersize=4, linewidth=1.1,
+                n, followed[name][:, 0], marker + "-", color=color, markersize=4, linewidth=1.1,
                 label=f"at least {name} (bars)",
             )  # fmt: skip
         panels[2].set(title="Sums of pulses, Meyer wavelets", xlabel="layer n")

@@ -172,7 +172,7 @@ def train(
     params = beginning(training) if first is None else first
     steps = len(data.train) // training.batch
     options = {"spec": spec, "rate": training.rate, "steps": steps * training.epochs}
-    state = _optimiser(training.rate, steps).init(params)
+    state = _optimizer(training.rate, steps).init(params)
     seen, shown = jnp.asarray(data.train), jnp.asarray(data.shown)
     keep(0, params, accuracy(params, data, spec))
     for epoch in range(1, training.epochs + 1):
@@ -191,7 +191,7 @@ def beginning(training: Training) -> Parameters:
     return sequential.init(training.spec, key=jax.random.key(training.seed), dtype=np.float32)
 
 
-def _optimiser(rate, steps):
+def _optimizer(rate, steps):
     return optax.adam(optax.cosine_decay_schedule(rate, steps))
 
 
@@ -202,7 +202,7 @@ def _step(params, state, seen, shown, *, spec, rate, steps):
         logits = _logits(params, seen, spec=spec)
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, shown))
 
-    updates, state = _optimiser(rate, steps).update(jax.grad(loss)(params), state)
+    updates, state = _optimizer(rate, steps).update(jax.grad(loss)(params), state)
     return optax.apply_updates(params, updates), state
 
 

@@ -31,7 +31,7 @@ class Setting:
         steps: layers.
         fastest: targets are uniform in the square |v_y|, |v_x| ≤ this. Kernels reach (taps − 1)/2,
             but a pattern must not reach the end of the domain on its way.
-        rounds: of 50 steps of the optimiser each, at most.
+        rounds: of 50 steps of the optimizer each, at most.
     """
 
     targets: int = 1000

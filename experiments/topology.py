@@ -224,22 +224,22 @@ def draw(found: list[Case]) -> Figure:
         factors = sorted({case.wanted for case in found})
         for case in found:
             if case.kind == WAVELETS and case.signal == found[0].signal:
-                colour, n = f"C{factors.index(case.wanted)}", np.arange(len(case.energies))
+                color, n = f"C{factors.index(case.wanted)}", np.arange(len(case.energies))
                 known = slice(case.last + 1)
                 energies.plot(
-                    n[known], case.energies[known], "o-", markersize=4, color=colour,
+                    n[known], case.energies[known], "o-", markersize=4, color=color,
                     label=f"a = {case.wanted:.3g}",
                 )  # fmt: skip
-                energies.plot(n[1:], case.guaranteed[1:], "--", linewidth=1, color=colour)
-            colour, marker = looks[case.kind]
-            measured.plot(case.wanted, case.measured, marker, color=colour, markersize=4)
+                energies.plot(n[1:], case.guaranteed[1:], "--", linewidth=1, color=color)
+            color, marker = looks[case.kind]
+            measured.plot(case.wanted, case.measured, marker, color=color, markersize=4)
         for panel, words in (
             (built, "factor of the frame"),
             (measured, "mean factor from W$_1$ on"),
         ):
             panel.plot(factors, factors, "k--", linewidth=1, label="as wanted")
-            for kind, (colour, marker) in looks.items():
-                panel.plot([], [], marker, color=colour, label=kind)
+            for kind, (color, marker) in looks.items():
+                panel.plot([], [], marker, color=color, label=kind)
             panel.set(xscale="log", yscale="log", xlabel="wanted factor a", ylabel=words)
             panel.legend()
         built.set_title("Designed frames")

@@ -278,17 +278,17 @@ def _draw_learned(panel, missing):
 
 
 def _draw_found(panel, place, found, name):
-    colour, marker = LOOKS[name]
+    color, marker = LOOKS[name]
     panel.plot(
-        place, [one.guaranteed for one in found], "--", color=colour, linewidth=1.2,
+        place, [one.guaranteed for one in found], "--", color=color, linewidth=1.2,
         label=f"{name}: guaranteed",
     )  # fmt: skip
     panel.plot(
-        place, [one.worst for one in found], marker + "-", color=colour, markersize=5,
+        place, [one.worst for one in found], marker + "-", color=color, markersize=5,
         linewidth=1.2, label=f"{name}: worst found",
     )  # fmt: skip
     for where, one in zip(place, found, strict=True):
         panel.plot(
-            np.full(len(one.random), where), one.random, "_", color=colour,
+            np.full(len(one.random), where), one.random, "_", color=color,
             alpha=0.35, markersize=7, label=f"{name}: random signals" if one is found[0] else None,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A field between layers, and how engines, normalisation and a moving domain take it on."""
+"""A field between layers, and how engines, normalization and a moving domain take it on."""
 
 import functools
 import math
@@ -34,7 +34,7 @@ class How:
 
 
 class State(NamedTuple):
-    """Between layers: the normalised field is values · scale.
+    """Between layers: the normalized field is values · scale.
 
     The scale goes into the next layer's taps, which saves a pass over the field.
     """
@@ -75,7 +75,7 @@ def advance(
     how: How, taps: tuple[int, ...], shared: Any, state: State, own: Any, layers: int
 ) -> State:
     """The state `layers` layers on, by their `own` scaled kernels or, if None, the `shared` one."""
-    # a rectifier that isn't homogeneous sees the normalised field: each layer by itself
+    # a rectifier that isn't homogeneous sees the normalized field: each layer by itself
     alone = not how.rectifier.homogeneous and how.normalize != "none"
     run = functools.partial(_run_layers, how, taps)
 
@@ -98,7 +98,7 @@ def advance(
         return segment(state, own, layers)
 
     def followed(state, own, layers):
-        return _recentred(segment(state, own, layers), taps, layers)
+        return _recentered(segment(state, own, layers), taps, layers)
 
     return scans.in_pieces(followed, state, own, layers, how.follow)
 
@@ -137,10 +137,10 @@ def _run_layers(how, taps, engine, shared, state, own, layers):
     return State(values, origin, log_gain, scale, state.log_kept)
 
 
-def _recentred(state, taps, layers):
-    """The state on a domain moved by whole pixels, with the centre of mass in its middle."""
+def _recentered(state, taps, layers):
+    """The state on a domain moved by whole pixels, with the center of mass in its middle."""
     values = state.values
-    middle = observables.centre(Field(values, jnp.zeros_like(state.origin), state.log_gain))
+    middle = observables.center(Field(values, jnp.zeros_like(state.origin), state.log_gain))
     most = jnp.asarray([layers * (n // 2) for n in taps], middle.dtype)
     target = jnp.asarray([(n - 1) / 2 for n in values.shape], middle.dtype)
     away = jax.lax.stop_gradient(middle) - target
@@ -173,7 +173,7 @@ def stack_of(
 
 
 def as_seen(state: State, rectifier: rectifiers.Rectifier) -> Field:
-    """The normalised field of a state."""
+    """The normalized field of a state."""
     log_gain = state.log_gain
     if rectifier.homogeneous:
         log_gain = log_gain - jnp.log(state.scale.astype(log_gain.dtype))

@@ -109,7 +109,7 @@ def _low_share(k: np.ndarray) -> np.ndarray:
     return low / energies.sum((1, 2))
 
 
-def _standardised(k: np.ndarray, power: int) -> np.ndarray:
+def _standardized(k: np.ndarray, power: int) -> np.ndarray:
     total, mean, covariance = _moments(k)
     found = []
     for axis, profile in enumerate((k.sum(2), k.sum(1))):
@@ -129,8 +129,8 @@ def _circular(k: np.ndarray) -> np.ndarray:
 
 
 def _compiled_circular(k: jax.Array) -> jax.Array:
-    centre = observables.centre(k, boundary="periodic")
-    angle = [2 * np.pi * c / n for c, n in zip(centre, k.shape, strict=True)]
+    center = observables.center(k, boundary="periodic")
+    angle = [2 * np.pi * c / n for c, n in zip(center, k.shape, strict=True)]
     return jnp.stack([f(a) for a in angle for f in (jnp.cos, jnp.sin)])
 
 
@@ -164,11 +164,11 @@ _QUANTITIES: dict[str, tuple[Callable[[Any], Any], Callable[[np.ndarray], np.nda
     "predicted diffusion": (lambda k: theory.predict(k).diffusion, lambda k: _moments(k)[2]),
     "mass": (observables.mass, lambda u: u.sum((1, 2))),
     "energy": (observables.energy, lambda u: np.sum(u**2, (1, 2))),
-    "centre": (observables.centre, lambda u: _moments(u)[1]),
+    "center": (observables.center, lambda u: _moments(u)[1]),
     "covariance": (observables.covariance, lambda u: _moments(u)[2]),
-    "circular centre": (_compiled_circular, _circular),
-    "skewness": (observables.skewness, lambda u: _standardised(u, 3)),
-    "excess kurtosis": (observables.excess_kurtosis, lambda u: _standardised(u, 4) - 3),
+    "circular center": (_compiled_circular, _circular),
+    "skewness": (observables.skewness, lambda u: _standardized(u, 3)),
+    "excess kurtosis": (observables.excess_kurtosis, lambda u: _standardized(u, 4) - 3),
     "edge": (lambda u: observables.edge(u, ((1, 1), (1, 1))), _edge),
     # a small matrix product summed up: what jax 0.9.1 to 0.10.2 get wrong
     "energy in all modes": (

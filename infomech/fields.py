@@ -21,7 +21,7 @@ class Field:
         values: samples, one per pixel.
         origin: position of the pixel of index 0 on each axis, in pixels, shape (d,). A layer of an
             even number of taps moves it by half a pixel.
-        log_gain: natural logarithm of the factor that normalisations took out, shape ().
+        log_gain: natural logarithm of the factor that normalizations took out, shape ().
     """
 
     values: jax.Array
@@ -85,44 +85,44 @@ def impulse(shape: int | Sequence[int], *, index: Any = None, dtype: Any = None)
 
 
 def disk(
-    shape: int | Sequence[int], radius: Any, *, centre: Any = None, dtype: Any = None
+    shape: int | Sequence[int], radius: Any, *, center: Any = None, dtype: Any = None
 ) -> Field:
-    """A disk (interval, ball): 1 where |x − centre| ≤ radius, else 0.
+    """A disk (interval, ball): 1 where |x − center| ≤ radius, else 0.
 
     Args:
         shape: pixels on each of the d axes.
         radius: in pixels, positive; may be traced.
-        centre: position in pixels, shape (d,); the middle of the field if None.
+        center: position in pixels, shape (d,); the middle of the field if None.
         dtype: floating dtype; JAX's default float if None.
 
     Returns:
         `Field`.
 
     Raises:
-        ValueError: `radius` is not positive, or `centre` is not one number per axis.
+        ValueError: `radius` is not positive, or `center` is not one number per axis.
     """
-    away = _away_from(shape, centre, dtype)
+    away = _away_from(shape, center, dtype)
     radius = checks.positive("radius", radius, away[0].dtype)
     square = sum((x**2 for x in away), start=jnp.zeros((), away[0].dtype))
     return as_field((square <= radius**2).astype(square.dtype))
 
 
-def box(shape: int | Sequence[int], width: Any, *, centre: Any = None, dtype: Any = None) -> Field:
-    """A box: 1 where |x_a − centre_a| ≤ width_a/2 on every axis, else 0.
+def box(shape: int | Sequence[int], width: Any, *, center: Any = None, dtype: Any = None) -> Field:
+    """A box: 1 where |x_a − center_a| ≤ width_a/2 on every axis, else 0.
 
     Args:
         shape: pixels on each of the d axes.
         width: edge length in pixels, one number or one per axis, positive; may be traced.
-        centre: position in pixels, shape (d,); the middle of the field if None.
+        center: position in pixels, shape (d,); the middle of the field if None.
         dtype: floating dtype; JAX's default float if None.
 
     Returns:
         `Field`.
 
     Raises:
-        ValueError: `width` is not positive, or `centre` is not one number per axis.
+        ValueError: `width` is not positive, or `center` is not one number per axis.
     """
-    away = _away_from(shape, centre, dtype)
+    away = _away_from(shape, center, dtype)
     widths = checks.positive("width", width, away[0].dtype, len(away))
     inside = jnp.ones((), bool)
     for x, w in zip(away, widths, strict=True):
@@ -131,23 +131,23 @@ def box(shape: int | Sequence[int], width: Any, *, centre: Any = None, dtype: An
 
 
 def gaussian(
-    shape: int | Sequence[int], sigma: Any, *, centre: Any = None, dtype: Any = None
+    shape: int | Sequence[int], sigma: Any, *, center: Any = None, dtype: Any = None
 ) -> Field:
-    """A Gaussian bump of height 1, exp(−½ Σ_a ((x_a − centre_a)/σ_a)²).
+    """A Gaussian bump of height 1, exp(−½ Σ_a ((x_a − center_a)/σ_a)²).
 
     Args:
         shape: pixels on each of the d axes.
         sigma: spread in pixels, one number or one per axis, positive; may be traced.
-        centre: position in pixels, shape (d,); the middle of the field if None.
+        center: position in pixels, shape (d,); the middle of the field if None.
         dtype: floating dtype; JAX's default float if None.
 
     Returns:
         `Field`.
 
     Raises:
-        ValueError: `sigma` is not positive, or `centre` is not one number per axis.
+        ValueError: `sigma` is not positive, or `center` is not one number per axis.
     """
-    away = _away_from(shape, centre, dtype)
+    away = _away_from(shape, center, dtype)
     sigmas = checks.positive("sigma", sigma, away[0].dtype, len(away))
     return as_field(jnp.exp(-0.5 * sum((x / s) ** 2 for x, s in zip(away, sigmas, strict=True))))
 
@@ -188,11 +188,11 @@ def image(source: Any, *, page: int | None = None, margin: int = 0, dtype: Any =
     return as_field(jnp.asarray(np.pad(shades, margin), dtype))
 
 
-def _away_from(shape: int | Sequence[int], centre: Any, dtype: Any) -> list[jax.Array]:
-    """Distance of each pixel from the centre along each axis, in arrays that broadcast."""
+def _away_from(shape: int | Sequence[int], center: Any, dtype: Any) -> list[jax.Array]:
+    """Distance of each pixel from the center along each axis, in arrays that broadcast."""
     shape = checks.box("shape", shape)
-    if centre is None:
-        centre = np.array([(n - 1) / 2 for n in shape])
-    middle = checks.vector("centre", centre, len(shape), checks.floating_dtype(dtype))
+    if center is None:
+        center = np.array([(n - 1) / 2 for n in shape])
+    middle = checks.vector("center", center, len(shape), checks.floating_dtype(dtype))
     axes = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij", sparse=True)
     return [jnp.asarray(x, middle.dtype) - middle[a] for a, x in enumerate(axes)]

@@ -18,7 +18,7 @@ REASONS = (
     "no growth of the covariance to fit",
     "positive and negative values cancel: what mass is left is lost in rounding errors",
 )
-_OK, _SHORT, _DEAD, _TOUCHED, _OVERFLOW, _NO_GROWTH, _CANCELLED = range(len(REASONS))
+_OK, _SHORT, _DEAD, _TOUCHED, _OVERFLOW, _NO_GROWTH, _CANCELED = range(len(REASONS))
 #: a rate is refused where |Σ u|/Σ |u| is below this many rounding errors of the dtype
 LEAST_BALANCE = 1e5
 #: a rate changes within the fit window if its halves differ by more than this many standard errors,
@@ -90,7 +90,7 @@ class Line(NamedTuple):
 
 
 def speed(trace: Trace, burn_in: Any = 0, *, edge_tolerance: float = 1e-6) -> Estimate:
-    """Velocity of the centre in pixels per layer: slope of the least-squares line through c_t.
+    """Velocity of the center in pixels per layer: slope of the least-squares line through c_t.
 
     Args:
         trace: of one rollout; batch with `jax.vmap`.
@@ -99,16 +99,16 @@ def speed(trace: Trace, burn_in: Any = 0, *, edge_tolerance: float = 1e-6) -> Es
 
     Returns:
         `Estimate` with value (d,). NaN, with the reason in `status`, where the pattern touched the
-        boundary, the field died, the numbers overflowed, positive and negative values cancelled, or
+        boundary, the field died, the numbers overflowed, positive and negative values canceled, or
         fewer than 3 observations are left.
 
     Raises:
         ValueError: `trace` is not a `Trace`.
     """
-    centre, used = _of(trace).centre, _from(trace, burn_in)
-    # the centre is a mean over the spread of the pattern, and rounded like positions in it
+    center, used = _of(trace).center, _from(trace, burn_in)
+    # the center is a mean over the spread of the pattern, and rounded like positions in it
     spread = jnp.sqrt(_largest(trace.covariance, used))
-    return _rate(trace, centre, burn_in, edge_tolerance, _largest(centre, used) + spread)
+    return _rate(trace, center, burn_in, edge_tolerance, _largest(center, used) + spread)
 
 
 def diffusion(trace: Trace, burn_in: Any = 0, *, edge_tolerance: float = 1e-6) -> Estimate:
@@ -282,16 +282,16 @@ def _status(trace, burn_in, count, edge_tolerance):
     used = _from(trace, burn_in)
     dead = jnp.any(used & jnp.isneginf(trace.log_energy))
     finite = (
-        jnp.all(jnp.isfinite(trace.centre), axis=-1)
+        jnp.all(jnp.isfinite(trace.center), axis=-1)
         & jnp.all(jnp.isfinite(trace.covariance), axis=(-2, -1))
         & jnp.isfinite(trace.log_energy)
     )
     touched = jnp.any(jnp.maximum(trace.edge, trace.cut) > edge_tolerance)
     least = LEAST_BALANCE * jnp.finfo(trace.balance.dtype).eps
-    # also where they cancel to exactly 0, which leaves no centre
-    cancelled = used & (trace.balance < least) & jnp.isfinite(trace.log_energy)
+    # also where they cancel to exactly 0, which leaves no center
+    canceled = used & (trace.balance < least) & jnp.isfinite(trace.log_energy)
     status = jnp.where(jnp.any(used & ~finite), _OVERFLOW, _OK)
-    status = jnp.where(jnp.any(cancelled), _CANCELLED, status)
+    status = jnp.where(jnp.any(canceled), _CANCELED, status)
     status = jnp.where(touched, _TOUCHED, status)
     status = jnp.where(dead, _DEAD, status)
     return jnp.where(count < 3, _SHORT, status)

@@ -1,8 +1,8 @@
-"""What is measured of a field: mass, energy, centre, covariance, shape, contact with the boundary.
+"""What is measured of a field: mass, energy, center, covariance, shape, contact with the boundary.
 
 Positions are in pixels and include the field's origin. On a periodic domain (`boundary="periodic"`)
-the centre is the circular mean and displacements from it are taken the short way round. A field of
-zero mass has no centre: its centre, covariance and shape are NaN, and gradients through them are 0.
+the center is the circular mean and displacements from it are taken the short way round. A field of
+zero mass has no center: its center, covariance and shape are NaN, and gradients through them are 0.
 Sums accumulate in at least float32.
 """
 
@@ -56,8 +56,8 @@ def log_energy(field: Any) -> jax.Array:
     return 2 * (field.log_gain + jnp.log(scale)) + guards.log(guards.total((values / scale) ** 2))
 
 
-def centre(field: Any, *, boundary: str = "zero") -> jax.Array:
-    """Centre of mass c = Σ x u / M in pixels, shape (d,).
+def center(field: Any, *, boundary: str = "zero") -> jax.Array:
+    """Center of mass c = Σ x u / M in pixels, shape (d,).
 
     On a periodic domain of L pixels, the circular mean: c = L/2π · arg Σ u exp(2πi x/L) per axis,
     between 0 and L from the origin (a trace unwraps it over time).
@@ -78,9 +78,9 @@ def centre(field: Any, *, boundary: str = "zero") -> jax.Array:
 
 
 def covariance(field: Any, *, boundary: str = "zero") -> jax.Array:
-    """Covariance of the mass about its centre, C = Σ (x − c)(x − c)ᵀ u / M, in pixels², (d, d).
+    """Covariance of the mass about its center, C = Σ (x − c)(x − c)ᵀ u / M, in pixels², (d, d).
 
-    Args and errors as for `centre`; on a periodic domain x − c is taken the short way round.
+    Args and errors as for `center`; on a periodic domain x − c is taken the short way round.
     """
     values, middles = _located(field, boundary)
     d = values.ndim
@@ -103,7 +103,7 @@ def skewness(field: Any, *, boundary: str = "zero") -> jax.Array:
 
     0 for a symmetric pattern; falls as t^(−1/2) under repeated filtering. NaN where σ is 0.
     """
-    return _standardised(field, boundary, 3)
+    return _standardized(field, boundary, 3)
 
 
 def excess_kurtosis(field: Any, *, boundary: str = "zero") -> jax.Array:
@@ -111,13 +111,13 @@ def excess_kurtosis(field: Any, *, boundary: str = "zero") -> jax.Array:
 
     0 for a Gaussian; falls as 1/t under repeated filtering. NaN where σ is 0.
     """
-    return _standardised(field, boundary, 4) - 3
+    return _standardized(field, boundary, 4) - 3
 
 
 def balance(field: Any) -> jax.Array:
     """|Σ u| / Σ |u|, in [0, 1]; shape (): 1 for a field of one sign, NaN for a dead one.
 
-    The mass of a field of both signs, and with it its centre, is known only to about the rounding
+    The mass of a field of both signs, and with it its center, is known only to about the rounding
     error over this number.
     """
     values = _wide(as_field(field))
@@ -127,8 +127,8 @@ def balance(field: Any) -> jax.Array:
 def edge(field: Any, reach: tuple[tuple[int, int], ...], *, boundary: str = "zero") -> jax.Array:
     """Share of Σ |u| that is within reach of the boundary, in [0, 1]; shape ().
 
-    On a periodic domain nothing leaves, but a pattern that meets itself has no plain centre: there
-    it is the share within reach of the antipode of the circular centre.
+    On a periodic domain nothing leaves, but a pattern that meets itself has no plain center: there
+    it is the share within reach of the antipode of the circular center.
 
     Args:
         field: `Field` or array of d axes.
@@ -194,7 +194,7 @@ def _wide(field: Field) -> jax.Array:
 
 
 def _located(field: Any, boundary: str) -> tuple[jax.Array, list[jax.Array]]:
-    """The values over their scale, and their centre on each axis counted from pixel 0."""
+    """The values over their scale, and their center on each axis counted from pixel 0."""
     checks.one_of("boundary", boundary, BOUNDARIES)
     values = _wide(as_field(field))
     values = values / guards.scale(values)
@@ -223,13 +223,13 @@ def _circular_mean(values: jax.Array, axis: int) -> jax.Array:
 
 
 def _away(n: int, middle: jax.Array, boundary: str) -> jax.Array:
-    """Displacement of each pixel of an axis from its centre; 0 throughout where there is none."""
+    """Displacement of each pixel of an axis from its center; 0 throughout where there is none."""
     there = jnp.where(jnp.isnan(middle), 0, middle)
     x = jnp.asarray(np.arange(n), middle.dtype) - there
     return wrap(x, n) if boundary == "periodic" else x
 
 
-def _standardised(field: Any, boundary: str, power: int) -> jax.Array:
+def _standardized(field: Any, boundary: str, power: int) -> jax.Array:
     values, middles = _located(field, boundary)
     moments = []
     for a, (n, c) in enumerate(zip(values.shape, middles, strict=True)):

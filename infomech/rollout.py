@@ -16,7 +16,7 @@ from infomech.engines import derivatives, devices, plan
 from infomech.fields import Field, as_field
 
 #: what the field is divided by after each layer: 1, Σ|u|, √Σu² or max|u|
-NORMALISATIONS = ("none", "sum", "l2", "max")
+NORMALIZATIONS = ("none", "sum", "l2", "max")
 
 
 @jax.tree_util.register_dataclass
@@ -26,22 +26,22 @@ class Trace:
 
     Attributes:
         layer: number of layers passed, shape (n,).
-        centre: centre of mass in pixels, shape (n, d); on a periodic domain the circular mean,
+        center: center of mass in pixels, shape (n, d); on a periodic domain the circular mean,
             unwrapped over time.
-        covariance: of the mass about its centre, in pixels², shape (n, d, d).
+        covariance: of the mass about its center, in pixels², shape (n, d, d).
         log_mass: log of the true mass Σ u, shape (n,).
         log_energy: log of the true energy Σ u², shape (n,).
         edge: share of Σ |u| that feels the boundary before the next observation, shape (n,);
             above 0 the other numbers begin to depend on the domain.
         balance: |Σ u| / Σ |u|, shape (n,); 1 while the field has one sign. Near the rounding error
-            of the dtype, centre and covariance are noise.
+            of the dtype, center and covariance are noise.
         cut: share of Σ |u| that was cut off up to here when the domain followed the pattern,
             shape (n,); 0 for a domain that stays. What is lost at the boundary between two moves
             is not in it, but felt by `edge`.
     """
 
     layer: jax.Array
-    centre: jax.Array
+    center: jax.Array
     covariance: jax.Array
     log_mass: jax.Array
     log_energy: jax.Array
@@ -98,13 +98,13 @@ def rollout(
     """Passes a field through `steps` layers and observes it on the way ([M]).
 
     u ← φ(k * u) / norm. For a homogeneous rectifier the norms are kept in the field's log_gain, so
-    that true mass and energy stay known, and normalising changes nothing but the range of numbers;
+    that true mass and energy stay known, and normalizing changes nothing but the range of numbers;
     for any other rectifier it changes the dynamics, is part of the layer and leaves log_gain at 0.
     Derivatives of any order can be taken, in reverse and forward, by what `grad_mode` says.
 
     Args:
         kernel: taps, d axes; or (steps, *taps), one kernel per layer.
-        field: `Field` or array of d axes; not normalised itself.
+        field: `Field` or array of d axes; not normalized itself.
         steps: number of layers, at least 0.
         rectifier: a name, a `Rectifier` or a pointwise callable.
         boundary: "zero", "periodic", or "reflect" (mirror image, edge pixel not repeated).
@@ -112,7 +112,7 @@ def rollout(
         observe: "trace" for a `Trace`; any function of a `Field`, whose results are stacked; or
             None. A function is compiled once: pass the same one again, not a new lambda.
         every: layers between observations; the first is before layer 1.
-        follow: most layers after which the domain is moved by whole pixels so that the centre of
+        follow: most layers after which the domain is moved by whole pixels so that the center of
             mass lies in its middle again, as it is before each observation; 0 for a domain that
             stays. For a boundary of "zero" and the default trace, whose `cut` says what was lost.
         engine: how layers are executed: "auto" or a name in `infomech.engines.plan.ENGINES`.
@@ -122,7 +122,7 @@ def rollout(
             checkpointed if there is memory for it, else forward.
         mesh: devices that split a field too large for one of them: the mesh's axes split the
             field's, from the first on, into tiles of one size, no narrower than the kernel's reach.
-            Neighbours exchange halos, of up to 16 layers' reach between two observations. Final
+            Neighbors exchange halos, of up to 16 layers' reach between two observations. Final
             field and trace equal those of one device; the field stays split.
 
     Returns:
@@ -137,7 +137,7 @@ def rollout(
     """
     rectifier = rectifiers.get(rectifier)
     steps, every = checks.integer("steps", steps, 0), checks.integer("every", every, 1)
-    checks.one_of("normalize", normalize, NORMALISATIONS)
+    checks.one_of("normalize", normalize, NORMALIZATIONS)
     if not (observe is None or observe == "trace" or callable(observe)):
         raise checks.fail("observe", repr(observe), '"trace", a function of a Field, or None')
     checks.hashable("observe", observe)
@@ -216,7 +216,7 @@ def _measure(how, taps, field, log_kept):
         return None if how.observe is None else how.observe(field)
     reach = observables.layer_reach(taps, how.every, boundary=how.boundary)
     return {
-        "centre": observables.centre(field, boundary=how.boundary),
+        "center": observables.center(field, boundary=how.boundary),
         "covariance": observables.covariance(field, boundary=how.boundary),
         "log_mass": observables.log_mass(field),
         "log_energy": observables.log_energy(field),
@@ -227,12 +227,12 @@ def _measure(how, taps, field, log_kept):
 
 
 def _trace(seen, layers, shape, boundary):
-    centre = seen["centre"]
+    center = seen["center"]
     if boundary == "periodic":
-        lengths = jnp.asarray(shape, centre.dtype)
-        moved = observables.wrap(jnp.diff(centre, axis=0), lengths[None])
-        centre = jnp.cumsum(jnp.concatenate([centre[:1], moved]), axis=0)
-    return Trace(layer=jnp.asarray(layers), **{**seen, "centre": centre})
+        lengths = jnp.asarray(shape, center.dtype)
+        moved = observables.wrap(jnp.diff(center, axis=0), lengths[None])
+        center = jnp.cumsum(jnp.concatenate([center[:1], moved]), axis=0)
+    return Trace(layer=jnp.asarray(layers), **{**seen, "center": center})
 
 
 def _prepared(kernel, field, steps, rectifier, boundary):

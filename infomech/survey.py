@@ -12,7 +12,7 @@ import numpy as np
 
 from infomech import checks, kernels, laws, linearity, observables, patterns, rectifiers, theory
 from infomech.linearity import LINEAR, SYMBOLS, LawFit, shown
-from infomech.rollout import NORMALISATIONS, rollout
+from infomech.rollout import NORMALIZATIONS, rollout
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class LawConfig:
         for name, known in (
             ("rectifier", rectifiers.names()),
             ("boundary", observables.BOUNDARIES),
-            ("normalize", NORMALISATIONS),
+            ("normalize", NORMALIZATIONS),
         ):
             for value in getattr(self, name):
                 checks.one_of(name, value, known)
@@ -262,7 +262,7 @@ def _measure(shares, unit, field, burn_in, *, shape, steps, rectifier, boundary,
         )
         along = replace(
             trace,
-            centre=dot(trace.centre, unit)[:, None],
+            center=dot(trace.center, unit)[:, None],
             covariance=dot(dot(trace.covariance, unit), unit)[:, None, None],
         )
         predicted = dot(theory.predict(kernel, rectifier=rectifier).speed, unit)

@@ -15,7 +15,7 @@ class Prediction(NamedTuple):
     """What theory says of one kernel of d axes; see `predict`.
 
     Attributes:
-        speed: velocity v of the centre, pixels per layer, shape (d,).
+        speed: velocity v of the center, pixels per layer, shape (d,).
         diffusion: D, growth of the covariance, pixels² per layer, shape (d, d).
         idle: whether the rectifier does nothing to a non-negative field, shape ().
     """
@@ -42,7 +42,7 @@ class IdleRange(NamedTuple):
 def predict(kernel: Any, *, rectifier: Any = "relu") -> Prediction:
     """Speed and diffusion of any non-negative field, exact while the rectifier is idle.
 
-    v = p/s = Σ r k / Σ k and D = Σ r rᵀ k / s − v vᵀ: the centre moves by v a layer and the
+    v = p/s = Σ r k / Σ k and D = Σ r rᵀ k / s − v vᵀ: the center moves by v a layer and the
     covariance grows by D a layer, for any field, as long as nothing leaves the domain. They hold
     for non-negative taps under a rectifier with φ(u) = u for u ≥ 0, and under the identity for
     every kernel of gain s ≠ 0.

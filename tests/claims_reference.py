@@ -15,7 +15,7 @@ import numpy as np
 FILE = Path(__file__).parent / "claims_quick.json"
 #: relative and absolute; numbers are rounded differently by other processors and compilers
 TOLERANCE = (1e-3, 1e-6)
-#: what is found by many steps of an optimiser, or by weights trained by it, carries rounding on
+#: what is found by many steps of an optimizer, or by weights trained by it, carries rounding on
 LOOSER = {
     "frontier": (1e-2, 1e-2), "targets": (1e-2, 1e-3), "worst_signal": (1e-2, 1e-4),
     "energy_conservation": (1e-2, 1e-6),
@@ -51,7 +51,7 @@ def content(record):
 def write(names):
     """Writes the file anew, at the settings that tests run with."""
     from experiments import records
-    from experiments.catalogue import EXPERIMENTS
+    from experiments.catalog import EXPERIMENTS
 
     known = json.loads(FILE.read_text("utf-8")) if FILE.exists() and names else {}
     with tempfile.TemporaryDirectory() as folder:

@@ -36,7 +36,7 @@ def few_programs():
 
 
 def pytest_addoption(parser):
-    parser.addoption("--haste", action="store_true", help="let XLA optimise little")
+    parser.addoption("--haste", action="store_true", help="let XLA optimize little")
 
 
 def pytest_configure(config):
@@ -53,8 +53,8 @@ def pytest_configure(config):
 
 def pytest_ignore_collect(collection_path, config):
     """Files without tests of compiled code needn't be imported to run nothing of them."""
-    if config.option.markexpr.startswith("optimised") and collection_path.suffix == ".py":
-        return "mark.optimised" not in collection_path.read_text("utf-8") or None
+    if config.option.markexpr.startswith("optimized") and collection_path.suffix == ".py":
+        return "mark.optimized" not in collection_path.read_text("utf-8") or None
     return None
 
 

@@ -25,7 +25,7 @@ from infomech.sweeps import blocks, program
 def ends(kernel, final, trace, setting):
     """Some quantities that take little time to trace, which each fork does."""
     return {
-        "centre": trace.centre[-1], "mass": final.values.sum(), "energy": trace.log_energy,
+        "center": trace.center[-1], "mass": final.values.sum(), "energy": trace.log_energy,
         "covariance": trace.covariance[-1], "died": ~(trace.log_energy[-1] > -1e30),
     }  # fmt: skip
 

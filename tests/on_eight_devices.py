@@ -113,9 +113,9 @@ def differentiated(case, kernel, values, mesh):
         )
         seen = trace if case.brief else vars(trace)
         weights = random(case.pixels, case.dtype, seed=3)
-        # the size of a field without normalisation is its own
+        # the size of a field without normalization is its own
         found = jnp.sum(weights * final.values) / jnp.sqrt(jnp.sum(final.values**2))
-        smooth = [seen[name] for name in ("centre", "log_mass", "log_energy") if name in seen]
+        smooth = [seen[name] for name in ("center", "log_mass", "log_energy") if name in seen]
         return found + final.log_gain + sum(map(jnp.sum, smooth)), (final, seen)
 
     def both(kernel, values, *directions):

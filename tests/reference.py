@@ -218,7 +218,7 @@ def marginal(u, axis):
     return np.sum(u, axis=tuple(a for a in range(u.ndim) if a != axis))
 
 
-def centre(u, origin):
+def center(u, origin):
     """c = sum x u / M, plus the origin; NaN for a field of zero mass."""
     u = np.asarray(u, dtype=float)
     c = np.full(u.ndim, np.nan)
@@ -245,11 +245,11 @@ def second_moments(u, displacements):
 def covariance(u):
     """C = sum (x - c)(x - c)^T u / M; NaN for a field of zero mass."""
     u = np.asarray(u, dtype=float)
-    c = centre(u, np.zeros(u.ndim))
+    c = center(u, np.zeros(u.ndim))
     return second_moments(u, [np.arange(u.shape[a]) - c[a] for a in range(u.ndim)])
 
 
-def circular_centre(u, origin):
+def circular_center(u, origin):
     """L/(2 pi) arg sum m(x) e^(2 pi i x/L) in [0, L) per axis, plus the origin; NaN at M = 0."""
     u = np.asarray(u, dtype=float)
     c = np.full(u.ndim, np.nan)
@@ -269,14 +269,14 @@ def wrapped(displacement, length):
 
 
 def wrapped_displacements(u):
-    """Displacement of every index from the circular centre around the ring, one vector per axis."""
+    """Displacement of every index from the circular center around the ring, one vector per axis."""
     u = np.asarray(u, dtype=float)
-    c = circular_centre(u, np.zeros(u.ndim))
+    c = circular_center(u, np.zeros(u.ndim))
     return [wrapped(np.arange(u.shape[a]) - c[a], u.shape[a]) for a in range(u.ndim)]
 
 
 def circular_covariance(u):
-    """Second moments sum d d^T u / M of the wrapped displacements d from the circular centre."""
+    """Second moments sum d d^T u / M of the wrapped displacements d from the circular center."""
     return second_moments(u, wrapped_displacements(u))
 
 
@@ -290,11 +290,11 @@ def unwrap(path, lengths):
     return out
 
 
-def standardised_moment(u, order):
+def standardized_moment(u, order):
     """mu_q / mu_2^(q/2) of the marginal mass per axis; NaN for zero mass or zero spread."""
     u = np.asarray(u, dtype=float)
     result = np.full(u.ndim, np.nan)
-    c = centre(u, np.zeros(u.ndim))
+    c = center(u, np.zeros(u.ndim))
     for axis in range(u.ndim):
         if mass(u) == 0.0:
             continue
@@ -308,12 +308,12 @@ def standardised_moment(u, order):
 
 def skewness(u):
     """mu_3 / mu_2^(3/2) of the marginal mass, per axis."""
-    return standardised_moment(u, 3)
+    return standardized_moment(u, 3)
 
 
 def excess_kurtosis(u):
     """mu_4 / mu_2^2 - 3 of the marginal mass, per axis."""
-    return standardised_moment(u, 4) - 3.0
+    return standardized_moment(u, 4) - 3.0
 
 
 def edge(u, taps, boundary):
@@ -323,7 +323,7 @@ def edge(u, taps, boundary):
     if total == 0.0:
         return 0.0
     if boundary == "periodic" and mass(u) == 0.0:
-        return float("nan")  # no circular centre, so no antipode
+        return float("nan")  # no circular center, so no antipode
     touched = np.zeros(u.shape, dtype=bool)
     for axis, (length, n) in enumerate(zip(u.shape, taps, strict=True)):
         if boundary == "periodic":

@@ -33,19 +33,19 @@ def cluster(pixels, dtype="float64", seed=0):
         ((3, 2, 2), 4, "float32"),
     ],
 )
-def test_centre_and_covariance_are_straight_lines_of_the_predicted_slopes(taps, steps, dtype):
+def test_center_and_covariance_are_straight_lines_of_the_predicted_slopes(taps, steps, dtype):
     rng = np.random.default_rng(7)
     kernel = rng.uniform(size=taps).astype(dtype)
     u = cluster([(steps + 1) * n + 3 for n in taps], dtype)
     _, trace = im.rollout(kernel, u, steps)
     speed, diffusion = reference.predict(kernel)
     t = np.arange(steps + 1)
-    centre = reference.centre(u, np.zeros(len(taps))) + t[:, None] * speed
+    center = reference.center(u, np.zeros(len(taps))) + t[:, None] * speed
     covariance = reference.covariance(u) + t[:, None, None] * diffusion
     log_mass = np.log(reference.mass(u)) + t * np.log(reference.mass(kernel))
     tolerance = TOLERANCE[dtype]
     np.testing.assert_array_equal(trace.edge, 0.0)
-    np.testing.assert_allclose(trace.centre, centre, atol=tolerance)
+    np.testing.assert_allclose(trace.center, center, atol=tolerance)
     np.testing.assert_allclose(trace.covariance, covariance, atol=10 * tolerance)
     np.testing.assert_allclose(trace.log_mass, log_mass, atol=tolerance)
 
@@ -61,7 +61,7 @@ def test_spread_along_the_motion_contracts_by_the_lorentz_factor(shape, directio
         return im.rollout(kernels.mix(shape, share=share, direction=direction), pattern, steps)[1]
 
     trace = jax.jit(jax.vmap(run))(tangents)
-    speed = (trace.centre[:, -1, 0] - trace.centre[:, 0, 0]) / steps
+    speed = (trace.center[:, -1, 0] - trace.center[:, 0, 0]) / steps
     np.testing.assert_allclose(speed, direction[0] * limit * tangents, atol=1e-12)
     contraction = trace.spread[:, -1, 0] / trace.spread[0, -1, 0]
     np.testing.assert_allclose(contraction, theory.contraction(speed, limit), rtol=1e-10)
@@ -95,7 +95,7 @@ fit_growth = jax.jit(laws.growth)
 def test_even_kernels_spread_as_the_square_root_of_the_layers(kernel, prefactor):
     _, trace = im.rollout(np.array(kernel, float), im.fields.impulse(99), 48, every=6)
     t = np.arange(0, 49, 6)
-    np.testing.assert_allclose(trace.centre, 49.0, rtol=1e-12)
+    np.testing.assert_allclose(trace.center, 49.0, rtol=1e-12)
     np.testing.assert_allclose(trace.spread[:, 0], prefactor * np.sqrt(t), atol=1e-9)
     growth = fit_growth(trace)
     np.testing.assert_allclose(growth.exponent.value, 0.5, rtol=1e-9)
@@ -126,14 +126,14 @@ def test_every_shape_tends_to_a_gaussian():
 @pytest.mark.parametrize(("kernel", "speed"), [([1, -1], -0.5), ([-1, 1], 0.5), ([-1, 0, 1], 1.0)])
 def test_pure_gradients_move_an_impulse_at_their_reach(kernel, speed):
     _, trace = im.rollout(np.array(kernel, float), im.fields.impulse(31), 8)
-    np.testing.assert_array_equal(trace.centre[:, 0], 15 + speed * np.arange(9))
+    np.testing.assert_array_equal(trace.center[:, 0], 15 + speed * np.arange(9))
     np.testing.assert_array_equal(trace.covariance, 0.0)
 
 
 @pytest.mark.parametrize(("kernel", "speed"), [([1, -1], -0.5), ([-1, 0, 1], 1.0)])
 def test_pure_gradients_leave_of_an_interval_its_moving_edge(kernel, speed):
     _, trace = im.rollout(np.array(kernel, float), im.fields.box(31, 9.0), 8)
-    np.testing.assert_allclose(np.diff(trace.centre[1:, 0]), speed, rtol=1e-12)
+    np.testing.assert_allclose(np.diff(trace.center[1:, 0]), speed, rtol=1e-12)
     np.testing.assert_allclose(np.diff(trace.spread[1:, 0]), 0.0, atol=1e-12)
 
 
@@ -141,7 +141,7 @@ def test_pure_gradients_leave_of_an_interval_its_moving_edge(kernel, speed):
 def test_the_modulus_splits_an_impulse_into_two_that_part_ways(kernel, reach):
     kernel, together = np.array(kernel, float), np.array([1, 2, 4, 8])
     final, trace = im.rollout(kernel, im.fields.impulse(31), 8, rectifier="modulus")
-    np.testing.assert_allclose(trace.centre, 15.0, rtol=1e-13)
+    np.testing.assert_allclose(trace.center, 15.0, rtol=1e-13)
     # between the powers of two, each part has split again
     np.testing.assert_allclose(trace.spread[together, 0], reach * together, rtol=1e-12)
     lit = np.flatnonzero(np.asarray(final.values)) + float(final.origin[0])
@@ -149,12 +149,12 @@ def test_the_modulus_splits_an_impulse_into_two_that_part_ways(kernel, reach):
 
 
 @pytest.mark.parametrize("rectifier", ["relu", "modulus", "tanh"])
-def test_even_kernels_keep_the_centre_of_a_symmetric_pattern(rectifier):
+def test_even_kernels_keep_the_center_of_a_symmetric_pattern(rectifier):
     kernel = im.parity.split(np.random.default_rng(2).normal(size=(3, 2))).even
     kernel = kernel + 0.2
     pattern = im.fields.disk((25, 20), 3.0)
-    _, centre = im.rollout(kernel, pattern, 4, rectifier=rectifier, observe=observables.centre)
-    np.testing.assert_allclose(centre, np.tile([12.0, 9.5], (5, 1)), atol=1e-10)
+    _, center = im.rollout(kernel, pattern, 4, rectifier=rectifier, observe=observables.center)
+    np.testing.assert_allclose(center, np.tile([12.0, 9.5], (5, 1)), atol=1e-10)
 
 
 # --- periodic domain ------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def test_even_kernels_keep_the_centre_of_a_symmetric_pattern(rectifier):
         ((2, 3), (7, 8), 3, "float64"),
     ],
 )
-def test_the_circular_centre_moves_by_the_phase_of_the_transfer_function(
+def test_the_circular_center_moves_by_the_phase_of_the_transfer_function(
     taps, pixels, every, dtype
 ):
     rng = np.random.default_rng(5)
@@ -178,10 +178,10 @@ def test_the_circular_centre_moves_by_the_phase_of_the_transfer_function(
     u[(slice(-2, None),) * len(taps)] += 4.0  # shortly before the seam
     settings = {"boundary": "periodic", "normalize": "sum"}
     _, trace = im.rollout(kernel, u, 8 * every, every=every, **settings)
-    start = reference.circular_centre(u, np.zeros(len(pixels)))
+    start = reference.circular_center(u, np.zeros(len(pixels)))
     for axis, length in enumerate(pixels):
         frequency = [[2 * np.pi / length if a == axis else 0.0] for a in range(len(pixels))]
         phase = np.angle(reference.transfer_function(kernel, frequency).item())
         path = start[axis] - phase * length / (2 * np.pi) * np.asarray(trace.layer)
         assert path[-1] > length  # it has crossed the seam
-        np.testing.assert_allclose(trace.centre[:, axis], path, atol=TOLERANCE[dtype])
+        np.testing.assert_allclose(trace.center[:, axis], path, atol=TOLERANCE[dtype])

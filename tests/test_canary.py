@@ -7,7 +7,7 @@ import pytest
 
 from infomech import canary
 
-pytestmark = pytest.mark.optimised
+pytestmark = pytest.mark.optimized
 
 #: what releases of jax that compute wrong numbers fail first, to be told within seconds
 FIRST = (3, "float32", 40000)

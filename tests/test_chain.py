@@ -168,8 +168,8 @@ def test_units_in_the_middle_are_measured(rectified):
 
     gradients = jax.vmap(jax.grad(unit), (0, None))(images, 2)
     weights = np.mean(np.square(gradients), (0, 1))
-    centre = [np.sum(weights * np.arange(18)[:, None]), np.sum(weights * np.arange(18))]
-    expected = lattice.at(index) - np.array(centre) / weights.sum()
+    center = [np.sum(weights * np.arange(18)[:, None]), np.sum(weights * np.arange(18))]
+    expected = lattice.at(index) - np.array(center) / weights.sum()
     np.testing.assert_allclose(found[2, "energy"].measured.displacement[2], expected, atol=1e-4)
 
 

@@ -21,19 +21,19 @@ from experiments import (
 cumulants = jax.jit(isotropy_shapes.cumulants)
 
 
-def centred(values):
+def centered(values):
     return im.fields.as_field(np.pad(np.asarray(values, float), ((3, 1), (0, 2))))
 
 
 def test_cumulants_of_a_box_and_of_any_pattern():
-    found = cumulants(centred(np.ones((4, 7))))
-    np.testing.assert_allclose(found.centre, [4.5, 3])
+    found = cumulants(centered(np.ones((4, 7))))
+    np.testing.assert_allclose(found.center, [4.5, 3])
     np.testing.assert_allclose(found.covariance, np.diag([15 / 12, 48 / 12]), atol=1e-12)
     expected = [-(4**4 - 1) / 120, 0, 0, 0, -(7**4 - 1) / 120]
     np.testing.assert_allclose(found.fourth, expected, atol=1e-11)
     # κ(z⁴) = E z⁴ − 3 (E z²)², z the place in the complex plane
     values = np.random.default_rng(0).uniform(size=(6, 5))
-    some = cumulants(centred(values))
+    some = cumulants(centered(values))
     y, x = np.indices(values.shape)
     share, z = values / values.sum(), x + 1j * y
     z = z - np.sum(share * z)
@@ -45,7 +45,7 @@ def test_cumulants_of_a_box_and_of_any_pattern():
 def test_how_round_patterns_are():
     cross = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
     for values in (cross, np.array([[1, 0, 1], [0, 0, 0], [1, 0, 1]])):
-        np.testing.assert_allclose(isotropy_shapes.fourfold(*cumulants(centred(values))[1:]), 4)
+        np.testing.assert_allclose(isotropy_shapes.fourfold(*cumulants(centered(values))[1:]), 4)
     bell = im.fields.gaussian((61, 41), sigma=(6.0, 4.0), dtype="float64")
     found = cumulants(bell)
     assert isotropy_shapes.fourfold(*found[1:]) < 1e-3
@@ -56,7 +56,7 @@ def test_how_round_patterns_are():
 
 def test_outlines_are_those_of_the_hull():
     angle = 2 * np.pi * np.arange(isotropy_shapes.DIRECTIONS) / isotropy_shapes.DIRECTIONS
-    found = jax.jit(isotropy_shapes.outline)(centred(np.ones((3, 9))))
+    found = jax.jit(isotropy_shapes.outline)(centered(np.ones((3, 9))))
     np.testing.assert_allclose(found, 4 * abs(np.cos(angle)) + abs(np.sin(angle)), atol=1e-12)
 
 
@@ -86,7 +86,7 @@ def test_intervals_of_medians_are_ordered_samples():
 
 
 def test_places_and_slopes():
-    field = centred(np.random.default_rng(0).uniform(size=(6, 5)))
+    field = centered(np.random.default_rng(0).uniform(size=(6, 5)))
     for found, expected in zip(size_rates.place(field), cumulants(field)[:2], strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-12)
     layer = np.arange(7.0)

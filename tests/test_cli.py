@@ -183,7 +183,7 @@ def test_simulate_follows_theory_and_writes_a_moving_picture(capsys, tmp_path):
     np.testing.assert_allclose(record["result"]["speed"], [0, -0.408248], atol=1e-6)
     np.testing.assert_allclose(record["result"]["theory_speed"], [0, -0.408248], atol=1e-6)
     stored = np.load(tmp_path / "simulate.npz")
-    np.testing.assert_allclose(stored["centre"], record["trace"]["centre"])
+    np.testing.assert_allclose(stored["center"], record["trace"]["center"])
     with Image.open(tmp_path / "simulate.gif") as picture:
         assert picture.n_frames == 9
     assert (tmp_path / "simulate.png").stat().st_size > 1000

@@ -254,15 +254,15 @@ def plain_end(kernels, u, steps, *, rectifier="relu", boundary="zero"):
 
 
 def plain_seen(kernels, u, steps, every, *, rectifier="relu", boundary="zero"):
-    """Centre without the origin, second moments, log mass and log energy of layers observed."""
+    """Center without the origin, second moments, log mass and log energy of layers observed."""
     seen = []
     for u_t in plain_layers(kernels, u, steps, rectifier, boundary)[::every]:
         x = jnp.stack(jnp.meshgrid(*(jnp.arange(1.0 * n) for n in u.shape), indexing="ij"))
         mass, axes = jnp.sum(u_t), tuple(range(1, u.ndim + 1))
-        centre = jnp.sum(x * u_t[None], axes) / mass
-        away = x - centre.reshape(-1, *(1,) * u.ndim)
+        center = jnp.sum(x * u_t[None], axes) / mass
+        away = x - center.reshape(-1, *(1,) * u.ndim)
         moments = jnp.sum(away[:, None] * away[None] * u_t[None, None], tuple(a + 1 for a in axes))
-        seen.append((centre, moments / mass, jnp.log(mass), jnp.log(jnp.sum(u_t**2))))
+        seen.append((center, moments / mass, jnp.log(mass), jnp.log(jnp.sum(u_t**2))))
     return tuple(jnp.stack(a) for a in zip(*seen, strict=True))
 
 
@@ -373,7 +373,7 @@ def test_slopes_of_a_trace_are_those_of_plain_jax(
 ):
     steps = 7
     kernel, u = sample(taps, pixels, stacked, steps)
-    names = ("centre", "covariance", "log_mass", "log_energy")
+    names = ("center", "covariance", "log_mass", "log_energy")
 
     def seen(kernel, u):
         _, trace = im.rollout(kernel, u, steps, every=every, engine=engine, grad_mode=grad_mode)
@@ -585,13 +585,13 @@ def bytes_of_a_gradient(steps, grad_mode, observe=None, engine="shifts"):
         final, trace = im.rollout(
             kernel, u, steps, engine=engine, grad_mode=grad_mode, observe=observe
         )
-        return final.log_gain if trace is None else jnp.sum(trace.centre)
+        return final.log_gain if trace is None else jnp.sum(trace.center)
 
     compiled = jax.jit(jax.grad(loss)).lower(kernel).compile()
     return compiled.memory_analysis().temp_size_in_bytes / u.nbytes
 
 
-@pytest.mark.optimised
+@pytest.mark.optimized
 @pytest.mark.parametrize("observe", [None, "trace"])
 def test_reverse_mode_remembers_fields_as_the_square_root_of_the_layers(observe):
     few, many = (bytes_of_a_gradient(steps, "checkpointed", observe) for steps in (256, 4096))
@@ -599,7 +599,7 @@ def test_reverse_mode_remembers_fields_as_the_square_root_of_the_layers(observe)
     assert 2.5 * few < many < 6 * few
 
 
-@pytest.mark.optimised
+@pytest.mark.optimized
 @needs_native
 def test_native_reverse_mode_remembers_fields_as_the_square_root_of_the_layers():
     few, many = (bytes_of_a_gradient(n, "checkpointed", engine="native") for n in (256, 4096))
@@ -607,7 +607,7 @@ def test_native_reverse_mode_remembers_fields_as_the_square_root_of_the_layers()
     assert many < 6 * few
 
 
-@pytest.mark.optimised
+@pytest.mark.optimized
 def test_forward_mode_remembers_as_many_fields_whatever_the_layers():
     few, many = (bytes_of_a_gradient(steps, "forward") for steps in (256, 4096))
     assert few < 30
@@ -711,7 +711,7 @@ def test_derivatives_of_any_order_and_nesting_are_exact(own_reverse):
             "mixed": jax.jacrev(jax.jacfwd(f, 1), 0)(X, Y),
             "third": jax.jacfwd(jax.jacrev(jax.jacrev(f, 1), 1), 1)(X, Y),
             "fourth": jax.grad(jax.grad(jax.grad(jax.grad(f, 1), 1), 1), 1)(X, Y),
-            "linearised": jax.linearize(f, X, Y)[1](jnp.array(1.0), jnp.array(2.0)),
+            "linearized": jax.linearize(f, X, Y)[1](jnp.array(1.0), jnp.array(2.0)),
         }
 
     run = jax.jit(of, static_argnums=0)

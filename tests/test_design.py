@@ -11,7 +11,7 @@ from thinned import thinned
 
 import infomech as im
 from infomech import design, losses
-from infomech.design import parametrisations, solvers
+from infomech.design import parametrizations, solvers
 
 STEPS = 8
 needs_optimistix = pytest.mark.skipif(
@@ -36,20 +36,20 @@ def of_optimistix(name):
 
 KERNEL = np.random.default_rng(0).uniform(0.1, 1.0, (3, 4))
 FAMILIES = {
-    "taps": (parametrisations.taps, KERNEL),
-    "unit energy": (parametrisations.unit_energy, KERNEL / np.linalg.norm(KERNEL)),
-    "non-negative": (parametrisations.non_negative, KERNEL),
+    "taps": (parametrizations.taps, KERNEL),
+    "unit energy": (parametrizations.unit_energy, KERNEL / np.linalg.norm(KERNEL)),
+    "non-negative": (parametrizations.non_negative, KERNEL),
     "odd share": (
-        parametrisations.odd_share(0.3), np.asarray(im.kernels.mix((3, 4), share=0.3)),
+        parametrizations.odd_share(0.3), np.asarray(im.kernels.mix((3, 4), share=0.3)),
     ),
-    "all odd": (parametrisations.odd_share(1.0), np.asarray(im.kernels.gradient((3, 4)))),
+    "all odd": (parametrizations.odd_share(1.0), np.asarray(im.kernels.gradient((3, 4)))),
     "low order": (
-        parametrisations.low_order((3, 4), 1),
+        parametrizations.low_order((3, 4), 1),
         np.asarray(im.spectrum.from_dct(np.array([[1.0, 0.3, 0, 0], [0.2] + 3 * [0], 4 * [0]]))),
     ),
-    "mirror": (parametrisations.mirror_symmetric((1,)), KERNEL + KERNEL[:, ::-1]),
+    "mirror": (parametrizations.mirror_symmetric((1,)), KERNEL + KERNEL[:, ::-1]),
     "stack": (
-        parametrisations.per_layer(parametrisations.non_negative), np.stack([KERNEL, KERNEL**2]),
+        parametrizations.per_layer(parametrizations.non_negative), np.stack([KERNEL, KERNEL**2]),
     ),
 }  # fmt: skip
 
@@ -66,19 +66,19 @@ def test_a_family_holds_its_own_kernels(name):
 
 def test_whatever_the_numbers_are_the_kernel_is_of_the_family():
     free = jnp.asarray(np.random.default_rng(1).normal(size=(3, 4)) * 3)
-    np.testing.assert_allclose(jnp.sum(parametrisations.unit_energy.kernel(free) ** 2), 1)
-    assert (parametrisations.non_negative.kernel(free) > 0).all()
+    np.testing.assert_allclose(jnp.sum(parametrizations.unit_energy.kernel(free) ** 2), 1)
+    assert (parametrizations.non_negative.kernel(free) > 0).all()
     for share in (0.0, 0.4, 1.0):
-        em = im.mechanics.energy_momentum(parametrisations.odd_share(share).kernel(free))
+        em = im.mechanics.energy_momentum(parametrizations.odd_share(share).kernel(free))
         np.testing.assert_allclose([em.share, em.energy], [share, 1], atol=1e-12)
-    kernel = parametrisations.mirror_symmetric((0, 1)).kernel(free)
+    kernel = parametrizations.mirror_symmetric((0, 1)).kernel(free)
     np.testing.assert_allclose(im.mechanics.energy_momentum(kernel).momentum, 0, atol=1e-12)
-    few = parametrisations.low_order((3, 4), 2)
+    few = parametrizations.low_order((3, 4), 2)
     modes = np.asarray(im.spectrum.dct(few.kernel(jnp.arange(1.0, 7.0))))
     indices = np.indices((3, 4)).sum(0)
     np.testing.assert_allclose(modes[indices > 2], 0, atol=1e-12)
     np.testing.assert_allclose(modes[indices <= 2], np.arange(1, 7))
-    assert parametrisations.non_negative.bound(jnp.asarray([1.0, 1e-9]))
+    assert parametrizations.non_negative.bound(jnp.asarray([1.0, 1e-9]))
 
 
 # --- fits -------------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ def test_a_known_kernel_is_recovered():
     wish = losses.velocity(theory.speed) + losses.diffusion(theory.diffusion)
     wish = wish + losses.observable("gain", lambda run: jnp.sum(run.kernel), 1.0)
     found = design.fit(
-        wish, first_starts(2), field=line(), family=parametrisations.non_negative, rounds=10,
+        wish, first_starts(2), field=line(), family=parametrizations.non_negative, rounds=10,
         tolerance=1e-14, **SETTINGS,
     )  # fmt: skip
     assert found.reason == ["converged"] * 2
@@ -194,7 +194,7 @@ def test_a_bad_start_spoils_no_other_and_each_says_what_became_of_it():
 def test_a_speed_out_of_reach_hits_the_bound_of_non_negative_kernels():
     found = design.fit(
         losses.velocity(np.array([1.2])), first_starts(2), field=line(96), solver="lbfgs",
-        family=parametrisations.non_negative, rounds=20, **SETTINGS,
+        family=parametrizations.non_negative, rounds=20, **SETTINGS,
     )  # fmt: skip
     assert all(status != design.CONVERGED for status in found.status)
     assert "hit a bound of the family of kernels" in found.reason
@@ -254,7 +254,7 @@ def test_a_stack_carries_a_pattern_along_a_path():
     stack = first_starts(8).reshape(2, 4, 3)
     found = design.fit(
         losses.trajectory(path), stack, field=im.fields.box((49,), 5, dtype="float64"), steps=4,
-        solver="lbfgs", family=parametrisations.per_layer(parametrisations.taps), rounds=8,
+        solver="lbfgs", family=parametrizations.per_layer(parametrizations.taps), rounds=8,
         progress=False,
     )  # fmt: skip
     assert found.kernel.shape == (2, 4, 3)
@@ -320,8 +320,8 @@ def test_mistakes_are_named(monkeypatch):
                 each_its_own=True, **SETTINGS,
             ),
         ),
-        ("share", lambda: parametrisations.odd_share(1.5)),
-        ("order", lambda: parametrisations.low_order((3,), -1)),
+        ("share", lambda: parametrizations.odd_share(1.5)),
+        ("order", lambda: parametrizations.low_order((3,), -1)),
     ]  # fmt: skip
     for argument, call in cases:
         with pytest.raises(ValueError, match=f"^{argument}: got "):
@@ -347,7 +347,7 @@ def test_a_solver_that_needs_more_than_it_gets_is_refused_by_name():
     for name in ("Newton", "GoldenSearch"):
         with pytest.raises(ValueError, match=r"^solver: got (Newton|GoldenSearch, which needs)"):
             design.fit(wish, jnp.ones(3), solver=of_optimistix(name), **settings)
-    with pytest.raises(ValueError, match=r"^family: got str, expected a Parametrisation"):
+    with pytest.raises(ValueError, match=r"^family: got str, expected a Parametrization"):
         design.fit(wish, jnp.ones(3), family="taps", **settings)
     with pytest.raises(ValueError, match=r"^loss: got function, expected a Loss"):
         design.fit(bent, jnp.ones(3), **settings)
@@ -384,10 +384,10 @@ def family_of(make):
 
 
 SAME = {
-    "odd share": family_of(lambda: parametrisations.odd_share(0.2)),
-    "low order": family_of(lambda: parametrisations.low_order((3,), 1)),
-    "mirror": family_of(lambda: parametrisations.mirror_symmetric((0,))),
-    "per layer": family_of(lambda: parametrisations.per_layer(parametrisations.odd_share(0.2))),
+    "odd share": family_of(lambda: parametrizations.odd_share(0.2)),
+    "low order": family_of(lambda: parametrizations.low_order((3,), 1)),
+    "mirror": family_of(lambda: parametrizations.mirror_symmetric((0,))),
+    "per layer": family_of(lambda: parametrizations.per_layer(parametrizations.odd_share(0.2))),
     "optax": lambda: dict(solver=optax.adam(0.1)),
     "optax, scheduled": lambda: dict(
         solver=optax.chain(optax.clip(1.0), optax.sgd(optax.linear_schedule(0.1, 0.0, 9)))
@@ -398,10 +398,10 @@ SAME = {
     ),
 }
 OTHERS = {
-    "odd share": family_of(lambda: parametrisations.odd_share(0.3)),
-    "low order": family_of(lambda: parametrisations.low_order((3,), 2)),
-    "mirror": family_of(lambda: parametrisations.mirror_symmetric(())),
-    "per layer": family_of(lambda: parametrisations.per_layer(parametrisations.taps)),
+    "odd share": family_of(lambda: parametrizations.odd_share(0.3)),
+    "low order": family_of(lambda: parametrizations.low_order((3,), 2)),
+    "mirror": family_of(lambda: parametrizations.mirror_symmetric(())),
+    "per layer": family_of(lambda: parametrizations.per_layer(parametrizations.taps)),
     "optax": lambda: dict(solver=optax.adam(0.2)),
     "optax, scheduled": lambda: dict(
         solver=optax.chain(optax.clip(1.0), optax.sgd(optax.linear_schedule(0.2, 0.0, 9)))
@@ -454,7 +454,7 @@ def test_a_diagnosis_compiles_once(compiled):
         before = len(compiled)
         design.diagnose(
             losses.velocity(np.array([0.1])), np.ones(3), field=line(), steps=2,
-            family=parametrisations.odd_share(0.2),
+            family=parametrizations.odd_share(0.2),
         )  # fmt: skip
     assert before > 0
     assert len(compiled) == before

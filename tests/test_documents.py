@@ -11,7 +11,7 @@ import documents
 import pytest
 from documents import PAGES, ROOT, blocks
 
-from experiments.catalogue import EXPERIMENTS
+from experiments.catalog import EXPERIMENTS
 from infomech import canary
 
 

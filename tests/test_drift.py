@@ -162,7 +162,7 @@ def test_gates_weight_the_paths_through_each_channel():
 
 
 @pytest.mark.parametrize("change", [-3.0, -3 - 1e-14])
-def test_paths_that_cancel_have_no_centre_and_no_slope(change):
+def test_paths_that_cancel_have_no_center_and_no_slope(change):
     kernels = [TWO_PATHS[0], np.array([[[3.0], [change]]])]
     found = by_hand(kernels)
     assert found.balance[0] < 1e-14
@@ -256,7 +256,7 @@ def test_content_moves_the_other_way_from_where_a_filter_looks():
 
     moved, found, predicted = run(np.eye(12)[5:6])
     assert np.argmax(moved) == 6
-    close([found.centre, found.displacement, predicted.displacement], [[[5]], [[1]], [[1]]])
+    close([found.center, found.displacement, predicted.displacement], [[[5]], [[1]], [[1]]])
 
 
 moments = jax.jit(receptive.moments, static_argnames=("weighting", "border"))
@@ -274,7 +274,7 @@ def test_moments_by_their_formulas(weighting):
     position = np.array([2.5, 1.0])
     field = receptive.ReceptiveField(mean, square)
     found = moments(field, position, weighting=weighting, border=2)
-    close(found.centre, c)
+    close(found.center, c)
     close(found.displacement, position - c)
     close(found.covariance, covariance)
     close(found.excess_kurtosis, fourth / np.diag(covariance) ** 2 - 3)
@@ -295,12 +295,12 @@ def test_anisotropy_of_a_round_a_long_and_an_impossible_field():
     assert np.isnan(anisotropy(np.array([[0, -1.0, 0], [2, 5, 2], [0, -1, 0]])))
 
 
-def test_a_field_that_cancels_or_is_empty_has_no_centre():
+def test_a_field_that_cancels_or_is_empty_has_no_center():
     for w, balance in (([[1.0, -1, 0]], 0), ([[1.0, 1e-14 - 1, 0]], 0), ([[0.0, 0, 0]], np.nan)):
         field = receptive.ReceptiveField(np.array(w), np.square(w))
         found = moments(field, np.zeros(1))
         close(found.balance, balance, 1e-13)
-        for value in (found.centre, found.displacement, found.covariance, found.excess_kurtosis):
+        for value in (found.center, found.displacement, found.covariance, found.excess_kurtosis):
             assert np.isnan(value).all()
         assert np.isnan(found.anisotropy)
 
@@ -321,7 +321,7 @@ def test_units_that_multiply_two_pixels_look_at_both():
         )
 
     found = run(images)
-    assert found.centre.dtype == jnp.float32
+    assert found.center.dtype == jnp.float32
     near, far = (
         np.array([(images[:, c, 2 * j + 1] ** 2).mean() for c, j in ((1, 1), (0, 3), (0, 0))]),
         np.array([(images[:, c, 2 * j] ** 2).mean() for c, j in ((0, 1), (1, 3), (1, 0))]),
@@ -393,7 +393,7 @@ def pair(predicted, measured, balance=1.0, edge=0.0):
     covariance = np.zeros((n, d, d))
     covariance[:, range(d), range(d)] = predicted**2
     ones = np.ones(n)
-    other = {name: ones for name in ("weight", "centre", "excess_kurtosis", "anisotropy")}
+    other = {name: ones for name in ("weight", "center", "excess_kurtosis", "anisotropy")}
     return drift.Drift(predicted, covariance, ones, ones), receptive.Shape(
         displacement=measured, covariance=2 * covariance, balance=balance * ones,
         edge=edge * ones, **other,

@@ -99,14 +99,14 @@ def test_a_dark_middle_does_no_work(dark):
     field = im.patterns.with_room(np.asarray(blob), (3,), 24)
     kernel = np.array([0.3, -dark, 0.7])
     _, trace = im.rollout(kernel, field, 24)
-    moved = np.diff(np.asarray(trace.centre)[[8, 16, 24], 0]) / 8
+    moved = np.diff(np.asarray(trace.center)[[8, 16, 24], 0]) / 8
     np.testing.assert_allclose(moved, 0.4, atol=1e-9)
     assert im.mechanics.energy_momentum(kernel).share < 0.1 / dark
 
 
 @pytest.mark.deep
 @pytest.mark.skipif(importlib.util.find_spec("optimistix") is None, reason="needs optimistix")
-def test_the_optimiser_finds_the_frontier_of_four_taps():
+def test_the_optimizer_finds_the_frontier_of_four_taps():
     setting = frontier.Setting((4,), "non-negative", "relu", speeds=3, starts=5)
     found = frontier.trace_out(setting)
     expected = np.array([brute_force(4, v) for v in found.speed]).T
@@ -239,7 +239,7 @@ def test_the_atlas_sees_settings_that_do_not_agree():
     cases = [
         atlas_case(share), atlas_case(share + 5e-4, "boundaries", boundary="periodic"),
         atlas_case(share + 5e-4, "boundaries", boundary="reflect"),
-        atlas_case(np.where(share == 0.5, np.nan, share), "normalisations", normalize="none"),
+        atlas_case(np.where(share == 0.5, np.nan, share), "normalizations", normalize="none"),
         atlas_case(share + 0.1, "leaky", rectifier="leaky_relu"),
     ]  # fmt: skip
     found = {check["name"]: check.get("agrees") for check in atlas.checks(cases)}

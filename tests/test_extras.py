@@ -27,7 +27,7 @@ CALLS = {
     "digits": ("signals.signal('digits')", "scikit-learn", "cli"),
     "figures": ("import infomech.plot", "matplotlib", "plot"),
     "Keras file": ("list(im.networks.layers('a.h5'))", "h5py", "networks"),
-    "table of a census": ("labelled({}, {}, {})", "xarray", "networks"),
+    "table of a census": ("labeled({}, {}, {})", "xarray", "networks"),
     "store": ("im.sweeps.run(sweep, 'store')", "zarr", "sweeps"),
     "NetCDF": ("im.sweeps.export('store', 'a.nc')", "h5netcdf", "sweeps"),
     "least squares": ("solvers.choose('least squares')", "optimistix", "design"),
@@ -42,7 +42,7 @@ import numpy as np
 
 import infomech as im
 from infomech.design import solvers
-from infomech.networks.census import labelled
+from infomech.networks.census import labeled
 from infomech.scattering import signals
 
 Path("a.h5").write_bytes(b"\\x89HDF\\r\\n\\x1a\\n" + bytes(99))

@@ -31,9 +31,9 @@ def assert_close(actual, expected, tolerance=1e-14):
     np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
 
 
-def away_from(shape, centre):
-    """Displacements x − centre, shape (*shape, d)."""
-    return np.moveaxis(np.indices(shape), 0, -1) - np.asarray(centre)
+def away_from(shape, center):
+    """Displacements x − center, shape (*shape, d)."""
+    return np.moveaxis(np.indices(shape), 0, -1) - np.asarray(center)
 
 
 def middle(shape):
@@ -43,8 +43,8 @@ def middle(shape):
 # --- patterns -------------------------------------------------------------------------------
 
 
-def reference_patterns(shape, centre, radius, width, sigma):
-    x = away_from(shape, centre)
+def reference_patterns(shape, center, radius, width, sigma):
+    x = away_from(shape, center)
     return {
         "disk": np.sum(x**2, axis=-1) <= radius**2,
         "box": np.all(np.abs(x) <= np.array(width) / 2, axis=-1),
@@ -52,11 +52,11 @@ def reference_patterns(shape, centre, radius, width, sigma):
     }
 
 
-def patterns(shape, dtype, centre, radius, width, sigma):
+def patterns(shape, dtype, center, radius, width, sigma):
     return {
-        "disk": fields.disk(shape, radius, centre=centre, dtype=dtype),
-        "box": fields.box(shape, width, centre=centre, dtype=dtype),
-        "gaussian": fields.gaussian(shape, sigma, centre=centre, dtype=dtype),
+        "disk": fields.disk(shape, radius, center=center, dtype=dtype),
+        "box": fields.box(shape, width, center=center, dtype=dtype),
+        "gaussian": fields.gaussian(shape, sigma, center=center, dtype=dtype),
     }
 
 
@@ -69,7 +69,7 @@ def sizes(d):
 
 
 def assert_plain(field, dtype):
-    """A field of its own dtype that lies at the origin and has not been normalised."""
+    """A field of its own dtype that lies at the origin and has not been normalized."""
     assert field.values.dtype == dtype
     np.testing.assert_array_equal(field.origin, np.zeros(field.values.ndim))
     np.testing.assert_array_equal(field.log_gain, 0)
@@ -82,8 +82,8 @@ def test_patterns_match_plain_numpy(shape, dtype):
     """In the middle of the field, which is the default, and off the middle."""
     build = jax.jit(functools.partial(patterns, shape, dtype, **sizes(len(shape))))
     off = middle(shape) + np.array([0.3, -1.1, 0.7])[: len(shape)]
-    for found, centre in ((build(centre=None), middle(shape)), (build(centre=off), off)):
-        for name, expected in reference_patterns(shape, centre, **sizes(len(shape))).items():
+    for found, center in ((build(center=None), middle(shape)), (build(center=off), off)):
+        for name, expected in reference_patterns(shape, center, **sizes(len(shape))).items():
             assert_close(found[name].values, expected, TOLERANCE[dtype])
             assert_plain(found[name], dtype)
 
@@ -138,15 +138,15 @@ def test_dtype_is_the_default_float_unless_asked_for(name):
 
 
 def test_vmap_equals_one_by_one():
-    centres, radii = np.array([[1.0, 2.5], [3.0, 0.0]]), np.array([1.5, 2.0])
+    centers, radii = np.array([[1.0, 2.5], [3.0, 0.0]]), np.array([1.5, 2.0])
 
     @jax.jit
-    def build(centre, radius):
-        return patterns((5, 4), "float64", centre, radius, width=2 * radius, sigma=radius)
+    def build(center, radius):
+        return patterns((5, 4), "float64", center, radius, width=2 * radius, sigma=radius)
 
-    found = jax.vmap(build)(centres, radii)
+    found = jax.vmap(build)(centers, radii)
     for i in range(2):
-        for name, field in build(centres[i], radii[i]).items():
+        for name, field in build(centers[i], radii[i]).items():
             assert_close(found[name].values[i], field.values)
 
 
@@ -158,17 +158,17 @@ def test_random_under_vmap_equals_one_by_one():
 
 def test_derivatives_of_the_gaussian_match_finite_differences():
     @jax.jit
-    def values(sigma, centre):
-        return fields.gaussian((4, 3), sigma, centre=centre).values
+    def values(sigma, center):
+        return fields.gaussian((4, 3), sigma, center=center).values
 
     arguments = np.array([1.2, 0.7]), np.array([1.4, 0.8])
     check_grads(values, arguments, order=1, modes=("fwd", "rev"))
 
 
 TRACED_IN_A_TUPLE = {
-    "disk": lambda x: fields.disk((5, 5), 1.5, centre=(x, 2.0)),
+    "disk": lambda x: fields.disk((5, 5), 1.5, center=(x, 2.0)),
     "box": lambda x: fields.box((5, 5), (x, 2.0)),
-    "gaussian": lambda x: fields.gaussian((5, 5), (x, 2.0), centre=(2.0, x)),
+    "gaussian": lambda x: fields.gaussian((5, 5), (x, 2.0), center=(2.0, x)),
     "as_field": lambda x: fields.as_field([x, 1.0]),
 }
 
@@ -231,25 +231,25 @@ def test_fields_pass_through_transformations():
 # --- images from arrays ---------------------------------------------------------------------
 
 RNG = np.random.default_rng(0)
-GREY = RNG.integers(0, 256, (3, 4), dtype=np.uint8)
-COLOUR = RNG.integers(0, 256, (3, 4, 4), dtype=np.uint8)
+GRAY = RNG.integers(0, 256, (3, 4), dtype=np.uint8)
+COLOR = RNG.integers(0, 256, (3, 4, 4), dtype=np.uint8)
 LUMA = np.array([0.299, 0.587, 0.114])
 FLOATS = RNG.random((3, 4))
 
 ARRAYS = {
-    "8 bits": (GREY, GREY / 255),
-    "16 bits": (GREY.astype(np.uint16) * 257, GREY / 255),
-    "32 bits": (GREY.astype(np.uint32), GREY / (2**32 - 1)),
-    "bool": (GREY > 99, GREY > 99),
+    "8 bits": (GRAY, GRAY / 255),
+    "16 bits": (GRAY.astype(np.uint16) * 257, GRAY / 255),
+    "32 bits": (GRAY.astype(np.uint32), GRAY / (2**32 - 1)),
+    "bool": (GRAY > 99, GRAY > 99),
     "float64": (FLOATS, FLOATS),
     "float32": (FLOATS.astype(np.float32), FLOATS.astype(np.float32)),
-    "bfloat16": (jnp.asarray(GREY > 99, jnp.bfloat16), GREY > 99),
-    "JAX": (jnp.asarray(GREY), GREY / 255),
+    "bfloat16": (jnp.asarray(GRAY > 99, jnp.bfloat16), GRAY > 99),
+    "JAX": (jnp.asarray(GRAY), GRAY / 255),
     "floats beyond 1": (7 * FLOATS - 3, 7 * FLOATS - 3),
-    "one channel": (GREY[..., None], GREY / 255),
-    "colour": (COLOUR[..., :3], COLOUR[..., :3] / 255 @ LUMA),
-    "transparent": (COLOUR, (COLOUR[..., :3] / 255 @ LUMA) * (COLOUR[..., 3] / 255)),
-    "float colour": (COLOUR[..., :3] / 255, COLOUR[..., :3] / 255 @ LUMA),
+    "one channel": (GRAY[..., None], GRAY / 255),
+    "color": (COLOR[..., :3], COLOR[..., :3] / 255 @ LUMA),
+    "transparent": (COLOR, (COLOR[..., :3] / 255 @ LUMA) * (COLOR[..., 3] / 255)),
+    "float color": (COLOR[..., :3] / 255, COLOR[..., :3] / 255 @ LUMA),
 }
 
 
@@ -261,9 +261,9 @@ def test_image_of_an_array(pixels, expected):
 
 
 def test_image_takes_a_dtype_and_a_dark_margin():
-    field = fields.image(GREY, margin=2, dtype="float32")
+    field = fields.image(GRAY, margin=2, dtype="float32")
     assert_plain(field, "float32")
-    assert_close(field.values, np.pad(GREY / 255, 2), 1e-6)
+    assert_close(field.values, np.pad(GRAY / 255, 2), 1e-6)
 
 
 # --- images from files ----------------------------------------------------------------------
@@ -283,17 +283,17 @@ def save(tmp_path):
 
 
 FILES = {
-    "8 bits": (GREY, "picture.png", GREY / 255),
-    "16 bits": (GREY.astype(np.uint16) * 257, "picture.png", GREY / 255),
-    "16-bit TIFF": (GREY.astype(np.uint16) * 257, "picture.tiff", GREY / 255),
-    "1 bit": (GREY > 99, "picture.png", GREY > 99),
-    "colour": (COLOUR[..., :3], "picture.png", COLOUR[..., :3] / 255 @ LUMA),
-    "bitmap": (COLOUR[..., :3], "picture.bmp", COLOUR[..., :3] / 255 @ LUMA),
-    "transparent": (COLOUR, "picture.png", COLOUR[..., :3] @ LUMA * COLOUR[..., 3] / 255**2),
-    "grey and opacity": (
-        COLOUR[..., :2],
+    "8 bits": (GRAY, "picture.png", GRAY / 255),
+    "16 bits": (GRAY.astype(np.uint16) * 257, "picture.png", GRAY / 255),
+    "16-bit TIFF": (GRAY.astype(np.uint16) * 257, "picture.tiff", GRAY / 255),
+    "1 bit": (GRAY > 99, "picture.png", GRAY > 99),
+    "color": (COLOR[..., :3], "picture.png", COLOR[..., :3] / 255 @ LUMA),
+    "bitmap": (COLOR[..., :3], "picture.bmp", COLOR[..., :3] / 255 @ LUMA),
+    "transparent": (COLOR, "picture.png", COLOR[..., :3] @ LUMA * COLOR[..., 3] / 255**2),
+    "gray and opacity": (
+        COLOR[..., :2],
         "picture.png",
-        COLOUR[..., 0] * (COLOUR[..., 1] / 255**2),
+        COLOR[..., 0] * (COLOR[..., 1] / 255**2),
     ),
     "floats": (FLOATS.astype(np.float32), "picture.tiff", FLOATS.astype(np.float32)),
 }
@@ -309,7 +309,7 @@ def test_image_of_a_file(save, pixels, name, expected):
 
 
 def test_image_of_a_palette_file(save):
-    """A palette's transparent colour is black."""
+    """A palette's transparent color is black."""
     image = pytest.importorskip("PIL.Image")
     picture = image.fromarray(np.array([[0, 1, 2]], np.uint8), mode="P")
     picture.putpalette([255, 255, 255, 255, 0, 0, 0, 255, 0])
@@ -377,7 +377,7 @@ def test_corrupt_file_is_refused(save):
 
 
 def test_file_of_integers_of_unknown_scale_is_refused(save):
-    assert_refused(save(GREY.astype(np.int32), "picture.tiff"), "32-bit signed integers, whose")
+    assert_refused(save(GRAY.astype(np.int32), "picture.tiff"), "32-bit signed integers, whose")
 
 
 def test_file_of_nan_is_refused(save):
@@ -387,7 +387,7 @@ def test_file_of_nan_is_refused(save):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns before it refuses
 def test_file_that_is_too_large_is_refused(save, monkeypatch):
-    path = save(GREY)
+    path = save(GRAY)
     monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 2)
     assert_refused(path, r"picture.png', unreadable \(.*pixels")
 
@@ -462,7 +462,7 @@ def test_bad_shape_is_refused(function, shape):
 @pytest.mark.parametrize("dtype", [int, "complex64", bool, "nonsense"], ids=str)
 @pytest.mark.parametrize("name", [*TAKE_SHAPE, "image"])
 def test_bad_dtype_is_refused(name, dtype):
-    """An integer dtype would turn a greyscale image into zeros."""
+    """An integer dtype would turn a grayscale image into zeros."""
     with pytest.raises(ValueError, match=r"^dtype: got .*, expected a floating dtype"):
         fields.image(FLOATS, dtype=dtype) if name == "image" else TAKE_SHAPE[name](3, dtype=dtype)
 
@@ -479,12 +479,12 @@ def test_bad_size_is_refused(argument, size):
 
 
 @pytest.mark.parametrize(
-    "centre", [1.0, (1.0,), (1.0, 2.0, 3.0), (np.nan, 1.0), "ab", (1j, 1.0)], ids=str
+    "center", [1.0, (1.0,), (1.0, 2.0, 3.0), (np.nan, 1.0), "ab", (1j, 1.0)], ids=str
 )
 @pytest.mark.parametrize("argument", TAKE_SIZE)
-def test_bad_centre_is_refused(argument, centre):
-    with pytest.raises(ValueError, match=r"^centre: got .*, expected .*number"):
-        TAKE_SIZE[argument]((3, 3), 1.0, centre=centre)
+def test_bad_center_is_refused(argument, center):
+    with pytest.raises(ValueError, match=r"^center: got .*, expected .*number"):
+        TAKE_SIZE[argument]((3, 3), 1.0, center=center)
 
 
 BAD_INDICES = [
@@ -511,7 +511,7 @@ def test_bad_index_is_refused(index):
 @pytest.mark.parametrize("margin", [-1, 1.5, True, None, "2"], ids=str)
 def test_bad_margin_is_refused(margin):
     with pytest.raises(ValueError, match=r"^margin: got .*, expected a whole number of at least 0"):
-        fields.image(GREY, margin=margin)
+        fields.image(GRAY, margin=margin)
 
 
 @pytest.mark.parametrize("key", [0, None, "seed"], ids=str)

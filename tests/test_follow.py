@@ -36,7 +36,7 @@ def test_following_equals_a_domain_large_enough(kernel, large, small, dtype):
     final, trace = im.rollout(kernel, wide, steps)
     near, seen = im.rollout(kernel, window, steps, follow=7)
     tolerance = TOLERANCE[dtype]
-    for name in ("centre", "covariance", "log_mass", "log_energy"):
+    for name in ("center", "covariance", "log_mass", "log_energy"):
         expected = getattr(trace, name)
         np.testing.assert_allclose(
             getattr(seen, name), expected, atol=tolerance * np.max(np.abs(expected)), err_msg=name
@@ -54,7 +54,7 @@ def test_a_pattern_travels_thousands_of_pixels_on_a_small_domain():
     kernel, field = lopsided(0.0, 0.002, 0.998), im.fields.disk((81,), 3.0, dtype="float64")
     _, trace = im.rollout(kernel, field, 5000, follow=8, every=8)
     speed = im.laws.speed(trace)
-    np.testing.assert_allclose(trace.centre[-1] - trace.centre[0], 0.998 * 5000, rtol=1e-9)
+    np.testing.assert_allclose(trace.center[-1] - trace.center[0], 0.998 * 5000, rtol=1e-9)
     np.testing.assert_allclose(speed.value, 0.998, rtol=1e-9)
     np.testing.assert_allclose(im.laws.diffusion(trace).value, 0.002 * 0.998, rtol=1e-6)
 
@@ -62,14 +62,14 @@ def test_a_pattern_travels_thousands_of_pixels_on_a_small_domain():
 def test_nothing_is_cut_from_a_narrow_pattern():
     _, trace = im.rollout(lopsided(0.0, 0.0, 1.0), im.fields.disk((31,), 3.0), 60, follow=4)
     np.testing.assert_array_equal(trace.cut, 0)
-    np.testing.assert_array_equal(np.diff(np.asarray(trace.centre)[:, 0]), 1)
+    np.testing.assert_array_equal(np.diff(np.asarray(trace.center)[:, 0]), 1)
 
 
 def test_what_is_cut_off_is_measured_and_the_speed_is_refused():
     values = np.zeros(41)
     values[[2, 30, 31, 32]] = [0.5, 1, 1, 1]
     _, trace = im.rollout(lopsided(0.0, 1.0, 0.0), values, 16, follow=4, every=4)
-    # the centre at 27 is to come to 20, and may by as much as the pattern could have moved: 4
+    # the center at 27 is to come to 20, and may by as much as the pattern could have moved: 4
     np.testing.assert_allclose(trace.cut, [0, *[0.5 / 3.5] * 4], atol=1e-12)
     assert "boundary" in im.laws.speed(trace).reason
     assert np.all(np.isnan(im.laws.speed(trace).value))
@@ -88,7 +88,7 @@ def test_each_sample_of_a_batch_follows_its_own_pattern():
         alone, trace = final(kernel)
         np.testing.assert_array_equal(ends.origin[i], alone.origin)
         np.testing.assert_allclose(ends.values[i], alone.values, atol=1e-14)
-        np.testing.assert_allclose(traces.centre[i], trace.centre, rtol=1e-12)
+        np.testing.assert_allclose(traces.center[i], trace.center, rtol=1e-12)
 
 
 @pytest.mark.parametrize("engine", thinned(["native", "shifts"], 2))
@@ -98,7 +98,7 @@ def test_the_gradient_of_the_distance_is_that_of_theory(engine):
     def distance(share):
         kernel = im.kernels.mix((3,), share=share, dtype="float64")
         _, trace = im.rollout(kernel, field, 200, follow=6, engine=engine)
-        return trace.centre[-1, 0] - trace.centre[0, 0]
+        return trace.center[-1, 0] - trace.center[0, 0]
 
     def speed(share):
         return im.theory.predict(im.kernels.mix((3,), share=share, dtype="float64")).speed[0]
@@ -116,7 +116,7 @@ def test_a_dead_field_stays_where_it_is():
     final, trace = im.rollout(-lopsided(0.1, 0.2, 0.7), im.fields.disk((21,), 3.0), 20, follow=4)
     np.testing.assert_array_equal(final.origin, 0)
     assert np.all(trace.cut == 0)
-    assert np.all(np.isnan(trace.centre[1:]))
+    assert np.all(np.isnan(trace.center[1:]))
 
 
 def followed(kernels, values, steps, follow):
@@ -129,7 +129,7 @@ def followed(kernels, values, steps, follow):
         origin = origin + [(n - 1) // 2 - (n - 1) / 2 for n in kernel.shape]
         if (layer + 1) % follow == 0 or layer + 1 == steps:
             middle = [(n - 1) / 2 for n in values.shape]
-            moves = np.round(reference.centre(values, np.zeros(values.ndim)) - middle).astype(int)
+            moves = np.round(reference.center(values, np.zeros(values.ndim)) - middle).astype(int)
             most = np.array([(layer % follow + 1) * (n // 2) for n in kernel.shape])
             moves = np.clip(moves, -most, most)
             before, moved = np.sum(np.abs(values)), np.zeros(values.shape)
@@ -157,7 +157,7 @@ def test_every_move_and_every_cut_are_those_of_the_reference(taps, pixels, stack
     layers = followed(kernel if stacked else kernel[None], values, steps, follow)
     for i, (u, origin, kept) in enumerate(layers[::follow]):
         np.testing.assert_allclose(trace.cut[i], 1 - kept, rtol=1e-10, atol=1e-12)
-        np.testing.assert_allclose(trace.centre[i], reference.centre(u, origin), rtol=1e-10)
+        np.testing.assert_allclose(trace.center[i], reference.center(u, origin), rtol=1e-10)
         np.testing.assert_allclose(trace.covariance[i], reference.covariance(u), rtol=1e-10)
         np.testing.assert_allclose(trace.log_mass[i], np.log(reference.mass(u)), rtol=1e-10)
     u, origin, _ = layers[-1]  # the last layers are fewer than asked for, and followed as well
@@ -184,7 +184,7 @@ def test_engines_and_grad_modes_follow_alike(engine, grad_mode):
             final, trace = im.rollout(
                 kernel, field, 60, follow=7, every=20, engine=engine, grad_mode=grad_mode
             )
-            return trace.centre[-1, 0] + trace.log_energy[-1] + trace.cut[-1], (final, trace)
+            return trace.center[-1, 0] + trace.log_energy[-1] + trace.cut[-1], (final, trace)
 
         return jax.jit(jax.value_and_grad(observed, has_aux=True))(kernel)
 
@@ -202,14 +202,14 @@ def test_derivatives_for_the_field_pass_the_moves():
 
     def end(values):
         _, trace = im.rollout(kernel, values, 30, follow=5, every=10, rectifier="identity")
-        return trace.centre[-1, 0] + trace.log_mass[-1] + trace.covariance[-1, 0, 0]
+        return trace.center[-1, 0] + trace.log_mass[-1] + trace.covariance[-1, 0, 0]
 
     slope = jax.jit(jax.grad(end))(values)
     x = np.arange(85)
-    mass, centre = np.sum(values), np.sum(x * values) / np.sum(values)
-    spread = np.sum((x - centre) ** 2 * values) / mass
-    # centre and covariance gain constants and mass a factor, whatever the field
-    expected = ((x - centre) + 1 + (x - centre) ** 2 - spread) / mass
+    mass, center = np.sum(values), np.sum(x * values) / np.sum(values)
+    spread = np.sum((x - center) ** 2 * values) / mass
+    # center and covariance gain constants and mass a factor, whatever the field
+    expected = ((x - center) + 1 + (x - center) ** 2 - spread) / mass
     np.testing.assert_allclose(slope[32:-32], expected[32:-32], rtol=1e-7)
 
 
@@ -240,7 +240,7 @@ def test_half_pixels_of_even_taps_are_kept_beside_whole_moves(dtype):
         final, trace = im.rollout(kernel, field, steps, follow=4)
         np.testing.assert_array_equal(2 * final.origin % 2, steps % 2)
         np.testing.assert_allclose(final.origin, 0, atol=0.5)
-        np.testing.assert_allclose(trace.centre[:, 0], 50, atol=1e-4)
+        np.testing.assert_allclose(trace.center[:, 0], 50, atol=1e-4)
 
 
 @pytest.mark.parametrize("follow", [1, 3, 50])
@@ -249,18 +249,18 @@ def test_a_domain_may_follow_as_often_as_one_likes(follow):
     _, trace = im.rollout(kernel, field, 50, every=5, follow=follow)
     speed = im.theory.predict(kernel).speed[0]
     np.testing.assert_allclose(
-        trace.centre[:, 0], 60 + speed * np.arange(0.0, 51.0, 5.0), rtol=1e-9
+        trace.center[:, 0], 60 + speed * np.arange(0.0, 51.0, 5.0), rtol=1e-9
     )
     np.testing.assert_allclose(trace.cut, 0, atol=1e-12)
 
 
-@pytest.mark.optimised
+@pytest.mark.optimized
 def test_memory_of_reverse_mode_grows_as_the_square_root_of_the_layers():
     kernel, u = jnp.ones(2, jnp.float32), jnp.ones(8192, jnp.float32)
 
     def memory(steps):
         def loss(kernel):
-            return im.rollout(kernel, u, steps, follow=8, engine="shifts")[1].centre[-1, 0]
+            return im.rollout(kernel, u, steps, follow=8, engine="shifts")[1].center[-1, 0]
 
         compiled = jax.jit(jax.grad(loss)).lower(kernel).compile()
         return compiled.memory_analysis().temp_size_in_bytes

@@ -148,7 +148,7 @@ def test_any_member_of_a_family_is_tight_with_mirrors_and_a_gap(frame):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_labels_say_where_a_band_lies(family, name):
-    """Supports to a spacing or two of the grid; nothing outside; largest near the centre."""
+    """Supports to a spacing or two of the grid; nothing outside; largest near the center."""
     frame = family[name]
     size = reference.size(frame.grid)
     spacing = 2 * np.pi / min(frame.grid)
@@ -157,11 +157,11 @@ def test_labels_say_where_a_band_lies(family, name):
         low, high = label.support
         assert low * (1 - 1e-12) <= found.min()
         assert found.max() <= high * (1 + 1e-12)
-        assert low < math.hypot(*label.centre) <= high * (1 + 1e-12)
+        assert low < math.hypot(*label.center) <= high * (1 + 1e-12)
         if len(frame.grid) == 1:
             assert found.min() <= low + 2 * spacing
             assert found.max() >= high - 2 * spacing
-            near = np.abs(reference.frequencies(frame.grid)[0] - label.centre[0]) <= spacing
+            near = np.abs(reference.frequencies(frame.grid)[0] - label.center[0]) <= spacing
             if label.scale < max(one.scale for one in frame.labels):
                 assert band[near].max() >= band.max() - 1e-12
             assert label.orientation is None
@@ -177,9 +177,9 @@ def test_labels_say_where_a_band_points(family, name):
         for number, i in enumerate(here):
             label = frame.labels[i]
             assert label.orientation == pytest.approx(number * spacing)
-            radius = math.hypot(*label.centre)
+            radius = math.hypot(*label.center)
             expected = radius * math.sin(label.orientation), radius * math.cos(label.orientation)
-            np.testing.assert_allclose(label.centre, expected, atol=1e-12)
+            np.testing.assert_allclose(label.center, expected, atol=1e-12)
             away = np.arctan2(rows, columns) - label.orientation
             away = np.abs((away + np.pi) % (2 * np.pi) - np.pi)
             edge = (np.abs(rows) > 3.1415) | (np.abs(columns) > 3.1415)
@@ -204,7 +204,7 @@ def test_bands_of_a_line_lie_on_one_side_of_0(family, name):
     inside = np.abs(omega) < 3.1415  # pi and -pi are one frequency
     count = len(frame.bands) // 2
     for i, band in enumerate(np.asarray(frame.bands)):
-        side = np.sign(frame.labels[i].centre[0])
+        side = np.sign(frame.labels[i].center[0])
         assert side == (1 if i < count else -1)
         assert np.all(band[inside & (omega * side <= 0)] == 0)
     assert supports.opening(frame) < 1e-6
@@ -216,7 +216,7 @@ def test_bands_of_a_plane_lie_in_half_planes(family, name):
     rows, columns = reference.frequencies(frame.grid)
     inside = (np.abs(rows) < 3.1415) & (np.abs(columns) < 3.1415)
     for band, label in zip(np.asarray(frame.bands), frame.labels, strict=True):
-        ahead = label.centre[0] * rows + label.centre[1] * columns
+        ahead = label.center[0] * rows + label.center[1] * columns
         assert np.all(ahead[passed(band) & inside] > -1e-12)
     assert supports.opening(frame) < np.pi / 2
 
@@ -414,9 +414,9 @@ def test_mirrors_and_labels_of_known_responses_are_found(family, name):
         inside = size[passed(band)]
         np.testing.assert_allclose(label.support, [inside.min(), inside.max()])
         power = band**2 / np.sum(band**2)
-        np.testing.assert_allclose(label.centre, [np.sum(power * a) for a in axes], atol=1e-12)
+        np.testing.assert_allclose(label.center, [np.sum(power * a) for a in axes], atol=1e-12)
         if len(known.grid) == 2:
-            assert label.orientation == pytest.approx(math.atan2(*label.centre))
+            assert label.orientation == pytest.approx(math.atan2(*label.center))
         else:
             assert label.orientation is None
 

@@ -10,7 +10,7 @@ import reference
 
 import infomech as im
 from infomech import laws
-from infomech.rollout import NORMALISATIONS
+from infomech.rollout import NORMALIZATIONS
 
 CASES = [
     ((3,), (14,), "relu", "zero", "l2"),
@@ -39,7 +39,7 @@ def outputs(kernel, u, rectifier, boundary, normalize):
     return {
         "values": final.values,
         "log_gain": final.log_gain,
-        "centre": im.observables.centre(final, boundary=boundary),
+        "center": im.observables.center(final, boundary=boundary),
         "covariance": im.observables.covariance(final, boundary=boundary),
         "log_energy": im.observables.log_energy(final),
     }
@@ -74,7 +74,7 @@ def test_gradients_flow_through_a_stack_of_kernels_to_each_layer():
     kernels, u = rng.uniform(0.1, 1.0, size=(11, 3)), im.fields.disk(41, 3.0)
 
     def end(kernels):
-        return im.rollout(kernels, u, 11, every=11)[1].centre[-1, 0]
+        return im.rollout(kernels, u, 11, every=11)[1].center[-1, 0]
 
     # idle layers: the end is the start plus the sum of each layer's p/s
     r = np.array([-1.0, 0.0, 1.0])
@@ -130,13 +130,13 @@ def test_gradients_are_finite_where_the_field_dies():
 
     def seen(kernel, u):
         _, trace = im.rollout(kernel, u, 2)
-        numbers = (trace.centre, trace.covariance, trace.spread, trace.edge, trace.balance)
+        numbers = (trace.center, trace.covariance, trace.spread, trace.edge, trace.balance)
         return sum(jnp.nansum(a) for a in numbers) + trace.log_energy[-1] + trace.log_mass[-1]
 
     @jax.jit
     def slopes(kernel, u, black):
         found = [jax.grad(seen, argnums=(0, 1))(kernel, u)]
-        for normalize in NORMALISATIONS:
+        for normalize in NORMALIZATIONS:
             for rectifier, field in [("relu", u), ("modulus", black)]:
                 loss = functools.partial(end, normalize=normalize, rectifier=rectifier)
                 found.append(jax.grad(loss, argnums=(0, 1))(kernel, field))
@@ -159,7 +159,7 @@ def test_second_derivatives_agree_with_finite_differences():
 
     def loss(kernel):
         final, _ = im.rollout(kernel, u, STEPS, observe=None)
-        return jnp.sum(im.observables.centre(final))
+        return jnp.sum(im.observables.center(final))
 
     slope = jax.jit(jax.grad(loss))
     _, curvature = jax.jit(lambda k: jax.jvp(jax.grad(loss), (k,), (along,)))(kernel)
@@ -180,7 +180,7 @@ def test_gradients_of_a_batch_are_those_of_single_ones():
         np.testing.assert_allclose(found, slope(kernel), rtol=1e-10)
 
 
-@pytest.mark.optimised
+@pytest.mark.optimized
 @pytest.mark.parametrize(("observe", "many"), [("trace", 1024), (None, 1031)])
 def test_reverse_mode_memory_grows_as_the_square_root_of_the_layers(observe, many):
     kernel, u = jnp.ones(2, jnp.float32), jnp.ones(8192, jnp.float32)
@@ -188,7 +188,7 @@ def test_reverse_mode_memory_grows_as_the_square_root_of_the_layers(observe, man
     def memory(steps):
         def loss(kernel):
             final, trace = im.rollout(kernel, u, steps, observe=observe)
-            return final.log_gain if trace is None else jnp.sum(trace.centre)
+            return final.log_gain if trace is None else jnp.sum(trace.center)
 
         return jax.jit(jax.grad(loss)).lower(kernel).compile().memory_analysis().temp_size_in_bytes
 

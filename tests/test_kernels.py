@@ -82,7 +82,7 @@ def random(shape, key, share):
 
 
 @pytest.mark.parametrize("shape", [(1,), *SHAPES], ids=str)
-def test_offsets_are_centred_on_the_middle(shape):
+def test_offsets_are_centered_on_the_middle(shape):
     assert_close(kernels.offsets(shape), reference.offsets(shape))
     if len(shape) == 1:
         assert_close(kernels.offsets(shape[0])[:, 0], kernels.axis_offsets(shape[0]))

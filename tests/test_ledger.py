@@ -11,7 +11,7 @@ import pytest
 
 import infomech as im
 from experiments import (
-    catalogue,
+    catalog,
     gaussian_spread,
     layers_needed,
     ledger,
@@ -54,7 +54,7 @@ FULL = GOOD.replace("quick=False)", "quick=False, full=False)").replace("(5,)", 
 @pytest.fixture
 def experiments(tmp_path, monkeypatch):
     """Puts experiments of the given sources in the place of all others; returns times they ran."""
-    before = dict(catalogue.EXPERIMENTS)
+    before = dict(catalog.EXPERIMENTS)
     # other processes know nothing of them
     monkeypatch.setattr(runner, "PROCESSES", 1)
 
@@ -66,8 +66,8 @@ def experiments(tmp_path, monkeypatch):
             spec = importlib.util.spec_from_file_location(name, path)
             modules[name] = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(modules[name])
-        catalogue.EXPERIMENTS.clear()
-        catalogue.EXPERIMENTS.update(modules)
+        catalog.EXPERIMENTS.clear()
+        catalog.EXPERIMENTS.update(modules)
 
         def ran():
             counts = {}
@@ -79,8 +79,8 @@ def experiments(tmp_path, monkeypatch):
         return ran
 
     yield install
-    catalogue.EXPERIMENTS.clear()
-    catalogue.EXPERIMENTS.update(before)
+    catalog.EXPERIMENTS.clear()
+    catalog.EXPERIMENTS.update(before)
 
 
 def verdicts(out):
@@ -187,11 +187,11 @@ def test_a_claim_is_stale_once_code_changes(code, tmp_path, monkeypatch):
 
 
 def test_every_claim_has_a_statement_and_every_experiment_its_claims():
-    assert list(catalogue.CLAIMS) == list(range(1, 18))
-    for module in catalogue.EXPERIMENTS.values():
+    assert list(catalog.CLAIMS) == list(range(1, 18))
+    for module in catalog.EXPERIMENTS.values():
         assert module.STATEMENT
         assert module.SOURCE
-        assert set(module.CLAIMS) <= set(catalogue.CLAIMS)
+        assert set(module.CLAIMS) <= set(catalog.CLAIMS)
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_values_are_those_of_the_definitions(run):
         "mean diffusion": (np.trace(spread) / 2 - 0.3) ** 2,
         "diffusion per axis": np.sum((np.diagonal(spread) - [0.3, 0.2]) ** 2),
         "diffusion tensor": np.sum((spread - [[0.3, 0.1], [0.1, 0.2]]) ** 2),
-        "trajectory": np.mean(np.sum((np.asarray(trace.centre) - PATH) ** 2, 1)),
+        "trajectory": np.mean(np.sum((np.asarray(trace.center) - PATH) ** 2, 1)),
         "arrival": np.sum((np.array([12.0, 13.0]) + 4 * speed - [12.0, 14.0]) ** 2),
         "energy": (float(trace.log_energy[-1] - trace.log_energy[0]) + 0.5) ** 2,
         "isotropy": np.sum((covariance / round_one[0, 0] - np.eye(2)) ** 2),
@@ -166,7 +166,7 @@ def test_mistakes_are_named(run):
         (losses.velocity(np.zeros(3)), "velocity target"),
         (losses.diffusion(np.zeros((3, 3))), "diffusion target"),
         (losses.trajectory(PATH[:-1]), "trajectory target"),
-        (losses.arrival(np.zeros(3), 2), "centre after layer 2 target"),
+        (losses.arrival(np.zeros(3), 2), "center after layer 2 target"),
         (losses.energy(np.zeros(2)), "log energy target"),
         (losses.shape(np.ones((40, 40))), "shape pattern"),
     ):

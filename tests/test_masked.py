@@ -62,7 +62,7 @@ CALLS = {
         lambda: im.fields.as_field(im.Field(LINE, np.ma.masked_equal([0.0], 0), np.zeros(()))),
     ),
     "index": ("index", lambda: im.fields.impulse((5,), index=np.ma.masked_equal([2], 2))),
-    "centre": ("centre", lambda: im.fields.disk((9,), 2.0, centre=np.ma.masked_equal([4.0], 4))),
+    "center": ("center", lambda: im.fields.disk((9,), 2.0, center=np.ma.masked_equal([4.0], 4))),
     "radius": ("radius", lambda: im.fields.disk((9,), np.ma.masked)),
     "sigma": ("sigma", lambda: im.fields.gaussian((9, 9), np.ma.masked_equal([1.0, 2], 2))),
     "width": ("width", lambda: im.fields.box((9, 9), np.ma.masked_equal([1.0, 2], 2))),

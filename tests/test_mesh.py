@@ -74,7 +74,7 @@ def test_a_split_field_gives_what_one_device_gives(part):
     assert not wrong
 
 
-def test_neighbours_talk_twice_an_axis_for_as_many_layers_as_a_halo_lasts():
+def test_neighbors_talk_twice_an_axis_for_as_many_layers_as_a_halo_lasts():
     found = computed("text")
     times = {name: (int(n[0]), int(n[-1])) for name, n in found.items()}
     # in reverse mode there, once more for the layers that are computed again, and back; compilers
@@ -132,7 +132,7 @@ def test_halos_last_for_as_many_layers_as_cost_little(taps, pixels, steps, mesh,
     assert ("halos exchanged" in str(found)) == bool(mesh)
 
 
-def test_a_halo_fits_into_its_neighbour(monkeypatch):
+def test_a_halo_fits_into_its_neighbor(monkeypatch):
     monkeypatch.setattr(tiles, "MOST_EXTRA", 100.0)
     for boundary, layers in (("zero", 8), ("periodic", 8), ("reflect", 7)):
         assert im.plan((3,), (64,), 13, boundary=boundary, mesh=(8,)).exchange == layers

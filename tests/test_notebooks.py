@@ -13,7 +13,7 @@ def cases():
     """The spot is found by many rollouts, which take minutes if compiled in haste."""
     for path in NOTEBOOKS:
         long = path.stem == "02_a_spot_along_a_curve"
-        yield pytest.param(path, id=path.stem, marks=pytest.mark.optimised if long else [])
+        yield pytest.param(path, id=path.stem, marks=pytest.mark.optimized if long else [])
 
 
 @pytest.mark.parametrize("path", list(cases()))

@@ -11,7 +11,7 @@ import reference
 import infomech as im
 from infomech import observables
 
-pytestmark = pytest.mark.optimised
+pytestmark = pytest.mark.optimized
 
 CASES = [
     ((23,), (4,), "zero", "float64"),
@@ -29,7 +29,7 @@ SHIFT, GAIN = 2.5, -1.25
 
 @functools.partial(jax.jit, static_argnames=("taps", "boundary"))
 def everything(field, taps, boundary):
-    located = ("centre", "covariance", "spread", "skewness", "excess_kurtosis")
+    located = ("center", "covariance", "spread", "skewness", "excess_kurtosis")
     found = {name: getattr(observables, name)(field, boundary=boundary) for name in located}
     for name in ("mass", "log_mass", "energy", "log_energy", "balance"):
         found[name] = getattr(observables, name)(field)
@@ -38,7 +38,7 @@ def everything(field, taps, boundary):
     return found
 
 
-def standardised_on_the_ring(u, order):
+def standardized_on_the_ring(u, order):
     moments = []
     for axis, d in enumerate(reference.wrapped_displacements(u)):
         share = reference.marginal(u, axis) / reference.mass(u)
@@ -49,10 +49,10 @@ def standardised_on_the_ring(u, order):
 def expected(u, origin, log_gain, taps, boundary):
     circular = boundary == "periodic"
     covariance = reference.circular_covariance(u) if circular else reference.covariance(u)
-    moment = standardised_on_the_ring if circular else reference.standardised_moment
+    moment = standardized_on_the_ring if circular else reference.standardized_moment
     gain = np.exp(log_gain)
     return {
-        "centre": (reference.circular_centre if circular else reference.centre)(u, origin),
+        "center": (reference.circular_center if circular else reference.center)(u, origin),
         "covariance": covariance,
         "spread": np.sqrt(np.diag(covariance)),
         "skewness": moment(u, 3),
@@ -132,11 +132,11 @@ def test_layer_reach_is_where_several_layers_differ_from_those_of_an_endless_lin
     assert high == pixels - min(felt[felt > pixels // 2], default=pixels)
 
 
-def test_the_circular_centre_turns_with_the_ring():
+def test_the_circular_center_turns_with_the_ring():
     u = blob((24,), False, seed=1)
-    start = observables.centre(u, boundary="periodic")
+    start = observables.center(u, boundary="periodic")
     for shift in (1, 7, 23):
-        moved = observables.centre(np.roll(u, shift), boundary="periodic") - start
+        moved = observables.center(np.roll(u, shift), boundary="periodic") - start
         np.testing.assert_allclose(reference.wrapped(moved - shift, 24), 0.0, atol=1e-12)
         turned = observables.covariance(np.roll(u, shift), boundary="periodic")
         still = observables.covariance(u, boundary="periodic")
@@ -156,22 +156,22 @@ def test_logarithms_hold_what_exponentials_cannot():
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_negative_mass_has_a_centre_but_no_logarithm(sign):
+def test_a_negative_mass_has_a_center_but_no_logarithm(sign):
     u = sign * blob((23,), False, seed=0)
     for boundary in ("zero", "periodic"):
         np.testing.assert_allclose(
-            observables.centre(u, boundary=boundary),
-            observables.centre(abs(u), boundary=boundary),
+            observables.center(u, boundary=boundary),
+            observables.center(abs(u), boundary=boundary),
             rtol=1e-12,
         )
     assert np.isnan(observables.log_mass(u)) == (sign < 0)
 
 
 @pytest.mark.parametrize("boundary", ["zero", "periodic"])
-def test_a_dead_field_has_no_centre_and_no_slope(boundary):
+def test_a_dead_field_has_no_center_and_no_slope(boundary):
     dead = jnp.zeros(5)
     found = everything(im.fields.as_field(dead), (3,), boundary)
-    for name in ("centre", "covariance", "spread", "skewness", "excess_kurtosis", "balance"):
+    for name in ("center", "covariance", "spread", "skewness", "excess_kurtosis", "balance"):
         assert np.all(np.isnan(found[name])), name
     for name in ("log_mass", "log_energy"):
         assert found[name] == -np.inf
@@ -190,11 +190,11 @@ def test_a_dead_field_has_no_centre_and_no_slope(boundary):
     np.testing.assert_array_equal(slope, 0.0)
 
 
-def test_cancelled_mass_has_no_centre_even_on_a_ring():
+def test_canceled_mass_has_no_center_even_on_a_ring():
     u = np.zeros(12)
     u[:2] = 1.0, -1.0
     for boundary in ("zero", "periodic"):
-        assert np.all(np.isnan(observables.centre(u, boundary=boundary)))
+        assert np.all(np.isnan(observables.center(u, boundary=boundary)))
         assert np.all(np.isnan(observables.covariance(u, boundary=boundary)))
     assert observables.balance(u) == 0.0
     reach = observables.layer_reach((3,))
@@ -215,11 +215,11 @@ def test_a_single_pixel_has_no_spread_and_no_shape():
 
 
 def test_single_precision_is_enough_far_from_pixel_0():
-    sigma, centre, pixels = 5.0, 100_000.25, 2**17
-    u = im.fields.gaussian(pixels, sigma, centre=(centre,), dtype="float32")
+    sigma, center, pixels = 5.0, 100_000.25, 2**17
+    u = im.fields.gaussian(pixels, sigma, center=(center,), dtype="float32")
     x = np.arange(pixels)
-    exact = np.exp(-0.5 * ((x - centre) / sigma) ** 2)
-    np.testing.assert_allclose(observables.centre(u), reference.centre(exact, [0.0]), atol=0.01)
+    exact = np.exp(-0.5 * ((x - center) / sigma) ** 2)
+    np.testing.assert_allclose(observables.center(u), reference.center(exact, [0.0]), atol=0.01)
     np.testing.assert_allclose(observables.covariance(u), sigma**2, rtol=1e-3)
     np.testing.assert_allclose(observables.skewness(u), 0.0, atol=0.01)
     np.testing.assert_allclose(observables.excess_kurtosis(u), 0.0, atol=0.01)
@@ -229,13 +229,13 @@ def test_half_precision_fields_are_summed_in_float32():
     u = jnp.ones((60, 70), jnp.float16)
     assert observables.mass(u) == 4200.0  # float16 counts to 2048
     assert observables.energy(u).dtype == jnp.float32
-    np.testing.assert_allclose(observables.centre(u), [29.5, 34.5], rtol=1e-6)
+    np.testing.assert_allclose(observables.center(u), [29.5, 34.5], rtol=1e-6)
 
 
 def exact_slopes(u, taps):
     """Derivatives by each pixel, written out for the plain observables."""
     mass, energy, size = u.sum(), (u**2).sum(), np.abs(u).sum()
-    c, covariance = reference.centre(u, np.zeros(u.ndim)), reference.covariance(u)
+    c, covariance = reference.center(u, np.zeros(u.ndim)), reference.covariance(u)
     away = np.stack(np.meshgrid(*map(np.arange, u.shape), indexing="ij")) - c[:, None, None]
     share = reference.edge(u, taps, "zero")
     touched = np.zeros(u.shape)
@@ -248,7 +248,7 @@ def exact_slopes(u, taps):
         "log_mass": np.ones(u.shape) / mass,
         "energy": 2 * u,
         "log_energy": 2 * u / energy,
-        "centre": away / mass,
+        "center": away / mass,
         "covariance": (away[:, None] * away[None] - covariance[..., None, None]) / mass,
         "edge": (touched - share) * np.sign(u) / size,
         "balance": (1 - mass / size * np.sign(u)) / size,
@@ -298,7 +298,7 @@ def test_a_batch_of_fields_is_observed_like_single_ones():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: observables.centre(np.ones(5), boundary="torus"), "boundary: got 'torus', .*zero"),
+        (lambda: observables.center(np.ones(5), boundary="torus"), "boundary: got 'torus', .*zero"),
         (lambda: observables.edge(np.ones(5), ((1, 1),) * 2), "reach: .*expected 1 pair"),
         (lambda: observables.edge(np.ones(5), 3), "reach: got 3, expected 1 pair"),
         (lambda: observables.mass(np.ones((2, 2, 2, 2))), "field: got shape .*, expected .* axes"),

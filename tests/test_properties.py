@@ -1,6 +1,6 @@
 """Symmetries and conservation laws that hold for every kernel and every pattern.
 
-Taps and pixels are multiples of 1/8, so that sums of layers without normalisation are exact and a
+Taps and pixels are multiples of 1/8, so that sums of layers without normalization are exact and a
 field that cancels is 0 rather than a rounding error.
 """
 
@@ -41,7 +41,7 @@ def run(kernel, u, rectifier, boundary="zero", normalize="none"):
     return im.rollout(kernel, u, STEPS, rectifier=rectifier, boundary=boundary, normalize=normalize)
 
 
-def assert_same(trace, other, names=("centre", "covariance", "log_mass", "log_energy")):
+def assert_same(trace, other, names=("center", "covariance", "log_mass", "log_energy")):
     for name in names:
         np.testing.assert_allclose(
             getattr(trace, name), getattr(other, name), rtol=1e-9, atol=1e-9, err_msg=name
@@ -60,7 +60,7 @@ def test_a_reflected_kernel_moves_a_reflected_pattern_the_other_way(taps, pixels
     _, trace = run(kernel, u, rectifier)
     _, mirrored = run(np.flip(kernel), np.flip(u), rectifier)
     far_end = np.array(pixels) - 1.0
-    np.testing.assert_allclose(mirrored.centre, far_end - np.asarray(trace.centre), atol=1e-9)
+    np.testing.assert_allclose(mirrored.center, far_end - np.asarray(trace.center), atol=1e-9)
     assert_same(mirrored, trace, ("covariance", "log_mass", "log_energy"))
 
 
@@ -70,7 +70,7 @@ def test_a_shifted_pattern_behaves_the_same_elsewhere(taps, pixels, rectifier, d
     kernel, pattern = draw_kernel_and_pattern(data, taps)
     _, trace = run(kernel, inside(pixels, pattern), rectifier)
     _, shifted = run(kernel, inside(pixels, pattern, shift), rectifier)
-    np.testing.assert_allclose(shifted.centre, trace.centre + shift, atol=1e-9)
+    np.testing.assert_allclose(shifted.center, trace.center + shift, atol=1e-9)
     assert_same(shifted, trace, ("covariance", "log_mass", "log_energy"))
 
 
@@ -95,7 +95,7 @@ def test_scale_of_kernel_and_field_is_only_a_factor(
     log_factor = np.log(2) * (of_field + of_kernel * np.arange(STEPS + 1))
     np.testing.assert_allclose(same.log_mass, trace.log_mass + log_factor, atol=1e-9)
     np.testing.assert_allclose(same.log_energy, trace.log_energy + 2 * log_factor, atol=1e-9)
-    assert_same(same, trace, ("centre", "covariance"))
+    assert_same(same, trace, ("center", "covariance"))
     if normalize == "l2":
         np.testing.assert_allclose(scaled.values, final.values, rtol=1e-12)
 
@@ -134,7 +134,7 @@ def test_on_a_ring_relu_and_modulus_add_mass_never_less_than_the_gain(kernel, u)
     [(*case, norm) for case, norm in zip(INSIDE.values(), ("sum", "max", "l2"), strict=True)],
 )
 @given(data=st.data())
-def test_normalisation_changes_no_trace_of_a_homogeneous_rectifier(
+def test_normalization_changes_no_trace_of_a_homogeneous_rectifier(
     taps, pixels, rectifier, normalize, data
 ):
     kernel, pattern = draw_kernel_and_pattern(data, taps)
@@ -144,6 +144,6 @@ def test_normalisation_changes_no_trace_of_a_homogeneous_rectifier(
     largest = pattern.max() * np.abs(kernel).sum() ** np.arange(STEPS + 1)
     true = np.exp(final.log_gain) * final.values
     np.testing.assert_allclose(true, plain.values, atol=1e-13 * largest[-1])
-    # where all but nothing has cancelled, what is left is a rounding error
+    # where all but nothing has canceled, what is left is a rounding error
     alive = np.exp(trace.log_mass) > 1e-4 * largest
     assert_same(jax.tree.map(lambda a: a[alive], same), jax.tree.map(lambda a: a[alive], trace))

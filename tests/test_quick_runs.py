@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from reference import least_distance
 
-from experiments import catalogue, frontier, records, small_cnn
+from experiments import catalog, frontier, records, small_cnn
 from experiments.__main__ import main
 from infomech import networks
 
@@ -35,7 +35,7 @@ def written(tmp_path_factory):
 
 def recorded(written, name):
     """The record of an experiment that ended without an error."""
-    record = records.stored(name, catalogue.EXPERIMENTS[name], written, scale="quick")
+    record = records.stored(name, catalog.EXPERIMENTS[name], written, scale="quick")
     assert record is not None
     assert not record.error
     return record
@@ -53,7 +53,7 @@ def quick(written):
     return found
 
 
-@pytest.mark.parametrize("name", catalogue.EXPERIMENTS)
+@pytest.mark.parametrize("name", catalog.EXPERIMENTS)
 def test_findings_are_what_they_were(name, written):
     """They are kept in claims_quick.json, which `python tests/claims_reference.py` writes."""
     record = recorded(written, name)
@@ -93,7 +93,7 @@ def test_the_page_stands_alone(written):
     local = [link for link in page.links if link.startswith("#")]
     assert {link[1:] for link in local} <= set(page.ids)
     assert {urlsplit(link).scheme for link in page.links} <= {"", "data"}
-    assert len(page.sources) == len(catalogue.EXPERIMENTS)
+    assert len(page.sources) == len(catalog.EXPERIMENTS)
     for source in page.sources:
         head, _, data = source.partition(",")
         assert head == "data:image/png;base64"
@@ -163,7 +163,7 @@ def test_law_states_a_verdict_on_every_reading(quick):
     assert min(tangent["idle"]) > 0.9999
 
 
-def test_the_optimiser_finds_the_frontier_of_the_closed_form(quick):
+def test_the_optimizer_finds_the_frontier_of_the_closed_form(quick):
     out, record, _ = quick("frontier")
     assert "fails: at v" in out
     (found,) = record["frontiers"]

@@ -13,7 +13,7 @@ from thinned import thinned
 import infomech as im
 
 BOUNDARIES = ("zero", "periodic", "reflect")
-NORMALISATIONS = ("none", "sum", "l2", "max")
+NORMALIZATIONS = ("none", "sum", "l2", "max")
 RECTIFIERS = ("relu", "modulus", "identity", "leaky_relu", "softplus", "gelu", "tanh")
 PIXELS = {1: (19,), 2: (9, 12), 3: (5, 4, 6)}
 TAPS = {
@@ -37,7 +37,7 @@ def covering_table():
         dtype = ("float32", "float64")[(r + r // 3 + n // 2) % 2]
         stacked = (r // 2 + n) % 2 == 0
         boundary = BOUNDARIES[(r + n) % 3]
-        table.append((boundary, NORMALISATIONS[n], RECTIFIERS[r], dtype, d, parity, stacked, taps))
+        table.append((boundary, NORMALIZATIONS[n], RECTIFIERS[r], dtype, d, parity, stacked, taps))
     return table
 
 
@@ -93,12 +93,12 @@ def test_every_layer_is_that_of_the_reference(
 def expected_trace(layers, taps, boundary, log_gain=0.0):
     """What the default trace must hold, from the layers of the reference."""
     circular = boundary == "periodic"
-    centre = reference.circular_centre if circular else reference.centre
+    center = reference.circular_center if circular else reference.center
     covariance = reference.circular_covariance if circular else reference.covariance
-    path = np.stack([centre(u, origin) for u, origin, _ in layers])
+    path = np.stack([center(u, origin) for u, origin, _ in layers])
     gains = np.array([g for _, _, g in layers]) + log_gain
     return {
-        "centre": reference.unwrap(path, layers[0][0].shape) if circular else path,
+        "center": reference.unwrap(path, layers[0][0].shape) if circular else path,
         "covariance": np.stack([covariance(u) for u, _, _ in layers]),
         "log_mass": gains + np.log([reference.mass(u) for u, _, _ in layers]),
         "log_energy": 2 * gains + np.log([reference.energy(u) for u, _, _ in layers]),
@@ -143,7 +143,7 @@ def test_every_observes_the_same_layers_more_seldom():
     final, trace = im.rollout(KERNEL, PATTERN, 8)
     same, seldom = im.rollout(KERNEL, PATTERN, 8, every=3)
     np.testing.assert_array_equal(seldom.layer, [0, 3, 6])
-    for name in ("centre", "covariance", "log_mass", "log_energy", "balance"):
+    for name in ("center", "covariance", "log_mass", "log_energy", "balance"):
         np.testing.assert_allclose(getattr(seldom, name), getattr(trace, name)[::3], rtol=1e-12)
     np.testing.assert_allclose(same.values, final.values, rtol=1e-12)
     np.testing.assert_allclose(same.log_gain, final.log_gain, rtol=1e-12)
@@ -163,10 +163,10 @@ def test_every_beyond_the_last_layer_observes_the_first_field_only():
 
 def test_any_function_of_a_field_can_observe():
     def observe(field):
-        return {"centre": im.observables.centre(field), "peaks": (jnp.max(field.values),)}
+        return {"center": im.observables.center(field), "peaks": (jnp.max(field.values),)}
 
     _, seen = im.rollout(KERNEL, PATTERN, 8, observe=observe)
-    np.testing.assert_allclose(seen["centre"], im.rollout(KERNEL, PATTERN, 8)[1].centre, rtol=1e-12)
+    np.testing.assert_allclose(seen["center"], im.rollout(KERNEL, PATTERN, 8)[1].center, rtol=1e-12)
     assert seen["peaks"][0].shape == (9,)
 
 
@@ -185,7 +185,7 @@ def test_without_an_observer_there_is_no_trace():
 def test_no_steps_leave_the_field_as_it_is_and_observe_it_once(kernel):
     final, trace = im.rollout(kernel, PATTERN, 0)
     np.testing.assert_array_equal(final.values, PATTERN.values)
-    np.testing.assert_allclose(trace.centre, [[15.0]], rtol=1e-12)
+    np.testing.assert_allclose(trace.center, [[15.0]], rtol=1e-12)
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
@@ -202,7 +202,7 @@ def test_layer_is_one_step_of_a_rollout(boundary):
         np.testing.assert_array_equal(one.origin, [2.5, -1.0])
 
 
-def test_normalised_fields_have_unit_norm_and_keep_their_true_size():
+def test_normalized_fields_have_unit_norm_and_keep_their_true_size():
     plain, _ = im.rollout(KERNEL, PATTERN, 8, normalize="none", observe=None)
     assert plain.log_gain == 0.0
     norms = {"sum": np.sum, "l2": lambda u: np.sqrt(np.sum(u**2)), "max": np.max}
@@ -213,7 +213,7 @@ def test_normalised_fields_have_unit_norm_and_keep_their_true_size():
         np.testing.assert_allclose(true, plain.values, rtol=1e-12)
 
 
-def test_a_callable_rectifier_is_recognised_as_homogeneous_or_not():
+def test_a_callable_rectifier_is_recognized_as_homogeneous_or_not():
     own, _ = im.rollout(KERNEL, PATTERN, 8, rectifier=jax.nn.relu, observe=None)
     named, _ = im.rollout(KERNEL, PATTERN, 8, observe=None)
     np.testing.assert_array_equal(own.values, named.values)
@@ -229,7 +229,7 @@ def test_half_precision_runs_in_its_own_dtype_and_observes_in_float32(dtype):
     assert final.origin.dtype == final.log_gain.dtype == jnp.float32
     assert {a.dtype for a in jax.tree.leaves(trace)[1:]} == {jnp.dtype("float32")}
     _, exact = im.rollout(KERNEL, PATTERN, 8)
-    np.testing.assert_allclose(trace.centre, exact.centre, atol=0.1)
+    np.testing.assert_allclose(trace.center, exact.center, atol=0.1)
     np.testing.assert_allclose(trace.covariance, exact.covariance, rtol=0.05)
     np.testing.assert_allclose(trace.log_energy, exact.log_energy, atol=0.1)
 
@@ -258,12 +258,12 @@ def test_a_large_field_of_half_precision_keeps_its_energy(dtype):
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 @pytest.mark.parametrize("normalize", ["sum", "l2", "max"])
-def test_normalised_layers_hold_any_scale_of_the_kernel(normalize, scale):
+def test_normalized_layers_hold_any_scale_of_the_kernel(normalize, scale):
     kernel, pattern = KERNEL.astype(np.float32), im.fields.disk(31, 3.0, dtype="float32")
     plain, seen = im.rollout(kernel, pattern, 8, normalize=normalize)
     scaled, same = im.rollout(np.float32(scale) * kernel, pattern, 8, normalize=normalize)
     np.testing.assert_allclose(scaled.values, plain.values, rtol=1e-4)
-    np.testing.assert_allclose(same.centre, seen.centre, rtol=1e-5)
+    np.testing.assert_allclose(same.center, seen.center, rtol=1e-5)
     log_energy = np.asarray(seen.log_energy) + 2 * np.log(scale) * np.arange(9)
     np.testing.assert_allclose(same.log_energy, log_energy, rtol=1e-5)
 
@@ -288,7 +288,7 @@ def test_vmap_over_kernels_fields_or_both_equals_a_loop():
     kernels, fields = kernel_like(rng, (3, 2, 3)), rng.uniform(size=(3, 7, 6))
 
     def run(kernel, field):
-        return im.rollout(kernel, field, 4, boundary="reflect", observe=im.observables.centre)
+        return im.rollout(kernel, field, 4, boundary="reflect", observe=im.observables.center)
 
     for axes in [(0, None), (None, 0), (0, 0)]:
         k, u = (a if axis == 0 else a[0] for a, axis in zip((kernels, fields), axes, strict=True))
@@ -309,12 +309,12 @@ def test_jit_changes_nothing():
 def test_a_jitted_batch_is_traced_once():
     @jax.jit
     @chex.assert_max_traces(n=1)
-    def centres(kernels):
-        return jax.vmap(lambda k: im.rollout(k, PATTERN, 8)[1].centre)(kernels)
+    def centers(kernels):
+        return jax.vmap(lambda k: im.rollout(k, PATTERN, 8)[1].center)(kernels)
 
     for seed in range(3):
         kernels = np.random.default_rng(seed).random((4, *KERNEL.shape))
-        assert np.all(np.isfinite(centres(kernels)))
+        assert np.all(np.isfinite(centers(kernels)))
 
 
 def test_new_numbers_are_not_compiled_again():
@@ -338,7 +338,7 @@ def test_arrays_are_accepted_in_place_of_fields(convert):
     final, trace = im.rollout([1, 1, 1], convert(values), 8)
     expected, _ = im.rollout(np.ones(3), PATTERN, 8)
     np.testing.assert_allclose(final.values, expected.values, rtol=1e-12)
-    np.testing.assert_allclose(trace.centre, 15.0, rtol=1e-12)
+    np.testing.assert_allclose(trace.center, 15.0, rtol=1e-12)
 
 
 LINE, PLANE = np.ones(24), np.ones((6, 7))
@@ -370,8 +370,8 @@ OFF_AXES = im.Field(jnp.ones((2, 2, 2, 2)), jnp.zeros(4), jnp.zeros(()))
         (np.ones(3), LINE, 3, {"rectifier": 3}, "rectifier", "3", "callable"),
         (np.ones(3), LINE, 3, {"rectifier": jnp.sum}, "rectifier", "sum", "shape"),
         (np.ones(3), LINE, 3, {"boundary": "wrap"}, "boundary", "'wrap'", ", ".join(BOUNDARIES)),
-        (np.ones(3), LINE, 3, {"normalize": 2}, "normalize", "2", ", ".join(NORMALISATIONS)),
-        (np.ones(3), LINE, 3, {"observe": "centre"}, "observe", "'centre'", '"trace"'),
+        (np.ones(3), LINE, 3, {"normalize": 2}, "normalize", "2", ", ".join(NORMALIZATIONS)),
+        (np.ones(3), LINE, 3, {"observe": "center"}, "observe", "'center'", '"trace"'),
         (np.ones(3), [1.0, np.nan, 2.0, 0.0], 3, {}, "field", "1 of 4 values not finite", "finite"),
         (np.ones(3), np.zeros((0,)), 3, {}, "field", "shape (0,)", "at least one pixel"),
         (np.ones(3), np.ones((2, 2, 2, 2)), 3, {}, "field", "(2, 2, 2, 2)", "1, 2 or 3 axes"),
@@ -402,4 +402,4 @@ def test_a_kernel_may_fill_a_periodic_domain(n):
     _, trace = im.rollout(kernel, im.fields.impulse(n), 3, boundary="periodic")
     layers = reference.rollout(kernel, im.fields.impulse(n).values, 3, "relu", "periodic", "l2")
     expected = expected_trace(layers, (n,), "periodic")
-    np.testing.assert_allclose(trace.centre, expected["centre"], rtol=1e-10)
+    np.testing.assert_allclose(trace.center, expected["center"], rtol=1e-10)

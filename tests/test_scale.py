@@ -102,7 +102,7 @@ def passed(x):
     normal = layers.energies(weights, x[None], normalize="layer")
     return {
         "incoming": found.incoming, "filtered": found.filtered, "rectified": found.rectified,
-        "upper": found.upper, "normalised": normal.normalised,
+        "upper": found.upper, "normalized": normal.normalized,
     }  # fmt: skip
 
 
@@ -118,7 +118,7 @@ def tightened(x):
     label = bank.labels[0]
     return {
         "bands": tight.bands, "bound": frames.bounds(bank)[1],
-        "centre": np.array(label.centre), "support": np.array(label.support),
+        "center": np.array(label.center), "support": np.array(label.support),
         "gap": supports.gap(bank),
     }  # fmt: skip
 
@@ -128,14 +128,14 @@ def measured(x):
     reach = ((1, 1), (2, 1))
     return {
         name: getattr(observables, name)(field)
-        for name in ("mass", "log_mass", "energy", "log_energy", "centre", "covariance", "spread",
+        for name in ("mass", "log_mass", "energy", "log_energy", "center", "covariance", "spread",
                      "skewness", "excess_kurtosis", "balance")
     } | {
         f"{boundary} {name}": function(field, boundary)
         for boundary in observables.BOUNDARIES
         for name, function in (
             ("edge", lambda u, b: observables.edge(u, reach, boundary=b)),
-            ("centre", lambda u, b: observables.centre(u, boundary=b)),
+            ("center", lambda u, b: observables.center(u, boundary=b)),
             ("skewness", lambda u, b: observables.skewness(u, boundary=b)),
         )
     }  # fmt: skip
@@ -145,7 +145,7 @@ def rolled(x, normalize="l2", rectifier="relu"):
     kernel = np.asarray(np.abs(KERNEL), x.dtype)
     final, trace = im.rollout(kernel, x, 3, normalize=normalize, rectifier=rectifier)
     return {
-        "log_energy": trace.log_energy, "log_mass": trace.log_mass, "centre": trace.centre,
+        "log_energy": trace.log_energy, "log_mass": trace.log_mass, "center": trace.center,
         "covariance": trace.covariance, "log_final": observables.log_energy(final),
     }  # fmt: skip
 
@@ -154,7 +154,7 @@ def rolled_by(x, normalize="sum"):
     field = np.asarray(IMAGE, x.dtype)
     final, trace = im.rollout(x, field, 3, normalize=normalize)
     return {
-        "growth": trace.log_energy[1:] - trace.log_energy[:-1], "centre": trace.centre,
+        "growth": trace.log_energy[1:] - trace.log_energy[:-1], "center": trace.center,
         "values": final.values, "speed": laws.speed(trace, edge_tolerance=2.0).value,
     }  # fmt: skip
 
@@ -170,7 +170,7 @@ def of_kernel(x):
         "mirrors": parity.mirror_energies(x),
         "speed": theory.predict(jnp.abs(x)).speed,
         "diffusion": theory.predict(jnp.abs(x)).diffusion,
-        "unit": design.parametrisations.unit_energy.kernel(x),
+        "unit": design.parametrizations.unit_energy.kernel(x),
     }
 
 
@@ -353,7 +353,7 @@ SLOPES = {
         lambda x: jnp.sum(layers.energies([SECOND[:, :1].astype(x.dtype)], x[None]).rectified),
         IMAGE, 2,
     ),
-    "normalised layers": (lambda x: jnp.sum(layers._normalised(x[None], "layer") ** 3), IMAGE, 0),
+    "normalized layers": (lambda x: jnp.sum(layers._normalized(x[None], "layer") ** 3), IMAGE, 0),
     "energy of a kernel": (lambda x: mechanics.energy_momentum(x).energy, KERNEL, 2),
     "mass of a kernel": (lambda x: mechanics.energy_momentum(x).mass_squared, KERNEL, 2),
     "odd share": (lambda x: mechanics.energy_momentum(x).share, KERNEL, 0),
@@ -361,8 +361,8 @@ SLOPES = {
     "speed": (lambda x: jnp.sum(theory.predict(jnp.abs(x)).speed), KERNEL, 0),
     "energy of a field": (observables.energy, IMAGE, 2),
     "log energy": (observables.log_energy, IMAGE, 0),
-    "centre": (lambda x: jnp.sum(observables.centre(x)), IMAGE, 0),
-    "circular centre": (lambda x: jnp.sum(observables.centre(x, boundary="periodic")), IMAGE, 0),
+    "center": (lambda x: jnp.sum(observables.center(x)), IMAGE, 0),
+    "circular center": (lambda x: jnp.sum(observables.center(x, boundary="periodic")), IMAGE, 0),
     "covariance": (lambda x: jnp.sum(observables.covariance(x)), IMAGE, 0),
     "skewness": (lambda x: jnp.sum(observables.skewness(x)), IMAGE, 0),
     "edge": (lambda x: observables.edge(x, ((1, 1), (0, 0))), IMAGE, 0),

@@ -475,7 +475,7 @@ def test_a_dead_signal_has_no_energy_and_no_slope(climbed):
     assert found.complete
 
 
-@pytest.mark.optimised
+@pytest.mark.optimized
 def test_memory_stays_below_what_is_granted():
     """In reverse mode too; the last layer alone would take sixty times as much."""
     samples, depth, memory_mib = 512, 4, 2
@@ -699,8 +699,8 @@ def test_labels_name_the_bands_of_a_path():
     np.testing.assert_array_equal(found.order, [0, 1, 2])
     np.testing.assert_array_equal(found.scale, [[np.nan] * 2, [3, np.nan], [1, 3]])
     delta = np.pi / 16
-    centres = [[np.nan] * 2, [8 * delta, np.nan], [2 * delta, 8 * delta]]
-    np.testing.assert_allclose(found.centre, centres)
+    centers = [[np.nan] * 2, [8 * delta, np.nan], [2 * delta, 8 * delta]]
+    np.testing.assert_allclose(found.center, centers)
     assert np.all(np.isnan(found.orientation))
     found = scattering.labels(
         plane, [(4 * 5 + 3, 6)], nonlinearity=["halves", "modulus", "modulus"]
@@ -708,7 +708,7 @@ def test_labels_name_the_bands_of_a_path():
     np.testing.assert_array_equal(found.scale, [[2, 2]])
     np.testing.assert_allclose(found.orientation, [[np.pi / 2, np.pi]])
     np.testing.assert_array_equal(found.part, [[3, 0]])
-    np.testing.assert_allclose(found.centre, np.full((1, 2), np.pi / 2))
+    np.testing.assert_allclose(found.center, np.full((1, 2), np.pi / 2))
 
 
 # --- bad input --------------------------------------------------------------------------------

@@ -400,13 +400,13 @@ def test_the_best_frame_is_tight_and_better():
 # --- layers of networks -----------------------------------------------------------------------
 
 
-def normalised(u, how):
+def normalized(u, how):
     if how == "none":
         return u
     axes = tuple(range(how == "channel", u.ndim))
-    centred = u - u.mean(axes, keepdims=True)
-    spread = np.sqrt((centred**2).mean(axes, keepdims=True))
-    return np.divide(centred, spread, out=np.zeros_like(u), where=spread > 0)
+    centered = u - u.mean(axes, keepdims=True)
+    spread = np.sqrt((centered**2).mean(axes, keepdims=True))
+    return np.divide(centered, spread, out=np.zeros_like(u), where=spread > 0)
 
 
 @pytest.mark.parametrize(
@@ -450,17 +450,17 @@ def test_layers_are_those_of_direct_convolution(grid, taps, rectifier, normalize
         np.testing.assert_allclose(found.lower[n], lowest, atol=1e-12)
         ratio = found.filtered[n] / found.incoming[n]
         assert found.lower[n] * (1 - 1e-9) <= ratio <= found.upper[n] * (1 + 1e-9)
-        u = normalised(rectified, normalize)
-        np.testing.assert_allclose(found.normalised[n], np.sum(u**2), atol=1e-12)
+        u = normalized(rectified, normalize)
+        np.testing.assert_allclose(found.normalized[n], np.sum(u**2), atol=1e-12)
 
 
 def test_a_channel_without_spread_is_left_at_zero():
     found = layers.energies([np.ones((1, 1, 1))], np.ones((1, 6)), normalize="channel")
     np.testing.assert_array_equal(found.rectified, 6)
-    np.testing.assert_array_equal(found.normalised, 0)
+    np.testing.assert_array_equal(found.normalized, 0)
 
     def height(u):
-        return jnp.sum(layers.energies([np.ones((1, 1, 1))], u, normalize="channel").normalised)
+        return jnp.sum(layers.energies([np.ones((1, 1, 1))], u, normalize="channel").normalized)
 
     assert np.all(np.isfinite(jax.jit(jax.grad(height))(np.ones((1, 6)))))
 

@@ -129,7 +129,7 @@ def test_a_stride_keeps_every_other_sample_from_the_first_on():
 
 @pytest.mark.parametrize("name", ["a line", "a plane", "groups in space"])
 def test_units_of_even_kernels_look_where_they_lie(name):
-    """All taps 1: by symmetry the gradient of a unit is centred on it."""
+    """All taps 1: by symmetry the gradient of a unit is centered on it."""
     spec = SPECS[name]
     linear = tuple(replace(layer, rectifier="identity") for layer in spec.layers)
     spec = replace(spec, layers=linear)
@@ -152,8 +152,8 @@ def test_units_of_even_kernels_look_where_they_lie(name):
     image = jnp.zeros((spec.channels, *grid))
     for lattice, (slope, middle) in zip(lattices(spec), slopes(image), strict=True):
         weights = np.asarray(slope).sum(axis=0).ravel()
-        centre = weights @ pixels / weights.sum()
-        np.testing.assert_allclose(centre, lattice.at(middle), atol=1e-12)
+        center = weights @ pixels / weights.sum()
+        np.testing.assert_allclose(center, lattice.at(middle), atol=1e-12)
 
 
 def test_lattices_by_hand():
@@ -218,7 +218,7 @@ def test_training_learns_which_way_a_ramp_goes():
     ramps = np.where(labels, 1, -1)[:, None] * np.linspace(-1, 1, 12)
     images = jnp.asarray((ramps + 0.2 * rng.normal(size=ramps.shape))[:, None], jnp.float32)
     params = jax.tree.map(lambda x: 0.5 * x, drawn(spec, 1, "float32")[0])
-    optimiser = optax.sgd(0.1, momentum=0.9)
+    optimizer = optax.sgd(0.1, momentum=0.9)
 
     def cost(params):
         logits = jax.vmap(lambda u: apply(params, u, spec=spec).logits)(images)
@@ -228,10 +228,10 @@ def test_training_learns_which_way_a_ramp_goes():
     @jax.jit
     def step(params, state):
         (loss, answers), slope = jax.value_and_grad(cost, has_aux=True)(params)
-        change, state = optimiser.update(slope, state)
+        change, state = optimizer.update(slope, state)
         return optax.apply_updates(params, change), state, loss, answers
 
-    state, losses = jax.jit(optimiser.init)(params), []
+    state, losses = jax.jit(optimizer.init)(params), []
     for _ in range(60):
         params, state, loss, answers = step(params, state)
         losses.append(float(loss))

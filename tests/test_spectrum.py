@@ -177,8 +177,8 @@ def test_transfer_function_of_odd_taps_is_the_fft(shape):
     pixels = (8, 9, 7)[: len(shape)]
     kernel = random_kernel(shape)
     padded = np.pad(kernel, [(0, pixel - n) for n, pixel in zip(shape, pixels, strict=True)])
-    centred = np.roll(padded, [-(n // 2) for n in shape], range(len(shape)))
-    assert_close(transfer_function(kernel, domain(*pixels)), np.fft.fftn(centred))
+    centered = np.roll(padded, [-(n // 2) for n in shape], range(len(shape)))
+    assert_close(transfer_function(kernel, domain(*pixels)), np.fft.fftn(centered))
 
 
 @given(some_kernel())

@@ -179,4 +179,4 @@ def test_positions_count_from_the_first_pixel_of_the_pattern():
 
     values = patterns.pattern("box", 3.0, 2)
     field = patterns.with_room(values, (4, 3), 5, "zero")
-    np.testing.assert_allclose(observables.centre(field), [3, 3], atol=1e-5)
+    np.testing.assert_allclose(observables.center(field), [3, 3], atol=1e-5)

@@ -53,13 +53,13 @@ def test_a_block_of_any_nan_is_what_was_written(copy):
 )
 def test_harmed_coordinates_are_told_and_written_anew(copy, whole, harm, capsys):
     harm(copy)
-    assert not store.status(copy).labelled
+    assert not store.status(copy).labeled
     assert main(["sweep", "status", str(copy)]) == 1
     assert "coordinates are not what was written" in capsys.readouterr().out
     with pytest.raises(ValueError, match="whose coordinates are not what was written"):
         sweeps.export(copy, copy.parent / "s.nc")
     assert sweeps.run(SWEEP, copy).computed == 0
-    assert store.status(copy).labelled
+    assert store.status(copy).labeled
     with xarray.open_zarr(copy) as found, xarray.open_zarr(whole) as expected:
         xarray.testing.assert_identical(found.load(), expected.load())
 

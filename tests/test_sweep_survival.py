@@ -332,7 +332,7 @@ def test_processes_share_the_blocks(tmp_path, whole):
 
 
 @pytest.mark.slow
-@pytest.mark.optimised
+@pytest.mark.optimized
 def test_results_do_not_depend_on_devices_or_batches(tmp_path):
     found = script("many_devices_sweeps.py", tmp_path, devices=8)
     assert found["devices"] == 8

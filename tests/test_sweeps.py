@@ -238,10 +238,10 @@ def test_laws_are_those_of_a_plain_rollout(tmp_path, dtype):
         at = found.sel(size=size, rectifier=rectifier).isel(share=share)
         kernel = np.asarray(kernels.mix((size,), share=share / 4, dtype="float64"))
         passed = reference.rollout(kernel, start, 6, rectifier, "zero", "l2")
-        centres = [reference.centre(u, origin)[0] for u, origin, _ in passed]
+        centers = [reference.center(u, origin)[0] for u, origin, _ in passed]
         covariances = [reference.covariance(u)[0, 0] for u, *_ in passed]
         layers = np.arange(1, 7)
-        speed, diffusion = (np.polyfit(layers, v[1:], 1)[0] for v in (centres, covariances))
+        speed, diffusion = (np.polyfit(layers, v[1:], 1)[0] for v in (centers, covariances))
         tolerance = 2e-5 if dtype == "float32" else 1e-12
         np.testing.assert_allclose(at.speed, [speed], atol=tolerance)
         np.testing.assert_allclose(at.diffusion, [[diffusion]], atol=10 * tolerance)
@@ -312,7 +312,7 @@ def test_any_function_can_be_measured(tmp_path):
     assert found["last"].dims == ("size", "share", "last_axis_0")
     np.testing.assert_array_equal(found["taps"], np.repeat([[2], [3]], 5, 1))
     with pytest.raises(ValueError, match="a dictionary of arrays"):
-        swept(tmp_path / "b", axes=(SHARE,), observe=lambda k, f, t, s: t.centre)
+        swept(tmp_path / "b", axes=(SHARE,), observe=lambda k, f, t, s: t.center)
     with pytest.raises(ValueError, match="the same for all settings"):
         swept(tmp_path / "c", axes=(SHARE,), size=(2, 3), observe=lambda k, f, t, s: {"kernel": k})
 

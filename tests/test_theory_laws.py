@@ -132,13 +132,13 @@ def made_up_trace(seed=0, n=20, d=2, dtype="float64"):
     """A noisy straight path with a noisily growing covariance, well away from any boundary."""
     rng = np.random.default_rng(seed)
     layer = np.arange(n)
-    centre = 50.0 + layer[:, None] * rng.normal(size=d) + 0.1 * rng.normal(size=(n, d))
+    center = 50.0 + layer[:, None] * rng.normal(size=d) + 0.1 * rng.normal(size=(n, d))
     noise = 0.1 * rng.normal(size=(n, d, d))
     covariance = 1.0 + layer[:, None, None] * rng.uniform(0.5, 1.0, size=(d, d)) + noise
     covariance[0] = 0.3
     zero = jnp.zeros(n, dtype)
     return im.Trace(
-        jnp.asarray(layer), jnp.asarray(centre, dtype), jnp.asarray(covariance, dtype),
+        jnp.asarray(layer), jnp.asarray(center, dtype), jnp.asarray(covariance, dtype),
         log_mass=zero, log_energy=zero, edge=zero, balance=zero + 1, cut=zero,
     )  # fmt: skip
 
@@ -147,7 +147,7 @@ def made_up_trace(seed=0, n=20, d=2, dtype="float64"):
 def test_rates_are_slopes_of_least_squares_lines(burn_in):
     trace = made_up_trace()
     kept = slice(burn_in, None)
-    pairs = [(speed(trace, burn_in), trace.centre), (diffusion(trace, burn_in), trace.covariance)]
+    pairs = [(speed(trace, burn_in), trace.center), (diffusion(trace, burn_in), trace.covariance)]
     for rate, path in pairs:
         assert rate.status == 0
         assert rate.reason == "ok"
@@ -183,7 +183,7 @@ def test_single_precision_keeps_the_slope_of_a_path_far_from_pixel_0():
     layer = np.arange(40)
     trace = dataclasses.replace(
         made_up_trace(n=40, d=1, dtype="float32"),
-        centre=jnp.asarray(1e5 + 0.25 * layer[:, None], jnp.float32),
+        center=jnp.asarray(1e5 + 0.25 * layer[:, None], jnp.float32),
     )
     np.testing.assert_allclose(speed(trace).value, 0.25, rtol=1e-5)
 
@@ -205,7 +205,7 @@ def path_trace(path, dtype="float64", covariance=None):
     path = np.asarray(path).reshape(len(path), -1)
     trace = made_up_trace(n=len(path), d=path.shape[1], dtype=dtype)
     grown = trace.covariance if covariance is None else jnp.asarray(covariance, dtype)
-    return dataclasses.replace(trace, centre=jnp.asarray(path, dtype), covariance=grown)
+    return dataclasses.replace(trace, center=jnp.asarray(path, dtype), covariance=grown)
 
 
 @pytest.mark.parametrize("burn_in", [0, 7, 14])
@@ -213,7 +213,7 @@ def test_halves_are_lines_through_the_halves_of_the_window(burn_in):
     trace = made_up_trace()
     layers = np.arange(burn_in, 20)
     parts = np.split(layers, [len(layers) // 2])
-    for rate, path in [(speed, trace.centre), (diffusion, trace.covariance)]:
+    for rate, path in [(speed, trace.center), (diffusion, trace.covariance)]:
         found = rate(trace, burn_in)
         for half, part in zip(found.halves, parts, strict=True):
             for i in np.ndindex(*path.shape[1:]):
@@ -293,7 +293,7 @@ def test_few_observations_leave_nothing_to_compare():
 def test_gradients_through_halves_and_r_squared_are_finite():
     def both(slope):
         path = jnp.stack([slope * jnp.arange(12.0), jnp.zeros(12)], -1)
-        found = speed(dataclasses.replace(made_up_trace(n=12), centre=path))
+        found = speed(dataclasses.replace(made_up_trace(n=12), center=path))
         return jnp.nansum(found.r_squared) + jnp.sum(found.halves) + jnp.sum(found.stderr)
 
     np.testing.assert_allclose(jax.grad(both)(0.3), 2, atol=1e-6)
@@ -306,8 +306,8 @@ def test_a_path_far_from_position_0_keeps_its_error_small():
     """A mean of large float32 numbers is rounded: the fit is about the first of them."""
     trace = made_up_trace(n=40, dtype="float32")
     layer = np.arange(40.0)
-    centre = jnp.asarray(np.stack([1e6 + 0.5 * layer, 3e5 - 0.25 * layer], -1), jnp.float32)
-    speed = laws.speed(dataclasses.replace(trace, centre=centre))
+    center = jnp.asarray(np.stack([1e6 + 0.5 * layer, 3e5 - 0.25 * layer], -1), jnp.float32)
+    speed = laws.speed(dataclasses.replace(trace, center=center))
     np.testing.assert_allclose(speed.value, [0.5, -0.25], rtol=1e-6)
     np.testing.assert_allclose(speed.stderr, 0, atol=1e-6)
 
@@ -318,22 +318,22 @@ REFUSED = {
     "touched": "touched the boundary",
     "cut": "touched the boundary",
     "overflow": "overflowed",
-    "cancelled": "cancel",
-    "cancelled exactly": "cancel",
+    "canceled": "cancel",
+    "canceled exactly": "cancel",
 }
 
 
 def spoilt(trace, how, layers=slice(8, None)):
     """The trace with one kind of trouble at some of its layers."""
-    nowhere = {"centre": np.nan, "covariance": np.nan, "log_mass": -np.inf}
+    nowhere = {"center": np.nan, "covariance": np.nan, "log_mass": -np.inf}
     trouble = {
         "short": {},
         "dead": {**nowhere, "log_energy": -np.inf, "balance": np.nan},
         "touched": {"edge": 1e-3},
         "cut": {"cut": 1e-3},
-        "overflow": {"centre": np.nan, "log_energy": np.inf},
-        "cancelled": {"balance": 1e-14},
-        "cancelled exactly": {**nowhere, "balance": 0.0},
+        "overflow": {"center": np.nan, "log_energy": np.inf},
+        "canceled": {"balance": 1e-14},
+        "canceled exactly": {**nowhere, "balance": 0.0},
     }
     changed = {name: getattr(trace, name).at[layers].set(x) for name, x in trouble[how].items()}
     return dataclasses.replace(trace, **changed)
@@ -349,7 +349,7 @@ def test_a_refused_rate_is_nan_and_says_why(rate, how):
 
 
 def test_trouble_before_the_fit_window_matters_only_at_the_boundary():
-    for how in ("overflow", "cancelled", "cancelled exactly"):
+    for how in ("overflow", "canceled", "canceled exactly"):
         early = spoilt(made_up_trace(), how, slice(3))
         np.testing.assert_array_equal(speed(early, 3).value, speed(made_up_trace(), 3).value)
         assert np.all(np.isnan(speed(early, 2).value))

@@ -193,7 +193,7 @@ def test_what_is_read_moves_on_through_a_rollout():
     weights = np.zeros((3, 3, 1, 1))
     weights[1, 0] = 1
     _, trace = im.rollout(only({"kernel": weights}).kernels[0, 0], im.fields.impulse((9, 9)), 3)
-    np.testing.assert_allclose(trace.centre, [[4, 4], [4, 5], [4, 6], [4, 7]])
+    np.testing.assert_allclose(trace.center, [[4, 4], [4, 5], [4, 6], [4, 7]])
 
 
 @pytest.mark.parametrize("family", ["OI*", "*IO", "O*I"])
@@ -225,7 +225,7 @@ def test_multiplier_of_depthwise_kernels_counts_fastest():
 # --- which arrays are convolutions -----------------------------------------------------------
 
 C2 = (8, 4, 3, 3)
-RECOGNISED = {
+RECOGNIZED = {
     ("conv1.weight", C2): "OIHW",
     ("layer1.0.downsample.0.weight", (8, 4, 1, 1)): "OIHW",
     ("attn.proj.weight", C2): "OIHW",
@@ -269,7 +269,7 @@ UNDECIDED = {
 }
 
 
-@pytest.mark.parametrize(("array", "layout"), RECOGNISED.items())
+@pytest.mark.parametrize(("array", "layout"), RECOGNIZED.items())
 def test_layouts_are_told_by_names(array, layout):
     name, shape = array
     layer = only({name: wave(shape, "float32"), "other": np.ones(3)})

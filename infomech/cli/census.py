@@ -19,7 +19,7 @@ class Census:
     """Count what the filters of a network are: energy, odd share, momentum, low frequencies.
 
     Prints a table by layer and whether DC and gradients dominate, and writes a figure (census.png),
-    the numbers (census.json) and the labelled dataset (census.nc).
+    the numbers (census.json) and the labeled dataset (census.nc).
     """
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]

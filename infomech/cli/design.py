@@ -10,14 +10,14 @@ import numpy as np
 from infomech import checks, design, files, losses, patterns, plot
 from infomech.cli import kernel as kernel_command
 from infomech.cli.options import Clock, numbers_in_line, tell, use
-from infomech.design import parametrisations
+from infomech.design import parametrizations
 from infomech.losses.loss import finite_numbers
 from infomech.rollout import rollout
 
 FAMILIES = {
-    "taps": parametrisations.taps,
-    "unit-energy": parametrisations.unit_energy,
-    "non-negative": parametrisations.non_negative,
+    "taps": parametrizations.taps,
+    "unit-energy": parametrizations.unit_energy,
+    "non-negative": parametrizations.non_negative,
 }
 
 

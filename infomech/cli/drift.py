@@ -24,7 +24,7 @@ class Drift:
     """Predict from momenta where layers move content, and measure it by gradients.
 
     The layers chosen are taken as one network, one after the other with a rectifier behind each;
-    normalisation, pooling and branches aren't in it. Prints a table and writes a figure (drift.png)
+    normalization, pooling and branches aren't in it. Prints a table and writes a figure (drift.png)
     and the numbers (drift.json).
     """
 

@@ -141,7 +141,7 @@ class Scatter:
         return 0
 
     def _guarantees(self, values: np.ndarray, frame: Frame) -> dict[str, np.ndarray]:
-        """Bounds on W_n by the rules that the frame fulfils; the modulus only has any."""
+        """Bounds on W_n by the rules that the frame fulfills; the modulus only has any."""
         found: dict[str, np.ndarray] = {}
         if self.nonlinearity != "modulus":
             return found

@@ -15,7 +15,7 @@ from infomech.rollout import Trace, rollout
 
 @dataclass(frozen=True)
 class Simulate:
-    """Pass a pattern through layers of one kernel and follow its centre, spread and energy.
+    """Pass a pattern through layers of one kernel and follow its center, spread and energy.
 
     Writes a figure (simulate.png) and the trace with its provenance (simulate.json, simulate.npz).
     """

@@ -105,7 +105,7 @@ class SweepStatus:
         )
         found = store.status(self.store, bar)
         print(files.to_json(found) if self.json else _status(self.store, found))
-        return 0 if found.intact == found.points and found.labelled else 1
+        return 0 if found.intact == found.points and found.labeled else 1
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _status(path: Path, found: store.Status) -> str:
         lines.append(
             f"not what was written, and computed again next time: {found.damaged:,} points"
         )
-    if not found.labelled:
+    if not found.labeled:
         lines.append("the coordinates are not what was written, and written anew next time")
     for name, count in found.statuses.items():
         lines.append(f"  {count:>9,}  {name}")

@@ -1,6 +1,6 @@
 """Gradient-based design: kernels that do what a loss asks, and how far its gradient is right."""
 
-from infomech.design import parametrisations
+from infomech.design import parametrizations
 from infomech.design.diagnosis import Diagnosis, diagnose
 from infomech.design.fitting import CONVERGED, REASONS, Result, fit, starts
 
@@ -11,6 +11,6 @@ __all__ = [
     "Result",
     "diagnose",
     "fit",
-    "parametrisations",
+    "parametrizations",
     "starts",
 ]

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from infomech import checks, fields, guards, rectifiers
-from infomech.design import parametrisations
-from infomech.design.parametrisations import Parametrisation
+from infomech.design import parametrizations
+from infomech.design.parametrizations import Parametrization
 from infomech.design.simulation import Setup, check
 from infomech.losses import Loss
 
@@ -73,7 +73,7 @@ def diagnose(
     *,
     field: Any,
     steps: int,
-    family: Parametrisation = parametrisations.taps,
+    family: Parametrization = parametrizations.taps,
     rectifier: Any = "relu",
     boundary: str = "zero",
     normalize: str = "l2",

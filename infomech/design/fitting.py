@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from infomech import checks, fields, observables, rectifiers
-from infomech.design import parametrisations, solvers
-from infomech.design.parametrisations import Parametrisation
+from infomech.design import parametrizations, solvers
+from infomech.design.parametrizations import Parametrization
 from infomech.design.simulation import Setup, again, check
 from infomech.losses import Loss, batch_axes
 
@@ -95,7 +95,7 @@ def fit(
     *,
     field: Any,
     steps: int,
-    family: Parametrisation = parametrisations.taps,
+    family: Parametrization = parametrizations.taps,
     solver: "str | optax.GradientTransformation | optimistix.AbstractIterativeSolver" = "auto",
     rectifier: Any = "relu",
     boundary: str = "zero",
@@ -119,12 +119,12 @@ def fit(
             (n, steps, *taps), one per layer. The nearest kernels of the family are taken.
         field: `Field` or array that the rollout starts from.
         steps, rectifier, boundary, normalize, every: as for `infomech.rollout`.
-        family: which kernels may be found; see `infomech.design.parametrisations`.
+        family: which kernels may be found; see `infomech.design.parametrizations`.
         solver: "least squares" (Levenberg-Marquardt; needs the extra `design`),
             "dogleg" (the same), "lbfgs" or "adam"; any `optax.GradientTransformation`; or any
-            least-squares solver or minimiser of optimistix, with the tolerances it was made with.
+            least-squares solver or minimizer of optimistix, with the tolerances it was made with.
             "auto" is the first that is installed of least squares and lbfgs.
-        rounds: most rounds, of 50 steps each for adam and other optax optimisers, else of 10. The
+        rounds: most rounds, of 50 steps each for adam and other optax optimizers, else of 10. The
             solver goes on from one to the next: 2 rounds of 10 steps are 20 steps.
         tolerance: a loss this small is converged.
         each_its_own: whether targets and weights have a leading axis n, one for each start; single
@@ -188,7 +188,7 @@ class _Problem:
     """The functions of one design, each compiled once for all starts."""
 
     setup: Setup
-    family: Parametrisation
+    family: Parametrization
     solver: solvers.Solver
     each_its_own: bool
 
@@ -249,13 +249,13 @@ def _starts(start, field, loss, each_its_own):
 
 
 def _enough_room(loss, field, setup, taps):
-    """Whether the centre can get to where the wishes want it without leaving the domain.
+    """Whether the center can get to where the wishes want it without leaving the domain.
 
     A domain whose edge no kernel with these taps could reach is large enough for whatever is asked.
     """
     pixels, steps = np.asarray(field.values.shape), setup.steps
     wide = setup.boundary == "periodic" or _out_of_reach(np.asarray(field.values), taps, steps)
-    centre = np.asarray(observables.centre(field))
+    center = np.asarray(observables.center(field))
     # an even number of taps moves the origin by half a pixel per layer
     halves = steps * np.asarray([n % 2 == 0 for n in taps]) / 2
     first = np.asarray(field.origin)
@@ -268,14 +268,14 @@ def _enough_room(loss, field, setup, taps):
             raise checks.fail(name, f"shape {known.shape}", f"{len(pixels)} numbers, one per axis")
         if wide:
             continue
-        places = term.places(known.reshape(-1, len(pixels)), centre, steps)
+        places = term.places(known.reshape(-1, len(pixels)), center, steps)
         last = first + pixels - 1
         outside = np.maximum(first - halves - places, places - last).max(0)
         if (outside > 0).any():
             needed = np.ceil(pixels + 2 * np.maximum(outside, 0)).astype(int)
             raise checks.fail(
                 "field", f"{field.values.shape} pixels", f"at least {tuple(needed.tolist())}, "
-                f"since {name} takes the centre {outside.max():.3g} pixels beyond the end",
+                f"since {name} takes the center {outside.max():.3g} pixels beyond the end",
             )  # fmt: skip
 
 

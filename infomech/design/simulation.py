@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from infomech import checks, patterns
-from infomech.design.parametrisations import Parametrisation
+from infomech.design.parametrizations import Parametrization
 from infomech.fields import Field, as_field
 from infomech.losses import Loss, Run
 from infomech.rollout import rollout
@@ -34,13 +34,13 @@ class Setup:
         return Run(kernel, field, final, trace)
 
 
-def check(loss: Loss, family: Parametrisation) -> None:
+def check(loss: Loss, family: Parametrization) -> None:
     """Raises ValueError for a loss or a family that is none, or a target that isn't finite."""
     if not isinstance(loss, Loss):
         raise checks.fail("loss", type(loss).__name__, "a Loss; see infomech.losses")
     loss.check()
-    if not isinstance(family, Parametrisation):
-        raise checks.fail("family", type(family).__name__, "a Parametrisation")
+    if not isinstance(family, Parametrization):
+        raise checks.fail("family", type(family).__name__, "a Parametrization")
     checks.hashable("family", family)
 
 

@@ -1,4 +1,4 @@
-"""Ways to make a loss small: optax optimisers, and what optimistix has for it."""
+"""Ways to make a loss small: optax optimizers, and what optimistix has for it."""
 
 import functools
 import importlib.util
@@ -51,7 +51,7 @@ class Solver:
 
 
 def choose(solver: Any) -> Solver:
-    """The solver of a name, or one made of an optax optimiser or of a solver of optimistix.
+    """The solver of a name, or one made of an optax optimizer or of a solver of optimistix.
 
     Raises:
         ValueError: an unknown name, or something else.
@@ -66,7 +66,7 @@ def choose(solver: Any) -> Solver:
         if second and _of_optimistix(solver):
             return _iterative(type(solver).__name__, solver)
         expected = f"one of {', '.join(SOLVERS)}, an optax.GradientTransformation, or a least-"
-        expected += "squares solver or minimiser of optimistix"
+        expected += "squares solver or minimizer of optimistix"
         raise checks.fail("solver", type(solver).__name__, expected)
     checks.one_of("solver", solver, SOLVERS)
     if solver in ("least squares", "dogleg") and not second:
@@ -91,12 +91,12 @@ def _named(solver: str) -> Solver:
 
 
 def _first_order(
-    name: str, optimiser: "optax.GradientTransformation", steps: int = MANY_STEPS
+    name: str, optimizer: "optax.GradientTransformation", steps: int = MANY_STEPS
 ) -> Solver:
     import optax
 
-    parts = steps, _contents(optimiser)
-    optimiser = optax.with_extra_args_support(optimiser)
+    parts = steps, _contents(optimizer)
+    optimizer = optax.with_extra_args_support(optimizer)
 
     def advance(residuals, params, state):
         def value(params):
@@ -106,7 +106,7 @@ def _first_order(
             params, state = carry
             now, slope = jax.value_and_grad(value)(params)
             slope = jnp.where(jnp.isfinite(slope) & _felt(now, slope, params), slope, 0)
-            updates, state = optimiser.update(
+            updates, state = optimizer.update(
                 slope, state, params, value=now, grad=slope, value_fn=value
             )
             return (optax.apply_updates(params, updates), state), None
@@ -114,8 +114,8 @@ def _first_order(
         return jax.lax.scan(step, (params, state), None, length=steps)[0]
 
     def init(residuals, params):
-        # of the types that the optimiser returns later, or everything would be compiled twice
-        return jax.tree.map(_strong, optimiser.init(params))
+        # of the types that the optimizer returns later, or everything would be compiled twice
+        return jax.tree.map(_strong, optimizer.init(params))
 
     return Solver(name, parts, _at_ease(init), _at_ease(advance))
 
@@ -215,7 +215,7 @@ def _parted(state: Any) -> tuple[list[jax.Array], Callable[[list[jax.Array]], An
 def _contents(part: Any, above: tuple[int, ...] = ()) -> Any:
     """A hashable stand-in for a solver, equal for two that are made of the same.
 
-    Optax's optimisers are closures, equal to nothing but themselves, so of a function of optax its
+    Optax's optimizers are closures, equal to nothing but themselves, so of a function of optax its
     code counts and what it closes over. Any other function is itself.
     """
     if id(part) in above:

@@ -1,4 +1,4 @@
-"""What lies around a tile of a split field: fetched from neighbours, kept true while it shrinks.
+"""What lies around a tile of a split field: fetched from neighbors, kept true while it shrinks.
 
 A tile with a halo of S layers' reach passes S layers by itself. At the end of each, the outermost
 pixels of the halo are those whose taps met nothing: they are stale, and set to 0. What lies beyond

@@ -1,6 +1,6 @@
 """One field split over many devices: each passes layers on a tile of its own.
 
-Neighbours exchange halos of several layers' reach at a time, so that devices talk seldom; in
+Neighbors exchange halos of several layers' reach at a time, so that devices talk seldom; in
 between, each computes the halo along with its tile. Reverse mode is that of JAX, which sends the
 cotangents of halos back the way they came.
 """

@@ -52,7 +52,7 @@ class Term:
         residual: function of what was measured and the target.
         target: what it should be.
         weight: w ≥ 0.
-        places: where the wish wants the centre to get, from targets (n, d), the centre at first
+        places: where the wish wants the center to get, from targets (n, d), the center at first
             (d,) and the number of layers; None if it says nothing of that.
     """
 

@@ -15,13 +15,13 @@ from infomech.losses.loss import Loss, Run, difference, finite_numbers, observab
 
 
 def velocity(target: Any, *, burn_in: int = 0) -> Loss:
-    """‖v − v*‖² for the slope v of the least-squares line through the centre, pixels per layer.
+    """‖v − v*‖² for the slope v of the least-squares line through the center, pixels per layer.
 
     Args:
         target: v*, one number per axis; may be traced.
         burn_in: the line starts at this layer.
     """
-    wish = observable("velocity", _Slope("centre", _layer("burn_in", burn_in)), target)
+    wish = observable("velocity", _Slope("center", _layer("burn_in", burn_in)), target)
     return _placed(wish, _onwards)
 
 
@@ -43,23 +43,23 @@ def trajectory(target: Any) -> Loss:
     Args:
         target: c*, shape (n, d) for n observations of d axes, in the field's own coordinates.
     """
-    return _placed(observable("trajectory", _centres, target, residual=_mean_difference), _there)
+    return _placed(observable("trajectory", _centers, target, residual=_mean_difference), _there)
 
 
 def arrival(place: Any, layer: int) -> Loss:
-    """‖c_layer − place‖², in pixels²: where the centre should be after so many layers.
+    """‖c_layer − place‖², in pixels²: where the center should be after so many layers.
 
     Args:
         place: one number per axis, in the field's own coordinates; may be traced.
         layer: one that is observed; for any other the loss is NaN.
     """
-    measure = _CentreAt(_layer("layer", layer))
+    measure = _CenterAt(_layer("layer", layer))
     finite_numbers("arrival place", place)
-    return _placed(observable(f"centre after layer {layer}", measure, place), _there)
+    return _placed(observable(f"center after layer {layer}", measure, place), _there)
 
 
 def shape(pattern: Any) -> Loss:
-    """‖û_T − p̂‖² for the final field and a pattern moved onto its centre, both of unit energy.
+    """‖û_T − p̂‖² for the final field and a pattern moved onto its center, both of unit energy.
 
     The pattern is moved in Fourier space by fractions of a pixel, so where the field lies doesn't
     count, only how it is shaped: between 0 and 4, and 0 only for the same shape.
@@ -99,11 +99,11 @@ def _placed(loss: Loss, places: Callable[[np.ndarray, np.ndarray, int], np.ndarr
     return Loss(tuple(replace(term, places=places) for term in loss.terms))
 
 
-def _onwards(velocities, centre, steps):
-    return centre + steps * velocities
+def _onwards(velocities, center, steps):
+    return center + steps * velocities
 
 
-def _there(positions, centre, steps):
+def _there(positions, center, steps):
     return positions
 
 
@@ -134,14 +134,14 @@ class _Slope:
 
 
 @dataclass(frozen=True)
-class _CentreAt:
-    """The centre after a layer, NaN if it isn't observed."""
+class _CenterAt:
+    """The center after a layer, NaN if it isn't observed."""
 
     layer: int
 
     def __call__(self, run: Run) -> jax.Array:
         there = run.trace.layer == self.layer
-        place = jnp.sum(jnp.where(there[:, None], run.trace.centre, 0), axis=0)
+        place = jnp.sum(jnp.where(there[:, None], run.trace.center, 0), axis=0)
         return jnp.where(jnp.any(there), place, jnp.nan)
 
 
@@ -151,8 +151,8 @@ def _tensor_difference(measured, target):
     return difference(kinds.get(target.ndim, measured), target)
 
 
-def _centres(run):
-    return run.trace.centre
+def _centers(run):
+    return run.trace.center
 
 
 def _mean_difference(measured, target):
@@ -182,7 +182,7 @@ def _misfit(values, pattern):
 
 
 def _middle(values, origin):
-    return observables.centre(Field(values, origin, jnp.zeros((), values.dtype)))
+    return observables.center(Field(values, origin, jnp.zeros((), values.dtype)))
 
 
 def _log_energy(run):

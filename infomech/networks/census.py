@@ -110,7 +110,7 @@ def dominance(found: xr.Dataset) -> xr.Dataset:
         "above_random": above_random,
         "above_shuffled": low.excess_interval.sel(bound="lower") > 0,
     }
-    return labelled({name: ("layer", said.values) for name, said in verdicts.items()},
+    return labeled({name: ("layer", said.values) for name, said in verdicts.items()},
                     {"layer": found.layer.values}, {})  # fmt: skip
 
 
@@ -225,19 +225,19 @@ def _dataset(found: list[dict[str, Any]], pointwise: list[str], level: float) ->
             variables[name] = ("layer", *dimensions.get(name, ())), np.stack(_padded(column))
     numbers = np.repeat(np.arange(len(found)), [len(row["filter_energy"]) for row in found])
     variables["filter_layer"] = ("filter",), numbers
-    centres = (np.arange(BINS) + 0.5) * 2 * np.pi / BINS - np.pi
-    return labelled(
+    centers = (np.arange(BINS) + 0.5) * 2 * np.pi / BINS - np.pi
+    return labeled(
         variables,
         {
             "layer": [row["layer"] for row in found], "part": list(nulls.PARTS),
             "bound": ["lower", "upper"], "quantile": list(QUANTILES), "quantity": ["odd", "low"],
-            "harmonic": list(HARMONICS), "angle": centres,
+            "harmonic": list(HARMONICS), "angle": centers,
         },
         {"pointwise": pointwise, "level": level},
     )  # fmt: skip
 
 
-def labelled(variables: Any, coordinates: Any, attributes: Any) -> xr.Dataset:
+def labeled(variables: Any, coordinates: Any, attributes: Any) -> xr.Dataset:
     """The Dataset of these.
 
     Raises:

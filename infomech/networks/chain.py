@@ -43,7 +43,7 @@ def chain(
 ) -> tuple[Parameters, Spec]:  # fmt: skip
     """Layers one after the other as a `sequential` network.
 
-    What else a network has between its convolutions, such as normalisation, pooling and branches,
+    What else a network has between its convolutions, such as normalization, pooling and branches,
     isn't in it. Biases that come with the weights are; the dense layer is empty.
 
     Args:

@@ -10,7 +10,7 @@ import numpy as np
 
 from infomech import checks
 from infomech.networks import nulls, slices, weights
-from infomech.networks.census import labelled
+from infomech.networks.census import labeled
 from infomech.networks.shares import ratio_change
 from infomech.networks.weights import Layer
 
@@ -52,7 +52,7 @@ def compare(
     share, energy, change, interval, cosine = (
         np.stack(column) for column in zip(*rows, strict=True)
     )
-    return labelled(
+    return labeled(
         {
             "share": (("layer", "network", "part"), share),
             "energy": (("layer", "network"), energy),

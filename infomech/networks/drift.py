@@ -35,7 +35,7 @@ class Drift(NamedTuple):
         covariance: of the displacement over all paths, pixels², (outputs, d, d).
         weight: Σ w over all paths, (outputs,).
         balance: |Σ w|/Σ |w| over all paths, in [0, 1], (outputs,). Where it is small, paths all but
-            cancel, and whatever shuts some of them moves the centre far.
+            cancel, and whatever shuts some of them moves the center far.
     """
 
     displacement: jax.Array
@@ -67,7 +67,7 @@ class Agreement(NamedTuple):
     Attributes:
         scores, low, high: `Scores` each.
         used: number of units in them.
-        cancelled: number left out since their weights cancel or there is nothing to compare.
+        canceled: number left out since their weights cancel or there is nothing to compare.
         at_border: number of the others left out since the border cuts their receptive field.
     """
 
@@ -75,7 +75,7 @@ class Agreement(NamedTuple):
     low: Scores
     high: Scores
     used: jax.Array
-    cancelled: jax.Array
+    canceled: jax.Array
     at_border: jax.Array
 
     @property

@@ -1,7 +1,7 @@
 """Effective receptive fields: where on the image any unit of any network looks, by gradients.
 
 A filter that moves content by +v looks at −v: the displacement of a unit's content is the unit's
-position less the centre of its receptive field, in pixels of the image.
+position less the center of its receptive field, in pixels of the image.
 
 Source: Luo et al., Understanding the Effective Receptive Field in Deep Convolutional Neural
 Networks, arXiv 1701.04128.
@@ -39,11 +39,11 @@ class Shape(NamedTuple):
     """Moments of the receptive field of one unit; see `moments`.
 
     Attributes:
-        displacement: of content, position of the unit − centre, pixels, (d,).
-        covariance: of the weights about their centre, pixels², (d, d).
+        displacement: of content, position of the unit − center, pixels, (d,).
+        covariance: of the weights about their center, pixels², (d, d).
         weight: Σ w, shape ().
         balance: |Σ w|/Σ |w| over pixels, in [0, 1], shape (); NaN for a unit that sees nothing.
-        centre: Σ x w/Σ w, pixels, (d,).
+        center: Σ x w/Σ w, pixels, (d,).
         excess_kurtosis: on each axis, 0 for a Gaussian, (d,).
         anisotropy: (λ₁ − λ_d)/(λ₁ + λ_d) of the largest and the smallest eigenvalue of the
             covariance, in [0, 1], shape (); NaN where weights of both signs make one negative.
@@ -54,7 +54,7 @@ class Shape(NamedTuple):
     covariance: jax.Array
     weight: jax.Array
     balance: jax.Array
-    centre: jax.Array
+    center: jax.Array
     excess_kurtosis: jax.Array
     anisotropy: jax.Array
     edge: jax.Array
@@ -146,7 +146,7 @@ def measure(
 def moments(
     field: ReceptiveField, position: Any, *, weighting: str = "signed", border: int = 1
 ) -> Shape:
-    """Centre, spread and shape of the receptive field of one unit; batch with `jax.vmap`.
+    """Center, spread and shape of the receptive field of one unit; batch with `jax.vmap`.
 
     The weights w(x) of pixels sum over the channels of the image: the mean gradients with "signed",
     their absolute values with "absolute", the mean squared gradients with "energy".
@@ -159,7 +159,7 @@ def moments(
 
     Returns:
         `Shape`. Where the weights cancel but for rounding, `balance` <
-        `infomech.laws.LEAST_BALANCE` rounding errors, centre and shape are NaN.
+        `infomech.laws.LEAST_BALANCE` rounding errors, center and shape are NaN.
 
     Raises:
         ValueError: unknown weighting, a negative border, not one position per axis.
@@ -175,14 +175,14 @@ def moments(
     position = checks.vector("position", position, weights.ndim, weights.dtype)
     balance = observables.balance(weights)
     known = balance >= laws.LEAST_BALANCE * jnp.finfo(balance.dtype).eps
-    centre = jnp.where(known, observables.centre(weights), jnp.nan)
+    center = jnp.where(known, observables.center(weights), jnp.nan)
     covariance = jnp.where(known, observables.covariance(weights), jnp.nan)
     return Shape(
-        displacement=position - centre,
+        displacement=position - center,
         covariance=covariance,
         weight=scale * jnp.sum(weights) if power == 1 else scale * (scale * jnp.sum(weights)),
         balance=balance,
-        centre=centre,
+        center=center,
         excess_kurtosis=jnp.where(known, observables.excess_kurtosis(weights), jnp.nan),
         anisotropy=_anisotropy(covariance),
         edge=observables.edge(weights, ((border, border),) * weights.ndim),

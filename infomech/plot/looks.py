@@ -20,7 +20,7 @@ _STYLE: dict[Any, Any] = {
     "savefig.dpi": 200,
 }
 # told apart by any eye: Okabe and Ito's palette
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "^", "s", "D", "v", "P", "X")
 
 

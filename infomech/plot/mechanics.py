@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from infomech import checks, extras, files, laws, parity, spectrum, theory
 from infomech.fields import Field
-from infomech.plot.looks import COLOURS, MARKERS, style
+from infomech.plot.looks import COLORS, MARKERS, style
 from infomech.rollout import Trace
 from infomech.survey import Outcome
 
@@ -18,7 +18,7 @@ from infomech.survey import Outcome
 def law(outcomes: Sequence[Outcome]) -> Figure:
     """Speed against odd share and against tan θ with theory, and spread against speed with 1/γ.
 
-    One colour per number of taps; a line and a marker for each of the other settings. Points whose
+    One color per number of taps; a line and a marker for each of the other settings. Points whose
     speed was refused are left out.
 
     Args:
@@ -33,11 +33,11 @@ def law(outcomes: Sequence[Outcome]) -> Figure:
         sizes = sorted({o.setting.size for o in outcomes})
         kinds = list(dict.fromkeys(_kind(o) for o in outcomes))
         for outcome in outcomes:
-            colour = COLOURS[sizes.index(outcome.setting.size) % len(COLOURS)]
+            color = COLORS[sizes.index(outcome.setting.size) % len(COLORS)]
             kind = kinds.index(_kind(outcome))
             look = {
-                "color": colour, "marker": MARKERS[kind % len(MARKERS)], "markersize": 4,
-                "linewidth": 0.8, "markerfacecolor": colour if kind % 2 == 0 else "white",
+                "color": color, "marker": MARKERS[kind % len(MARKERS)], "markersize": 4,
+                "linewidth": 0.8, "markerfacecolor": color if kind % 2 == 0 else "white",
                 "linestyle": "-" if kind % 2 == 0 else "--",
             }  # fmt: skip
             _draw_outcome(outcome, by_share, by_tangent, by_speed, look, _label(outcome, kinds))
@@ -87,7 +87,7 @@ def _finish_law(by_share, by_tangent, by_speed, limits):
         panel.set_ylim(low, min(top, panel.get_ylim()[1]))
     by_share.set_xlabel("odd share of the energy, ε")
     by_share.set_title("Speed against odd share")
-    by_share.plot([], [], color="grey", linewidth=3, alpha=0.35, label="theory, rectifier idle")
+    by_share.plot([], [], color="gray", linewidth=3, alpha=0.35, label="theory, rectifier idle")
     by_tangent.set_xlabel("tan θ = ‖k$_o$‖ / ‖k$_e$‖  (ε = 1 lies at infinity)")
     by_tangent.set_title("Speed against tan θ")
     by_tangent.set_xlim(-0.1, 3.2)
@@ -135,7 +135,7 @@ def kernel(taps: Any) -> Figure:
     return figure
 
 
-def _draw_taps(panel, values, low, high, colours):
+def _draw_taps(panel, values, low, high, colors):
     if values.ndim == 1:
         panel.bar(
             np.arange(len(values)) - (len(values) - 1) / 2 * (low < 0), values, color="#0072B2"
@@ -145,7 +145,7 @@ def _draw_taps(panel, values, low, high, colours):
         panel.set_xlabel("offset (pixels)" if low < 0 else "mode")
         return
     flat = values if values.ndim == 2 else _side_by_side(values)
-    panel.imshow(flat, cmap=colours, vmin=low, vmax=high)
+    panel.imshow(flat, cmap=colors, vmin=low, vmax=high)
     panel.set_xticks([])
     panel.set_yticks([])
     if flat.shape[1] <= 9:
@@ -165,7 +165,7 @@ def _side_by_side(volume):
 
 
 def simulation(first: Field, final: Field, trace: Trace) -> Figure:
-    """The field before and after a rollout, the path of its centre, and its spread.
+    """The field before and after a rollout, the path of its center, and its spread.
 
     Args:
         first, final: fields of 1 to 3 axes; of three, the sum along axis 0 is shown.
@@ -174,22 +174,22 @@ def simulation(first: Field, final: Field, trace: Trace) -> Figure:
     Returns:
         Figure of four panels.
     """
-    layers, centre, sigma = (np.asarray(x) for x in (trace.layer, trace.centre, trace.spread))
+    layers, center, sigma = (np.asarray(x) for x in (trace.layer, trace.center, trace.spread))
     with style():
         figure = Figure(figsize=(12, 3.2), layout="constrained")
         before, after, path, spread = figure.subplots(1, 4)
         _draw_field(before, first, "before")
         _draw_field(after, final, f"after {layers[-1]} layers")
-        if centre.shape[1] > 1:
+        if center.shape[1] > 1:
             for panel in (before, after):
-                panel.plot(centre[:, -1], centre[:, -2], color="#D55E00", linewidth=1.2)
-                panel.plot(centre[-1:, -1], centre[-1:, -2], "x", color="#D55E00")
-        for axis in range(centre.shape[1]):
-            look = {"color": COLOURS[axis], "label": f"axis {axis}"}
-            path.plot(layers, centre[:, axis] - centre[0, axis], **look)
+                panel.plot(center[:, -1], center[:, -2], color="#D55E00", linewidth=1.2)
+                panel.plot(center[-1:, -1], center[-1:, -2], "x", color="#D55E00")
+        for axis in range(center.shape[1]):
+            look = {"color": COLORS[axis], "label": f"axis {axis}"}
+            path.plot(layers, center[:, axis] - center[0, axis], **look)
             spread.plot(layers, sigma[:, axis], **look)
         for panel, title, unit in (
-            (path, "motion of the centre", "pixels"), (spread, "spread σ", "pixels")
+            (path, "motion of the center", "pixels"), (spread, "spread σ", "pixels")
         ):  # fmt: skip
             panel.set(title=title, xlabel="layer", ylabel=unit)
             panel.legend()
@@ -205,10 +205,10 @@ def _draw_field(panel, field, title):
         return
     values, origin = _flat(values), origin[-2:]
     rows, columns = values.shape
-    colours, low, high = _scale(values)
+    colors, low, high = _scale(values)
     panel.grid(False)
     panel.imshow(
-        values, cmap=colours, vmin=low, vmax=high,
+        values, cmap=colors, vmin=low, vmax=high,
         extent=(
             origin[1] - 0.5, origin[1] + columns - 0.5, origin[0] + rows - 0.5, origin[0] - 0.5
         ),
@@ -220,7 +220,7 @@ def _flat(values):
 
 
 def _scale(values):
-    """Colours for a field: grey from 0 where it is non-negative, two-sided where it is not."""
+    """Colors for a field: gray from 0 where it is non-negative, two-sided where it is not."""
     high = float(np.nanmax(np.abs(values))) or 1.0
     return ("gray", 0, high) if np.nanmin(values) >= 0 else ("RdBu_r", -high, high)
 
@@ -246,8 +246,8 @@ def animation(frames: Any, path: str | Path, *, frame_time: float = 0.08) -> Non
     pictures = []
     for values in np.asarray(frames, np.float64):
         flat = np.tile(values, (24, 1)) if values.ndim == 1 else _flat(values)
-        colours, low, high = _scale(flat)
-        shades = matplotlib.colormaps[colours]((flat - low) / (high - low), bytes=True)
+        colors, low, high = _scale(flat)
+        shades = matplotlib.colormaps[colors]((flat - low) / (high - low), bytes=True)
         zoom = max(1, 320 // max(flat.shape))
         pictures.append(Image.fromarray(shades[..., :3].repeat(zoom, 0).repeat(zoom, 1)))
     options: dict[str, Any] = {"lossless": True} if suffix == ".webp" else {}

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from infomech import linearity
 from infomech.networks.chain import Displaced
-from infomech.plot.looks import COLOURS, style
+from infomech.plot.looks import COLORS, style
 
 #: layers of which DCT maps are shown at most, evenly spaced over the depth
 _MAPS = 10
@@ -87,7 +87,7 @@ def _draw_drift(panel, layers):
     shades = _shades(len(layers))
     measured = [np.asarray(one.measured.displacement).ravel() for one in layers]
     sizes = np.abs(np.concatenate([m[np.isfinite(m)] for m in measured]))
-    # sums that nearly cancel may have their centre anywhere
+    # sums that nearly cancel may have their center anywhere
     edge = 2 * float(np.quantile(sizes, 0.9)) if sizes.any() else 1.0
     for one, shade, shown in zip(layers, shades, measured, strict=True):
         panel.plot(
@@ -115,7 +115,7 @@ def _entitle(panel, title, height=1.0, **looks):
 
 
 def _draw_key(panel, count):
-    """The colours of the layers, for ball and rose."""
+    """The colors of the layers, for ball and rose."""
     each = [(n + 0.5, 1) for n in range(count)]
     panel.broken_barh(each, (0, 1), facecolors=_shades(count))
     panel.set(xlim=(0.5, count + 0.5), ylim=(0, 1), xticks=sorted({1, count}))
@@ -155,17 +155,17 @@ def _draw_share(panel, found, part):
     n = np.arange(1, found.sizes["layer"] + 1)
     quartiles = found.share_quantiles.sel(quantity=part, quantile=[0.25, 0.75]).values.T
     panel.fill_between(
-        n, *quartiles, step="mid", color=COLOURS[0], alpha=0.12, linewidth=0,
+        n, *quartiles, step="mid", color=COLORS[0], alpha=0.12, linewidth=0,
         label="middle half of the filters",
     )  # fmt: skip
     lower, upper = some.share_interval.values.T
     share = some.share.values
     panel.errorbar(
-        n, share, np.maximum([share - lower, upper - share], 0), fmt="o-", color=COLOURS[0],
+        n, share, np.maximum([share - lower, upper - share], 0), fmt="o-", color=COLORS[0],
         markersize=3.5, linewidth=1, capsize=2, label="share of the layer's energy",
     )  # fmt: skip
     panel.plot(n, some.random, "k--", linewidth=1, label="Gaussian taps")
-    panel.plot(n, some.shuffled, ":", color=COLOURS[1], linewidth=1.5, label="taps shuffled")
+    panel.plot(n, some.shuffled, ":", color=COLORS[1], linewidth=1.5, label="taps shuffled")
     panel.set(xlabel="layer", ylim=(0, 1))
     panel.xaxis.get_major_locator().set_params(integer=True)
 
@@ -174,7 +174,7 @@ def _draw_other(panel, found, change, name):
     """Shares of the other network, at the layers of the same names."""
     theirs = change.share.sel(network="first").reindex(layer=found.layer.values)
     panel.plot(
-        np.arange(1, found.sizes["layer"] + 1), theirs, "D--", color=COLOURS[3], markersize=4,
+        np.arange(1, found.sizes["layer"] + 1), theirs, "D--", color=COLORS[3], markersize=4,
         markerfacecolor="white", linewidth=0.8, alpha=0.8, label=_short(name),
     )  # fmt: skip
 
@@ -209,8 +209,8 @@ def _draw_maps(panels, found, chosen):
         panel.imshow(np.log10(shown), cmap="magma", vmin=-3, vmax=0)
         for (row, column), share in np.ndenumerate(shares):
             if max(shares.shape) <= 3:
-                colour = "white" if share < 0.05 else "black"
-                panel.text(column, row, f"{share:.2f}", ha="center", va="center", color=colour,
+                color = "white" if share < 0.05 else "black"
+                panel.text(column, row, f"{share:.2f}", ha="center", va="center", color=color,
                            fontsize=6.5)  # fmt: skip
         _entitle(panel, f"{n + 1}: {_short(str(found.layer.values[n]))}", fontsize=7)
 

@@ -8,7 +8,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from infomech import checks
-from infomech.plot.looks import COLOURS, style
+from infomech.plot.looks import COLORS, style
 from infomech.scattering import analysis
 from infomech.scattering.frames import Frame
 from infomech.scattering.transform import Energies, Paths
@@ -60,11 +60,11 @@ def _draw_responses(panel, signal, frame):
         omega[shown], np.abs(np.asarray(frame.low)[half][shown]) ** 2, color="black",
         label="low-pass |χ̂|²",
     )  # fmt: skip
-    ahead = [i for i, band in enumerate(frame.labels) if band.centre[0] > 0]
+    ahead = [i for i, band in enumerate(frame.labels) if band.center[0] > 0]
     for i in ahead:
         response = np.abs(np.asarray(frame.bands)[i, half]) ** 2
         panel.plot(
-            omega[shown], response[shown], linewidth=0.9, color=COLOURS[0],
+            omega[shown], response[shown], linewidth=0.9, color=COLORS[0],
             label="band-passes |ĝ|²" if i == ahead[0] else None,
         )  # fmt: skip
     panel.set(xscale="log", xlabel="|ω| (radians per sample)", title="Frame and signal")
@@ -73,16 +73,16 @@ def _draw_responses(panel, signal, frame):
 
 
 def _draw_tiling(panel, frame):
-    """Which band answers a frequency most strongly: a colour per scale, dark in its middle."""
+    """Which band answers a frequency most strongly: a color per scale, dark in its middle."""
     power = np.abs(np.asarray(frame.bands)) ** 2
     scale = np.array([band.scale for band in frame.labels])[power.argmax(0)]
     low = np.abs(np.asarray(frame.low)) ** 2
     strongest = np.where(low > power.max(0), 0, scale)
     shade = np.fft.fftshift(np.maximum(power.max(0), low))
-    colours = ListedColormap(["0.6", *_of_scales(scale.max())])
+    colors = ListedColormap(["0.6", *_of_scales(scale.max())])
     rows, columns = (np.fft.fftshift(np.fft.fftfreq(n)) * 2 * np.pi for n in frame.grid)
     panel.imshow(
-        np.fft.fftshift(strongest), cmap=colours, alpha=0.25 + 0.75 * shade, origin="lower",
+        np.fft.fftshift(strongest), cmap=colors, alpha=0.25 + 0.75 * shade, origin="lower",
         extent=(columns[0], -columns[0], rows[0], -rows[0]),
     )  # fmt: skip
     panel.grid(False)
@@ -99,14 +99,14 @@ def _draw_decay(panel, found, guarantees):
     layers = np.arange(len(share))
     floor = max(min(share[share > 0], default=1), 1e-16) / 10
     panel.fill_between(
-        layers, np.maximum(low, floor), np.maximum(high, floor), color=COLOURS[0], alpha=0.25,
+        layers, np.maximum(low, floor), np.maximum(high, floor), color=COLORS[0], alpha=0.25,
         linewidth=0, label="where the true W lies",
     )  # fmt: skip
     seen = share > 0
-    panel.plot(layers[seen], share[seen], "o-", color=COLOURS[0], markersize=4, label="measured")
-    for colour, (name, bound) in zip(COLOURS[1:], guarantees.items(), strict=False):
+    panel.plot(layers[seen], share[seen], "o-", color=COLORS[0], markersize=4, label="measured")
+    for color, (name, bound) in zip(COLORS[1:], guarantees.items(), strict=False):
         panel.plot(
-            layers, np.asarray(bound)[: len(layers)] / energy, "--", color=colour, linewidth=1.2,
+            layers, np.asarray(bound)[: len(layers)] / energy, "--", color=color, linewidth=1.2,
             label=f"guarantee, {name}",
         )  # fmt: skip
     panel.set(
@@ -120,7 +120,7 @@ def _draw_decay(panel, found, guarantees):
 def _draw_features(panel, found):
     relative = found.relative
     share = np.asarray(relative.collected, np.float64) / (float(relative.energy) or 1.0)
-    panel.bar(np.arange(len(share)), share, color=COLOURS[0])
+    panel.bar(np.arange(len(share)), share, color=COLORS[0])
     panel.set(xlabel="layer n", ylabel="F$_n$ / ‖f‖²", title="Energy in the features", ylim=(0, 1))
 
 
@@ -129,10 +129,10 @@ def _draw_scales(panel, found, table):
     total = table.sum(1, keepdims=True)
     parts = np.divide(table, total, out=np.zeros_like(table), where=total > 0)[1:, 1:]
     layers = np.arange(1, len(table))
-    colours = _of_scales(parts.shape[1])
+    colors = _of_scales(parts.shape[1])
     base = np.zeros(len(layers))
-    for scale, colour in enumerate(colours, 1):
-        panel.bar(layers, parts[:, scale - 1], bottom=base, color=colour, label=f"{scale}")
+    for scale, color in enumerate(colors, 1):
+        panel.bar(layers, parts[:, scale - 1], bottom=base, color=color, label=f"{scale}")
         base = base + parts[:, scale - 1]
     panel.set(
         xlabel="layer n", ylabel="share of the layer's energy", title="Energy by scale of the path",

@@ -189,7 +189,7 @@ def width_for(factor: float, *, gap: float = 1.0) -> float:
     """Width of the Weyl-Heisenberg prototype that contracts by `factor`: 2 gap/(a − 1) [T].
 
     In spacings, for the `gap` in spacings; the inverse of a = 1 + 2 gap/width, exact in the limit
-    of many samples. A bank's neighbours overlap only if it is more than 1: for large factors raise
+    of many samples. A bank's neighbors overlap only if it is more than 1: for large factors raise
     the gap.
 
     Raises:

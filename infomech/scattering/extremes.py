@@ -42,7 +42,7 @@ def worst_signal(
 ) -> Worst:  # fmt: skip
     """Climbs from random signals to such as keep their energy out of the features for longest.
 
-    Maximises 1 − Σ_{n ≤ N} F_n(f) = W_(N+1)(f) over ‖f‖ = 1 with f̂ = 0 for |ω| > bandwidth, by
+    Maximizes 1 − Σ_{n ≤ N} F_n(f) = W_(N+1)(f) over ‖f‖ = 1 with f̂ = 0 for |ω| > bandwidth, by
     Adam on the samples of f; all starts at once. A local search: more may be possible, never less.
 
     Args:
@@ -145,7 +145,7 @@ def best_frame(
 ) -> Best:  # fmt: skip
     """Learns band-passes whose features hold the most energy of a class of signals by layer N.
 
-    Maximises the mean of Σ_{n ≤ N} F_n / ‖f‖² by Adam on the responses ĝ_λ, of which each mirrored
+    Maximizes the mean of Σ_{n ≤ N} F_n / ‖f‖² by Adam on the responses ĝ_λ, of which each mirrored
     pair has one, made tight at every step by `infomech.scattering.frames.tighten` with the low-pass
     as it is; otherwise a low-pass that lets everything through would be best.
 

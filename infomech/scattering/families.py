@@ -55,16 +55,16 @@ def weyl_heisenberg(
 ) -> Frame:
     """Uniform filters: translates of one prototype in frequency, in one dimension.
 
-    With spacing s, prototype j = 0 … K − 1 is centred at (gap + width/2 + j) s with support of
+    With spacing s, prototype j = 0 … K − 1 is centered at (gap + width/2 + j) s with support of
     `width` spacings; squares are divided by the sum over all translates. Those below belong to the
-    low-pass, those above to the last band, which is centred at π. The spectral gap is δ = gap · s,
+    low-pass, those above to the last band, which is centered at π. The spectral gap is δ = gap · s,
     and band 0 has the smallest contraction factor, 1 + 2 gap/width up to the grid's rounding if
     there are others.
 
     Args:
         samples: length of the signals.
         bands: K on either side, at least 1.
-        width: support of a prototype in spacings, more than 1 so that neighbours overlap.
+        width: support of a prototype in spacings, more than 1 so that neighbors overlap.
         gap: the spectral gap in spacings, positive.
         dtype: floating dtype of the responses; JAX's default float if None.
 
@@ -76,7 +76,7 @@ def weyl_heisenberg(
     """
     samples, bands = checks.integer("samples", samples, 4), checks.integer("bands", bands, 1)
     if not (math.isfinite(width) and width > 1):
-        raise checks.fail("width", width, "a number above 1, so that neighbours overlap")
+        raise checks.fail("width", width, "a number above 1, so that neighbors overlap")
     if not (math.isfinite(gap) and gap > 0):
         raise checks.fail("gap", gap, "a positive number of spacings")
     spacing = math.pi / (gap + bands - 1 + width / 2)
@@ -159,8 +159,8 @@ def oriented(
         mirrors += [len(labels) + (i + many) % (2 * many) for i in range(2 * many)]
         for i in range(2 * many):
             theta = math.pi * i / many
-            centre = (ring.centre[0] * math.sin(theta), ring.centre[0] * math.cos(theta))
-            labels.append(Band(j, centre, theta, ring.support))
+            center = (ring.center[0] * math.sin(theta), ring.center[0] * math.cos(theta))
+            labels.append(Band(j, center, theta, ring.support))
     return _built("octaves", grid, squares, labels, mirrors, dtype)
 
 
@@ -192,8 +192,8 @@ def _radial(size, delta, dilation, count):
 
 
 def _radial_band(scale, delta, dilation, count, highest=math.pi):
-    low, centre, high = (delta * dilation ** (scale + k) for k in (-1, 0, 1))
-    return Band(scale, (centre,), None, (low, highest if scale == count else high))
+    low, center, high = (delta * dilation ** (scale + k) for k in (-1, 0, 1))
+    return Band(scale, (center,), None, (low, highest if scale == count else high))
 
 
 def _two_sided(argument, grid, squares, labels, dtype):
@@ -202,7 +202,7 @@ def _two_sided(argument, grid, squares, labels, dtype):
         return np.array([low, *(b * (omega > 0) for b in bands), *(b * (omega < 0) for b in bands)])
 
     count = len(labels)
-    others = [Band(b.scale, (-b.centre[0],), None, b.support) for b in labels]
+    others = [Band(b.scale, (-b.center[0],), None, b.support) for b in labels]
     mirrors = [(i + count) % (2 * count) for i in range(2 * count)]
     return _built(argument, grid, both, [*labels, *others], mirrors, dtype)
 

@@ -1,4 +1,4 @@
-"""Scattering features: U[q] f * χ along labelled paths."""
+"""Scattering features: U[q] f * χ along labeled paths."""
 
 import itertools
 import math
@@ -20,14 +20,14 @@ class Labels(NamedTuple):
     Attributes:
         order: length, (paths,).
         scale: number of the scale of each step, (paths, longest).
-        centre: |centre frequency| of each step, in radians per sample, (paths, longest).
+        center: |center frequency| of each step, in radians per sample, (paths, longest).
         orientation: of each step in radians, (paths, longest); NaN in one dimension.
         part: number of the part of a non-linearity that has several, (paths, longest).
     """
 
     order: np.ndarray
     scale: np.ndarray
-    centre: np.ndarray
+    center: np.ndarray
     orientation: np.ndarray
     part: np.ndarray
 
@@ -129,7 +129,7 @@ def labels(
     frame: Frame | Sequence[Frame], which: Sequence[Sequence[int]], *,
     nonlinearity: str | Nonlinearity | Sequence[str | Nonlinearity] = "modulus",
 ) -> Labels:  # fmt: skip
-    """What the bands along paths are: order, scales, centre frequencies and orientations.
+    """What the bands along paths are: order, scales, center frequencies and orientations.
 
     Args:
         frame, nonlinearity: as of `features`.
@@ -151,5 +151,5 @@ def labels(
                 raise cascade.no_band(step, n, every[n], layers[n])
             band = every[n].labels[number]
             turn = math.nan if band.orientation is None else band.orientation
-            table[:, row, n] = band.scale, math.hypot(*band.centre), turn, part
+            table[:, row, n] = band.scale, math.hypot(*band.center), turn, part
     return Labels(np.array([len(path) for path in which], int), *table)

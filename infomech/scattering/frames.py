@@ -27,14 +27,14 @@ class Band:
 
     Attributes:
         scale: number of its scale, counted from the coarsest, which is 1; 0 if it has none.
-        centre: frequency on each axis, in radians per sample.
-        orientation: angle of the centre from axis 1 towards axis 0, in radians; None in one
+        center: frequency on each axis, in radians per sample.
+        orientation: angle of the center from axis 1 towards axis 0, in radians; None in one
             dimension.
         support: smallest and largest |ω| where the response isn't 0, in radians per sample.
     """
 
     scale: int
-    centre: tuple[float, ...]
+    center: tuple[float, ...]
     orientation: float | None
     support: tuple[float, float]
 
@@ -293,10 +293,10 @@ def _label(band: np.ndarray) -> Band:
     power = (size / (size.max() or 1)) ** 2
     total = power.sum() or 1
     axes = frequencies(band.shape)
-    centre = tuple(float(np.sum(axis * power) / total) for axis in axes)
+    center = tuple(float(np.sum(axis * power) / total) for axis in axes)
     there = magnitudes(band.shape)[lets_through(band)]
     support = (float(there.min()), float(there.max())) if there.size else (0.0, 0.0)
-    return Band(0, centre, math.atan2(*centre) if len(centre) == 2 else None, support)
+    return Band(0, center, math.atan2(*center) if len(center) == 2 else None, support)
 
 
 def _mirrors(bands: np.ndarray) -> list[int]:

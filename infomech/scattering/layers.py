@@ -14,7 +14,7 @@ from infomech.rectifiers import Rectifier
 from infomech.scattering.frames import transfer
 
 #: what may follow a rectifier
-NORMALISATIONS = ("none", "channel", "layer")
+NORMALIZATIONS = ("none", "channel", "layer")
 
 
 class LayerEnergies(NamedTuple):
@@ -24,7 +24,7 @@ class LayerEnergies(NamedTuple):
         incoming: ‖u‖² over all channels.
         filtered: ‖k * u‖².
         rectified: ‖φ(k * u)‖².
-        normalised: energy handed on to the next layer.
+        normalized: energy handed on to the next layer.
         lower, upper: smallest and largest squared singular value of the layer's filters over all
             frequencies: lower · incoming ≤ filtered ≤ upper · incoming. Filters with fewer outputs
             than inputs have lower bound 0.
@@ -33,7 +33,7 @@ class LayerEnergies(NamedTuple):
     incoming: jax.Array
     filtered: jax.Array
     rectified: jax.Array
-    normalised: jax.Array
+    normalized: jax.Array
     lower: jax.Array
     upper: jax.Array
 
@@ -57,20 +57,20 @@ def energies(
         normalize: none, channel or layer; static.
 
     Returns:
-        `LayerEnergies`, in units of the input squared until a layer normalises. Outside of jit it
+        `LayerEnergies`, in units of the input squared until a layer normalizes. Outside of jit it
         is computed in double precision and holds NumPy arrays, so that energies of inputs and
         weights of any single precision are right. While JAX traces, an energy that the dtype can't
         hold is 0 or infinite.
 
     Raises:
         ValueError: shapes that don't go together, taps that don't fit into the grid, numbers that
-            aren't finite, an unknown rectifier or normalisation.
+            aren't finite, an unknown rectifier or normalization.
     """
     field = checks.floating("values", values)
     checks.finite("values", values)
     if field.ndim not in (2, 3):
         raise checks.fail("values", f"shape {field.shape}", "(channels, *grid), one or two axes")
-    checks.one_of("normalize", normalize, NORMALISATIONS)
+    checks.one_of("normalize", normalize, NORMALIZATIONS)
     field = field.astype(guards.wider(field.dtype, jnp.float32))
     stack, channels = [], field.shape[0]
     for n, layer in enumerate(weights):
@@ -107,7 +107,7 @@ def _energies(stack, field, *, rectifier, normalize):
         passed = jnp.einsum("wij,jw->iw", response, spectrum, precision="highest")
         filtered = jnp.fft.ifftn(passed.reshape(-1, *grid), axes=axes).real
         rectified = rectifier(filtered)
-        behind = _normalised(rectified, normalize)
+        behind = _normalized(rectified, normalize)
         strengths = jnp.linalg.svd(response, compute_uv=False) ** 2
         lower = jnp.min(strengths) if len(kernel) >= len(field) else jnp.zeros_like(field[0].sum())
         energy = [guards.energy(x) for x in (field, filtered, rectified, behind)]
@@ -122,17 +122,17 @@ def _response(kernel: jax.Array, grid: tuple[int, ...]) -> jax.Array:
     return jnp.moveaxis(response, -1, 0)
 
 
-def _normalised(values: jax.Array, how: str) -> jax.Array:
+def _normalized(values: jax.Array, how: str) -> jax.Array:
     if how == "none":
         return values
     axes = tuple(range(how == "channel", values.ndim))
     # what follows doesn't depend on their scale, at which squares may be lost
     values = values / guards.magnitude(values)
-    centred = values - jnp.mean(values, axes, keepdims=True)
-    spread = guards.sqrt(jnp.mean(centred**2, axes, keepdims=True))
+    centered = values - jnp.mean(values, axes, keepdims=True)
+    spread = guards.sqrt(jnp.mean(centered**2, axes, keepdims=True))
     # what rounding leaves of a constant channel is no spread
     rounding = 8 * jnp.finfo(values.dtype).eps * jnp.max(jnp.abs(values), axes, keepdims=True)
-    return jnp.where(spread > rounding, centred / jnp.where(spread > rounding, spread, 1), 0)
+    return jnp.where(spread > rounding, centered / jnp.where(spread > rounding, spread, 1), 0)
 
 
 def random_weights(

@@ -1,4 +1,4 @@
-"""Labelled, resumable batch sweeps over kernels and settings, spread over devices and processes."""
+"""Labeled, resumable batch sweeps over kernels and settings, spread over devices and processes."""
 
 from infomech.sweeps.axes import Axis, linear, seeds, sobol, values
 from infomech.sweeps.explain import explain

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from infomech import checks, observables, patterns, rectifiers
-from infomech.rollout import NORMALISATIONS
+from infomech.rollout import NORMALIZATIONS
 from infomech.sweeps import observed
 from infomech.sweeps.axes import Axis
 
@@ -174,7 +174,7 @@ def _check_settings(sweep: Sweep) -> None:
     for name, known in (
         ("rectifier", rectifiers.names()),
         ("boundary", observables.BOUNDARIES),
-        ("normalize", NORMALISATIONS),
+        ("normalize", NORMALIZATIONS),
         ("dtype", ("float32", "float64")),
     ):
         for value in getattr(sweep, name):

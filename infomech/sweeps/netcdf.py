@@ -29,7 +29,7 @@ def export(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Any:
         import xarray
     out = files.local("out", out)
     opened = store.read(path)
-    if not opened.labelled():
+    if not opened.labeled():
         got = f"{path}, whose coordinates are not what was written"
         raise checks.fail("store", got, "infomech sweep run once more, which writes them anew")
     if os.path.isdir(out):

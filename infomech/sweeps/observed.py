@@ -22,7 +22,7 @@ class Described(NamedTuple):
 
 #: what `measure` gives
 LAWS = {
-    "speed": Described("velocity of the centre", "pixels per layer", ("component",)),
+    "speed": Described("velocity of the center", "pixels per layer", ("component",)),
     "speed_stderr": Described("its standard error", "pixels per layer", ("component",)),
     "diffusion": Described(
         "growth of the covariance", "pixels² per layer", ("component", "component_2")

@@ -75,7 +75,7 @@ class Store:
         parts = dict(zip(self.arrays, map(np.asarray, read), strict=True))
         return noted, parts if noted == _checksum(list(parts.values())) else None
 
-    def labelled(self) -> bool:
+    def labeled(self) -> bool:
         """Whether the coordinates are what was written."""
         try:
             columns = {name: np.asarray(array[...]) for name, array in self.labels.items()}
@@ -135,7 +135,7 @@ def prepare(
                 shutil.rmtree(part, ignore_errors=True)
     found = read(path, "r+")
     _compare(path, found.attributes, json.loads(json.dumps(sweep.describe())))
-    if not found.labelled():
+    if not found.labeled():
         with _writing(path):
             for name, (column, _) in arrays.coordinates(sweep).items():
                 found.labels[name][...] = column
@@ -181,7 +181,7 @@ class Status:
         points, blocks: of the whole sweep.
         intact: points that are there and are what was written.
         damaged: points said to be there that are not.
-        labelled: whether the coordinates are what was written.
+        labeled: whether the coordinates are what was written.
         statuses: how many of the points there have each status of `infomech.laws.REASONS`; empty
             if something else was measured.
         infomech, created: version that made the store, and when.
@@ -191,7 +191,7 @@ class Status:
     blocks: int
     intact: int
     damaged: int
-    labelled: bool
+    labeled: bool
     statuses: dict[str, int]
     infomech: str
     created: str
@@ -223,7 +223,7 @@ def status(
                 counts[laws.REASONS[code]] = counts.get(laws.REASONS[code], 0) + count
     return Status(
         points=points, blocks=math.prod(found.layout.grid), intact=intact, damaged=damaged,
-        labelled=found.labelled(), statuses=counts, infomech=found.attributes["infomech"],
+        labeled=found.labeled(), statuses=counts, infomech=found.attributes["infomech"],
         created=found.attributes["provenance"]["created"],
     )  # fmt: skip
 

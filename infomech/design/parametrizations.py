@@ -15,7 +15,7 @@ def _nowhere(taps):
 
 
 @dataclass(frozen=True)
-class Parametrisation:
+class Parametrization:
     """A family of kernels, given by free numbers.
 
     Families are static, so everything is compiled anew for one that isn't equal to the last. Those
@@ -40,10 +40,10 @@ def _same(x):
 
 
 #: every tap by itself
-taps = Parametrisation("taps", _same, _same)
+taps = Parametrization("taps", _same, _same)
 
 #: ‖k‖ = 1: k = θ/‖θ‖, the energy sphere
-unit_energy = Parametrisation("unit energy", guards.unit, guards.unit)
+unit_energy = Parametrization("unit energy", guards.unit, guards.unit)
 
 
 def _softplus_inverse(kernel):
@@ -57,10 +57,10 @@ def _vanishing(kernel):
 
 
 #: k ≥ 0: k = log(1 + e^θ), which reaches 0 only in the limit
-non_negative = Parametrisation("non-negative", jax.nn.softplus, _softplus_inverse, _vanishing)
+non_negative = Parametrization("non-negative", jax.nn.softplus, _softplus_inverse, _vanishing)
 
 
-def odd_share(share: float) -> Parametrisation:
+def odd_share(share: float) -> Parametrization:
     """Unit energy and the odd share ε: k = √(1 − ε) ê + √ε ô for the parts of θ, scaled to 1.
 
     Args:
@@ -73,7 +73,7 @@ def odd_share(share: float) -> Parametrisation:
     known = checks.concrete(share)
     if known is None:
         raise checks.fail("share", "a traced value", "a known number: families are static")
-    return Parametrisation(f"odd share {known:g}", _WithShare(float(known)), _same)
+    return Parametrization(f"odd share {known:g}", _WithShare(float(known)), _same)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class _WithShare:
         return np.sqrt(1 - self.share) * even + np.sqrt(self.share) * odd
 
 
-def low_order(shape: int | Sequence[int], order: int) -> Parametrisation:
+def low_order(shape: int | Sequence[int], order: int) -> Parametrization:
     """The DCT-II modes whose indices add up to `order` at most; θ are their coefficients.
 
     Order 0 is DC, order 1 adds the gradients, and Σ (n − 1) has all modes.
@@ -100,7 +100,7 @@ def low_order(shape: int | Sequence[int], order: int) -> Parametrisation:
         order: largest sum of a mode's indices, at least 0.
     """
     shape, order = checks.box("shape", shape), checks.integer("order", order, 0)
-    return Parametrisation(
+    return Parametrization(
         f"DCT modes up to order {order}", _FromModes(shape, order), _ToModes(shape, order)
     )
 
@@ -136,11 +136,11 @@ class _ToModes:
         return spectrum.dct(taps).ravel()[_kept(self.shape, self.order)]
 
 
-def mirror_symmetric(axes: Sequence[int]) -> Parametrisation:
+def mirror_symmetric(axes: Sequence[int]) -> Parametrization:
     """Kernels that are even under the mirror of each of these axes, so that nothing moves there."""
     axes = tuple(checks.integer("axes", a, 0) for a in axes)
     mirrored = _Mirrored(axes)
-    return Parametrisation(f"mirror-symmetric along {axes}", mirrored, mirrored)
+    return Parametrization(f"mirror-symmetric along {axes}", mirrored, mirrored)
 
 
 @dataclass(frozen=True)
@@ -157,9 +157,9 @@ class _Mirrored:
         return theta
 
 
-def per_layer(family: Parametrisation) -> Parametrisation:
+def per_layer(family: Parametrization) -> Parametrization:
     """A stack of kernels (steps, *taps), each of the family."""
-    return Parametrisation(
+    return Parametrization(
         f"{family.name}, per layer",
         _EachLayer(family.kernel), _EachLayer(family.free), _AnyLayer(family.bound),
     )  # fmt: skip

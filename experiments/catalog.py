@@ -32,7 +32,7 @@ MECHANICS, ENERGY = "arXiv 2512.24338", "arXiv 1704.03636"
 #: statement and source
 CLAIMS: dict[int, tuple[str, str]] = {
     1: ("A kernel is the orthogonal sum of its even and odd part, and energies add.", MECHANICS),
-    2: ("Even kernels keep the centre where it is and spread isotropically.", MECHANICS),
+    2: ("Even kernels keep the center where it is and spread isotropically.", MECHANICS),
     3: ("Repeated even filtering tends to a Gaussian whose spread grows as √t.", MECHANICS),
     4: (
         "Gradient kernels with ReLU move at constant speed, two taps by 0.5 pixels a layer.",
@@ -40,7 +40,7 @@ CLAIMS: dict[int, tuple[str, str]] = {
     ),
     5: ("Speed is linear in the ratio of odd to total kernel energy.", MECHANICS),
     6: (
-        "The mixing ratio β controls speed, and with the modulus the centre can move faster than "
+        "The mixing ratio β controls speed, and with the modulus the center can move faster than "
         "with ReLU.",
         MECHANICS,
     ),
