@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 import infomech as im
 from benchmarks import cases, memory, million, peers, report, requirements, roof, scaling, turns
-from infomech import files
+from infomech._core import files
 
 MILLION, SCALING = "a million kernels", "scaling"
 

@@ -21,7 +21,8 @@ from tqdm import tqdm
 
 import infomech as im
 from benchmarks import report
-from infomech import design, files, losses
+from infomech import design, losses
+from infomech._core import files
 
 #: a loss this small is what is asked for
 ENOUGH = 1e-8

@@ -15,7 +15,7 @@ PIXELS, LAYERS, EVERY = 32, 32, 4
 #: share of the mass near the antipode that is let pass: by the last layers a pattern is several
 #: pixels wide on 32, and its circular center is none the worse for it
 TOLERANCE = 0.05
-FITS = (im.laws.speed, im.laws.diffusion)
+FITS = (im.rates.velocity, im.rates.diffusion)
 
 
 def laws(keys: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks import report
-from infomech import files
+from infomech._core import files
 
 RUNS = 3
 #: what an `infomech census` of filters must not import

@@ -23,8 +23,9 @@ from tqdm import tqdm
 
 from benchmarks import memory, report, turns
 from benchmarks.cases import CORES
-from infomech import files, scattering
-from infomech.scattering import Frame, nonlinearities, signals, supports, transform
+from infomech import scattering
+from infomech._core import files
+from infomech.scattering import Frame, _transform, nonlinearities, signals, supports
 
 Row = dict[str, Any]
 ROOT = Path(__file__).resolve().parent.parent
@@ -102,7 +103,7 @@ def corresponding(frame: Frame, which: Sequence[Sequence[int]]) -> tuple[tuple[i
     Raises:
         ValueError: another number of wavelets.
     """
-    bands = transform.kept(frame, (nonlinearities.modulus,))
+    bands = _transform.kept(frame, (nonlinearities.modulus,))
     bands = sorted(bands, key=lambda band: (-frame.labels[band].scale, band))
     others = max((n for path in which for n in path), default=-1) + 1
     if others != len(bands):

@@ -22,8 +22,9 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks import report
-from infomech import files, sweeps
-from infomech.sweeps import blocks, program
+from infomech import sweeps
+from infomech._core import files
+from infomech.sweeps import _blocks, _program
 
 TURNS = 3
 #: what is required: overhead of blocks, stored over bare, seconds to open and reduce
@@ -58,18 +59,18 @@ def turns(sweep: sweeps.Sweep, count: int) -> list[dict[str, float]]:
     """
     (setting,) = sweep.settings()
     devices = jax.local_devices()
-    plan = blocks.layout(sweep)
+    plan = _blocks.layout(sweep)
     whole = max(block.points for block in plan.blocks())
-    batch = program.batch_size(setting, whole, devices)
-    compiled = program.lowered(sweep, setting, devices, batch).compile()
+    batch = _program.batch_size(setting, whole, devices)
+    compiled = _program.lowered(sweep, setting, devices, batch).compile()
     tables = [axis.table() for axis in sweep.axes]
     found = []
     for _ in range(count):
         start = time.perf_counter()
         for block in plan.blocks():
-            columns = blocks.columns(tables, block)
+            columns = _blocks.columns(tables, block)
             jax.device_get([
-                compiled(some) for some in program.batches(columns, block.points, batch, "float32")
+                compiled(some) for some in _program.batches(columns, block.points, batch, "float32")
             ])  # fmt: skip
         bare = time.perf_counter() - start
         with tempfile.TemporaryDirectory() as folder:
@@ -131,7 +132,7 @@ def spread(devices: int, quick: bool) -> dict[str, Any]:
     sweep = million(True)
     (setting,) = sweep.settings()
     each = 100 if quick else 2000
-    compiled = program.lowered(sweep, setting, jax.devices(), each * devices).compile()
+    compiled = _program.lowered(sweep, setting, jax.devices(), each * devices).compile()
     text = compiled.as_text()
     columns = {"seed": np.arange(each * devices, dtype=np.uint32)}
     seconds = []

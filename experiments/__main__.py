@@ -13,7 +13,7 @@ from tqdm import tqdm
 from experiments import catalog, records, report, runner
 from experiments.catalog import EXPERIMENTS
 from experiments.records import Record
-from infomech import files
+from infomech._core import files
 
 
 def main(arguments: list[str] | None = None) -> int:

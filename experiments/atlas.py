@@ -24,7 +24,8 @@ from experiments import atlas_figures, ledger, straight
 from experiments.atlas_readings import LINES, TOLERANCES, Reading, reading, recorded
 from experiments.atlas_sweeps import MAPPED, Case, measure, parts
 from experiments.ledger import Finding, Number
-from infomech import files, linearity, plot, theory
+from infomech import plot, rates, theory
+from infomech._core import files
 
 STATEMENT = (
     "The speed of a pattern is linear in the ratio of odd to total kernel energy, for kernels, "
@@ -145,7 +146,7 @@ def _numbers(verdicts: list[dict[str, Any]], checked: list[dict[str, Any]]) -> I
 
 def _readings(found: list[Reading]) -> Iterator[Number]:
     """R² of every reading of the ratio: the least, and in how many settings it is linear."""
-    for law, symbol in linearity.SYMBOLS.items():
+    for law, symbol in rates.SYMBOLS.items():
         for over, words in (("all", "all shares"), ("idle", "idle")):
             for name, chosen in (groups(found) | by_dimensions(found)).items():
                 values = np.array([r.r_squared(law, over) for r in chosen])
@@ -153,7 +154,8 @@ def _readings(found: list[Reading]) -> Iterator[Number]:
                 where = "ε < 1" if (law, over) == ("tangent", "all") else words
                 yield Number(
                     f"least R² of v against {symbol}, {where}, {name}", least,
-                    wanted=f"at least {linearity.LINEAR}", met=least >= linearity.LINEAR,
+                    wanted=f"at least {rates.LINEAR_R_SQUARED}",
+                    met=least >= rates.LINEAR_R_SQUARED,
                 )  # fmt: skip
 
 
@@ -216,16 +218,14 @@ def fitted(found: list[Reading]) -> list[str]:
     lines = []
     for name, chosen in (groups(found) | by_dimensions(found)).items():
         words = []
-        for law, symbol in linearity.SYMBOLS.items():
+        for law, symbol in rates.SYMBOLS.items():
             values = [r.r_squared(law) for r in chosen]
-            linear = sum(value >= linearity.LINEAR for value in values)
+            linear = sum(value >= rates.LINEAR_R_SQUARED for value in values)
             words.append(
-                f"{symbol} {linearity.shown(np.nanmin(values), 3)} to "
-                f"{linearity.shown(np.nanmax(values), 3)} (linear in {linear})"
+                f"{symbol} {rates.format_r_squared(np.nanmin(values), 3)} to "
+                f"{rates.format_r_squared(np.nanmax(values), 3)} (linear in {linear})"
             )
-        leading = Counter(
-            linearity.SYMBOLS[r.best] if r.best else "none" for r in chosen
-        ).most_common()
+        leading = Counter(rates.SYMBOLS[r.best] if r.best else "none" for r in chosen).most_common()
         lines.append(
             f"  {name} ({len(chosen)}): R² over all shares of {', '.join(words)}; best of those "
             f"finite there: {', '.join(f'{law} in {count}' for law, count in leading)}"
@@ -243,7 +243,7 @@ def explained(found: list[Reading]) -> list[str]:
     patterns = ", ".join(dict.fromkeys(case.pattern for case in swift)) or "none"
     return [
         "  while the rectifier is idle, R² of tan θ is at least "
-        f"{linearity.shown(min(known), 6)} in {len(known)} settings, and its slope is σ₁ "
+        f"{rates.format_r_squared(min(known), 6)} in {len(known)} settings, and its slope is σ₁ "
         f"to {off:.0e}",
         f"  the center moves faster than any tap reaches in {len(swift)} of {len(found)} settings "
         f"({patterns}): there the pattern changes its shape rather than its place",

@@ -7,11 +7,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from experiments.atlas_readings import Reading
-from infomech import linearity, plot
-from infomech.plot.looks import COLORS
+from infomech import plot, rates
+from infomech.plot._style import COLORS
 
 #: of the candidate laws
-_LAWS = dict(zip(linearity.SYMBOLS, COLORS, strict=False))
+_LAWS = dict(zip(rates.SYMBOLS, COLORS, strict=False))
 #: of the tolerances, from the strictest
 _SHADES = ("#08306b", "#4292c6", "#c6dbef")
 _TITLES = {"linear": "v = a + bε", "proportional": "v = bε"}
@@ -32,13 +32,13 @@ def laws(found: list[Reading]) -> Figure:
             y, x = rows.index(_row(r)), columns.index((r.case.rectifier, r.case.direction))
             published[y, x] = r.r_squared("share")
             color = "white" if published[y, x] < 0.6 else "black"
-            shown = linearity.shown(published[y, x], 3)
+            shown = rates.format_r_squared(published[y, x], 3)
             left.text(x, y, shown, color=color, ha="center", va="center", fontsize=8)
             if r.best:
                 cell = Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=_LAWS[r.best], alpha=0.4)
                 cell.set_edgecolor("white")
                 right.add_patch(cell)
-                named = f"{linearity.SYMBOLS[r.best]}  {linearity.shown(r.r_squared(r.best), 3)}"
+                named = f"{rates.SYMBOLS[r.best]}  {rates.format_r_squared(r.r_squared(r.best), 3)}"
                 right.text(x, y, named, ha="center", va="center", fontsize=8)
         left.imshow(published, vmin=0, vmax=1, cmap="viridis", aspect="auto")
         left.set_title("R² of the published law, speed against ε")

@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments import straight
 from experiments.atlas_sweeps import Case
-from infomech import linearity
+from infomech import rates
 
 #: fixed before any run: linear to 1 %, 5 %, 10 % of the speed gained
 TOLERANCES = (0.01, 0.05, 0.10)
@@ -30,7 +30,7 @@ class Reading:
     """
 
     case: Case
-    fits: tuple[linearity.LawFit, ...]
+    fits: tuple[rates.LawFit, ...]
     best: str | None
     ranges: dict[str, straight.Ranges]
     widest: dict[str, list[tuple[float, float] | None]]
@@ -43,7 +43,7 @@ class Reading:
 def reading(case: Case, resamples: int) -> Reading:
     """The fits of one case and, for both kinds of lines, where the law holds to each tolerance."""
     share, speed, key = case.share, case.speed, jax.random.key(0)
-    fits = linearity.fits(share, speed, case.idle_share, key=key, resamples=resamples)
+    fits = rates.fit_laws(share, speed, case.idle_share, key=key, resamples=resamples)
     whole = [f for f in fits if f.over == "all" and f.points == np.sum(np.isfinite(speed))]
     best = max((f for f in whole if np.isfinite(f.r_squared)), key=_r_squared, default=None)
     ranges = {
@@ -57,7 +57,7 @@ def reading(case: Case, resamples: int) -> Reading:
     return Reading(case, fits, best.law if best else None, ranges, widest)
 
 
-def _r_squared(fit: linearity.LawFit) -> float:
+def _r_squared(fit: rates.LawFit) -> float:
     return fit.r_squared
 
 

@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 import infomech as im
 from experiments import motion
-from infomech import laws, linearity, sweeps
-from infomech.sweeps.grid import STATIC
+from infomech import rates, sweeps
+from infomech.sweeps._grid import STATIC
 
 #: of the gradient, by the number of axes and the angle to the last axis in degrees; in three
 #: dimensions along an axis, the diagonal of a face, and that of a cube
@@ -48,7 +48,7 @@ class Case:
         share: odd share ε.
         speed: along the direction, pixels per layer; NaN where it was refused.
         aside: across the direction, whichever way.
-        status: of the speed, index into `infomech.laws.REASONS`.
+        status: of the speed, index into `infomech.rates.REASONS`.
         idle_share: the rectifier is idle up to this share; NaN if it never is.
     """
 
@@ -69,7 +69,7 @@ class Case:
     @property
     def refused(self) -> list[str]:
         """Why speeds were refused, each reason once."""
-        return [laws.REASONS[i] for i in np.unique(self.status) if i != 0]
+        return [rates.REASONS[i] for i in np.unique(self.status) if i != 0]
 
     @property
     def reach(self) -> float:
@@ -203,7 +203,7 @@ def _cases(name: str, part: Part, found: Any) -> Iterator[Case]:
 @functools.cache
 def _idle(size: int, dimensions: int, angle: float, rectifier: str) -> float:
     unit = DIRECTIONS[dimensions][angle]
-    return linearity.idle_share((size,) * dimensions, unit, rectifier, dtype="float32")
+    return rates.inactive_share((size,) * dimensions, unit, rectifier, dtype="float32")
 
 
 @jax.jit
@@ -215,6 +215,6 @@ def _speeds(stored, lags, burn_in):
             **{**stored, "center": center}, layer=layer, covariance=zeros[:, None, None],
             log_mass=zeros, cut=zeros,
         )  # fmt: skip
-        return laws.speed(trace, burn_in)
+        return rates.velocity(trace, burn_in)
 
     return jax.vmap(one)(stored, lags)

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import infomech as im
-from infomech import kernels, observables, patterns
+from infomech import kernels, observables
+from infomech.fields import patterns
 
 #: trailing, middle and leading quantile of the mass along the motion
 QUANTILES = (0.05, 0.5, 0.95)

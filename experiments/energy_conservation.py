@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from experiments import energy_decay, ledger, worst_signal
 from experiments.ledger import Finding, Number
-from infomech import files, plot, scattering
+from infomech import plot, scattering
+from infomech._core import files
 from infomech.scattering import Frame, frames
 
 STATEMENT = "Tight frames with the modulus conserve energy, and only 0 has no features."

@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from experiments import ledger
 from experiments.ledger import Finding, Number
-from infomech import files, plot, scattering
+from infomech import plot, scattering
+from infomech._core import files
 from infomech.scattering import Frame, analysis, bounds, frames, signals, supports
 
 STATEMENT = "Energy decays at least exponentially, for general filters at least polynomially."

@@ -37,7 +37,8 @@ from tqdm import tqdm
 import infomech as im
 from experiments import ledger
 from experiments.ledger import Finding, Number
-from infomech import design, files, guards, losses, plot
+from infomech import design, losses, plot
+from infomech._core import files, safe_math
 from infomech.design.parametrizations import Parametrization
 
 STATEMENT = "A speed goes with one odd share of the energy."
@@ -52,7 +53,7 @@ ONE_SHARE = 0.01
 _WEIGHTS = (1e2, 1e6)
 
 #: k = θ², so that a tap can become 0
-squares = Parametrization("squares", jnp.square, lambda taps: guards.sqrt(jnp.abs(taps)))
+squares = Parametrization("squares", jnp.square, lambda taps: safe_math.sqrt(jnp.abs(taps)))
 FAMILIES = {"non-negative": squares, "any": design.parametrizations.taps}
 
 
@@ -146,7 +147,7 @@ def trace_out(setting: Setting, *, seed: int = 0) -> Frontier:
 def _field(shape, steps):
     """A smooth blob with room for everything that layers of this size can do."""
     blob = im.fields.gaussian([9] * len(shape), sigma=1.5, dtype="float64").values
-    return im.patterns.with_room(np.asarray(blob), shape, steps)
+    return im.fields.patterns.with_room(np.asarray(blob), shape, steps)
 
 
 def _starts(setting, count, seed):
@@ -180,7 +181,7 @@ def _shares(run):
 
 
 def _the_small_one(shares, small):
-    return guards.sqrt(jnp.sum(shares * jnp.asarray(small, shares.dtype)))
+    return safe_math.sqrt(jnp.sum(shares * jnp.asarray(small, shares.dtype)))
 
 
 def _best(setting, speeds, velocity, result):
@@ -206,7 +207,7 @@ def family_curve(setting: Setting, shares: int = 61) -> tuple[np.ndarray, np.nda
         def speed(share):
             kernel = im.kernels.mix(setting.shape, share=share, direction=direction)
             _, trace = im.rollout(kernel, field, setting.steps, rectifier=setting.rectifier)
-            return im.laws.speed(trace, burn_in=setting.steps // 2).value[-1]
+            return im.rates.velocity(trace, burn_in=setting.steps // 2).value[-1]
 
         return share, np.asarray(jax.jit(jax.vmap(speed))(jnp.asarray(share)))
 

@@ -19,7 +19,9 @@ from tqdm import tqdm
 import infomech as im
 from experiments import ledger
 from experiments.ledger import Finding, Number
-from infomech import files, kernels, observables, patterns, plot
+from infomech import kernels, observables, plot
+from infomech._core import files
+from infomech.fields import patterns
 
 STATEMENT = "Repeated even filtering tends to a Gaussian whose spread grows as √t."
 SOURCE = "arXiv 2512.24338"
@@ -116,7 +118,7 @@ def measure(stack: jax.Array, setting: Setting) -> Spread:
         _, away = im.rollout(
             kernel, field, setting.steps, observe=away_from_gaussian, every=setting.every
         )
-        growth = im.laws.growth(trace, setting.burn_in)
+        growth = im.rates.growth(trace, setting.burn_in)
         return Spread(growth.exponent.value, growth.prefactor.value, away)
 
     return jax.tree.map(np.asarray, jax.jit(jax.vmap(one))(stack))

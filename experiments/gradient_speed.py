@@ -15,7 +15,9 @@ from tqdm import tqdm
 import infomech as im
 from experiments import ledger
 from experiments.ledger import Finding, Number
-from infomech import files, patterns, plot
+from infomech import plot
+from infomech._core import files
+from infomech.fields import patterns
 
 STATEMENT = "Gradient kernels with ReLU move at constant speed, two taps by 0.5 pixels a layer."
 SOURCE = "arXiv 2512.24338"
@@ -34,7 +36,7 @@ class Setting:
     Attributes:
         taps: on each axis.
         axes: of the patterns.
-        patterns: of `infomech.patterns`, of radius 5.
+        patterns: of `infomech.fields.patterns`, of radius 5.
         steps: layers.
         burn_in: speed is measured from this layer on.
         window: layers over which each speed is taken.
@@ -96,13 +98,13 @@ def measure(taps: int, axes: int, pattern: str, setting: Setting) -> Moved:
     def move(field):
         kernel = im.kernels.gradient(shape, dtype="float64")
         _, trace = im.rollout(kernel, field, setting.steps)
-        return trace.center[:, -1], im.laws.speed(trace, setting.burn_in)
+        return trace.center[:, -1], im.rates.velocity(trace, setting.burn_in)
 
     center, speed = jax.tree.map(np.asarray, move(field))
     ends = center[setting.burn_in :: setting.window]
     return Moved(
         taps, axes, pattern, float(speed.value[-1]), float(speed.stderr[-1]),
-        np.diff(ends) / setting.window, center - center[0], im.laws.REASONS[int(speed.status)],
+        np.diff(ends) / setting.window, center - center[0], im.rates.REASONS[int(speed.status)],
     )  # fmt: skip
 
 

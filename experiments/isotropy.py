@@ -19,7 +19,8 @@ from tqdm import tqdm
 from experiments import isotropy_figure, isotropy_shapes, ledger
 from experiments.isotropy_shapes import SIGNED, Shapes
 from experiments.ledger import Finding, Number
-from infomech import files, plot
+from infomech import plot
+from infomech._core import files
 
 STATEMENT = "Even kernels keep the center where it is and spread isotropically."
 SOURCE = "arXiv 2512.24338"

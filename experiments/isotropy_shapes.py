@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import infomech as im
-from infomech import kernels, observables, patterns
+from infomech import kernels, observables
+from infomech.fields import patterns
 
 #: directions in which outlines are measured, evenly over the full turn
 DIRECTIONS = 64

@@ -16,7 +16,8 @@ from tqdm import tqdm
 from experiments import isotropy_shapes, kernel_sizes_figure, ledger, size_rates
 from experiments.ledger import Finding, Number
 from experiments.size_rates import SIZES, Along, Rates
-from infomech import files, plot
+from infomech import plot
+from infomech._core import files
 
 STATEMENT = "3×3 kernels diffuse and move more than 2×2 kernels."
 SOURCE = "arXiv 2512.24338"
@@ -209,7 +210,7 @@ def _pairs(kind, sizes):
     """In how many pairs the 3×3 kernel moves, and diffuses, more; pairs in which one dies aside."""
     small, large = (sizes[size] for size in SIZES)
     for words, measured in (
-        ("moves faster", lambda one: np.linalg.norm(one.speed, axis=-1)),
+        ("moves faster", lambda rates: np.linalg.norm(rates.velocity, axis=-1)),
         ("diffuses more (tr D)", lambda one: np.trace(one.diffusion, axis1=-2, axis2=-1)),
     ):
         values = np.stack([measured(large), measured(small)])

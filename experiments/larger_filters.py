@@ -27,8 +27,9 @@ from experiments.ledger import Finding, Number
 from experiments.mode_momenta import Parts
 from experiments.size_rates import Rates
 from experiments.small_cnn import DATA, NETWORKS, Training
-from infomech import files, linearity, networks, plot
-from infomech.networks import shares
+from infomech import plot, rates, weights
+from infomech._core import files
+from infomech.networks import _shares
 
 STATEMENT = "Larger filters add further modes, which carry energy and next to no momentum."
 SOURCE = "arXiv 2512.24338"
@@ -43,7 +44,7 @@ ADDED = 0.1
 #: momenta, squared
 NOTHING = 0.05
 #: of published laws
-LINEAR = linearity.LINEAR
+LINEAR = rates.LINEAR_R_SQUARED
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Moved:
     @property
     def speed(self) -> np.ndarray:
         """|v|, NaN where the field dies."""
-        return np.linalg.norm(self.rates.speed, axis=-1)
+        return np.linalg.norm(self.rates.velocity, axis=-1)
 
 
 def run(out: Path, *, quick: bool = False) -> Finding:
@@ -130,7 +131,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         every = tqdm(trained.items(), desc="larger_filters", unit="size")
         moved = [one for size, paths in every for one in measure(size, paths, setting)]
         fits = {(one.name, law): fit for one in moved for law, fit in _fits(one, setting)}
-        numbers = (*_modes(modes), *_theory(moved), *_shares(layers), *_laws(fits))
+        numbers = (*_modes(modes), *_theory(moved), *_layer_shares(layers), *_laws(fits))
         plot.save(larger_filters_figure.draw(modes, layers, moved, fits), out / f"{NAME}.png")
     verdict = ledger.verdict(number.met for number in numbers if number.met is not None)
     record = {
@@ -182,7 +183,7 @@ def measure(size: int, paths: dict[int, Path], setting: Setting) -> list[Moved]:
 def some_filters(path: Path, count: int) -> np.ndarray:
     """Filters of all layers of a network, evenly spaced, of unit energy, (count, taps, taps)."""
     every = np.concatenate([
-        layer.kernels.reshape(-1, *layer.kernels.shape[2:]) for layer in networks.layers(path)
+        layer.kernels.reshape(-1, *layer.kernels.shape[2:]) for layer in weights.layers(path)
     ]).astype(np.float64)  # fmt: skip
     some = every[np.linspace(0, len(every) - 1, min(count, len(every))).astype(int)]
     return some / np.sqrt(np.sum(some**2, (1, 2), keepdims=True))
@@ -190,7 +191,7 @@ def some_filters(path: Path, count: int) -> np.ndarray:
 
 def _layers(size: int, paths: dict[int, Path]):
     for words, epoch in (("before", min(paths)), ("after", max(paths))):
-        for n, layer in enumerate(networks.layers(paths[epoch])):
+        for n, layer in enumerate(weights.layers(paths[epoch])):
             outputs, inputs, *taps = layer.kernels.shape
             flat = layer.kernels.reshape(-1, *taps).astype(np.float64)
             found = Parts(*(x.reshape(outputs, inputs).sum(1) for x in mode_momenta.parts(flat)))
@@ -202,7 +203,7 @@ def _layers(size: int, paths: dict[int, Path]):
 
 
 def _ratio(part, whole):
-    value, (low, high) = shares.ratio(part, whole, 0.95)
+    value, (low, high) = _shares.ratio(part, whole, 0.95)
     return float(value), max(0.0, float(low)), min(1.0, float(high))
 
 
@@ -216,8 +217,8 @@ def _fits(one: Moved, setting: Setting):
 @functools.partial(jax.jit, static_argnames=("samples",))
 def _linear(x, y, key, *, samples):
     """R² of the best line, and its interval."""
-    resampled = im.laws.bootstrap(x, y, key=key, samples=samples)
-    return im.laws.fit(x, y).r_squared, resampled.r_squared
+    resampled = im.rates.bootstrap(x, y, key=key, samples=samples)
+    return im.rates.fit_line(x, y).r_squared, resampled.r_squared
 
 
 def _modes(modes):
@@ -252,7 +253,7 @@ def _theory(moved):
             continue
         theory = jax.vmap(im.theory.predict)(jnp.asarray(one.kernels))
         off = max(
-            float(np.max(np.abs(one.rates.speed - theory.speed))),
+            float(np.max(np.abs(one.rates.velocity - theory.speed))),
             float(np.max(np.abs(one.rates.diffusion - theory.diffusion))),
         )
         yield Number(
@@ -261,7 +262,7 @@ def _theory(moved):
         )  # fmt: skip
 
 
-def _shares(layers):
+def _layer_shares(layers):
     for one in layers:
         after = "after" in one.name
         value, low, high = one.energy
@@ -294,7 +295,7 @@ def _reading(layers, fits):
         if name not in best or value > best[name][1]:
             best[name] = law, value
     words = "; ".join(
-        f"{name}: {law} ({linearity.shown(value, 3)})" for name, (law, value) in best.items()
+        f"{name}: {law} ({rates.format_r_squared(value, 3)})" for name, (law, value) in best.items()
     )
     return (
         "v = p/s and D hold for any size, and all modes but (a, 0) and (0, a) with odd a carry no "

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from experiments import mode_momenta
 from infomech import plot
-from infomech.plot.looks import COLORS, MARKERS
+from infomech.plot._style import COLORS, MARKERS
 
 
 def draw(

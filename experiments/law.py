@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from experiments.ledger import Finding, Number, verdict
-from infomech import files, linearity, plot, survey
+from infomech import plot, rates, survey
+from infomech._core import files
 
 STATEMENT = "The speed of a pattern is linear in the ratio of odd to total kernel energy."
 SOURCE = "arXiv 2512.24338"
 CLAIMS = (5,)
 #: fixed before any run: from this R² on, a reading of the law counts as linear
-LINEAR = linearity.LINEAR
+LINEAR = rates.LINEAR_R_SQUARED
 
 
 def run(out: Path, *, quick: bool = False) -> Finding:
@@ -32,7 +33,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         rectifier=("relu",), shares=11 if quick else 21, resamples=200 if quick else 1000
     )
     outcomes = survey.run(config)
-    readings = [reading(law, outcomes) for law in linearity.SYMBOLS]
+    readings = [reading(law, outcomes) for law in rates.SYMBOLS]
     plot.save(plot.law(outcomes), out / "law.png")
     record = {
         "statement": STATEMENT, "source": SOURCE, "tolerance": LINEAR, "readings": readings,
@@ -42,8 +43,8 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     lines = [f"Claim: {STATEMENT} [{SOURCE}]", f"Linear means R² ≥ {LINEAR}, for 2×2 and 3×3 taps."]
     for found in readings:
         values = ", ".join(
-            f"{taps}×{taps}: {linearity.shown(found['all'][i], 3)} "
-            f"({linearity.shown(found['idle'][i])})"
+            f"{taps}×{taps}: {rates.format_r_squared(found['all'][i], 3)} "
+            f"({rates.format_r_squared(found['idle'][i])})"
             for i, taps in enumerate(config.size)
         )
         lines.append(f"  {found['ratio']:<6} R² over 0 ≤ ε ≤ 1 (rectifier idle)  {values}")
@@ -66,11 +67,11 @@ def _linear(readings, over):
 
 
 def _or(names):
-    return " and ".join(names) or f"none of {', '.join(linearity.SYMBOLS.values())}"
+    return " and ".join(names) or f"none of {', '.join(rates.SYMBOLS.values())}"
 
 
 def _numbers(outcomes):
-    for law, symbol in linearity.SYMBOLS.items():
+    for law, symbol in rates.SYMBOLS.items():
         for outcome in outcomes:
             for over, words in (("all", "0 ≤ ε ≤ 1"), ("idle", "rectifier idle")):
                 fit, size = outcome.fit(law, over), outcome.setting.size
@@ -92,4 +93,4 @@ def reading(law: str, outcomes: list[survey.Outcome]) -> dict[str, Any]:
         verdict = "holds while the rectifier is idle, and only there"
     else:
         verdict = "fails"
-    return {"ratio": linearity.SYMBOLS[law], "all": everywhere, "idle": idle, "verdict": verdict}
+    return {"ratio": rates.SYMBOLS[law], "all": everywhere, "idle": idle, "verdict": verdict}

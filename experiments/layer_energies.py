@@ -19,7 +19,8 @@ from tqdm import tqdm
 from experiments import ledger, small_cnn
 from experiments.ledger import Finding, Number
 from experiments.small_cnn import DATA, NETWORKS, Training
-from infomech import files, plot
+from infomech import plot
+from infomech._core import files
 from infomech.scattering import layers
 
 STATEMENT = (

@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from experiments import energy_decay, ledger
 from experiments.ledger import Finding, Number
-from infomech import files, plot, scattering
+from infomech import plot, scattering
+from infomech._core import files
 from infomech.scattering import Frame, bounds, frames, supports
 
 STATEMENT = "No band-limited signal needs more layers than guaranteed for a share of its energy."

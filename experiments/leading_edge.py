@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from experiments import edges, leading_edge_figure, ledger
 from experiments.ledger import Finding, Number
-from infomech import files, plot
+from infomech import plot
+from infomech._core import files
 
 STATEMENT = "At β = 1 a disk sheds its core, and the leading edge is fastest."
 SOURCE = "arXiv 2512.24338"

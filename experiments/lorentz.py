@@ -17,7 +17,8 @@ import numpy as np
 from experiments import ledger, lorentz_figures, lorentz_parts
 from experiments.ledger import Finding, Number
 from experiments.lorentz_parts import Group, Plane, Setting
-from infomech import files, plot, theory
+from infomech import plot, theory
+from infomech._core import files
 
 STATEMENT = "ReLU acts on patterns like a Lorentz transform."
 SOURCE = "arXiv 2512.24338"

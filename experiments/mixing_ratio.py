@@ -16,7 +16,8 @@ import numpy as np
 from experiments import ledger, mixing_ratio_figures
 from experiments.ledger import Finding, Number
 from experiments.mixing_ratio_sweeps import RECTIFIERS, Case, Setting, measure
-from infomech import files, plot
+from infomech import plot
+from infomech._core import files
 
 STATEMENT = (
     "The mixing ratio β controls the speed, and with the modulus the center can move faster than "

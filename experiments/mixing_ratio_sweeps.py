@@ -22,7 +22,7 @@ class Setting:
         ratios: how many mixing ratios, equally spaced from 0 to 1.
         steps: layers.
         burn_in: speed is fitted from this layer on.
-        patterns: of `infomech.patterns`.
+        patterns: of `infomech.fields.patterns`.
         radius: of them.
         degrees: directions in the plane, from the last axis towards the first.
     """

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import infomech as im
-from infomech import patterns
+from infomech.fields import patterns
 
 
 class Motion(NamedTuple):
@@ -98,8 +98,8 @@ def _rates(traces, units, lags, burn_in):
         along = trace.covariance @ unit @ unit
         spread = jnp.stack([along, jnp.trace(trace.covariance, axis1=1, axis2=2) - along], 1)
         whole = replace(trace, center=path, covariance=spread[:, None])
-        speed, diffusion = im.laws.speed(whole, burn_in), im.laws.diffusion(whole, burn_in)
-        half = im.laws.fit(layer, ahead, early & (trace.layer >= burn_in))
+        speed, diffusion = im.rates.velocity(whole, burn_in), im.rates.diffusion(whole, burn_in)
+        half = im.rates.fit_line(layer, ahead, early & (trace.layer >= burn_in))
         return Motion(
             speed.value[0], speed.stderr[0], half.slope, diffusion.value[0, 0],
             jnp.linalg.norm(speed.value[1:]), diffusion.value[0, 1],

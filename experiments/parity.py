@@ -18,7 +18,8 @@ from tqdm import tqdm
 import infomech as im
 from experiments import ledger
 from experiments.ledger import Finding, Number
-from infomech import files, plot
+from infomech import plot
+from infomech._core import files
 
 STATEMENT = "A kernel is the orthogonal sum of its even and odd part, and energies add."
 SOURCE = "arXiv 2512.24338"

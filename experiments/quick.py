@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 from PIL import Image, ImageDraw, ImageFont
 
-from infomech import files
+from infomech._core import files
 
 MARK = "quick run: small and coarse, it tries the experiment and settles nothing"
 #: make XLA compile in two thirds of the time; it ends a process that names one it doesn't know

@@ -18,7 +18,8 @@ from tqdm import tqdm
 from experiments import ledger, small_cnn
 from experiments.ledger import Finding, Number
 from experiments.small_cnn import DATA, NETWORKS, Trained, Training
-from infomech import files, linearity, plot
+from infomech import plot, rates
+from infomech._core import files
 from infomech.networks import chain, drift
 from infomech.networks.chain import Displaced
 
@@ -165,4 +166,4 @@ def _report(cases: list[Case], weighting: str) -> list[str]:
 
 
 def _shown(scores: drift.Scores) -> str:
-    return linearity.shown(float(scores.r_squared), 2)
+    return rates.format_r_squared(float(scores.r_squared), 2)

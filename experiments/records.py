@@ -20,7 +20,7 @@ from typing import Any
 
 from experiments import quick
 from experiments.ledger import Finding, Number
-from infomech import files
+from infomech._core import files
 
 ROOT = Path(__file__).resolve().parent.parent
 #: files of the library that are code

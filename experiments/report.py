@@ -10,7 +10,7 @@ from typing import Any
 from experiments import ledger, quick
 from experiments.ledger import Number
 from experiments.records import Record
-from infomech import files
+from infomech._core import files
 
 TITLE = "Claims about CNN filtering, put to the test"
 INTRODUCTION = (

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import infomech as im
-from infomech import kernels, patterns, theory
+from infomech import kernels, theory
+from infomech.fields import patterns
 
 SIZES = (2, 3)
 #: of random kernels: what they are, and their odd share if it is given
@@ -22,11 +23,11 @@ class Rates(NamedTuple):
     """Of patterns in layers of kernels, one by one; NaN where the field dies.
 
     Attributes:
-        speed: pixels per layer, (…, 2).
+        velocity: pixels per layer, (…, 2).
         diffusion: pixels² per layer, (…, 2, 2).
     """
 
-    speed: Any
+    velocity: Any
     diffusion: Any
 
 
@@ -110,7 +111,7 @@ def along(rates: Rates, size: int, ratios: np.ndarray, angles: np.ndarray) -> Al
     shape = (len(angles), len(ratios), -1)
     n = np.stack([np.sin(angles), np.cos(angles)], -1)
     m = np.stack([n[:, 1], -n[:, 0]], -1)
-    speed = rates.speed.reshape(*shape, 2)
+    speed = rates.velocity.reshape(*shape, 2)
     spread = rates.diffusion.reshape(*shape, 2, 2)
     within = [theory.idle_range((size, size), one, dtype="float64").ratio for one in n]
     # a tap of 0 is rounded to either side

@@ -24,7 +24,8 @@ from tqdm import tqdm
 
 from experiments import ledger
 from experiments.ledger import Finding, Number
-from infomech import files, plot, scattering
+from infomech import plot, scattering
+from infomech._core import files
 from infomech.scattering import Frame, supports
 
 STATEMENT = "Wavelets can lose energy as slowly as one likes, Weyl–Heisenberg filters can't."

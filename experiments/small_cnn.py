@@ -19,7 +19,8 @@ import optax
 from scipy import special
 from tqdm import tqdm
 
-from infomech import checks, fields, files, networks
+from infomech import fields, weights
+from infomech._core import checks, files
 from infomech.networks import sequential
 from infomech.networks.sequential import Filters, Head, Layer, Parameters, Spec
 
@@ -235,7 +236,7 @@ def load(path: Path) -> Parameters:
     """What `save` wrote; its kernels are read as those of any file are."""
     from safetensors.numpy import load_file
 
-    kernels = {layer.name: layer.kernels for layer in networks.layers(path)}
+    kernels = {layer.name: layer.kernels for layer in weights.layers(path)}
     rest = load_file(path)
     layers = [
         Filters(jnp.asarray(taps), jnp.asarray(rest[name.replace("weight", "bias")]))

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 import infomech as im
 from experiments import ledger
 from experiments.ledger import Finding, Number
-from infomech import design, files, losses, plot
+from infomech import design, losses, plot
+from infomech._core import files
 
 STATEMENT = "optax drives kernels to any velocity in the set that they can reach."
 SOURCE = "this project"

@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from experiments import ledger
 from experiments.ledger import Finding, Number
-from infomech import files, plot, scattering
+from infomech import plot, scattering
+from infomech._core import files
 from infomech.scattering import Frame, bounds, signals, supports
 
 STATEMENT = "There is a prototype filter for any factor of decay, and energy decays at least by it."

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from experiments import ledger, small_cnn
 from experiments.ledger import Finding, Number
 from experiments.small_cnn import DATA, NETWORKS, Trained, Training, trained
-from infomech import files, networks, plot
+from infomech import networks, plot, weights
+from infomech._core import files
 
 STATEMENT = "Small CNNs learn digits to at least 98 % on images that they haven't seen."
 SOURCE = "the project's own networks"
@@ -87,7 +88,7 @@ def _number(one):
 
 def appearance(one: Trained) -> dict[str, np.ndarray]:
     """Shares of the energy in DC and the gradients, and in odd parts, (epochs, layers) each."""
-    every = [networks.census(networks.layers(path), keep=0) for path in one.files.values()]
+    every = [networks.census(weights.layers(path), keep=0) for path in one.files.values()]
     return {
         part: np.stack([found.share.sel(part=part).values for found in every])
         for part in ("low", "odd")

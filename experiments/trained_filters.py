@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from experiments import ledger, small_cnn
 from experiments.ledger import Finding, Number
 from experiments.small_cnn import DATA, NETWORKS, Trained, Training
-from infomech import files, networks, plot
+from infomech import networks, plot, weights
+from infomech._core import files
 from infomech.networks.sequential import Filters, Parameters
 
 STATEMENT = "Small filters of trained CNNs are dominated by DC and gradients, the modes of motion."
@@ -71,9 +72,9 @@ class Counted:
 def count(one: Trained) -> Counted:
     """The census of a network and its change by training."""
     first, last = min(one.files), max(one.files)
-    found = networks.census(networks.layers(one.files[last]))
+    found = networks.census(weights.layers(one.files[last]))
     change = networks.compare(
-        networks.layers(one.files[first]), networks.layers(one.files[last])
+        weights.layers(one.files[first]), weights.layers(one.files[last])
     )  # fmt: skip
     return Counted(one.training.name, found, change)
 
@@ -164,7 +165,7 @@ def readings(one: Counted) -> dict[str, Any]:
 
 def momentum(one: Trained) -> np.ndarray:
     """Mean of p/‖k‖ over the filters of each layer after training, pixels, (layers, 2)."""
-    return networks.census(networks.layers(one.files[max(one.files)]), keep=0).momentum.values
+    return networks.census(weights.layers(one.files[max(one.files)]), keep=0).momentum.values
 
 
 def mirrored_training(training: Training) -> float:

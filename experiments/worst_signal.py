@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from experiments import ledger
 from experiments.ledger import Finding, Number
-from infomech import files, plot, scattering
+from infomech import plot, scattering
+from infomech._core import files
 from infomech.scattering import Frame, bounds, extremes, supports
 
 STATEMENT = "The guaranteed energy in the features is near what the worst signal has."

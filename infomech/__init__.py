@@ -7,26 +7,25 @@ arXiv 2512.24338. What carries no citation is derived in the docstring and teste
 from infomech import (
     design,
     fields,
-    images,
     kernels,
-    laws,
     losses,
     mechanics,
     networks,
     observables,
     parity,
-    patterns,
+    rates,
     rectifiers,
     scattering,
     spectrum,
     survey,
     sweeps,
     theory,
+    weights,
 )
+from infomech._rollout import Trace, layer, rollout
 from infomech.engines.plan import plan
 from infomech.fields import Field
 from infomech.rectifiers import Rectifier
-from infomech.rollout import Trace, layer, rollout
 
 __version__ = "0.1.0"
 
@@ -36,17 +35,15 @@ __all__ = [
     "Trace",
     "design",
     "fields",
-    "images",
     "kernels",
-    "laws",
     "layer",
     "losses",
     "mechanics",
     "networks",
     "observables",
     "parity",
-    "patterns",
     "plan",
+    "rates",
     "rectifiers",
     "rollout",
     "scattering",
@@ -54,4 +51,5 @@ __all__ = [
     "survey",
     "sweeps",
     "theory",
+    "weights",
 ]

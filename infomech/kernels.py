@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks, guards
+from infomech._core import checks, safe_math
 
 
 def axis_offsets(taps: int) -> np.ndarray:
@@ -101,7 +101,7 @@ def mix(
     dtype = checks.floating_dtype(dtype)
     if share is not None:
         share = checks.scalar("share", share, dtype)
-        even, odd = guards.sqrt(1 - share), guards.sqrt(share)
+        even, odd = safe_math.sqrt(1 - share), safe_math.sqrt(share)
     else:
         ratio = checks.scalar("ratio", ratio, dtype)
         length = jnp.sqrt((1 - ratio) ** 2 + ratio**2)
@@ -167,7 +167,7 @@ def random(
             raise checks.fail("share", known, f"0 for {shape} taps: they have no odd part")
         return _unit(sample) * jnp.where(share > 0, jnp.nan, 1)
     even, odd = _unit(sample + mirrored), _unit(sample - mirrored)
-    return guards.sqrt(1 - share) * even + guards.sqrt(share) * odd
+    return safe_math.sqrt(1 - share) * even + safe_math.sqrt(share) * odd
 
 
 def _direction(shape: tuple[int, ...], direction: Any, dtype: Any) -> jax.Array:
@@ -175,18 +175,18 @@ def _direction(shape: tuple[int, ...], direction: Any, dtype: Any) -> jax.Array:
     vector = checks.vector("direction", given, len(shape), dtype)
     known = checks.concrete(given)
     if known is None:
-        return vector / guards.magnitude(vector)
+        return vector / safe_math.magnitude(vector)
     if not np.any(known):
         raise checks.fail("direction", known, "a vector of length above 0")
     if not np.any(known[np.array(shape) > 1]):
         raise checks.fail(
             "direction", known, f"a part along an axis with more than one tap of {shape}"
         )
-    return vector / guards.magnitude(vector)
+    return vector / safe_math.magnitude(vector)
 
 
 def _unit(kernel: jax.Array) -> jax.Array:
     """`kernel` scaled to unit energy, however small or large its taps are."""
-    kernel = kernel / guards.magnitude(kernel)
+    kernel = kernel / safe_math.magnitude(kernel)
     energy = jnp.sum(kernel**2)
     return kernel / jnp.sqrt(jnp.where(energy > 0, energy, 1))

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from infomech import checks, guards
+from infomech._core import checks, safe_math
 from infomech.kernels import offsets
 from infomech.parity import split
 
@@ -52,9 +52,9 @@ def energy_momentum(kernel: Any) -> EnergyMomentum:
         ValueError: `kernel` is empty, not finite or not of 1 to 3 axes.
     """
     kernel = checks.taps("kernel", kernel)
-    kernel = kernel.astype(guards.wider(kernel.dtype, jnp.float32))
-    whole, scale = split(kernel), guards.magnitude(kernel)
-    energies = guards.energy(whole.even), guards.energy(whole.odd)
+    kernel = kernel.astype(safe_math.wider(kernel.dtype, jnp.float32))
+    whole, scale = split(kernel), safe_math.magnitude(kernel)
+    energies = safe_math.energy(whole.even), safe_math.energy(whole.odd)
     parts = split(kernel / scale)
     even, odd = jnp.sum(parts.even**2), jnp.sum(parts.odd**2)
     position = jnp.asarray(offsets(kernel.shape), kernel.dtype)
@@ -64,13 +64,13 @@ def energy_momentum(kernel: Any) -> EnergyMomentum:
         energy=energies[0] + energies[1],
         even=energies[0],
         odd=energies[1],
-        share=guards.divide(odd, even + odd),
+        share=safe_math.divide(odd, even + odd),
         gain=jnp.sum(kernel),
         momentum=scale * p,
         # of both energies, which may be infinite where their difference is not
-        mass_squared=guards.inner(kernel, jnp.flip(kernel)),
+        mass_squared=safe_math.inner(kernel, jnp.flip(kernel)),
         rapidity=_rapidity(even, odd),
-        direction=guards.divide(p, guards.sqrt(jnp.sum(p**2))),
+        direction=safe_math.divide(p, safe_math.sqrt(jnp.sum(p**2))),
     )
 
 

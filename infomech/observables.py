@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks, guards
+from infomech._core import checks, safe_math
 from infomech.fields import Field, as_field
 
 #: what lies outside the domain: zeros, the opposite side, or the mirror image (edge not repeated)
@@ -22,7 +22,7 @@ BOUNDARIES = ("zero", "periodic", "reflect")
 def mass(field: Any) -> jax.Array:
     """M = Σ u, true value exp(log_gain) Σ values; shape ()."""
     field = as_field(field)
-    return jnp.exp(field.log_gain) * guards.total(_wide(field))
+    return jnp.exp(field.log_gain) * safe_math.total(_wide(field))
 
 
 def log_mass(field: Any) -> jax.Array:
@@ -31,7 +31,7 @@ def log_mass(field: Any) -> jax.Array:
     −∞ for a dead field, NaN for a negative mass.
     """
     field = as_field(field)
-    return field.log_gain + guards.log(guards.total(_wide(field)))
+    return field.log_gain + safe_math.log(safe_math.total(_wide(field)))
 
 
 def energy(field: Any) -> jax.Array:
@@ -42,7 +42,7 @@ def energy(field: Any) -> jax.Array:
     """
     field = as_field(field)
     half = jnp.exp(field.log_gain / 2)
-    return guards.energy(_wide(field) * half * half)
+    return safe_math.energy(_wide(field) * half * half)
 
 
 def log_energy(field: Any) -> jax.Array:
@@ -52,8 +52,10 @@ def log_energy(field: Any) -> jax.Array:
     """
     field = as_field(field)
     values = _wide(field)
-    scale = guards.scale(values)
-    return 2 * (field.log_gain + jnp.log(scale)) + guards.log(guards.total((values / scale) ** 2))
+    scale = safe_math.scale(values)
+    return 2 * (field.log_gain + jnp.log(scale)) + safe_math.log(
+        safe_math.total((values / scale) ** 2)
+    )
 
 
 def center(field: Any, *, boundary: str = "zero") -> jax.Array:
@@ -95,7 +97,7 @@ def covariance(field: Any, *, boundary: str = "zero") -> jax.Array:
 
 def spread(field: Any, *, boundary: str = "zero") -> jax.Array:
     """Standard deviation of the mass on each axis, σ = √diag C, in pixels, shape (d,)."""
-    return guards.sqrt(jnp.diagonal(covariance(field, boundary=boundary)))
+    return safe_math.sqrt(jnp.diagonal(covariance(field, boundary=boundary)))
 
 
 def skewness(field: Any, *, boundary: str = "zero") -> jax.Array:
@@ -121,7 +123,7 @@ def balance(field: Any) -> jax.Array:
     error over this number.
     """
     values = _wide(as_field(field))
-    return guards.divide(jnp.abs(guards.total(values)), guards.total(jnp.abs(values)))
+    return safe_math.divide(jnp.abs(safe_math.total(values)), safe_math.total(jnp.abs(values)))
 
 
 def edge(field: Any, reach: tuple[tuple[int, int], ...], *, boundary: str = "zero") -> jax.Array:
@@ -152,7 +154,7 @@ def edge(field: Any, reach: tuple[tuple[int, int], ...], *, boundary: str = "zer
             far = (jnp.abs(_away(n, c, boundary)) >= seam) & (max(reach[a]) > 0)
             near = near | jnp.expand_dims(far, [b for b in range(size.ndim) if b != a])
         located = ~jnp.any(jnp.isnan(jnp.stack(middles)))
-        touching = jnp.where(located, guards.total(jnp.where(near, size, 0)), jnp.nan)
+        touching = jnp.where(located, safe_math.total(jnp.where(near, size, 0)), jnp.nan)
     else:
         # by weights, not slices, which would move pixels of a field that is split over devices
         touching = jnp.zeros((), size.dtype)
@@ -160,10 +162,10 @@ def edge(field: Any, reach: tuple[tuple[int, int], ...], *, boundary: str = "zer
         for a, (n, (down, up)) in enumerate(zip(size.shape, reach, strict=True)):
             touches = (np.arange(n) < down) | (np.arange(n) >= n - up)
             weights = {**inner, a: jnp.asarray(touches, size.dtype)}
-            touching = touching + guards.total(size, weights)
+            touching = touching + safe_math.total(size, weights)
             inner[a] = jnp.asarray(~touches, size.dtype)
-    everything = guards.total(size)
-    return jnp.where(everything > 0, guards.divide(touching, everything), 0)
+    everything = safe_math.total(size)
+    return jnp.where(everything > 0, safe_math.divide(touching, everything), 0)
 
 
 def layer_reach(
@@ -190,14 +192,14 @@ def wrap(displacement: jax.Array, length: Any) -> jax.Array:
 
 
 def _wide(field: Field) -> jax.Array:
-    return field.values.astype(guards.wider(field.values.dtype, jnp.float32))
+    return field.values.astype(safe_math.wider(field.values.dtype, jnp.float32))
 
 
 def _located(field: Any, boundary: str) -> tuple[jax.Array, list[jax.Array]]:
     """The values over their scale, and their center on each axis counted from pixel 0."""
     checks.one_of("boundary", boundary, BOUNDARIES)
     values = _wide(as_field(field))
-    values = values / guards.scale(values)
+    values = values / safe_math.scale(values)
     middle = _circular_mean if boundary == "periodic" else _plain_mean
     return values, [middle(values, axis) for axis in range(values.ndim)]
 
@@ -214,9 +216,9 @@ def _plain_mean(values: jax.Array, axis: int) -> jax.Array:
 def _circular_mean(values: jax.Array, axis: int) -> jax.Array:
     n = values.shape[axis]
     angle = 2 * np.pi * np.arange(n) / n
-    sign = jnp.sign(guards.total(values))
-    sine = sign * guards.total(values, {axis: jnp.asarray(np.sin(angle), values.dtype)})
-    cosine = sign * guards.total(values, {axis: jnp.asarray(np.cos(angle), values.dtype)})
+    sign = jnp.sign(safe_math.total(values))
+    sine = sign * safe_math.total(values, {axis: jnp.asarray(np.sin(angle), values.dtype)})
+    cosine = sign * safe_math.total(values, {axis: jnp.asarray(np.cos(angle), values.dtype)})
     exists = (sine != 0) | (cosine != 0)
     turn = jnp.arctan2(jnp.where(exists, sine, 0), jnp.where(exists, cosine, 1)) / (2 * np.pi)
     return jnp.where(exists, jnp.mod(turn, 1) * n, jnp.nan)
@@ -243,4 +245,4 @@ def _standardized(field: Any, boundary: str, power: int) -> jax.Array:
 
 def _mean(values: jax.Array, weights: dict[int, jax.Array]) -> jax.Array:
     """Mean of Π_a w_a(x_a) over the mass; NaN where there is none."""
-    return guards.divide(guards.total(values, weights), guards.total(values))
+    return safe_math.divide(safe_math.total(values, weights), safe_math.total(values))

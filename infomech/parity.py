@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from infomech import checks
+from infomech._core import checks
 
 
 class Parts(NamedTuple):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks
+from infomech._core import checks
 
 
 @dataclass(frozen=True)

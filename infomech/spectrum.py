@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks, guards
+from infomech._core import checks, safe_math
 from infomech.kernels import axis_offsets
 
 
@@ -95,14 +95,14 @@ def coordinates(kernel: Any) -> jax.Array:
         ValueError: `kernel` is empty, not finite or not of 1 to 3 axes.
     """
     modes = dct(kernel)
-    modes = modes / guards.magnitude(modes)
+    modes = modes / safe_math.magnitude(modes)
     origin = (0,) * modes.ndim
     found = [modes[origin]]
     for axis, n in enumerate(modes.shape):
         first = (*origin[:axis], 1, *origin[axis + 1 :])
         # the DCT's first mode falls along its axis: its negative is the gradient
         found.append(-modes[first] if n > 1 else jnp.zeros((), modes.dtype))
-    return guards.divide(jnp.stack(found), guards.sqrt(jnp.sum(modes**2)))
+    return safe_math.divide(jnp.stack(found), safe_math.sqrt(jnp.sum(modes**2)))
 
 
 def transfer_function(kernel: Any, frequencies: Sequence[Any]) -> jax.Array:
@@ -124,7 +124,7 @@ def transfer_function(kernel: Any, frequencies: Sequence[Any]) -> jax.Array:
     """
     kernel = checks.taps("kernel", kernel)
     # there are no complex numbers of half precision
-    kernel = kernel.astype(guards.wider(kernel.dtype, jnp.float32))
+    kernel = kernel.astype(safe_math.wider(kernel.dtype, jnp.float32))
     vectors = list(frequencies) if np.iterable(frequencies) else []
     if len(vectors) != kernel.ndim:
         raise checks.fail("frequencies", f"{len(vectors)} vectors", f"{kernel.ndim}, one per axis")

@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks, kernels, laws, linearity, observables, patterns, rectifiers, theory
-from infomech.linearity import LINEAR, SYMBOLS, LawFit, shown
-from infomech.rollout import NORMALIZATIONS, rollout
+from infomech import kernels, observables, rates, rectifiers, theory
+from infomech._core import checks
+from infomech._rollout import NORMALIZATIONS, rollout
+from infomech.fields import patterns
+from infomech.rates import LINEAR_R_SQUARED, SYMBOLS, LawFit, format_r_squared
 
 
 @dataclass(frozen=True)
@@ -107,11 +109,11 @@ class Outcome:
     Attributes:
         share: odd share ε.
         speed, stderr: along the direction, pixels per layer.
-        r_squared, steady: of the speed, as of `infomech.laws.Estimate`.
+        r_squared, steady: of the speed, as of `infomech.rates.Estimate`.
         velocity: (shares, d).
         contraction: √(D_along/σ₁²), the spread gained along the motion relative to that at rest.
         theory: speed of the idle rectifier; NaN where it works.
-        status: of the speed, index into `infomech.laws.REASONS`.
+        status: of the speed, index into `infomech.rates.REASONS`.
         idle_share: the rectifier is idle up to this share; NaN if it never is.
     """
 
@@ -146,26 +148,27 @@ class Outcome:
         refused = int(np.sum(self.status != 0))
         everywhere = [f for f in self.fits if f.over == "all" and not math.isnan(f.r_squared)]
         if not everywhere:
-            return f"No speed could be measured: {laws.REASONS[int(np.max(self.status))]}."
+            return f"No speed could be measured: {rates.REASONS[int(np.max(self.status))]}."
         best = max(everywhere, key=lambda f: f.r_squared)
         published = self.fit("share", "all").r_squared
-        linear = published >= LINEAR
-        text = f"Over the whole range speed is {_linear(published)} in ε (R² {shown(published, 3)})"
+        linear = published >= LINEAR_R_SQUARED
+        r_squared = format_r_squared(published, 3)
+        text = f"Over the whole range speed is {_linear(published)} in ε (R² {r_squared})"
         if best.law != "share":
-            either = "" if linear or best.r_squared >= LINEAR else " either"
+            either = "" if linear or best.r_squared >= LINEAR_R_SQUARED else " either"
             text += (
                 f"; {SYMBOLS[best.law]} fits best{_without(best)}, and is {_linear(best.r_squared)}"
             )
-            text += f"{either} (R² {shown(best.r_squared, 3)})"
+            text += f"{either} (R² {format_r_squared(best.r_squared, 3)})"
         idle = self.fit("tangent", "idle").r_squared
         if not math.isnan(idle):
             text += f"; while the rectifier is idle, up to ε = {self.idle_share:.3f}, speed is"
-            text += f" {_linear(idle)} in tan θ (R² {shown(idle)})"
+            text += f" {_linear(idle)} in tan θ (R² {format_r_squared(idle)})"
         return text + (f"; {refused} of {len(self.share)} speeds refused." if refused else ".")
 
 
 def _linear(r_squared: float) -> str:
-    return "linear" if r_squared >= LINEAR else "not linear"
+    return "linear" if r_squared >= LINEAR_R_SQUARED else "not linear"
 
 
 def _without(fit: LawFit) -> str:
@@ -225,7 +228,7 @@ def _outcome(config: LawConfig, setting: Setting) -> Outcome:
         jnp.asarray(share, config.dtype), unit, field, config.burn_in, **static
     )
     measured = np.asarray(speed.value)
-    idle_until = linearity.idle_share(
+    idle_until = rates.inactive_share(
         taps, setting.direction, setting.rectifier, dtype=config.dtype
     )
     rest = theory.step_spread(setting.size) ** 2
@@ -244,7 +247,7 @@ def _outcome(config: LawConfig, setting: Setting) -> Outcome:
         idle_share=idle_until,
     )
     key = jax.random.key(config.seed)
-    fits = linearity.fits(share, outcome.speed, idle_until, key=key, resamples=config.resamples)
+    fits = rates.fit_laws(share, outcome.speed, idle_until, key=key, resamples=config.resamples)
     return replace(outcome, fits=fits)
 
 
@@ -267,9 +270,9 @@ def _measure(shares, unit, field, burn_in, *, shape, steps, rectifier, boundary,
         )
         predicted = dot(theory.predict(kernel, rectifier=rectifier).speed, unit)
         return (
-            jax.tree.map(jnp.squeeze, laws.speed(along, burn_in)),
-            laws.speed(trace, burn_in),
-            jax.tree.map(jnp.squeeze, laws.diffusion(along, burn_in)),
+            jax.tree.map(jnp.squeeze, rates.velocity(along, burn_in)),
+            rates.velocity(trace, burn_in),
+            jax.tree.map(jnp.squeeze, rates.diffusion(along, burn_in)),
             predicted,
         )
 

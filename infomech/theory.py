@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from infomech import checks, guards, parity, rectifiers
+from infomech import parity, rectifiers
+from infomech._core import checks, safe_math
 from infomech.kernels import gradient, offsets
 
 
@@ -64,7 +65,7 @@ def predict(kernel: Any, *, rectifier: Any = "relu") -> Prediction:
     known = (gain != 0) if rectifier is rectifiers.identity else idle
     scale = jnp.where(known, gain, 1)
     parts = kernel, parity.split(kernel).odd
-    share, odd = (guards.divide(part, scale).ravel() for part in parts)
+    share, odd = (safe_math.divide(part, scale).ravel() for part in parts)
     r = jnp.asarray(offsets(kernel.shape).reshape(-1, kernel.ndim), kernel.dtype)
     # the even part would add nothing but rounding
     v = jnp.sum(odd[:, None] * r, axis=0)
@@ -113,4 +114,4 @@ def contraction(speed: Any, limit: Any) -> jax.Array:
     """1/γ = √(1 − v²/c²): the spread along the motion relative to that at rest; NaN beyond c."""
     checks.unmasked("speed", speed)
     checks.unmasked("limit", limit)
-    return guards.sqrt(1 - (jnp.asarray(speed) / limit) ** 2)
+    return safe_math.sqrt(1 - (jnp.asarray(speed) / limit) ** 2)

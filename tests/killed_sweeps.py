@@ -19,7 +19,7 @@ import xarray  # noqa: F401  (imported by the forks otherwise, each on its own)
 import zarr  # noqa: F401
 
 from infomech import sweeps
-from infomech.sweeps import blocks, program
+from infomech.sweeps import _blocks, _program
 
 
 def ends(kernel, final, trace, setting):
@@ -43,8 +43,8 @@ def run(path, log, kill_at=None, anything=False):
 
     Only chunks of the store count, or any file if `anything` does. Odd numbers die just before.
     """
-    numbers = {b.where[0].start: b.number for b in blocks.layout(sweep()).blocks()}
-    compute, replace, moved = program.Program.__call__, os.replace, itertools.count(1)
+    numbers = {b.where[0].start: b.number for b in _blocks.layout(sweep()).blocks()}
+    compute, replace, moved = _program.Program.__call__, os.replace, itertools.count(1)
 
     def computed(self, columns, points):
         with log.open("a") as file:
@@ -63,7 +63,7 @@ def run(path, log, kill_at=None, anything=False):
         if fatal:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    program.Program.__call__, os.replace = computed, replaced
+    _program.Program.__call__, os.replace = computed, replaced
     sweeps.run(sweep(), path)
 
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from infomech import sweeps
-from infomech.sweeps import program, store
+from infomech.sweeps import _program, _store
 
 SWEEP = sweeps.Sweep(
     axes=(sweeps.seeds(30), sweeps.linear("share", 0, 1, 4)), family="random", rectifier="relu",
@@ -30,10 +30,10 @@ def main(folder):
         path = folder / f"{devices}-{batch}.zarr"
         chosen = jax.devices()[:devices]
         sweeps.run(SWEEP, path, devices=chosen, batch=batch)
-        found[name] = {n: np.asarray(a[...]) for n, a in store.read(path).arrays.items()}
+        found[name] = {n: np.asarray(a[...]) for n, a in _store.read(path).arrays.items()}
         if batch != 64 or devices == 2:
             continue
-        text = program.lowered(SWEEP, setting, chosen, 8 * devices).compile().as_text()
+        text = _program.lowered(SWEEP, setting, chosen, 8 * devices).compile().as_text()
         talk = sorted(set(re.findall(r"all-gather|all-reduce|all-to-all|collective|send", text)))
         shapes = sorted(set(re.findall(r"(?:f32|u32)\[[\d,]+\]", text.split("ENTRY")[-1])))
         texts[devices] = {"talk": talk, "shapes": shapes}

@@ -6,7 +6,7 @@ import pytest
 import reference
 
 import infomech as im
-from infomech import kernels, laws, observables, theory
+from infomech import kernels, observables, rates, theory
 
 TOLERANCE = {"float32": 2e-4, "float64": 1e-9}
 
@@ -86,7 +86,7 @@ def test_speed_of_any_kernel_is_the_tangent_times_two_cosines(n):
 # --- the Gaussian limit ---------------------------------------------------------------------
 
 
-fit_growth = jax.jit(laws.growth)
+fit_growth = jax.jit(rates.growth)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from infomech import canary
+from infomech.cli import canary
 
 pytestmark = pytest.mark.optimized
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy import special
 
 from infomech import networks
-from infomech.networks import Layer, nulls, shares, slices
+from infomech.networks import _shares, nulls, slices
+from infomech.weights import Layer
 
 SHAPES = [(5, 3, 3), (4, 2, 3, 3), (3, 5, 2, 4), (2, 3, 3, 2, 3)]
 
@@ -187,7 +188,7 @@ def test_intervals_cover_as_often_as_they_say(units):
     hits, runs = 0, 400
     for _ in range(runs):
         sums = layer_of(units)
-        low, high = shares.ratio(sums.parts, sums.whole, 0.9)[1][1]
+        low, high = _shares.ratio(sums.parts, sums.whole, 0.9)[1][1]
         hits += low <= truth <= high
     assert abs(hits / runs - 0.9) < 0.05
 
@@ -199,9 +200,9 @@ def test_intervals_are_those_of_the_linear_parts():
               for s in (a, b)]  # fmt: skip
     variances = [len(x.T) / (len(x.T) - 1) * np.sum(x**2, 1) for x in linear]
     quantile = special.stdtrit(1, 0.975)
-    interval = shares.ratio(a.parts, a.whole, 0.95)[1]
+    interval = _shares.ratio(a.parts, a.whole, 0.95)[1]
     np.testing.assert_allclose(np.diff(interval)[:, 0], 2 * quantile * np.sqrt(variances[0]))
-    interval = shares.ratio_change(a, b, 0.95, paired=False)[2]
+    interval = _shares.ratio_change(a, b, 0.95, paired=False)[2]
     np.testing.assert_allclose(
         np.diff(interval)[:, 0], 2 * quantile * np.sqrt(variances[0] + variances[1])
     )
@@ -405,7 +406,7 @@ def test_one_output_has_no_interval():
         ([], {"level": 1.0}, "level: got 1.0, expected a number between 0 and 1"),
         ([], {"level": "high"}, "level"),
         ([], {"keep": -1}, "keep: got -1"),
-        ("model.npz", {}, "layers: got a str, expected layers, as infomech.networks.layers"),
+        ("model.npz", {}, "layers: got a str, expected layers, as infomech.weights.layers"),
         ([np.ones((2, 2, 3))], {}, "layers: got a ndarray among them"),
         ([layer(drawn((0, 2, 3, 3)))], {}, r"kernels: got shape \(0, 2, 3, 3\)"),
     ],

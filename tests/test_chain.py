@@ -13,9 +13,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from experiments import receptive_drift, small_cnn, trained_filters
-from infomech import networks, plot
+from infomech import networks, plot, weights
 from infomech.cli import drift, main
-from infomech.networks import Layer, chain, sequential
+from infomech.networks import chain, sequential
+from infomech.weights import Layer
 
 
 def drawn(*shape, seed=0):
@@ -27,7 +28,7 @@ def layers(*shapes):
 
 
 @pytest.fixture
-def weights(tmp_path):
+def weights_file(tmp_path):
     """A file of two layers that follow each other, a pointwise one and a dense one."""
     path = tmp_path / "net.safetensors"
     tensors = {"a.weight": drawn(4, 1, 3, 3), "b.weight": drawn(3, 4, 3, 3, seed=1)}
@@ -183,18 +184,18 @@ def test_nan_weights_have_no_drift():
 # --- infomech census ----------------------------------------------------------------------------
 
 
-def test_census_lists_what_a_file_holds(capsys, weights):
-    code, out, _ = run(capsys, "census", weights, "--describe")
+def test_census_lists_what_a_file_holds(capsys, weights_file):
+    code, out, _ = run(capsys, "census", weights_file, "--describe")
     assert code == 0
     assert "5 arrays, 3 of them convolutions" in out
     assert any(line.startswith("head.weight") and "–" in line for line in out.splitlines())
-    _, out, _ = run(capsys, "census", weights, "--describe", "--json")
+    _, out, _ = run(capsys, "census", weights_file, "--describe", "--json")
     assert {e["name"]: e["layout"] for e in json.loads(out)}["b.weight"] == "OIHW"
 
 
-def test_a_reader_who_leaves_early_is_no_error(weights):
+def test_a_reader_who_leaves_early_is_no_error(weights_file):
     script = "import sys; from infomech.cli import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", script, "census", str(weights), "--describe"]
+    command = [sys.executable, "-c", script, "census", str(weights_file), "--describe"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.close()
     assert process.stderr.read() == ""
@@ -202,17 +203,17 @@ def test_a_reader_who_leaves_early_is_no_error(weights):
     assert process.wait() == 1
 
 
-def test_census_counts_draws_and_writes(capsys, weights, tmp_path):
+def test_census_counts_draws_and_writes(capsys, weights_file, tmp_path):
     xarray = pytest.importorskip("xarray")
     out_folder = tmp_path / "o"
-    code, out, _ = run(capsys, "census", weights, "--against", "random", "--out", out_folder)
+    code, out, _ = run(capsys, "census", weights_file, "--against", "random", "--out", out_folder)
     assert code == 0
     assert "left out, of one tap each: point.weight" in out
     assert "Small filters are dominated by DC and gradients [arXiv 2512.24338]: not known" in out
     assert "change from random to this file" in out
     assert sorted(os.listdir(out_folder)) == ["census.json", "census.nc", "census.png"]
     record = json.loads((out_folder / "census.json").read_text())
-    direct = networks.census(networks.layers(weights))
+    direct = networks.census(weights.layers(weights_file))
     assert record["result"]["share"]["axes"] == ["layer", "part"]
     np.testing.assert_allclose(record["result"]["share"]["values"], direct.share)
     assert f"{float(direct.share.sel(layer='b.weight', part='low')):.3f} (" in out
@@ -221,10 +222,10 @@ def test_census_counts_draws_and_writes(capsys, weights, tmp_path):
         assert kept.pointwise == "point.weight"
 
 
-def test_census_against_itself_has_not_changed(capsys, weights, tmp_path):
+def test_census_against_itself_has_not_changed(capsys, weights_file, tmp_path):
     code, out, _ = run(
-        capsys, "census", weights, "--against", weights, "--layer", "b.*", "--json", "--out",
-        tmp_path,
+        capsys, "census", weights_file, "--against", weights_file, "--layer", "b.*", "--json",
+        "--out", tmp_path,
     )  # fmt: skip
     assert code == 0
     change = json.loads(out)["change"]
@@ -247,11 +248,11 @@ def test_census_tells_which_way_filters_changed_and_what_was_left_out(capsys, tm
     assert "DC + gradients +0." in out
 
 
-def test_a_seed_draws_other_random_filters(capsys, weights, tmp_path):
+def test_a_seed_draws_other_random_filters(capsys, weights_file, tmp_path):
     said = []
     for seed in (0, 0, 1):
         arguments = ("--against", "random", "--seed", seed, "--json", "--out", tmp_path)
-        said.append(json.loads(run(capsys, "census", weights, *arguments)[1])["change"])
+        said.append(json.loads(run(capsys, "census", weights_file, *arguments)[1])["change"])
     assert said[0] == said[1]
     assert said[0] != said[2]
 
@@ -296,20 +297,23 @@ def test_census_figure_takes_lines_and_spaces():
         np.testing.assert_allclose(np.sum(10**shares), 1, rtol=1e-6)
 
 
-def test_census_names_what_is_wrong_as_it_was_typed(capsys, weights, tmp_path):
+def test_census_names_what_is_wrong_as_it_was_typed(capsys, weights_file, tmp_path):
     other, flat, unknown = (tmp_path / f"{name}.safetensors" for name in ("o", "f", "u"))
     save_file({"c.weight": drawn(2, 2, 3, 3)}, other, {"format": "pt"})
     save_file({"c.weight": drawn(2, 2, 1, 1)}, flat, {"format": "pt"})
     save_file({"c": drawn(2, 2, 3, 3)}, unknown)
     for arguments, message in [
         ((tmp_path / "no.safetensors",), "FILE: got "),
-        ((weights, "--layer", "zzz*"), "--layer: got 'zzz*'"),
-        ((weights, "--layer", "point*"), "FILE: got only layers of one tap: point.weight"),
-        ((weights, "--against", tmp_path / "no.npz"), "--against: got "),
-        ((weights, "--against", flat), "--against: got none of more than one tap"),
-        ((weights, "--layer", "a.*", "--against", other), "--layer: got 'a.*'"),
-        ((weights, "--against", other), "FILE: got a.weight, b.weight, expected layers named as c"),
-        ((weights, "--layout", "HW"), "--layout: got 'HW'"),
+        ((weights_file, "--layer", "zzz*"), "--layer: got 'zzz*'"),
+        ((weights_file, "--layer", "point*"), "FILE: got only layers of one tap: point.weight"),
+        ((weights_file, "--against", tmp_path / "no.npz"), "--against: got "),
+        ((weights_file, "--against", flat), "--against: got none of more than one tap"),
+        ((weights_file, "--layer", "a.*", "--against", other), "--layer: got 'a.*'"),
+        (
+            (weights_file, "--against", other),
+            "FILE: got a.weight, b.weight, expected layers named as c",
+        ),
+        ((weights_file, "--layout", "HW"), "--layout: got 'HW'"),
         ((unknown,), "expected --layout one of OIW, OIHW"),
     ]:
         code, _, err = run(capsys, "census", *arguments, "--out", tmp_path / "o")
@@ -339,7 +343,7 @@ def test_drift_says_that_two_channels_are_too_few_to_tell(capsys, tmp_path):
 
 def made(folder):
     """The figure of two channels."""
-    layers = list(networks.layers(folder / "few.safetensors"))
+    layers = list(weights.layers(folder / "few.safetensors"))
     params, spec = chain.chain(layers)
     params = jax.tree.map(lambda x: x.astype("float64"), params)
     pixels = drawn(2, 1, 9, 9).astype("float64")
@@ -354,9 +358,9 @@ def made(folder):
 
 
 @pytest.mark.slow
-def test_drift_predicts_measures_and_writes(capsys, weights, tmp_path):
+def test_drift_predicts_measures_and_writes(capsys, weights_file, tmp_path):
     code, out, _ = run(
-        capsys, "drift", weights, "--layer", "[ab].*", "--strides", 2, 1, "--count", 3,
+        capsys, "drift", weights_file, "--layer", "[ab].*", "--strides", 2, 1, "--count", 3,
         "--images", "camera", "--out", tmp_path / "o",
     )  # fmt: skip
     assert code == 0
@@ -379,7 +383,7 @@ def test_drift_predicts_measures_and_writes(capsys, weights, tmp_path):
     assert out.startswith("    1  a.weight, 4×1×3×3, stride 2\n")
 
 
-def test_drift_names_what_is_wrong(capsys, weights, tmp_path):
+def test_drift_names_what_is_wrong(capsys, weights_file, tmp_path):
     for arguments, message in [
         (("--layer", "[ab].*", "--strides", 1), "--strides: got 1 of them"),
         (("--layer", "[ab].*", "--strides", 1, 0), "--strides[1]: got 0"),
@@ -389,7 +393,7 @@ def test_drift_names_what_is_wrong(capsys, weights, tmp_path):
         (("--layer", "a.*", "--count", 0), "--count: got 0"),
         (("--layer", "a.*", "--rectifier", "max"), "--rectifier: got 'max'"),
     ]:
-        code, _, err = run(capsys, "drift", weights, *arguments, "--out", tmp_path / "o")
+        code, _, err = run(capsys, "drift", weights_file, *arguments, "--out", tmp_path / "o")
         assert code == 2
         assert message in err
 
@@ -434,7 +438,7 @@ def test_training_is_kept_and_not_done_again(small, monkeypatch):
 def test_weights_are_kept_as_pytorch_has_them(small, tmp_path):
     one, _ = small
     params = small_cnn.load(one.files[1])
-    (kept, _) = networks.layers(one.files[1])
+    (kept, _) = weights.layers(one.files[1])
     assert kept.layout == "OIHW"
     np.testing.assert_array_equal(kept.kernels, params.layers[0].kernels)
     small_cnn.save(params, tmp_path / "again.safetensors", {})

@@ -272,7 +272,7 @@ def test_simulate_refuses_a_speed_when_the_pattern_touched(capsys, tmp_path):
 
 def test_doctor_finds_a_sound_compiler(capsys, monkeypatch):
     """It asks for what has been seen to fail; here the same check runs on smaller batches."""
-    from infomech import canary
+    from infomech.cli import canary
 
     asked, check = [], canary.check
 
@@ -293,7 +293,7 @@ def test_doctor_finds_a_sound_compiler(capsys, monkeypatch):
 def test_doctor_shows_the_default_precision_and_leaves_it_alone(capsys, monkeypatch):
     import jax
 
-    from infomech import canary
+    from infomech.cli import canary
 
     monkeypatch.setattr(canary, "check", lambda *arguments: iter([]))
     with jax.enable_x64(False):
@@ -303,7 +303,7 @@ def test_doctor_shows_the_default_precision_and_leaves_it_alone(capsys, monkeypa
 
 
 def test_doctor_fails_on_wrong_numbers(capsys, monkeypatch):
-    from infomech import canary
+    from infomech.cli import canary
 
     finding = canary.Finding("mass", 3, 40000, "float32", 0.1, 1e-4)
     monkeypatch.setattr(canary, "check", lambda *arguments: iter([finding]))

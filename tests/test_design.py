@@ -120,7 +120,7 @@ def test_every_solver_finds_a_velocity(solver, rounds):
     assert found.reason == ["converged"] * 3
     np.testing.assert_allclose(found.achieved["velocity"], np.full((3, 1), 0.3), atol=1e-4)
     np.testing.assert_allclose(found.loss, np.sum((found.achieved["velocity"] - 0.3) ** 2, 1))
-    speeds = [im.laws.speed(im.rollout(k, line(), STEPS)[1]).value for k in found.kernel]
+    speeds = [im.rates.velocity(im.rollout(k, line(), STEPS)[1]).value for k in found.kernel]
     np.testing.assert_allclose(speeds, found.achieved["velocity"], atol=1e-9)
     assert found.history.shape[1] == 3
     assert (found.history[-1] <= found.history[0]).all()
@@ -358,7 +358,7 @@ def test_a_solver_that_needs_more_than_it_gets_is_refused_by_name():
 
 def test_a_domain_that_no_kernel_could_leave_is_large_enough_for_any_wish():
     """More pixels would change nothing: what is asked for is out of reach of three taps."""
-    field = im.patterns.with_room(np.ones(5), (3,), STEPS)
+    field = im.fields.patterns.with_room(np.ones(5), (3,), STEPS)
     settings = dict(field=field, solver=optax.sgd(0.1), rounds=1, **SETTINGS)
     found = design.fit(losses.velocity(np.array([9.0])), jnp.ones(3), **settings)
     assert found.status != design.CONVERGED

@@ -12,7 +12,7 @@ import pytest
 from documents import PAGES, ROOT, blocks
 
 from experiments.catalog import EXPERIMENTS
-from infomech import canary
+from infomech.cli import canary
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from stacks import EVERY_ENGINE, RECTIFIERS, SPECTRAL, execute, needs_native, st
 from thinned import thinned
 
 import infomech as im
-from infomech import extras
+from infomech._core import extras
 from infomech.engines import build, native, plan
 
 BOUNDARIES = ("zero", "periodic", "reflect")

@@ -96,7 +96,7 @@ def test_the_closed_form_is_what_brute_force_finds():
 def test_a_dark_middle_does_no_work(dark):
     """(a, -B, c) under ReLU moves at (c - a)/(c + a), with as small an odd share as one likes."""
     blob = im.fields.gaussian((9,), sigma=1.5, dtype="float64").values
-    field = im.patterns.with_room(np.asarray(blob), (3,), 24)
+    field = im.fields.patterns.with_room(np.asarray(blob), (3,), 24)
     kernel = np.array([0.3, -dark, 0.7])
     _, trace = im.rollout(kernel, field, 24)
     moved = np.diff(np.asarray(trace.center)[[8, 16, 24], 0]) / 8

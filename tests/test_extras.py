@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from infomech import extras
+from infomech._core import extras
 
 ROOT = Path(__file__).parent.parent
 
@@ -26,7 +26,7 @@ CALLS = {
     "image": ("im.fields.image('a.h5')", "Pillow", "cli"),
     "digits": ("signals.signal('digits')", "scikit-learn", "cli"),
     "figures": ("import infomech.plot", "matplotlib", "plot"),
-    "Keras file": ("list(im.networks.layers('a.h5'))", "h5py", "networks"),
+    "Keras file": ("list(im.weights.layers('a.h5'))", "h5py", "networks"),
     "table of a census": ("labeled({}, {}, {})", "xarray", "networks"),
     "store": ("im.sweeps.run(sweep, 'store')", "zarr", "sweeps"),
     "NetCDF": ("im.sweeps.export('store', 'a.nc')", "h5netcdf", "sweeps"),

@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 import experiments
 from benchmarks import __main__ as rollouts
 from benchmarks import design, scattering
-from benchmarks import networks as weights
+from benchmarks import networks as network_benchmark
 from benchmarks import sweeps as stores
 from experiments import __main__ as claims
-from infomech import fields, files, networks, plot, sweeps
+from infomech import fields, plot, sweeps, weights
+from infomech._core import files
 from infomech.engines import build
 from infomech.scattering import signals
 
@@ -94,7 +95,7 @@ SWEEP = sweeps.Sweep(axes=(sweeps.linear("share", 0, 1, 2),), steps=(4,), burn_i
         ("store", lambda path: sweeps.store.status(path)),
         ("store", lambda path: sweeps.export(path, "law.nc")),
         ("spec", sweeps.load),
-        ("source", lambda path: list(networks.layers(path))),
+        ("source", lambda path: list(weights.layers(path))),
         ("source", fields.image),
         ("signal", lambda path: signals.signal(str(path))),
     ],
@@ -120,7 +121,9 @@ def test_compiled_code_is_not_kept_at_a_url(monkeypatch, variable):
         build._cache()
 
 
-@pytest.mark.parametrize("module", [claims, rollouts, design, scattering, stores, weights])
+@pytest.mark.parametrize(
+    "module", [claims, rollouts, design, scattering, stores, network_benchmark]
+)
 def test_a_report_is_not_written_to_a_url(tmp_path, monkeypatch, capsys, module):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match="2"):

@@ -53,10 +53,10 @@ def test_following_equals_a_domain_large_enough(kernel, large, small, dtype):
 def test_a_pattern_travels_thousands_of_pixels_on_a_small_domain():
     kernel, field = lopsided(0.0, 0.002, 0.998), im.fields.disk((81,), 3.0, dtype="float64")
     _, trace = im.rollout(kernel, field, 5000, follow=8, every=8)
-    speed = im.laws.speed(trace)
+    speed = im.rates.velocity(trace)
     np.testing.assert_allclose(trace.center[-1] - trace.center[0], 0.998 * 5000, rtol=1e-9)
     np.testing.assert_allclose(speed.value, 0.998, rtol=1e-9)
-    np.testing.assert_allclose(im.laws.diffusion(trace).value, 0.002 * 0.998, rtol=1e-6)
+    np.testing.assert_allclose(im.rates.diffusion(trace).value, 0.002 * 0.998, rtol=1e-6)
 
 
 def test_nothing_is_cut_from_a_narrow_pattern():
@@ -71,8 +71,8 @@ def test_what_is_cut_off_is_measured_and_the_speed_is_refused():
     _, trace = im.rollout(lopsided(0.0, 1.0, 0.0), values, 16, follow=4, every=4)
     # the center at 27 is to come to 20, and may by as much as the pattern could have moved: 4
     np.testing.assert_allclose(trace.cut, [0, *[0.5 / 3.5] * 4], atol=1e-12)
-    assert "boundary" in im.laws.speed(trace).reason
-    assert np.all(np.isnan(im.laws.speed(trace).value))
+    assert "boundary" in im.rates.velocity(trace).reason
+    assert np.all(np.isnan(im.rates.velocity(trace).value))
 
 
 def test_each_sample_of_a_batch_follows_its_own_pattern():
@@ -167,7 +167,7 @@ def test_every_move_and_every_cut_are_those_of_the_reference(taps, pixels, stack
     assert trace.cut[0] == 0
     assert np.all(np.diff(trace.cut) >= 0)
     assert trace.cut[-1] > 1e-4
-    assert im.laws.speed(trace).reason.startswith("the pattern touched the boundary")
+    assert im.rates.velocity(trace).reason.startswith("the pattern touched the boundary")
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 import reference
 
 import infomech as im
-from infomech import laws
-from infomech.rollout import NORMALIZATIONS
+from infomech import rates
+from infomech._rollout import NORMALIZATIONS
 
 CASES = [
     ((3,), (14,), "relu", "zero", "l2"),
@@ -87,7 +87,7 @@ def test_the_gradient_of_a_fitted_speed_is_that_of_the_closed_form():
     kernel, pattern = np.array([0.2, 0.5, 0.4]), im.fields.impulse(31)
 
     def speed(kernel):
-        return laws.speed(im.rollout(kernel, pattern, 8)[1]).value[0]
+        return rates.velocity(im.rollout(kernel, pattern, 8)[1]).value[0]
 
     r, gain = np.array([-1.0, 0.0, 1.0]), kernel.sum()
     expected = (r - reference.predict(kernel)[0]) / gain

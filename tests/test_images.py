@@ -6,7 +6,8 @@ import zlib
 import numpy as np
 import pytest
 
-from infomech import fields, images, patterns
+from infomech import fields
+from infomech.fields import images, patterns
 
 PIL = pytest.importorskip("PIL.Image")
 tifffile = pytest.importorskip("tifffile")

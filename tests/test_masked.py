@@ -9,8 +9,8 @@ import pytest
 
 import infomech as im
 from infomech.networks import chain, drift, nulls, receptive, sequential
-from infomech.networks.weights import Layer
 from infomech.scattering import analysis, extremes, frames, layers
+from infomech.weights._layers import Layer
 
 MASKED = np.ma.masked_invalid([1, np.nan, 3, 4, 5.0])
 FLAT = np.ma.masked_equal([0.0, 1.0, 0.0], 1.0)
@@ -67,7 +67,7 @@ CALLS = {
     "sigma": ("sigma", lambda: im.fields.gaussian((9, 9), np.ma.masked_equal([1.0, 2], 2))),
     "width": ("width", lambda: im.fields.box((9, 9), np.ma.masked_equal([1.0, 2], 2))),
     "image": ("source", lambda: im.fields.image(SQUARE)),
-    "with_room": ("values", lambda: im.patterns.with_room(SQUARE, (3, 3), 2)),
+    "with_room": ("values", lambda: im.fields.patterns.with_room(SQUARE, (3, 3), 2)),
     "share": ("share", lambda: im.kernels.mix((3,), share=np.ma.masked)),
     "ratio": ("ratio", lambda: im.kernels.mix((3,), ratio=np.ma.masked)),
     "random share": ("share", lambda: im.kernels.random((3,), key=KEY, share=np.ma.masked)),
@@ -83,20 +83,22 @@ CALLS = {
     "contraction": ("speed", lambda: im.theory.contraction(FLAT, 1.0)),
     "limit": ("limit", lambda: im.theory.contraction(0.5, FLAT)),
     "mass": ("field", lambda: im.observables.mass(MASKED)),
-    "candidates": ("share", lambda: im.laws.candidates(SHARES)),
-    "fit x": ("x", lambda: im.laws.fit(SHARES, np.ones(3))),
-    "fit y": ("y", lambda: im.laws.fit(np.arange(3.0), SHARES)),
-    "fit where": ("where", lambda: im.laws.fit(np.arange(3.0), np.arange(3.0), FLAT > 0)),
-    "bootstrap": ("y", lambda: im.laws.bootstrap(np.arange(3.0), SHARES, key=KEY)),
+    "candidates": ("share", lambda: im.rates.candidates(SHARES)),
+    "fit x": ("x", lambda: im.rates.fit_line(SHARES, np.ones(3))),
+    "fit y": ("y", lambda: im.rates.fit_line(np.arange(3.0), SHARES)),
+    "fit where": ("where", lambda: im.rates.fit_line(np.arange(3.0), np.arange(3.0), FLAT > 0)),
+    "bootstrap": ("y", lambda: im.rates.bootstrap(np.arange(3.0), SHARES, key=KEY)),
     "trace": (
         "trace",
-        lambda: im.laws.speed(dataclasses.replace(TRACE, edge=np.ma.masked_equal(np.zeros(5), 0))),
+        lambda: im.rates.velocity(
+            dataclasses.replace(TRACE, edge=np.ma.masked_equal(np.zeros(5), 0))
+        ),
     ),
-    "burn_in": ("burn_in", lambda: im.laws.speed(TRACE, np.ma.masked)),
-    "linearity share": ("share", lambda: im.linearity.fits(SHARES, np.ones(3), 0.2, key=KEY)),
+    "burn_in": ("burn_in", lambda: im.rates.velocity(TRACE, np.ma.masked)),
+    "linearity share": ("share", lambda: im.rates.fit_laws(SHARES, np.ones(3), 0.2, key=KEY)),
     "linearity speed": (
         "speed",
-        lambda: im.linearity.fits(np.arange(3) / 4, SHARES, 0.2, key=KEY),
+        lambda: im.rates.fit_laws(np.arange(3) / 4, SHARES, 0.2, key=KEY),
     ),
     "target": ("target", lambda: fit(VELOCITY)),
     "loss weight": ("weight", lambda: im.losses.isotropy() * np.ma.masked),
@@ -129,9 +131,9 @@ CALLS = {
     "energies": ("energies", lambda: analysis.decay(np.ma.masked_equal([4.0, 2, 1], 2))),
     "energies of a CNN": ("values", lambda: layers.energies([np.ones((1, 1, 3))], MASKED[None])),
     "weights of a CNN": ("weights[0]", lambda: layers.energies([FLAT[None, None]], LINE[None])),
-    "tree of weights": ("source a/w", lambda: list(im.networks.layers({"a": {"w": WEIGHTS}}))),
-    "array of weights": ("source", lambda: list(im.networks.layers(WEIGHTS))),
-    "layers": ("source 1", lambda: list(im.networks.layers([WEIGHTS.data, WEIGHTS]))),
+    "tree of weights": ("source a/w", lambda: list(im.weights.layers({"a": {"w": WEIGHTS}}))),
+    "array of weights": ("source", lambda: list(im.weights.layers(WEIGHTS))),
+    "layers": ("source 1", lambda: list(im.weights.layers([WEIGHTS.data, WEIGHTS]))),
     "chain": ("conv1", lambda: chain.chain(layer(WEIGHTS))),
     "bias": ("conv1 bias", lambda: chain.chain(layer(WEIGHTS.data, np.ma.masked_equal([0.0], 0)))),
     "nulls": ("energy", lambda: nulls.shuffled_energies(FLAT, np.ones(3), (3,))),

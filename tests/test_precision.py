@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import infomech as im
-from infomech import laws, losses, networks, scattering, spectrum, survey, sweeps
+from infomech import losses, networks, rates, scattering, spectrum, survey, sweeps
 from infomech.networks import sequential
-from infomech.sweeps import program
+from infomech.sweeps import _program
 
 KERNEL = im.kernels.mix((3, 3), share=0.2, dtype="float32")
 LINE, PLANE = np.ones(24, np.float32), np.ones((12, 10), np.float32)
@@ -89,10 +89,10 @@ PROGRAMS = {
         ), np.linspace(0, 1, 3, dtype=np.float32),
     ),
     "intervals of a law": (
-        lambda x: laws.bootstrap(x, x**2, key=jax.random.key(0), samples=5),
+        lambda x: rates.bootstrap(x, x**2, key=jax.random.key(0), samples=5),
         np.linspace(0, 1, 5, dtype=np.float32),
     ),
-    "a sweep": (program.point(SWEEP, *SWEEP.settings()), {"share": np.float32(0.2)}),
+    "a sweep": (_program.point(SWEEP, *SWEEP.settings()), {"share": np.float32(0.2)}),
     "scattering": (
         lambda u: change(lambda u: jnp.sum(scattering.energies(u, WAVELETS, 2).collected), u), LINE,
     ),

@@ -18,7 +18,7 @@ from reference import least_distance
 
 from experiments import catalog, frontier, records, small_cnn
 from experiments.__main__ import main
-from infomech import networks
+from infomech import networks, weights
 
 ROOT = Path(records.__file__).parent.parent
 
@@ -259,7 +259,7 @@ def test_a_quick_training_is_shown_and_falls_short_of_the_claim(quick):
     name = "digits-3x3-seed0"
     assert list(record["accuracy"][name]) == ["0", "1", "2"]
     last = place / "data" / name / "epoch-002.safetensors"
-    low = networks.census(networks.layers(last)).share.sel(part="low")
+    low = networks.census(weights.layers(last)).share.sel(part="low")
     np.testing.assert_allclose(record["share_of_low_modes"][0]["low"][2], low)
 
 
@@ -267,7 +267,7 @@ def test_what_trained_filters_are_is_settled(quick):
     out, record, place = quick("trained_filters")
     assert "Mirrored images and first weights give mirrored weights: holds" in out
     found = record["networks"]["digits-3x3-seed0"]
-    last = networks.layers(place / "data" / "digits-3x3-seed0" / "epoch-001.safetensors")
+    last = weights.layers(place / "data" / "digits-3x3-seed0" / "epoch-001.safetensors")
     direct = networks.census(last)
     np.testing.assert_allclose(found["low"], direct.share.sel(part="low"))
 
@@ -283,7 +283,7 @@ def test_energies_of_trained_layers_lie_within_their_bounds(quick):
     assert "holds: every image's energy behind the filters lies between their frame bounds" in out
     assert len(record["cases"]) == 4
     images = small_cnn.digits().test[:8]
-    (first, _) = networks.layers(place / "data" / "digits-3x3-seed0" / "epoch-000.safetensors")
+    (first, _) = weights.layers(place / "data" / "digits-3x3-seed0" / "epoch-000.safetensors")
     responses = np.abs(np.fft.fft2(first.kernels[:, 0], (8, 8))) ** 2
     np.testing.assert_allclose(record["cases"][0]["upper"][0], responses.sum(0).max(), rtol=1e-5)
     power = np.abs(np.fft.fft2(images[:, 0])) ** 2

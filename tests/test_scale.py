@@ -11,18 +11,19 @@ import pytest
 import infomech as im
 from infomech import (
     design,
-    laws,
     losses,
     mechanics,
     networks,
     observables,
     parity,
+    rates,
     scattering,
     spectrum,
     theory,
 )
-from infomech.losses import Run, wishes
+from infomech.losses import Run, _terms
 from infomech.scattering import analysis, bounds, extremes, frames, layers, supports
+from infomech.weights import Layer
 
 SCALES = (1e-30, 1e-21, 1e19, 1e30)
 RNG = np.random.default_rng(0)
@@ -155,7 +156,7 @@ def rolled_by(x, normalize="sum"):
     final, trace = im.rollout(x, field, 3, normalize=normalize)
     return {
         "growth": trace.log_energy[1:] - trace.log_energy[:-1], "center": trace.center,
-        "values": final.values, "speed": laws.speed(trace, edge_tolerance=2.0).value,
+        "values": final.values, "speed": rates.velocity(trace, edge_tolerance=2.0).value,
     }  # fmt: skip
 
 
@@ -180,7 +181,7 @@ def lost(x):
     final, trace = im.rollout(np.asarray(np.abs(KERNEL), x.dtype), field, 2, normalize="none")
     run = Run(jnp.asarray(x[:3, :3]), field, final, trace)
     every = {
-        "shape": wishes.shape(x[:4, :4]), "energy": losses.energy(0.5),
+        "shape": _terms.shape(x[:4, :4]), "energy": losses.energy(0.5),
         "isotropy": losses.isotropy(), "odd": losses.odd_share(),
         "high": losses.high_frequency_share(), "velocity": losses.velocity(np.ones(2)),
         "diffusion": losses.diffusion(1.0),
@@ -189,9 +190,9 @@ def lost(x):
 
 
 def counted(x):
-    layer = networks.weights.Layer("one", np.asarray(x), "OIHW", "told")
+    layer = Layer("one", np.asarray(x), "OIHW", "told")
     found = networks.census([layer])
-    other = networks.weights.Layer("one", np.asarray(np.abs(x)), "OIHW", "told")
+    other = Layer("one", np.asarray(np.abs(x)), "OIHW", "told")
     compared = networks.compare([layer], [other])
     names = (
         "share", "share_interval", "momentum", "energy", "odd", "spectrum", "resultant", "excess",
@@ -239,8 +240,8 @@ def networked(x):
 
 def fitted(x):
     other = np.asarray(np.arange(64) + SIGNAL, x.dtype)
-    line, steep = laws.fit(other, x), laws.fit(x, other)
-    again = laws.bootstrap(other, x, key=jax.random.key(0), samples=3)
+    line, steep = rates.fit_line(other, x), rates.fit_line(x, other)
+    again = rates.bootstrap(other, x, key=jax.random.key(0), samples=3)
     return {
         "slope": line.slope, "intercept": line.intercept, "residuals": line.residuals,
         "r_squared": line.r_squared, "steep": steep.slope, "steep r_squared": steep.r_squared,
@@ -367,9 +368,9 @@ SLOPES = {
     "skewness": (lambda x: jnp.sum(observables.skewness(x)), IMAGE, 0),
     "edge": (lambda x: observables.edge(x, ((1, 1), (0, 0))), IMAGE, 0),
     "balance": (lambda x: observables.balance(x - 0.3 * jnp.max(x)), IMAGE, 0),
-    "shape": (lambda x: jnp.sum(wishes._misfit(x, x[:4, :4]) ** 2), IMAGE, 0),
+    "shape": (lambda x: jnp.sum(_terms._misfit(x, x[:4, :4]) ** 2), IMAGE, 0),
     "drift": (lambda x: jnp.sum(networks.drift.predict([x]).displacement), FILTERS, 0),
-    "line": (lambda x: laws.fit(x[:9], x[9:18]).r_squared, SIGNAL, 0),
+    "line": (lambda x: rates.fit_line(x[:9], x[9:18]).r_squared, SIGNAL, 0),
 }  # fmt: skip
 
 
@@ -535,7 +536,7 @@ def test_norms_of_small_fields_are_found_for_any_rectifier(normalize, scale):
 
 
 def test_weights_whose_squares_no_float_is_are_refused():
-    layer = networks.weights.Layer("one", 1e200 * FILTERS, "OIHW", "told")
+    layer = Layer("one", 1e200 * FILTERS, "OIHW", "told")
     with pytest.raises(
         ValueError, match=r"kernels: got weights of up to .*e\+200, expected 1e-140"
     ):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from thinned import thinned
 
-from infomech import laws, linearity, patterns, survey
+from infomech import rates, survey
+from infomech.fields import patterns
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_nothing_touches_the_boundary_and_every_speed_is_given(outcomes):
     ],
 )
 def test_r_squared_below_a_bound_is_not_shown_as_the_bound(r_squared, digits, shown):
-    assert linearity.shown(r_squared, digits) == shown
+    assert rates.format_r_squared(r_squared, digits) == shown
 
 
 def test_the_survey_tells_which_speeds_are_not_steady(outcomes):
@@ -127,7 +128,7 @@ def test_identity_refuses_where_positive_and_negative_values_cancel():
     assert np.all(np.isnan(outcome.speed[refused]))
     np.testing.assert_allclose(outcome.speed[~refused], outcome.theory[~refused], atol=1e-3)
     assert "refused" in outcome.verdict
-    assert "cancel" in laws.REASONS[outcome.status[-1]]
+    assert "cancel" in rates.REASONS[outcome.status[-1]]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import xarray
 
 from infomech import sweeps
 from infomech.cli import main
-from infomech.sweeps import store
+from infomech.sweeps import _store
 
 
 def observe(kernel, final, trace, setting):
@@ -39,7 +39,7 @@ def copy(whole, tmp_path):
 
 
 def test_a_block_of_any_nan_is_what_was_written(copy):
-    found = store.status(copy)
+    found = _store.status(copy)
     assert (found.intact, found.damaged) == (24, 0)
     assert sweeps.run(SWEEP, copy).computed == 0
 
@@ -53,13 +53,13 @@ def test_a_block_of_any_nan_is_what_was_written(copy):
 )
 def test_harmed_coordinates_are_told_and_written_anew(copy, whole, harm, capsys):
     harm(copy)
-    assert not store.status(copy).labeled
+    assert not _store.status(copy).labeled
     assert main(["sweep", "status", str(copy)]) == 1
     assert "coordinates are not what was written" in capsys.readouterr().out
     with pytest.raises(ValueError, match="whose coordinates are not what was written"):
         sweeps.export(copy, copy.parent / "s.nc")
     assert sweeps.run(SWEEP, copy).computed == 0
-    assert store.status(copy).labeled
+    assert _store.status(copy).labeled
     with xarray.open_zarr(copy) as found, xarray.open_zarr(whole) as expected:
         xarray.testing.assert_identical(found.load(), expected.load())
 
@@ -85,10 +85,10 @@ def test_a_file_in_place_of_a_folder_is_not_written(copy):
         sweeps.export(copy, copy)
 
 
-@pytest.mark.parametrize("ask", [store.status, lambda path: sweeps.run(SWEEP, path)])
+@pytest.mark.parametrize("ask", [_store.status, lambda path: sweeps.run(SWEEP, path)])
 def test_a_block_that_another_run_writes_meanwhile_is_not_called_damaged(copy, monkeypatch, ask):
     chunk = copy / "done" / "c" / "0" / "0"
-    noted, kept = store.Store._noted, chunk.read_bytes()
+    noted, kept = _store.Store._noted, chunk.read_bytes()
     chunk.unlink()
 
     def meanwhile(self, block):
@@ -96,7 +96,7 @@ def test_a_block_that_another_run_writes_meanwhile_is_not_called_damaged(copy, m
             chunk.write_bytes(kept)
         return noted(self, block)
 
-    monkeypatch.setattr(store.Store, "_noted", meanwhile)
+    monkeypatch.setattr(_store.Store, "_noted", meanwhile)
     assert ask(copy).damaged == 0
 
 

@@ -19,7 +19,7 @@ from thinned import thinned
 
 from infomech import sweeps
 from infomech.cli import main
-from infomech.sweeps import arrays, program, store
+from infomech.sweeps import _arrays, _program, _store
 
 HERE = Path(__file__).parent
 SWEEP = {"dimensions": 1, "pattern": "impulse", "steps": 4, "burn_in": 1, "block": 4}
@@ -31,7 +31,7 @@ def some(**changes):
 
 def values(path):
     """All that is stored, the checksums too."""
-    found = store.read(path)
+    found = _store.read(path)
     return {name: np.asarray(a[...]) for name, a in {**found.arrays, "done": found.done}.items()}
 
 
@@ -105,7 +105,7 @@ def test_interrupted_it_says_how_to_go_on(tmp_path, capsys, monkeypatch):
         'dimensions = 1\npattern = "impulse"\nsteps = 4\nburn_in = 1\nblock = 4\n'
         "[axes.share]\nfrom = 0\nto = 1\ncount = 12\n"
     )
-    compute, calls = program.Program.__call__, []
+    compute, calls = _program.Program.__call__, []
 
     def interrupted(self, columns, points):
         calls.append(points)
@@ -113,7 +113,7 @@ def test_interrupted_it_says_how_to_go_on(tmp_path, capsys, monkeypatch):
             signal.raise_signal(signal.SIGINT)
         return compute(self, columns, points)
 
-    monkeypatch.setattr(program.Program, "__call__", interrupted)
+    monkeypatch.setattr(_program.Program, "__call__", interrupted)
     words = ["sweep", "run", str(path), "--store", str(tmp_path / "s.zarr"), "--batch", "2"]
     # whoever started the tests may ignore it
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -163,7 +163,7 @@ def _set(path, name, place, value):
 @pytest.mark.parametrize("harm", thinned(HARM, 2))
 def test_a_harmed_block_is_found_and_computed_again(copy, whole, harm):
     HARM[harm](copy)
-    found = store.status(copy)
+    found = _store.status(copy)
     gone = harm in ("no checksum", "a truncated checksum")
     assert (found.intact, found.damaged) == (8, 0 if gone else 4)
     told = []
@@ -199,20 +199,20 @@ def test_long_lists_of_values_are_told_apart(tmp_path):
 
 
 def test_a_store_of_another_version_is_left_alone(copy, whole, monkeypatch):
-    monkeypatch.setattr(arrays, "FORMAT", 9)
+    monkeypatch.setattr(_arrays, "FORMAT", 9)
     with pytest.raises(ValueError, match=r"of infomech .*format 2, expected infomech .*format 9"):
         sweeps.run(some(), copy)
     monkeypatch.undo()
     monkeypatch.setattr("infomech.__version__", "9.9")
     with pytest.raises(ValueError, match=r"expected infomech 9\.9"):
-        store.status(copy)
+        _store.status(copy)
     monkeypatch.undo()
     assert_same(copy, whole)
 
 
 def test_what_is_no_store(tmp_path, copy, capsys):
     with pytest.raises(ValueError, match="which is none"):
-        store.status(tmp_path / "nothing")
+        _store.status(tmp_path / "nothing")
     (tmp_path / "file").write_text("text")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "kept").write_text("text")
@@ -325,7 +325,7 @@ def test_processes_share_the_blocks(tmp_path, whole):
     ended = [process.communicate(timeout=300) for process in running]
     assert [p.returncode for p in running] == [0, 0], ended
     assert [json.loads(out)["computed"] for out, _ in ended] == [8, 4]
-    assert store.status(path).intact == 12
+    assert _store.status(path).intact == 12
     for name, array in values(whole).items():
         if name != "done":  # of numbers that may differ in their last digit
             np.testing.assert_allclose(values(path)[name], array, atol=1e-6, err_msg=name)
@@ -349,7 +349,7 @@ def test_results_do_not_depend_on_devices_or_batches(tmp_path):
 
 
 def test_a_batch_too_large_for_memory_is_halved_and_said(tmp_path, whole, monkeypatch):
-    lowered = program.lowered
+    lowered = _program.lowered
 
     class Crowded:
         def __init__(self, sweep, setting, devices, batch):
@@ -366,7 +366,7 @@ def test_a_batch_too_large_for_memory_is_halved_and_said(tmp_path, whole, monkey
 
             return call
 
-    monkeypatch.setattr(program, "lowered", Crowded)
+    monkeypatch.setattr(_program, "lowered", Crowded)
     told = []
     done = sweeps.run(some(), tmp_path / "s.zarr", watch=lambda p: told.append(p.note))
     assert set(done.batch.values()) == {1}
@@ -383,7 +383,7 @@ def test_a_point_too_large_for_memory_is_told(tmp_path, monkeypatch):
     def crowded(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 
-    monkeypatch.setattr(program, "lowered", crowded)
+    monkeypatch.setattr(_program, "lowered", crowded)
     with pytest.raises(ValueError, match=r"batch: got 1, and 3 relu.*a smaller domain"):
         sweeps.run(some(), tmp_path / "s.zarr")
 
@@ -392,7 +392,7 @@ def test_other_errors_of_the_device_are_raised(tmp_path, monkeypatch):
     def broken(*_):
         raise jax.errors.JaxRuntimeError("INTERNAL: broken")
 
-    monkeypatch.setattr(program, "lowered", broken)
+    monkeypatch.setattr(_program, "lowered", broken)
     with pytest.raises(jax.errors.JaxRuntimeError, match="broken"):
         sweeps.run(some(), tmp_path / "s.zarr")
 

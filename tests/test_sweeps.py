@@ -14,10 +14,10 @@ import xarray
 from hypothesis import given, settings
 from thinned import thinned
 
-from infomech import kernels, laws, sweeps, theory
+from infomech import kernels, rates, sweeps, theory
+from infomech._rollout import rollout
 from infomech.cli import main
-from infomech.rollout import rollout
-from infomech.sweeps import blocks, observed, program, spec
+from infomech.sweeps import _blocks, _observed, _program, _spec
 
 SMALL = {"dimensions": 1, "pattern": "impulse", "steps": 6, "burn_in": 1}
 SHARE = sweeps.linear("share", 0, 1, 5)
@@ -156,7 +156,7 @@ def test_every_point_is_in_one_block_and_no_block_is_too_large(counts, sizes, bl
         for q, n in zip(quantities, counts, strict=True)
     )
     sweep = sweeps.Sweep(axes=axes, size=tuple(sizes), block=block, **SMALL)
-    plan = blocks.layout(sweep)
+    plan = _blocks.layout(sweep)
     seen = np.zeros(plan.shape, int)
     tables = [axis.table() for axis in axes]
     whole = np.stack(np.meshgrid(*(t[q] for t, q in zip(tables, quantities, strict=True)),
@@ -165,7 +165,7 @@ def test_every_point_is_in_one_block_and_no_block_is_too_large(counts, sizes, bl
         assert one.number == number
         assert 1 <= one.points <= block
         seen[one.where] += 1
-        part = blocks.columns(tables, one)
+        part = _blocks.columns(tables, one)
         expected = whole[one.where[plan.varied :]].reshape(-1, len(quantities))
         np.testing.assert_array_equal(np.stack(list(part.values()), -1), expected)
     assert np.all(seen == 1)
@@ -174,7 +174,7 @@ def test_every_point_is_in_one_block_and_no_block_is_too_large(counts, sizes, bl
 
 def test_blocks_are_of_some_seconds_unless_told():
     def points(**changes):
-        return math.prod(blocks.layout(sweeps.Sweep(axes=(sweeps.seeds(10**6),), family="random",
+        return math.prod(_blocks.layout(sweeps.Sweep(axes=(sweeps.seeds(10**6),), family="random",
                                                     **changes)).block)  # fmt: skip
 
     assert points(pixels=32, steps=32, radius=1.0) == 2**16
@@ -256,7 +256,7 @@ def test_laws_are_those_of_a_plain_rollout(tmp_path, dtype):
 
 def all_of(kernel, final, trace, setting):
     """The laws, and the last field, which the norms change."""
-    return {**observed.measure(kernel, final, trace, setting), "last": final.values}
+    return {**_observed.measure(kernel, final, trace, setting), "last": final.values}
 
 
 def test_every_setting_reaches_the_rollout(tmp_path):
@@ -280,7 +280,7 @@ def test_every_setting_reaches_the_rollout(tmp_path):
             tolerance = {"rtol": 2e-4, "atol": 2e-5, "err_msg": f"{name}, {setting}"}
             np.testing.assert_allclose(at[name].values[0], value, **tolerance)
         assert np.isfinite(at.speed_stderr).all()
-        for name, law in (("speed", laws.speed), ("diffusion", laws.diffusion)):
+        for name, law in (("speed", rates.velocity), ("diffusion", rates.diffusion)):
             rate = law(trace, 1, edge_tolerance=0.9)
             np.testing.assert_allclose(at[f"{name}_stderr"][0], rate.stderr, atol=1e-4)
         felt = max(float(trace.edge.max()), float(trace.cut.max()))
@@ -290,7 +290,7 @@ def test_every_setting_reaches_the_rollout(tmp_path):
 def test_a_point_that_dies_or_touches_the_edge_is_a_status(tmp_path):
     axes = (sweeps.values("k", taps=[[0.0, -1, 0], [0.0, 1, 0], [0.0, 0, 1]]),)
     found = swept(tmp_path, axes=axes, family="taps", pixels=13)
-    reasons = [laws.REASONS[int(code)].split(":")[0] for code in found.status]
+    reasons = [rates.REASONS[int(code)].split(":")[0] for code in found.status]
     assert reasons == ["the field died", "ok", "the pattern touched the boundary before the end of"
                        " the fit window"]  # fmt: skip
     assert np.isnan(found.speed[[0, 2]]).all()
@@ -351,7 +351,7 @@ def test_numbers_of_numpy_and_jax_are_as_good_as_plain_ones():
     assert other == plain
     assert hash(other) == hash(plain)
     assert json.loads(json.dumps(other.describe())) == json.loads(json.dumps(plain.describe()))
-    assert blocks.layout(other) == blocks.layout(plain)
+    assert _blocks.layout(other) == _blocks.layout(plain)
 
 
 def test_settings_of_both_dtypes_are_stored_as_the_wider(tmp_path):
@@ -392,7 +392,7 @@ def test_plain_xarray_reads_it_with_labels_units_and_provenance(stored):
     assert found.sel(rectifier="modulus", share=0.5).isel(pair=1).noise == 0.1
     assert found.boundary == "zero"
     assert found.steps == 6
-    assert int((found.done != 0).sum()) == math.prod(blocks.layout(sweep).grid)
+    assert int((found.done != 0).sum()) == math.prod(_blocks.layout(sweep).grid)
     assert found.attrs["provenance"]["jax"] == jax.__version__
     assert found.attrs["sweep"]["observe"] == "laws"
 
@@ -432,15 +432,15 @@ def test_an_explanation_counts_before_anything_runs(stored):
 def test_batches_are_even_and_a_multiple_of_the_devices():
     setting = next(sweeps.Sweep(axes=(SHARE,), **SMALL).settings())
     one = jax.devices()[:1]
-    assert program.batch_size(setting, 10, one, 4) == 4
-    assert program.batch_size(setting, 9, one, 8) == 5
-    assert program.batch_size(setting, 17, one, 23) == 17
-    assert program.batch_size(setting, 100, one * 8, 64) == 56
-    assert program.batch_size(setting, 100, one * 2, 40) == 34
-    assert program.batch_size(setting, 3, one * 8) == 8
-    assert program.batch_size(setting, 3, one * 8, 8) == 8
+    assert _program.batch_size(setting, 10, one, 4) == 4
+    assert _program.batch_size(setting, 9, one, 8) == 5
+    assert _program.batch_size(setting, 17, one, 23) == 17
+    assert _program.batch_size(setting, 100, one * 8, 64) == 56
+    assert _program.batch_size(setting, 100, one * 2, 40) == 34
+    assert _program.batch_size(setting, 3, one * 8) == 8
+    assert _program.batch_size(setting, 3, one * 8, 8) == 8
     room = 2**24 // (4 * 4 * 19)
-    assert room / 2 < program.batch_size(setting, 10**6, one) <= room
+    assert room / 2 < _program.batch_size(setting, 10**6, one) <= room
 
 
 # --- the file that describes a sweep ------------------------------------------------------------
@@ -539,7 +539,7 @@ def test_no_text_breaks_the_reader(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "any.toml"
     path.write_text(text, encoding="utf-8")
     try:
-        found = spec.load(path)
+        found = _spec.load(path)
     except ValueError as error:
         found = str(error)
     assert isinstance(found, sweeps.Sweep) or str(path) in found

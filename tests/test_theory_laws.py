@@ -9,13 +9,15 @@ import pytest
 import reference
 
 import infomech as im
-from infomech import laws, theory
+from infomech import rates, theory
 
 SHAPES = [(2,), (5,), (3, 3), (2, 4), (1, 3), (2, 3, 2)]
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
 
-predict, fit = jax.jit(theory.predict), jax.jit(laws.fit)
-speed, diffusion, growth = (jax.jit(rate) for rate in (laws.speed, laws.diffusion, laws.growth))
+predict, fit = jax.jit(theory.predict), jax.jit(rates.fit_line)
+speed, diffusion, growth = (
+    jax.jit(rate) for rate in (rates.velocity, rates.diffusion, rates.growth)
+)
 
 
 def taps(shape, dtype="float64", seed=0):
@@ -307,7 +309,7 @@ def test_a_path_far_from_position_0_keeps_its_error_small():
     trace = made_up_trace(n=40, dtype="float32")
     layer = np.arange(40.0)
     center = jnp.asarray(np.stack([1e6 + 0.5 * layer, 3e5 - 0.25 * layer], -1), jnp.float32)
-    speed = laws.speed(dataclasses.replace(trace, center=center))
+    speed = rates.velocity(dataclasses.replace(trace, center=center))
     np.testing.assert_allclose(speed.value, [0.5, -0.25], rtol=1e-6)
     np.testing.assert_allclose(speed.stderr, 0, atol=1e-6)
 
@@ -408,7 +410,7 @@ def test_gradients_of_a_refused_rate_are_finite():
 
 def test_candidates_are_their_formulas():
     share = np.array([0.0, 0.1, 0.5, 0.9])
-    found = laws.candidates(share)
+    found = rates.candidates(share)
     even, odd = np.sqrt(1 - share), np.sqrt(share)
     formulas = {"share": share, "sqrt_share": odd}
     formulas |= {"tangent": odd / even, "ratio": odd / (odd + even)}
@@ -417,7 +419,7 @@ def test_candidates_are_their_formulas():
         np.testing.assert_allclose(found[name], formula, rtol=1e-14)
     ratio = found["ratio"]
     np.testing.assert_allclose(ratio**2 / ((1 - ratio) ** 2 + ratio**2), share, rtol=1e-13)
-    at_one = laws.candidates(1)
+    at_one = rates.candidates(1)
     assert [float(at_one[name]) for name in formulas] == [1.0, 1.0, np.inf, 1.0]
 
 
@@ -459,7 +461,7 @@ def test_a_constant_has_slope_0_and_no_r_squared(y):
     assert np.isnan(found.r_squared)
 
 
-interval = jax.jit(laws.bootstrap, static_argnames=("samples", "level"))
+interval = jax.jit(rates.bootstrap, static_argnames=("samples", "level"))
 
 
 def test_bootstrap_intervals_cover_the_truth_about_as_often_as_they_say():
@@ -492,16 +494,22 @@ KEY, THREE = jax.random.key(0), [1.0, 2.0, 3.0]
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: laws.speed(np.ones(3)), "trace: got .*ndarray.*expected the Trace"),
-        (lambda: laws.diffusion(None), "trace: got NoneType, expected the Trace"),
-        (lambda: laws.growth(3), "trace: got int, expected the Trace"),
-        (lambda: laws.candidates(1.2), r"share: got 1.2, expected a number in \[0, 1\]"),
-        (lambda: laws.candidates(np.nan), "share: got nan, expected"),
-        (lambda: laws.fit(THREE, [1.0, 2.0]), r"x, y: got shapes \(3,\) and \(2,\), expected two"),
-        (lambda: laws.fit([THREE], [THREE]), "x, y: got shapes .*, expected two vectors"),
-        (lambda: laws.fit(THREE, THREE, [True]), r"where: got shape \(1,\), expected \(3,\)"),
-        (lambda: laws.bootstrap(THREE, THREE, key=KEY, samples=0), "samples: got 0, expected .* 1"),
-        (lambda: laws.bootstrap(THREE, THREE, key=KEY, level=1), "level: got 1, .* 0 and 1"),
+        (lambda: rates.velocity(np.ones(3)), "trace: got .*ndarray.*expected the Trace"),
+        (lambda: rates.diffusion(None), "trace: got NoneType, expected the Trace"),
+        (lambda: rates.growth(3), "trace: got int, expected the Trace"),
+        (lambda: rates.candidates(1.2), r"share: got 1.2, expected a number in \[0, 1\]"),
+        (lambda: rates.candidates(np.nan), "share: got nan, expected"),
+        (
+            lambda: rates.fit_line(THREE, [1.0, 2.0]),
+            r"x, y: got shapes \(3,\) and \(2,\), expected two",
+        ),
+        (lambda: rates.fit_line([THREE], [THREE]), "x, y: got shapes .*, expected two vectors"),
+        (lambda: rates.fit_line(THREE, THREE, [True]), r"where: got shape \(1,\), expected \(3,\)"),
+        (
+            lambda: rates.bootstrap(THREE, THREE, key=KEY, samples=0),
+            "samples: got 0, expected .* 1",
+        ),
+        (lambda: rates.bootstrap(THREE, THREE, key=KEY, level=1), "level: got 1, .* 0 and 1"),
         (lambda: theory.predict(np.zeros(0)), "kernel: got shape .*, expected at least one tap"),
         (lambda: theory.predict([1.0, np.inf]), "kernel: got 1 of 2 values not finite"),
         (lambda: theory.predict(THREE, rectifier="rely"), "rectifier: got 'rely', .* relu, "),

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 import infomech as im
-from infomech import networks
-from infomech.networks import formats, layouts, stored
+from infomech import networks, weights
+from infomech.weights import _formats, _stored, layouts
 
 BF16 = np.dtype(jnp.bfloat16)
 
@@ -32,12 +32,12 @@ def wave(shape, dtype="float64"):
 
 
 def only(source, **options):
-    (layer,) = networks.layers(source, **options)
+    (layer,) = weights.layers(source, **options)
     return layer
 
 
 def verdicts(source):
-    return {entry.name: entry.layout or entry.rule for entry in networks.describe(source)}
+    return {entry.name: entry.layout or entry.rule for entry in weights.describe(source)}
 
 
 # --- files as the frameworks write them ------------------------------------------------------
@@ -280,13 +280,13 @@ def test_layouts_are_told_by_names(array, layout):
 @pytest.mark.parametrize(("array", "reason"), NO_CONVOLUTIONS.items())
 def test_what_is_no_convolution_says_why(array, reason):
     name, shape = array
-    (entry,) = networks.describe({name: wave(shape)})
+    (entry,) = weights.describe({name: wave(shape)})
     assert (entry.name, entry.shape, entry.dtype) == (name, shape, "float64")
     assert entry.layout is None
     assert not entry.undecided
     assert reason in entry.rule
     with pytest.raises(ValueError, match="expected at least one convolution layer"):
-        networks.layers({name: wave(shape)})
+        weights.layers({name: wave(shape)})
 
 
 HOW_TO_CHOOSE = r"expected layout= one of OIW, OIHW, .* for it, or pattern= without it"
@@ -296,10 +296,10 @@ HOW_TO_CHOOSE = r"expected layout= one of OIW, OIHW, .* for it, or pattern= with
 def test_a_name_that_tells_nothing_is_an_error_that_says_how_to_choose(array, reason):
     name, shape = array
     tree = {name: wave(shape), "conv.weight": wave(C2)}
-    (entry,) = (entry for entry in networks.describe(tree) if entry.undecided)
+    (entry,) = (entry for entry in weights.describe(tree) if entry.undecided)
     assert reason in entry.rule
     with pytest.raises(ValueError, match=HOW_TO_CHOOSE):
-        networks.layers(tree)
+        weights.layers(tree)
     assert only(tree, pattern="*.weight").name == "conv.weight"
     layout = {3: "WIO", 4: "HWIO"}[len(shape)]
     layer = only(tree, pattern=f"*{name}", layout=layout)
@@ -313,7 +313,7 @@ def test_frameworks_that_contradict_the_name_leave_it_undecided(tmp_path):
     for name, maker in [("a.weight", "tf"), ("a.kernel", "pt")]:
         save_file({name: wave(C2)}, tmp_path / "a.safetensors", metadata={"format": maker})
         with pytest.raises(ValueError, match=f"in a file of format '{maker}' tells no layout"):
-            networks.layers(tmp_path / "a.safetensors")
+            weights.layers(tmp_path / "a.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -332,27 +332,27 @@ def test_layout_given_is_for_all_arrays_of_its_axes_that_may_be_convolutions():
         "a.weight": wave((3, 3, 4, 8)), "b": wave((3, 3, 8, 2)), "c.weight": wave((4, 4, 3)),
         "norm.weight": wave((4, 4, 4)), "long": wave((300, 1, 2, 2)),
     }  # fmt: skip
-    found = {layer.name: layer.kernels.shape for layer in networks.layers(tree, layout="HWIO")}
+    found = {layer.name: layer.kernels.shape for layer in weights.layers(tree, layout="HWIO")}
     assert found == {"a.weight": (8, 4, 3, 3), "b": (2, 8, 3, 3), "long": (2, 2, 300, 1)}
     with pytest.raises(ValueError, match="layout: got 'NCHW', expected one of OIW, OIHW"):
-        networks.layers(tree, layout="NCHW")
+        weights.layers(tree, layout="NCHW")
 
 
 def test_patterns_choose_layers_and_list_them_if_none_fits():
     tree = {"a.0.weight": wave(C2), "a.1.weight": wave(C2), "b.weight": wave(C2), "c": wave((2,))}
-    names = [layer.name for layer in networks.layers(tree, pattern="a.*")]
+    names = [layer.name for layer in weights.layers(tree, pattern="a.*")]
     assert names == ["a.0.weight", "a.1.weight"]
     with pytest.raises(ValueError, match=r"pattern: got 'A\*', expected .* a.0.weight, a.1.weight"):
-        networks.layers(tree, pattern="A*")
+        weights.layers(tree, pattern="A*")
 
 
 def test_a_source_without_convolutions_says_what_it_holds():
     tree = {f"fc{n}.weight": np.ones((2, 2)) for n in range(20)}
     with pytest.raises(ValueError, match=r"'fc0.weight' \(2, 2\) \(2 axes.* and 8 more, expected"):
-        networks.layers(tree)
+        weights.layers(tree)
     for empty in ({}, {"a": "text"}, [lambda x: x], None):
         with pytest.raises(ValueError, match="without arrays"):
-            networks.layers(empty)
+            weights.layers(empty)
 
 
 # --- formats ---------------------------------------------------------------------------------
@@ -361,7 +361,7 @@ def test_a_source_without_convolutions_says_what_it_holds():
 def test_numbers_in_names_are_numbers_where_the_library_sorted_them(tmp_path):
     path = tmp_path / "a.safetensors"
     save_file({f"l{n}.weight": wave(C2, "float32") for n in range(12)}, path)
-    assert [layer.name for layer in networks.layers(path)] == [f"l{n}.weight" for n in range(12)]
+    assert [layer.name for layer in weights.layers(path)] == [f"l{n}.weight" for n in range(12)]
 
 
 def test_safetensors_in_the_order_of_the_file(tmp_path):
@@ -378,7 +378,7 @@ def test_safetensors_in_the_order_of_the_file(tmp_path):
         begin += values.nbytes
     # an odd length leaves the arrays unaligned
     path = safetensors(tmp_path / "a.safetensors", json.dumps(header).encode() + b" ", body)
-    found = list(networks.layers(str(path)))
+    found = list(weights.layers(str(path)))
     assert [layer.name for layer in found] == ["z.weight", "y.weight"]
     assert "as the file says" in found[0].rule
     for layer in found:
@@ -392,26 +392,26 @@ def test_safetensors_in_the_order_of_the_file(tmp_path):
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_npz(save, tmp_path):
-    weights = {"b.weight": wave(C2), "a/kernel": np.asfortranarray(wave((3, 3, 2, 4)))}
-    save(tmp_path / "a.npz", **weights, big=wave((3,)).astype(">f8"))
-    found = {layer.name: layer.kernels for layer in networks.layers(tmp_path / "a.npz")}
-    assert list(found) == list(weights)
-    np.testing.assert_array_equal(np.flip(found["b.weight"], (2, 3)), weights["b.weight"])
-    np.testing.assert_array_equal(found["a/kernel"][1, 0], weights["a/kernel"][::-1, ::-1, 0, 1])
+    arrays = {"b.weight": wave(C2), "a/kernel": np.asfortranarray(wave((3, 3, 2, 4)))}
+    save(tmp_path / "a.npz", **arrays, big=wave((3,)).astype(">f8"))
+    found = {layer.name: layer.kernels for layer in weights.layers(tmp_path / "a.npz")}
+    assert list(found) == list(arrays)
+    np.testing.assert_array_equal(np.flip(found["b.weight"], (2, 3)), arrays["b.weight"])
+    np.testing.assert_array_equal(found["a/kernel"][1, 0], arrays["a/kernel"][::-1, ::-1, 0, 1])
     assert verdicts(tmp_path / "a.npz")["big"].startswith("1 axes")
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("dtype", ["<f4", ">f8"])
 def test_npy_needs_a_layout(order, dtype, tmp_path):
-    weights = np.asarray(wave((3, 3, 2, 4), dtype), order=order)
-    np.save(tmp_path / "conv1.npy", weights)
+    array = np.asarray(wave((3, 3, 2, 4), dtype), order=order)
+    np.save(tmp_path / "conv1.npy", array)
     with pytest.raises(ValueError, match=r"'conv1' \(3, 3, 2, 4\) .* expected layout="):
-        networks.layers(tmp_path / "conv1.npy")
+        weights.layers(tmp_path / "conv1.npy")
     layer = only(tmp_path / "conv1.npy", layout="HWIO")
     assert layer.kernels.dtype == np.dtype(dtype).newbyteorder("=")
     assert layer.kernels.dtype.isnative
-    np.testing.assert_array_equal(layer.kernels[3, 1], weights[::-1, ::-1, 1, 3])
+    np.testing.assert_array_equal(layer.kernels[3, 1], array[::-1, ::-1, 1, 3])
 
 
 KERAS_2 = [
@@ -431,7 +431,7 @@ KERAS_2 = [
 
 def test_whole_model_of_keras_2(tmp_path):
     path = keras_2(tmp_path / "model.h5", KERAS_2)
-    found = {layer.name.split("/", 2)[2]: layer for layer in networks.layers(path)}
+    found = {layer.name.split("/", 2)[2]: layer for layer in weights.layers(path)}
     assert {name: layer.layout for name, layer in found.items()} == {
         "zero/kernel:0": "HWIO",
         "depthwise_conv2d/depthwise_kernel:0": "HWCM",
@@ -456,7 +456,7 @@ def test_whole_model_of_keras_2(tmp_path):
 def test_weights_of_keras_2_without_the_model(tmp_path):
     rows = [row for row in KERAS_2 if row[1] not in ("by_keras_3", "mix")]
     path = keras_2(tmp_path / "weights.h5", rows, whole=False, told=False)
-    found = {layer.name: layer.layout for layer in networks.layers(path)}
+    found = {layer.name: layer.layout for layer in weights.layers(path)}
     assert list(found.items()) == [
         ("zero/zero/kernel:0", "HWIO"),
         ("depthwise_conv2d/depthwise_conv2d/depthwise_kernel:0", "HWCM"),
@@ -483,7 +483,7 @@ KERAS_3 = [
 
 def test_archive_of_keras_3(tmp_path):
     path = keras_3(tmp_path / "model.keras", KERAS_3)
-    found = [(layer.name, layer.layout) for layer in networks.layers(path)]
+    found = [(layer.name, layer.layout) for layer in weights.layers(path)]
     assert found == [
         ("layers/conv2d/vars/0", "HWIO"),
         ("layers/separable_conv2d/vars/0", "HWCM"),
@@ -502,7 +502,7 @@ def test_archive_of_keras_3(tmp_path):
 def test_a_bias_comes_with_its_weights(tmp_path):
     stem = only(keras_3(tmp_path / "model.keras", KERAS_3), pattern="layers/conv2d/*")
     np.testing.assert_array_equal(stem.bias, wave((4,)))
-    first, *rest = networks.layers(keras_2(tmp_path / "model.h5", KERAS_2))
+    first, *rest = weights.layers(keras_2(tmp_path / "model.h5", KERAS_2))
     np.testing.assert_array_equal(first.bias, wave((4,)))
     assert rest[0].bias is None
     # of Equinox, and in half precision
@@ -515,7 +515,7 @@ def test_a_bias_comes_with_its_weights(tmp_path):
 
 def test_weights_of_keras_3(tmp_path):
     path = keras_3(tmp_path / "model.weights.h5", KERAS_3, archive=False)
-    found = [(layer.name, layer.layout) for layer in networks.layers(path)]
+    found = [(layer.name, layer.layout) for layer in weights.layers(path)]
     assert found == [
         ("layers/conv2d/vars/0", "HWIO"),
         ("layers/conv2d_2/vars/0", "HWIO"),
@@ -538,9 +538,9 @@ def test_layers_of_one_name_and_different_classes_go_by_their_groups(tmp_path):
 def test_classes_of_keras_that_are_not_known_are_not_guessed(tmp_path):
     rows = [("BlurConv2D", "b", "blur_conv2d", [wave((3, 3, 2, 4))])]
     with pytest.raises(ValueError, match="Keras layer BlurConv2D, of unknown layout"):
-        networks.layers(keras_3(tmp_path / "a.keras", rows))
+        weights.layers(keras_3(tmp_path / "a.keras", rows))
     with pytest.raises(ValueError, match="name '0' tells no layout"):
-        networks.layers(keras_3(tmp_path / "a.weights.h5", rows, archive=False))
+        weights.layers(keras_3(tmp_path / "a.weights.h5", rows, archive=False))
 
 
 def test_live_models():
@@ -557,7 +557,7 @@ def test_live_models():
     tree = {"params": {"Conv_0": {"kernel": jnp.ones((3, 2, 4)), "bias": jnp.ones(4)}, "n": [1]}}
     assert only(tree).name == "params/Conv_0/kernel"
     with pytest.raises(ValueError, match="arrays that are traced"):
-        jax.jit(lambda x: list(networks.layers(x)))(tree)
+        jax.jit(lambda x: list(weights.layers(x)))(tree)
 
 
 def test_reading_a_live_model_copies_nothing_and_leaves_it_alone():
@@ -573,7 +573,7 @@ def test_reading_a_live_model_copies_nothing_and_leaves_it_alone():
 def test_layers_are_read_one_by_one_and_mistakes_are_told_at_once(monkeypatch):
     read = []
     monkeypatch.setattr(np, "asarray", lambda leaf: read.append(leaf.shape) or np.array(leaf))
-    found = networks.layers({"a.weight": np.zeros((1, 1, 2)), "b.weight": np.zeros((1, 1, 3))})
+    found = weights.layers({"a.weight": np.zeros((1, 1, 2)), "b.weight": np.zeros((1, 1, 3))})
     assert read == []
     next(found)
     assert read == [(1, 1, 2)]
@@ -586,24 +586,24 @@ def test_layers_are_read_one_by_one_and_mistakes_are_told_at_once(monkeypatch):
 
 @pytest.mark.parametrize("dtype", [np.dtype("float16"), BF16, np.dtype("f4"), np.dtype("f8")])
 def test_halves_widen_exactly_and_floats_stay(dtype, tmp_path):
-    weights = np.asarray([1.0, -2.5, np.nan, np.inf, 3e-5, -0.0]).astype(dtype).reshape(1, 2, 3)
-    save_file({"a.weight": weights}, tmp_path / "a.safetensors")
+    array = np.asarray([1.0, -2.5, np.nan, np.inf, 3e-5, -0.0]).astype(dtype).reshape(1, 2, 3)
+    save_file({"a.weight": array}, tmp_path / "a.safetensors")
     sources = [
-        {"a.weight": weights},
-        {"a.weight": jnp.asarray(weights)},
+        {"a.weight": array},
+        {"a.weight": jnp.asarray(array)},
         tmp_path / "a.safetensors",
     ]
     for source in sources:
-        (entry,) = networks.describe(source)
+        (entry,) = weights.describe(source)
         assert entry.dtype == dtype.name
         kernels = only(source).kernels
         assert kernels.dtype == (dtype if dtype.itemsize >= 4 else np.float32)
-        np.testing.assert_array_equal(kernels[..., ::-1], weights.astype(kernels.dtype))
+        np.testing.assert_array_equal(kernels[..., ::-1], array.astype(kernels.dtype))
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "bool", "complex64", "longdouble"])
 def test_other_dtypes_are_no_weights(dtype):
-    (entry,) = networks.describe({"a.weight": np.ones(C2, dtype)})
+    (entry,) = weights.describe({"a.weight": np.ones(C2, dtype)})
     assert entry.layout is None
     assert entry.rule == f"{entry.dtype}, none of float16, bfloat16, float32, float64"
 
@@ -620,7 +620,7 @@ def test_dtypes_that_numpy_lacks(tmp_path):
 
 
 def refused(path, what, **options):
-    for read in (networks.describe, lambda source: list(networks.layers(source, **options))):
+    for read in (weights.describe, lambda source: list(weights.layers(source, **options))):
         with pytest.raises(ValueError, match=what) as caught:
             read(path)
         assert path.name in str(caught.value)
@@ -665,7 +665,7 @@ def test_objects_of_python_are_not_unpickled(tmp_path, monkeypatch):
             "Python objects, a pickle, which is never read"
         }
         with pytest.raises(ValueError, match="a pickle, which is never read"):
-            networks.layers(tmp_path / name)
+            weights.layers(tmp_path / name)
     assert not (tmp_path / "sprung").exists()
 
 
@@ -677,8 +677,8 @@ def test_the_two_lines_for_pytorch_work(tmp_path, monkeypatch):
     conv = torch.nn.Conv2d(2, 3, 3, groups=1)
     tied = torch.nn.ModuleDict({"a": conv, "b": conv})
     torch.save(tied.state_dict(), "model.pt")
-    exec(formats.CONVERSION, {"torch": torch, "safetensors": safetensors, "path": "model.pt"})
-    found = list(networks.layers("new.safetensors"))
+    exec(_formats.CONVERSION, {"torch": torch, "safetensors": safetensors, "path": "model.pt"})
+    found = list(weights.layers("new.safetensors"))
     assert [layer.name for layer in found] == ["a.weight", "b.weight"]
     np.testing.assert_array_equal(found[0].kernels[..., ::-1, ::-1], conv.weight.detach().numpy())
 
@@ -729,8 +729,8 @@ def sane(path):
     """Reads a harmed file: right shapes, or a ValueError that names it; nothing else."""
     message = "source: got"
     try:
-        shapes = {entry.name: entry.shape for entry in networks.describe(path)}
-        for layer in networks.layers(path):
+        shapes = {entry.name: entry.shape for entry in weights.describe(path)}
+        for layer in weights.layers(path):
             assert layer.kernels.size == math.prod(shapes[layer.name])
             assert layer.kernels.dtype in (np.float32, np.float64)
             layer.kernels.tobytes()
@@ -805,7 +805,7 @@ def test_other_harmed_files_are_read_right_or_refused(whole, suffix, data):
 @pytest.fixture
 def small(monkeypatch):
     """A limit that is quickly passed."""
-    monkeypatch.setattr(stored, "SMALL", 2**20)
+    monkeypatch.setattr(_stored, "SMALL", 2**20)
 
 
 @pytest.mark.usefixtures("small")
@@ -853,7 +853,7 @@ def test_archives_with_a_name_twice_a_wrong_checksum_or_no_weights(tmp_path):
     number = wave((1, 1, 3)).tobytes()[8:16]
     (tmp_path / "b.npz").write_bytes(raw.replace(number, number[::-1]))
     with pytest.raises(ValueError, match="Bad CRC-32"):
-        list(networks.layers(tmp_path / "b.npz"))
+        list(weights.layers(tmp_path / "b.npz"))
     with zipfile.ZipFile(tmp_path / "c.keras", "w") as archive:
         archive.writestr("config.json", "{}")
     refused(tmp_path / "c.keras", "no model.weights.h5 in it")
@@ -909,7 +909,7 @@ def test_a_large_file_takes_the_memory_of_one_tensor(tmp_path):
         file.truncate(path.stat().st_size + begin)
     assert path.stat().st_size > 2**31
     before, peak = resident(), 0
-    for layer in networks.layers(path, pattern="conv[0-7].weight"):
+    for layer in weights.layers(path, pattern="conv[0-7].weight"):
         assert layer.kernels.any() == np.False_
         peak = max(peak, resident())
     del layer
@@ -924,7 +924,7 @@ def test_without_h5py_it_says_what_to_install(tmp_path, monkeypatch):
     keras_3(tmp_path / "a.keras", KERAS_3[:1])
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(ImportError, match=r"a.keras' needs h5py, .* '\.\[networks\]'"):
-        list(networks.layers(tmp_path / "a.keras"))
+        list(weights.layers(tmp_path / "a.keras"))
 
 
 def test_layouts_are_as_documented():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import infomech
-from infomech import extras
+from infomech._core import extras
 
 #: file and class of each command, or a group of commands
 COMMANDS: dict[str, Any] = {

@@ -9,9 +9,10 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from infomech import checks, files, networks, plot
+from infomech import networks, plot, weights
+from infomech._core import checks, files
 from infomech.cli.options import Clock, typed
-from infomech.networks import Layer
+from infomech.weights import Layer
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Census:
 
     def _run(self) -> int:
         if self.describe:
-            held = networks.describe(self.file)
+            held = weights.describe(self.file)
             print(files.to_json([e._asdict() for e in held]) if self.json else _listing(held))
             return 0
         clock = Clock()
@@ -86,7 +87,7 @@ class Census:
         return 0
 
     def _layers(self) -> Iterator[Layer]:
-        return networks.layers(self.file, layout=self.layout, pattern=self.layer)
+        return weights.layers(self.file, layout=self.layout, pattern=self.layer)
 
     def _other(self) -> Iterator[Layer] | None:
         """The network before, or one of random taps."""
@@ -97,7 +98,7 @@ class Census:
             return None
         words = {"source": "--against", "pattern": "--layer"}
         with typed(self, **words):
-            found = networks.layers(Path(self.against), layout=self.layout, pattern=self.layer)
+            found = weights.layers(Path(self.against), layout=self.layout, pattern=self.layer)
         return self._told(found, words)
 
     def _told(self, layers: Iterable[Layer], words: dict[str, str]) -> Iterator[Layer]:
@@ -125,7 +126,7 @@ def _plain(dataset: Any) -> dict[str, Any]:
     }
 
 
-def _listing(held: list[networks.Entry]) -> str:
+def _listing(held: list[weights.Entry]) -> str:
     wide = min(max(len(e.name) for e in held), 60) if held else 0
     shapes = ["×".join(map(str, e.shape)) or "scalar" for e in held]
     lines = [

@@ -7,12 +7,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from infomech import checks, design, files, losses, patterns, plot
+from infomech import design, losses, plot
+from infomech._core import checks, files
+from infomech._rollout import rollout
 from infomech.cli import kernel as kernel_command
 from infomech.cli.options import Clock, numbers_in_line, tell, use
 from infomech.design import parametrizations
-from infomech.losses.loss import finite_numbers
-from infomech.rollout import rollout
+from infomech.fields import patterns
+from infomech.losses._loss import finite_numbers
 
 FAMILIES = {
     "taps": parametrizations.taps,

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import jax
 from tqdm import tqdm
 
-from infomech import canary, files
+from infomech._core import files
+from infomech.cli import canary
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,15 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from infomech import checks, files, images, linearity, networks, plot
+from infomech import networks, plot, rates, weights
+from infomech._core import checks, files
 from infomech.cli.options import Clock, tell, typed, use
-from infomech.networks import Layer, chain
+from infomech.fields import images
+from infomech.networks import chain
 from infomech.networks.chain import Displaced
 from infomech.networks.drift import Agreement
 from infomech.networks.sequential import Spec
+from infomech.weights import Layer
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Drift:
     def _run(self) -> int:
         use(self.dtype, self.compile_cache)
         clock = Clock()
-        layers = list(networks.layers(self.file, layout=self.layout, pattern=self.layer))
+        layers = list(weights.layers(self.file, layout=self.layout, pattern=self.layer))
         params, spec = chain.chain(
             layers, strides=self.strides, dilations=self.dilations, groups=self.groups,
             rectifier=self.rectifier,
@@ -172,11 +175,11 @@ def _scores(a: Agreement) -> str:
     if a.reason:
         return a.reason
     r_squared, low, high = (
-        linearity.shown(float(one.r_squared), 2) for one in (a.scores, a.low, a.high)
+        rates.format_r_squared(float(one.r_squared), 2) for one in (a.scores, a.low, a.high)
     )
     slopes = f"{a.scores.slope:.2f} ({a.low.slope:.2f} to {a.high.slope:.2f})"
     return f"{f'{r_squared} ({low} to {high})':<22}{slopes}"
 
 
 def _ungated(a: Agreement) -> str:
-    return "–" if a.reason else f"R² {linearity.shown(float(a.scores.r_squared), 2)}"
+    return "–" if a.reason else f"R² {rates.format_r_squared(float(a.scores.r_squared), 2)}"

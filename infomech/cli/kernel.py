@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from infomech import files, mechanics, parity, plot, spectrum, theory
+from infomech import mechanics, parity, plot, spectrum, theory
+from infomech._core import files
 from infomech.cli import results
 from infomech.cli.options import KernelChoice, numbers_in_line, use
 

@@ -10,8 +10,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from infomech import files, laws, linearity, patterns, plot, survey
+from infomech import plot, rates, survey
+from infomech._core import files
 from infomech.cli.options import Clock, tell, use
+from infomech.fields import patterns
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def _table(outcome: survey.Outcome) -> str:
         f"{'whole range, 0 ≤ ε ≤ 1':>35}{'rectifier idle':>34}",
         "  linear in" + 2 * f"{' points     R²   slope  (95 % interval)':<41}",
     ]
-    for law, symbol in linearity.SYMBOLS.items():
+    for law, symbol in rates.SYMBOLS.items():
         row = "".join(_cells(outcome.fit(law, over)) for over in ("all", "idle"))
         lines.append(f"  {symbol:<9}{row}")
     if curved.any():
@@ -103,10 +105,12 @@ def _works(outcome: survey.Outcome) -> str:
     return f"the rectifier works from ε = {outcome.idle_share:.3f}"
 
 
-def _cells(fit: linearity.LawFit) -> str:
+def _cells(fit: rates.LawFit) -> str:
     if math.isnan(fit.slope):
         return f"{fit.points:7d}      –       –  (–)             "
-    r_squared = "      –" if math.isnan(fit.r_squared) else f"{linearity.shown(fit.r_squared):>7}"
+    r_squared = (
+        "      –" if math.isnan(fit.r_squared) else f"{rates.format_r_squared(fit.r_squared):>7}"
+    )
     low, high = fit.slope_interval
     interval = f"({low:.3f} to {high:.3f})"
     return f"{fit.points:7d}{r_squared}{fit.slope:8.3f}  {interval:<17}"
@@ -114,17 +118,17 @@ def _cells(fit: linearity.LawFit) -> str:
 
 def _overall(outcomes: list[survey.Outcome]) -> str:
     fits = [o.fit("share", "all").r_squared for o in outcomes]
-    held = sum(r >= linearity.LINEAR for r in fits)
+    held = sum(r >= rates.LINEAR_R_SQUARED for r in fits)
     idle = [o.fit("tangent", "idle").r_squared for o in outcomes]
     known = [r for r in idle if not math.isnan(r)]
     text = (
         f"Verdict: speed is linear in the odd share ε over the whole range in {held} of "
-        f"{len(outcomes)} settings (R² ≥ {linearity.LINEAR})"
+        f"{len(outcomes)} settings (R² ≥ {rates.LINEAR_R_SQUARED})"
     )
     if known:
         text += (
             "; while the rectifier is idle it is linear in tan θ (smallest R² "
-            f"{linearity.shown(min(known))})"
+            f"{rates.format_r_squared(min(known))})"
         )
     return text + "."
 
@@ -142,7 +146,7 @@ def _csv(outcomes: list[survey.Outcome]) -> str:
     )  # fmt: skip
     for o in outcomes:
         s = o.setting
-        curves = laws.candidates(o.share)
+        curves = rates.candidates(o.share)
         direction = " ".join(f"{x:.9g}" for x in s.direction)
         named = [s.size, s.rectifier, s.boundary, s.normalize, direction, s.pattern]
         for i, share in enumerate(o.share):
@@ -150,6 +154,6 @@ def _csv(outcomes: list[survey.Outcome]) -> str:
                 share, curves["tangent"][i], curves["ratio"][i], o.speed[i], o.stderr[i],
                 o.r_squared[i], o.steady[i], *o.velocity[i], o.contraction[i], o.theory[i],
             ]  # fmt: skip
-            status = laws.REASONS[int(o.status[i])]
+            status = rates.REASONS[int(o.status[i])]
             writer.writerow([*named, *(f"{float(x):.9g}" for x in numbers), status])
     return text.getvalue()

@@ -16,7 +16,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from infomech import checks, files, kernels
+from infomech import kernels
+from infomech._core import checks, files
 
 
 def use(dtype: str, compile_cache: Path | None = None) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from infomech import files
+from infomech._core import files
 from infomech.cli.options import use
 from infomech.engines.plan import plan
 

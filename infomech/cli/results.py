@@ -7,11 +7,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from infomech import checks, laws, linearity, mechanics, rectifiers, theory
+from infomech import mechanics, rates, rectifiers, theory
+from infomech._core import checks
 from infomech.cli.options import numbers_in_line
 
 
-def record(name: str, rate: laws.Estimate) -> dict[str, Any]:
+def record(name: str, rate: rates.Estimate) -> dict[str, Any]:
     """A rate as it goes into a file: value, standard error, R², halves, and whether it's steady."""
     fields = {"stderr": rate.stderr, "r_squared": rate.r_squared}
     fields |= {"halves": rate.halves, "steady": rate.steady}
@@ -121,4 +122,4 @@ def _places(error: float) -> int:
 
 
 def _r_squared(value: float) -> str:
-    return "constant" if math.isnan(value) else linearity.shown(value)
+    return "constant" if math.isnan(value) else rates.format_r_squared(value)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from infomech import checks, files, plot, scattering
+from infomech import plot, scattering
+from infomech._core import checks, files
 from infomech.cli.options import Clock, tell, use
 from infomech.scattering import (
     Energies,

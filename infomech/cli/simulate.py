@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from infomech import checks, files, laws, observables, patterns, plot
+from infomech import observables, plot, rates
+from infomech._core import checks, files
+from infomech._rollout import Trace, rollout
 from infomech.cli import results
 from infomech.cli.options import Clock, KernelChoice, tell, use
-from infomech.fields import Field, as_field
-from infomech.rollout import Trace, rollout
+from infomech.fields import Field, as_field, patterns
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def _values(field: Any) -> Any:
 
 
 def _result(kernel: Any, trace: Trace, burn_in: int, rectifier: str) -> dict[str, Any]:
-    speed, diffusion = laws.speed(trace, burn_in), laws.diffusion(trace, burn_in)
+    speed, diffusion = rates.velocity(trace, burn_in), rates.diffusion(trace, burn_in)
     predicted = results.predicted(kernel, rectifier)
     return {
         **results.record("speed", speed), "status": speed.reason,

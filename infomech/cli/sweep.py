@@ -11,9 +11,11 @@ import jax
 import tyro
 from tqdm import tqdm
 
-from infomech import checks, files, patterns, sweeps
+from infomech import sweeps
+from infomech._core import checks, files
 from infomech.cli.options import tell, use
-from infomech.sweeps import spec, store
+from infomech.fields import patterns
+from infomech.sweeps import _spec, _store
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class SweepRun:
         shard = _shard(self.shard)
         # before anything is computed, as JAX asks
         _join(self.distributed)
-        sweep = spec.load(self.spec)
+        sweep = _spec.load(self.spec)
         use("float64" if "float64" in sweep.dtype else "float32", self.compile_cache)
         if self.explain:
             told = sweeps.explain(sweep, batch=self.batch)
@@ -103,7 +105,7 @@ class SweepStatus:
         bar = functools.partial(
             tqdm, desc="blocks", unit="block", delay=2, leave=False, disable=None, file=sys.stderr
         )
-        found = store.status(self.store, bar)
+        found = _store.status(self.store, bar)
         print(files.to_json(found) if self.json else _status(self.store, found))
         return 0 if found.intact == found.points and found.labeled else 1
 
@@ -151,7 +153,7 @@ class _Bar:
             self.bar.close()
 
 
-def _status(path: Path, found: store.Status) -> str:
+def _status(path: Path, found: _store.Status) -> str:
     lines = [
         f"{path}: {found.intact:,} of {found.points:,} points"
         f" ({found.intact / found.points:.1%}), {found.blocks:,} blocks"

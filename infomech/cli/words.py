@@ -18,7 +18,7 @@ from typing import Any
 
 import tyro
 
-from infomech import files
+from infomech._core import files
 
 #: what the values of an option are, by type: one of them, several of them
 _EXPECTED = {

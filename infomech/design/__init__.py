@@ -1,8 +1,8 @@
 """Gradient-based design: kernels that do what a loss asks, and how far its gradient is right."""
 
 from infomech.design import parametrizations
-from infomech.design.diagnosis import Diagnosis, diagnose
-from infomech.design.fitting import CONVERGED, REASONS, Result, fit, starts
+from infomech.design._diagnosis import Diagnosis, diagnose
+from infomech.design._fitting import CONVERGED, REASONS, Result, fit, starts
 
 __all__ = [
     "CONVERGED",

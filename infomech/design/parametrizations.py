@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks, guards, parity, spectrum
+from infomech import parity, spectrum
+from infomech._core import checks, safe_math
 
 
 def _nowhere(taps):
@@ -43,17 +44,17 @@ def _same(x):
 taps = Parametrization("taps", _same, _same)
 
 #: ‖k‖ = 1: k = θ/‖θ‖, the energy sphere
-unit_energy = Parametrization("unit energy", guards.unit, guards.unit)
+unit_energy = Parametrization("unit energy", safe_math.unit, safe_math.unit)
 
 
 def _softplus_inverse(kernel):
-    least = 1e-3 * guards.magnitude(kernel)
+    least = 1e-3 * safe_math.magnitude(kernel)
     kernel = jnp.maximum(kernel, least)
     return kernel + jnp.log(-jnp.expm1(-kernel))
 
 
 def _vanishing(kernel):
-    return jnp.any(kernel < 1e-4 * guards.magnitude(kernel))
+    return jnp.any(kernel < 1e-4 * safe_math.magnitude(kernel))
 
 
 #: k ≥ 0: k = log(1 + e^θ), which reaches 0 only in the limit
@@ -85,8 +86,8 @@ class _WithShare:
     def __call__(self, theta: jax.Array) -> jax.Array:
         parts = parity.split(theta)
         if self.share in (0, 1):
-            return guards.unit(parts.odd if self.share else parts.even)
-        even, odd = guards.unit(parts.even), guards.unit(parts.odd)
+            return safe_math.unit(parts.odd if self.share else parts.even)
+        even, odd = safe_math.unit(parts.even), safe_math.unit(parts.odd)
         return np.sqrt(1 - self.share) * even + np.sqrt(self.share) * odd
 
 

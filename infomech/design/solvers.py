@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks, extras, guards
+from infomech._core import checks, extras, safe_math
 
 if TYPE_CHECKING:
     import optax
@@ -123,7 +123,7 @@ def _first_order(
 def _felt(value, slope, params):
     """Whether a step changes the loss at all; without, optax's line search may go on for ever."""
     least = 100 * jnp.finfo(value.dtype).eps * jnp.abs(value)
-    return guards.norm(slope) * guards.norm(params) > least
+    return safe_math.norm(slope) * safe_math.norm(params) > least
 
 
 def _of_optimistix(solver: Any) -> bool:

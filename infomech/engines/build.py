@@ -18,7 +18,7 @@ from pathlib import Path
 import jax
 import jaxlib
 
-from infomech import extras, files
+from infomech._core import extras, files
 
 _SOURCE = Path(__file__).parent / "csrc"
 _FLAGS = ("-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")

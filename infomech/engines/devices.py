@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
-from infomech import checks
+from infomech._core import checks
 from infomech.engines import halo
 from infomech.engines.stack import Stack
 from infomech.fields import Field

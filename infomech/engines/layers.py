@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import guards
+from infomech._core import safe_math
 from infomech.engines import derivatives
 from infomech.engines.stack import Stack
 
@@ -108,8 +108,8 @@ def _scan(convolution, stack, kernels, values, *, keep):
 
     def renewed(state):
         values, _, exponent = state
-        wide = values.astype(guards.wider(values.dtype, jnp.float32))
-        size = guards.total(jnp.abs(jax.lax.stop_gradient(wide)) / values.size)
+        wide = values.astype(safe_math.wider(values.dtype, jnp.float32))
+        size = safe_math.total(jnp.abs(jax.lax.stop_gradient(wide)) / values.size)
         _, e = jnp.frexp(size)
         e = jnp.where(jnp.isfinite(size), e, 0).astype(exponent.dtype)
         return values, power(-e, values.dtype), exponent + e

@@ -11,7 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from infomech import checks, extras, rectifiers, scans
+from infomech import rectifiers
+from infomech._core import checks, extras, scans
 from infomech.engines import (
     build,
     convolution,

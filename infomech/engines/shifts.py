@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import guards
+from infomech._core import safe_math
 from infomech.engines import layers
 from infomech.engines.stack import Stack
 
@@ -47,7 +47,7 @@ def _reverse(kernel, values, boundary, cotangent, wanted):
         padded = pad(values, kernel.shape, boundary)
         shifted = _shifted(padded, kernel.shape, cotangent.shape)
         # XLA's matrix products are some ten times faster on CPU than its reductions
-        dk = jnp.stack([guards.total(cotangent * s) for _, s in shifted]).reshape(kernel.shape)
+        dk = jnp.stack([safe_math.total(cotangent * s) for _, s in shifted]).reshape(kernel.shape)
     if wanted[1]:
         du = _correlate(kernel, cotangent, boundary)
     return dk, du

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import guards, rectifiers
+from infomech import rectifiers
+from infomech._core import safe_math
 from infomech.engines.stack import Stack
 
 
@@ -55,8 +56,8 @@ def _power(transfer, modes, layers, rescale):
     """transferˡᵃʸᵉʳˢ · modes, over 2 to the exponent that is returned as well."""
     if not rescale:
         return jax.lax.integer_pow(transfer, layers) * modes, jnp.zeros((), jnp.int32)
-    log_size = guards.log(_size(jax.lax.stop_gradient(transfer)))
-    end = layers * log_size + guards.log(_size(jax.lax.stop_gradient(modes)))
+    log_size = safe_math.log(_size(jax.lax.stop_gradient(transfer)))
+    end = layers * log_size + safe_math.log(_size(jax.lax.stop_gradient(modes)))
     largest = log_size.ravel()[jnp.argmax(end)]
     largest = jnp.where(jnp.isfinite(largest), largest, 0)
     twos = layers * largest / math.log(2)
@@ -77,7 +78,7 @@ def _one_by_one(transfers, modes, rescale):
         modes = transfer * modes
         if not rescale:
             return (modes, exponent), None
-        _, e = jnp.frexp(guards.magnitude(_size(jax.lax.stop_gradient(modes))))
+        _, e = jnp.frexp(safe_math.magnitude(_size(jax.lax.stop_gradient(modes))))
         scale = jnp.ldexp(jnp.ones((), modes.real.dtype), -e)
         return (_times(scale, modes), exponent + e.astype(exponent.dtype)), None
 
@@ -91,4 +92,4 @@ def _times(scale, z):
 
 def _size(z):
     """|z|, with gradient 0 at 0."""
-    return guards.sqrt(z.real**2 + z.imag**2)
+    return safe_math.sqrt(z.real**2 + z.imag**2)

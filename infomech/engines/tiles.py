@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from infomech import guards, scans
+from infomech._core import safe_math, scans
 from infomech.engines import convolution, derivatives, halo, layers, shifts
 from infomech.engines.stack import Stack
 
@@ -161,7 +161,7 @@ def _rescaled_alike(values, exponent, names):
 def _exponent(values):
     """e of mean |u| = m · 2ᵉ with ½ ≤ m < 1, and whether there is one; 0 if not."""
     values = jax.lax.stop_gradient(values)
-    wide = values.astype(guards.wider(values.dtype, jnp.float32))
-    size = guards.total(jnp.abs(wide) / values.size)
+    wide = values.astype(safe_math.wider(values.dtype, jnp.float32))
+    size = safe_math.total(jnp.abs(wide) / values.size)
     alive = (size > 0) & jnp.isfinite(size)
     return jnp.where(alive, jnp.frexp(size)[1].astype(jnp.int32), 0), alive

@@ -1,7 +1,7 @@
 """What one may wish of a rollout, as differentiable losses: see `Loss`."""
 
-from infomech.losses.loss import Loss, Run, Term, batch_axes, observable
-from infomech.losses.wishes import (
+from infomech.losses._loss import Loss, Run, Term, batch_axes, observable
+from infomech.losses._terms import (
     arrival,
     diffusion,
     energy,

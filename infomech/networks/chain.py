@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks
+from infomech._core import checks
 from infomech.networks import drift, receptive, sequential
 from infomech.networks.drift import Agreement, Drift
 from infomech.networks.receptive import Shape
 from infomech.networks.sequential import Filters, Head, Lattice, Parameters, Spec
-from infomech.networks.weights import Layer
+from infomech.weights._layers import Layer
 
 
 class Displaced(NamedTuple):
@@ -47,7 +47,7 @@ def chain(
     isn't in it. Biases that come with the weights are; the dense layer is empty.
 
     Args:
-        layers: as of `infomech.networks.layers`, in the order in which they follow each other.
+        layers: as of `infomech.weights.layers`, in the order in which they follow each other.
         strides: of each layer; 1 if empty.
         dilations: of each layer; 1 if empty.
         groups: of each layer; if empty as many as channels for a layer of one input per output,

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks, guards, laws
+from infomech import rates
+from infomech._core import checks, safe_math
 from infomech.kernels import offsets
 from infomech.networks.receptive import Shape
 from infomech.networks.sequential import per_axis
@@ -124,7 +125,7 @@ def predict(
 
     Returns:
         `Drift`; displacement and covariance are NaN where paths cancel but for rounding, `balance`
-        < `infomech.laws.LEAST_BALANCE` rounding errors.
+        < `infomech.rates.MIN_BALANCE` rounding errors.
 
     Raises:
         ValueError: no layer, kernels that don't follow each other, options not one per layer.
@@ -189,7 +190,7 @@ def agreement(
     p, m = _quantity(predicted, quantity), _quantity(measured, quantity)
     if p.shape != m.shape or p.ndim != 2:
         raise checks.fail("predicted", f"{quantity} {p.shape}", f"one per unit, {m.shape}")
-    dtype = guards.wider(p.dtype, m.dtype)
+    dtype = safe_math.wider(p.dtype, m.dtype)
     p, m = p.astype(dtype), m.astype(dtype)
     sound = jnp.all(jnp.isfinite(p) & jnp.isfinite(m), axis=1)
     for balance, least in zip((predicted.balance, measured.balance), least_balance, strict=True):
@@ -217,7 +218,7 @@ class _Paths(NamedTuple):
 
 def _through(paths, kernel, gate, r, groups, power):
     """The paths to the outputs of a layer, from those to its inputs."""
-    scale = guards.magnitude(kernel)
+    scale = safe_math.magnitude(kernel)
     taps = (kernel / scale).reshape(groups, -1, kernel.shape[1], len(r)) ** power
     outputs, (n, d) = len(kernel), r.shape
     # a path moved by r: (1, x + r) = move · (1, x)
@@ -233,15 +234,15 @@ def _through(paths, kernel, gate, r, groups, power):
     moments = moments.reshape(outputs, d + 1, d + 1) * gate[:, None, None]
     size = size.reshape(outputs) * jnp.abs(gate)
     # the weights of many layers neither overflow nor underflow
-    largest = guards.magnitude(size)
+    largest = safe_math.magnitude(size)
     log_scale = paths.log_scale + power * jnp.log(scale) + jnp.log(largest)
     return _Paths(moments / largest, size / largest, log_scale)
 
 
 def _drift(paths: _Paths) -> Drift:
     mass = paths.moments[:, 0, 0]
-    balance = guards.divide(jnp.abs(mass), paths.size)
-    known = balance >= laws.LEAST_BALANCE * jnp.finfo(mass.dtype).eps
+    balance = safe_math.divide(jnp.abs(mass), paths.size)
+    known = balance >= rates.MIN_BALANCE * jnp.finfo(mass.dtype).eps
     share = paths.moments / jnp.where(known, mass, 1)[:, None, None]
     v = share[:, 1:, 0]
     covariance = share[:, 1:, 1:] - v[:, :, None] * v[:, None, :]
@@ -269,7 +270,7 @@ def _layers(kernels, groups):
             raise checks.fail(f"kernels[{n}]", f"shape {kernel.shape}", expected)
         checks.finite(f"kernels[{n}]", kernels[n])
         inputs = len(kernel)
-    dtype = guards.wider(jnp.float32, *(kernel.dtype for kernel in arrays))
+    dtype = safe_math.wider(jnp.float32, *(kernel.dtype for kernel in arrays))
     return [kernel.astype(dtype) for kernel in arrays], groups
 
 
@@ -303,9 +304,9 @@ def _scores(p: jax.Array, m: jax.Array, used: jax.Array) -> Scores:
     used = used & (jnp.sum(used) >= MIN_UNITS)
     p, m = (jnp.where(used[:, None], x, 0) for x in (p, m))
     pooled = jnp.broadcast_to(used[:, None], p.shape)
-    line = laws.fit(p.ravel(), m.ravel(), pooled.ravel())
-    mean = guards.divide(jnp.sum(m), jnp.sum(pooled, dtype=m.dtype))
+    line = rates.fit_line(p.ravel(), m.ravel(), pooled.ravel())
+    mean = safe_math.divide(jnp.sum(m), jnp.sum(pooled, dtype=m.dtype))
     about = jnp.where(pooled, m - mean, 0)
-    skill = 1 - guards.divide(jnp.sum((m - p) ** 2), jnp.sum(about**2))
-    proportion = guards.divide(jnp.sum(p * m), jnp.sum(p**2))
+    skill = 1 - safe_math.divide(jnp.sum((m - p) ** 2), jnp.sum(about**2))
+    proportion = safe_math.divide(jnp.sum(p * m), jnp.sum(p**2))
     return Scores(line.slope, line.intercept, line.r_squared, proportion, skill)

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import special
 
-from infomech import checks
-from infomech.networks import quantiles
+from infomech._core import checks
 
 #: parts of a filter's energy: of its odd part; in DC and the gradients; in DC; in the gradients
 PARTS = ("odd", "low", "dc", "gradient")
@@ -56,7 +56,7 @@ def random_shares(
     whole, tail = math.prod(checks.box("taps", taps)), tails(level)
     free = (count > 0) & (count < whole)
     a, b = number * np.where(free, count, 1) / 2, number * np.where(free, whole - count, 1) / 2
-    bounds = quantiles.beta(a[:, None], b[:, None], np.array(tail))
+    bounds = special.betaincinv(a[:, None], b[:, None], np.array(tail))
     mean = count / whole
     return mean, np.where(free[:, None], bounds, mean[:, None])
 

@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks, guards, laws, observables, scans
+from infomech import observables, rates
+from infomech._core import checks, safe_math, scans
 
 #: how the pixels of a receptive field are weighted
 WEIGHTINGS = ("signed", "absolute", "energy")
@@ -87,7 +88,7 @@ def receptive_fields(
         expected = f"(outputs, *grid) of {images.ndim - 1} axes"
         raise checks.fail("function", f"activations of shape {shape}", expected)
     units = _units(units, shape)
-    dtype = guards.wider(images.dtype, jnp.float32)
+    dtype = safe_math.wider(images.dtype, jnp.float32)
 
     def gradients(image):
         activations, pull = jax.vjp(function, image)
@@ -112,7 +113,7 @@ def receptive_fields(
     batch = checks.integer("batch", batch, 1)
     mean, square, unit = scans.in_pieces(add, start, images, len(images), batch)
     mean, square = mean / len(images), square / len(images)
-    return ReceptiveField(mean, unit * (unit * square), unit * guards.sqrt(square))
+    return ReceptiveField(mean, unit * (unit * square), unit * safe_math.sqrt(square))
 
 
 def measure(
@@ -159,7 +160,7 @@ def moments(
 
     Returns:
         `Shape`. Where the weights cancel but for rounding, `balance` <
-        `infomech.laws.LEAST_BALANCE` rounding errors, center and shape are NaN.
+        `infomech.rates.MIN_BALANCE` rounding errors, center and shape are NaN.
 
     Raises:
         ValueError: unknown weighting, a negative border, not one position per axis.
@@ -167,14 +168,14 @@ def moments(
     checks.one_of("weighting", weighting, WEIGHTINGS)
     checks.integer("border", border, 0)
     power = 2 if weighting == "energy" else 1
-    root = guards.sqrt(field.square) if field.root is None else field.root
+    root = safe_math.sqrt(field.square) if field.root is None else field.root
     pixels = {"signed": field.mean, "absolute": jnp.abs(field.mean), "energy": root}[weighting]
     # the gradients of a deep network can be too small for the sums behind its moments
-    scale = guards.magnitude(pixels)
+    scale = safe_math.magnitude(pixels)
     weights = jnp.sum((pixels / scale) ** power, axis=0)
     position = checks.vector("position", position, weights.ndim, weights.dtype)
     balance = observables.balance(weights)
-    known = balance >= laws.LEAST_BALANCE * jnp.finfo(balance.dtype).eps
+    known = balance >= rates.MIN_BALANCE * jnp.finfo(balance.dtype).eps
     center = jnp.where(known, observables.center(weights), jnp.nan)
     covariance = jnp.where(known, observables.covariance(weights), jnp.nan)
     return Shape(
@@ -197,7 +198,7 @@ def _anisotropy(covariance: jax.Array) -> jax.Array:
     rounding = 8 * jnp.finfo(values.dtype).eps * high
     exists = exists & (low >= -rounding) & (high > 0)
     low = jnp.maximum(low, 0)
-    return jnp.where(exists, guards.divide(high - low, high + low), jnp.nan)
+    return jnp.where(exists, safe_math.divide(high - low, high + low), jnp.nan)
 
 
 def _units(units: Any, shape: tuple[int, ...]) -> jax.Array:

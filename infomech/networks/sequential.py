@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks, observables, rectifiers
+from infomech import observables, rectifiers
+from infomech._core import checks
 from infomech.engines import shifts
 
 

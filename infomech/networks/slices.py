@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from infomech import checks, spectrum
+from infomech import spectrum
+from infomech._core import checks
 from infomech.kernels import offsets
 from infomech.networks import nulls
 

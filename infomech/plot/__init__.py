@@ -1,9 +1,9 @@
 """Figures and animations, drawn with matplotlib and Pillow."""
 
-from infomech.plot.looks import save, style
-from infomech.plot.mechanics import animation, kernel, law, simulation
-from infomech.plot.networks import census, drift
-from infomech.plot.scattering import scattering
+from infomech.plot._mechanics import animation, kernel, law, simulation
+from infomech.plot._networks import census, drift
+from infomech.plot._scattering import scattering
+from infomech.plot._style import save, style
 
 __all__ = [
     "animation",

@@ -11,12 +11,12 @@ from infomech.scattering import (
     signals,
     supports,
 )
-from infomech.scattering.accounts import Account, Energies
+from infomech.scattering._accounts import Account, Energies
+from infomech.scattering._features import all_paths, features, labels
+from infomech.scattering._transform import Paths, energies, paths
 from infomech.scattering.families import meyer, oriented, weyl_heisenberg
-from infomech.scattering.features import all_paths, features, labels
 from infomech.scattering.frames import Band, Frame
 from infomech.scattering.nonlinearities import Nonlinearity
-from infomech.scattering.transform import Paths, energies, paths
 
 __all__ = [
     "Account",

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from infomech import checks
+from infomech._core import checks
+from infomech.scattering._transform import Energies, Paths
 from infomech.scattering.frames import Frame
-from infomech.scattering.transform import Energies, Paths
 
 #: laws of decay: log W_n is linear in n, or in log n
 LAWS = ("exponential", "polynomial")

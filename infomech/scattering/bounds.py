@@ -14,9 +14,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks, guards
+from infomech._core import checks, safe_math
 from infomech.engines import derivatives
-from infomech.scattering import accounts, frames, supports
+from infomech.scattering import _accounts, frames, supports
 from infomech.scattering.frames import Frame
 
 #: what a network can be known to do: contract by the factors of its frames, or by their gaps only
@@ -114,7 +114,7 @@ def guaranteed(
     if values.shape != grid:
         raise checks.fail("signal", f"shape {values.shape}", f"the frame's grid {grid}")
     checks.finite("signal", signal)
-    values = values.astype(guards.wider(values.dtype, jnp.float32))
+    values = values.astype(safe_math.wider(values.dtype, jnp.float32))
     if len(grid) == 2:
         every = np.minimum(every, np.pi)
     cones = [np.ones(grid)] + [_outside(grid, width) for width in every]
@@ -123,15 +123,15 @@ def guaranteed(
     def weighed(scaled, _unit, weights, lost):
         power = jnp.abs(jnp.fft.fftn(scaled)) ** 2 / scaled.size
         found = jnp.matmul(weights, power.reshape(-1), precision="highest")
-        return found + lost * (2 * guards.sqrt(jnp.sum(scaled**2)) + lost), ()
+        return found + lost * (2 * safe_math.sqrt(jnp.sum(scaled**2)) + lost), ()
 
-    unit = guards.magnitude(values)
+    unit = safe_math.magnitude(values)
     relative, absolute, _ = derivatives.with_squared_unit(
-        weighed, values, unit, weights, guards.flushed(values) / unit
+        weighed, values, unit, weights, safe_math.flushed(values) / unit
     )
     if checks.concrete(values) is None:
-        return accounts.upward(absolute, relative)
-    return accounts.upward(accounts.true_values(relative, unit), np.asarray(relative))
+        return _accounts.upward(absolute, relative)
+    return _accounts.upward(_accounts.true_values(relative, unit), np.asarray(relative))
 
 
 def _outside(grid, width):

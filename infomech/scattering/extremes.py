@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks, guards
-from infomech.scattering import frames, nonlinearities, transform
+from infomech._core import checks, safe_math
+from infomech.scattering import _transform, frames, nonlinearities
 from infomech.scattering.frames import Frame
 from infomech.scattering.nonlinearities import Nonlinearity
 
@@ -91,7 +91,7 @@ def _check(signal, frame, depth, prune, nonlinearity):
     """Raises what `energies` would, without compiling it."""
 
     def energies(signal):
-        return transform.energies(signal, frame, depth, prune=prune, nonlinearity=nonlinearity)
+        return _transform.energies(signal, frame, depth, prune=prune, nonlinearity=nonlinearity)
 
     jax.eval_shape(energies, signal)
 
@@ -105,8 +105,8 @@ def _conserving(nonlinearity):
 
 def _remaining(signal, frame, prune, *, depth, nonlinearity):
     """Share of the energy that isn't in the features."""
-    found = transform.energies(signal, frame, depth, prune=prune, nonlinearity=nonlinearity)
-    return 1 - guards.divide(jnp.sum(found.relative.collected), found.relative.energy)
+    found = _transform.energies(signal, frame, depth, prune=prune, nonlinearity=nonlinearity)
+    return 1 - safe_math.divide(jnp.sum(found.relative.collected), found.relative.energy)
 
 
 @functools.partial(jax.jit, static_argnames=("depth", "nonlinearity"))
@@ -237,4 +237,4 @@ def _within(signal: jax.Array, inside: Any) -> jax.Array:
     axes = tuple(range(1, signal.ndim))
     spectrum = jnp.where(inside[None], jnp.fft.fftn(signal, axes=axes), 0)
     kept = jnp.fft.ifftn(spectrum, axes=axes).real
-    return kept / guards.sqrt(jnp.sum(kept**2, axes, keepdims=True))
+    return kept / safe_math.sqrt(jnp.sum(kept**2, axes, keepdims=True))

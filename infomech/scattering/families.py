@@ -12,7 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks, guards
+from infomech._core import checks, safe_math
 from infomech.scattering import frames
 from infomech.scattering.frames import Band, Frame
 
@@ -234,5 +234,5 @@ def _built(
     if empty.any():
         got = f"{empty.sum()} bands that fall between two frequencies of the grid {grid}"
         raise checks.fail(argument, got, "fewer octaves or a larger dilation")
-    dtype = guards.wider(checks.floating_dtype(dtype), jnp.float32)
+    dtype = safe_math.wider(checks.floating_dtype(dtype), jnp.float32)
     return Frame(jnp.asarray(low, dtype), jnp.asarray(bands, dtype), tuple(labels), tuple(mirrors))

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks, guards
+from infomech._core import checks, safe_math
 
 #: a response counts as 0 where its square is below this share of the largest, or within rounding
 NOTHING = 1e-24
@@ -143,8 +143,8 @@ def tighten(bank: Frame, *, keep_low: bool = False) -> Frame:
             |χ̂| > 1 with `keep_low`; where the responses are known.
     """
     largest = [jnp.max(jnp.abs(x)) for x in (bank.bands, bank.low)[: 1 if keep_low else 2]]
-    kind = guards.wider(*(x.dtype for x in largest))
-    unit = guards.magnitude(jnp.stack([x.astype(kind) for x in largest]))
+    kind = safe_math.wider(*(x.dtype for x in largest))
+    unit = safe_math.magnitude(jnp.stack([x.astype(kind) for x in largest]))
     own = jnp.ones_like(unit) if keep_low else unit
     low = _even(square(_divided(bank.low, own)))
     through = _even(jnp.sum(square(_divided(bank.bands, unit)), 0))
@@ -154,7 +154,7 @@ def tighten(bank: Frame, *, keep_low: bool = False) -> Frame:
     if not any(x is None for x in known):
         _check_lets_through(*known, keep_low=keep_low)
     exists = total > 0
-    gain = guards.sqrt(jnp.where(exists, wanted / jnp.where(exists, total, 1), 0)) / unit
+    gain = safe_math.sqrt(jnp.where(exists, wanted / jnp.where(exists, total, 1), 0)) / unit
     scaled = bank.low if keep_low else bank.low * gain.astype(bank.low.dtype)
     bands = bank.bands * gain[None].astype(bank.bands.dtype)
     return dataclasses.replace(bank, low=scaled, bands=bands)
@@ -341,4 +341,4 @@ def _responses(argument: str, value: Any) -> jax.Array:
         value = checks.floating(argument, value)
     checks.finite(argument, value)
     array = jnp.asarray(value)
-    return array.astype(guards.wider(array.dtype, jnp.float32))
+    return array.astype(safe_math.wider(array.dtype, jnp.float32))

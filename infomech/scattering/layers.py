@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks, guards, rectifiers
+from infomech import rectifiers
+from infomech._core import checks, safe_math
 from infomech.rectifiers import Rectifier
 from infomech.scattering.frames import transfer
 
@@ -71,7 +72,7 @@ def energies(
     if field.ndim not in (2, 3):
         raise checks.fail("values", f"shape {field.shape}", "(channels, *grid), one or two axes")
     checks.one_of("normalize", normalize, NORMALIZATIONS)
-    field = field.astype(guards.wider(field.dtype, jnp.float32))
+    field = field.astype(safe_math.wider(field.dtype, jnp.float32))
     stack, channels = [], field.shape[0]
     for n, layer in enumerate(weights):
         kernel = checks.floating(f"weights[{n}]", layer, field.dtype)
@@ -110,7 +111,7 @@ def _energies(stack, field, *, rectifier, normalize):
         behind = _normalized(rectified, normalize)
         strengths = jnp.linalg.svd(response, compute_uv=False) ** 2
         lower = jnp.min(strengths) if len(kernel) >= len(field) else jnp.zeros_like(field[0].sum())
-        energy = [guards.energy(x) for x in (field, filtered, rectified, behind)]
+        energy = [safe_math.energy(x) for x in (field, filtered, rectified, behind)]
         rows.append((*energy, lower, jnp.max(strengths)))
         field = behind
     return LayerEnergies(*(jnp.stack(column) for column in zip(*rows, strict=True)))
@@ -127,9 +128,9 @@ def _normalized(values: jax.Array, how: str) -> jax.Array:
         return values
     axes = tuple(range(how == "channel", values.ndim))
     # what follows doesn't depend on their scale, at which squares may be lost
-    values = values / guards.magnitude(values)
+    values = values / safe_math.magnitude(values)
     centered = values - jnp.mean(values, axes, keepdims=True)
-    spread = guards.sqrt(jnp.mean(centered**2, axes, keepdims=True))
+    spread = safe_math.sqrt(jnp.mean(centered**2, axes, keepdims=True))
     # what rounding leaves of a constant channel is no spread
     rounding = 8 * jnp.finfo(values.dtype).eps * jnp.max(jnp.abs(values), axes, keepdims=True)
     return jnp.where(spread > rounding, centered / jnp.where(spread > rounding, spread, 1), 0)

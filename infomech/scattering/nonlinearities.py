@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import checks, guards
+from infomech._core import checks, safe_math
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Nonlinearity:
 
 
 def _modulus(real: jax.Array, imaginary: jax.Array) -> jax.Array:
-    return guards.sqrt(real * real + imaginary * imaginary)[None]
+    return safe_math.sqrt(real * real + imaginary * imaginary)[None]
 
 
 def _halves(real: jax.Array, imaginary: jax.Array) -> jax.Array:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from infomech import checks, extras, files, images
+from infomech._core import checks, extras, files
+from infomech.fields import images
 
 #: signals of one axis known by name
 SIGNALS = ("impulse", "step", "noise", "chirp")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from infomech import checks
+from infomech._core import checks
 from infomech.scattering.frames import Frame, frequencies, lets_through, magnitudes
 
 

@@ -1,12 +1,12 @@
 """Labeled, resumable batch sweeps over kernels and settings, spread over devices and processes."""
 
-from infomech.sweeps.axes import Axis, linear, seeds, sobol, values
-from infomech.sweeps.explain import explain
-from infomech.sweeps.grid import Setting, Sweep
-from infomech.sweeps.netcdf import export
-from infomech.sweeps.run import Done, Progress, run
-from infomech.sweeps.spec import load
-from infomech.sweeps.store import StoreError
+from infomech.sweeps._axes import Axis, linear, seeds, sobol, values
+from infomech.sweeps._explain import explain
+from infomech.sweeps._grid import Setting, Sweep
+from infomech.sweeps._netcdf import export
+from infomech.sweeps._run import Done, Progress, run
+from infomech.sweeps._spec import load
+from infomech.sweeps._store import StoreError
 
 __all__ = [
     "Axis",

@@ -1,0 +1,77 @@
+"""The rollouts of a design, and the one at double precision by which it is judged."""
+
+import functools
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from infomech._core import checks
+from infomech._rollout import rollout
+from infomech.design.parametrizations import Parametrization
+from infomech.fields import Field, as_field, patterns
+from infomech.losses import Loss, Run
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything static about the rollouts of a design; see `infomech.rollout`."""
+
+    steps: int
+    rectifier: Any = "relu"
+    boundary: str = "zero"
+    normalize: str = "l2"
+    every: int = 1
+
+    def run(self, kernel: jax.Array, field: Field) -> Run:
+        """The rollout of a kernel, as losses want it."""
+        final, trace = rollout(
+            kernel, field, self.steps, rectifier=self.rectifier, boundary=self.boundary,
+            normalize=self.normalize, every=self.every,
+        )  # fmt: skip
+        return Run(kernel, field, final, trace)
+
+
+def check(loss: Loss, family: Parametrization) -> None:
+    """Raises ValueError for a loss or a family that is none, or a target that isn't finite."""
+    if not isinstance(loss, Loss):
+        raise checks.fail("loss", type(loss).__name__, "a Loss; see infomech.losses")
+    loss.check()
+    if not isinstance(family, Parametrization):
+        raise checks.fail("family", type(family).__name__, "a Parametrization")
+    checks.hashable("family", family)
+
+
+def again(
+    loss: Loss, kernels: Any, field: Field, setup: Setup, each_its_own: bool
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Loss and what it measures at double precision, a zero boundary being out of reach."""
+    with jax.enable_x64(True):
+        values = np.asarray(field.values, np.float64)
+        kernels = jnp.asarray(np.asarray(kernels), jnp.float64)
+        taps = kernels.shape[-values.ndim :]
+        if setup.boundary == "zero":
+            wide = patterns.with_room(values, taps, setup.steps)
+        else:
+            wide = as_field(jnp.asarray(values))
+        origin = wide.origin + np.asarray(field.origin, np.float64)
+        log_gain = jnp.asarray(np.asarray(field.log_gain, np.float64))
+        wide = replace(wide, origin=origin, log_gain=log_gain)
+        loss = jax.tree.map(lambda a: jnp.asarray(np.asarray(a), jnp.float64), loss)
+        if each_its_own:
+            loss = jax.tree.map(lambda a: a if a.ndim else jnp.full(len(kernels), a), loss)
+        value, found = _measured(loss, kernels, wide, setup, each_its_own)
+        return np.asarray(value), {name: np.asarray(a) for name, a in found.items()}
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4))
+def _measured(loss, kernels, field, setup, each_its_own):
+    def one(kernel, loss):
+        run = setup.run(kernel, field)
+        return loss(run), loss.measured(run)
+
+    if each_its_own:
+        return jax.lax.map(lambda pair: one(*pair), (kernels, loss), batch_size=64)
+    return jax.lax.map(lambda kernel: one(kernel, loss), kernels, batch_size=64)

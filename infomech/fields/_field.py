@@ -1,0 +1,198 @@
+"""Fields, which know where they lie and how large they truly are, and initial patterns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from infomech._core import checks, safe_math
+from infomech.fields import images
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Field:
+    """An image or signal u(x) on d = 1 to 3 axes: true value exp(log_gain) · values.
+
+    Attributes:
+        values: samples, one per pixel.
+        origin: position of the pixel of index 0 on each axis, in pixels, shape (d,). A layer of an
+            even number of taps moves it by half a pixel.
+        log_gain: natural logarithm of the factor that normalizations took out, shape ().
+    """
+
+    values: jax.Array
+    origin: jax.Array
+    log_gain: jax.Array
+
+
+def as_field(values: Any) -> Field:
+    """A `Field` from an array, with origin 0 and log_gain 0; of a Field, the same Field.
+
+    Raises:
+        ValueError: not 1 to 3 axes, an axis of length 0, NaN or infinity, or complex numbers.
+    """
+    if isinstance(values, Field):
+        array = _samples(values.values)
+        exact = safe_math.wider(array.dtype, jnp.float32)
+        origin = checks.vector("field.origin", values.origin, array.ndim, exact)
+        log_gain = checks.floating("field.log_gain", values.log_gain, exact)
+        if log_gain.ndim:
+            raise checks.fail("field.log_gain", f"shape {log_gain.shape}", "one number")
+        return Field(array, origin, log_gain)
+    array = _samples(values)
+    checks.finite("field", values)
+    exact = safe_math.wider(array.dtype, jnp.float32)
+    return Field(array, jnp.zeros(array.ndim, exact), jnp.zeros((), exact))
+
+
+def _samples(values: Any) -> jax.Array:
+    array = checks.floating("field", values)
+    if not 1 <= array.ndim <= 3 or 0 in array.shape:
+        raise checks.fail("field", f"shape {array.shape}", "1, 2 or 3 axes of at least one pixel")
+    return array
+
+
+def impulse(shape: int | Sequence[int], *, index: Any = None, dtype: Any = None) -> Field:
+    """A single pixel of value 1 in a field of zeros.
+
+    Args:
+        shape: pixels on each axis.
+        index: the pixel; the middle, (n − 1)//2, if None.
+        dtype: floating dtype; JAX's default float if None.
+
+    Returns:
+        `Field` of mass 1.
+
+    Raises:
+        ValueError: `index` is outside the field.
+    """
+    shape = checks.box("shape", shape)
+    if index is None:
+        index = tuple((n - 1) // 2 for n in shape)
+    checks.unmasked("index", index)
+    pixel = np.atleast_1d(np.asarray(index))
+    whole = pixel.dtype.kind in "iu" and bool not in map(type, jax.tree.leaves(index))
+    inside = whole and pixel.shape == (len(shape),)
+    if not inside or np.any(pixel < 0) or np.any(pixel >= shape):
+        raise checks.fail("index", index, f"a pixel of a field of shape {shape}")
+    values = np.zeros(shape)
+    values[tuple(pixel)] = 1
+    return as_field(jnp.asarray(values, checks.floating_dtype(dtype)))
+
+
+def disk(
+    shape: int | Sequence[int], radius: Any, *, center: Any = None, dtype: Any = None
+) -> Field:
+    """A disk (interval, ball): 1 where |x − center| ≤ radius, else 0.
+
+    Args:
+        shape: pixels on each of the d axes.
+        radius: in pixels, positive; may be traced.
+        center: position in pixels, shape (d,); the middle of the field if None.
+        dtype: floating dtype; JAX's default float if None.
+
+    Returns:
+        `Field`.
+
+    Raises:
+        ValueError: `radius` is not positive, or `center` is not one number per axis.
+    """
+    away = _away_from(shape, center, dtype)
+    radius = checks.positive("radius", radius, away[0].dtype)
+    square = sum((x**2 for x in away), start=jnp.zeros((), away[0].dtype))
+    return as_field((square <= radius**2).astype(square.dtype))
+
+
+def box(shape: int | Sequence[int], width: Any, *, center: Any = None, dtype: Any = None) -> Field:
+    """A box: 1 where |x_a − center_a| ≤ width_a/2 on every axis, else 0.
+
+    Args:
+        shape: pixels on each of the d axes.
+        width: edge length in pixels, one number or one per axis, positive; may be traced.
+        center: position in pixels, shape (d,); the middle of the field if None.
+        dtype: floating dtype; JAX's default float if None.
+
+    Returns:
+        `Field`.
+
+    Raises:
+        ValueError: `width` is not positive, or `center` is not one number per axis.
+    """
+    away = _away_from(shape, center, dtype)
+    widths = checks.positive("width", width, away[0].dtype, len(away))
+    inside = jnp.ones((), bool)
+    for x, w in zip(away, widths, strict=True):
+        inside = inside & (jnp.abs(x) <= w / 2)
+    return as_field(inside.astype(away[0].dtype))
+
+
+def gaussian(
+    shape: int | Sequence[int], sigma: Any, *, center: Any = None, dtype: Any = None
+) -> Field:
+    """A Gaussian bump of height 1, exp(−½ Σ_a ((x_a − center_a)/σ_a)²).
+
+    Args:
+        shape: pixels on each of the d axes.
+        sigma: spread in pixels, one number or one per axis, positive; may be traced.
+        center: position in pixels, shape (d,); the middle of the field if None.
+        dtype: floating dtype; JAX's default float if None.
+
+    Returns:
+        `Field`.
+
+    Raises:
+        ValueError: `sigma` is not positive, or `center` is not one number per axis.
+    """
+    away = _away_from(shape, center, dtype)
+    sigmas = checks.positive("sigma", sigma, away[0].dtype, len(away))
+    return as_field(jnp.exp(-0.5 * sum((x / s) ** 2 for x, s in zip(away, sigmas, strict=True))))
+
+
+def random(shape: int | Sequence[int], *, key: jax.Array, dtype: Any = None) -> Field:
+    """White noise, uniform on [0, 1): non-negative, as an image is. `key` is a typed key."""
+    shape, dtype = checks.box("shape", shape), checks.floating_dtype(dtype)
+    return as_field(jax.random.uniform(checks.key(key), shape, dtype))
+
+
+def image(source: Any, *, page: int | None = None, margin: int = 0, dtype: Any = None) -> Field:
+    """A grayscale image in [0, 1] from a file, a bundled photograph or an array.
+
+    Color is turned into luma, 0.299 R + 0.587 G + 0.114 B, and transparent pixels into black;
+    `infomech.fields.images.read` says what was done. All bits of the samples count: 16-bit files
+    are read as such. Files are read by Pillow and tifffile, and photographs named in
+    `PHOTOGRAPHS` come from scikit-image: all are in the extra `cli`.
+
+    Args:
+        source: a path, one of `PHOTOGRAPHS`, or an array (rows, columns) or (rows, columns,
+            1, 3 or 4): unsigned integers are divided by the largest value of their dtype, floats
+            are taken as they are.
+        page: number of the picture in a file of several, from 0; such a file is refused if None.
+        margin: dark pixels added on every side.
+        dtype: floating dtype; JAX's default float if None.
+
+    Returns:
+        `Field` of two axes; rows run along axis 0.
+
+    Raises:
+        ValueError: the file is missing, unreadable, of several pictures or of samples that have no
+            meaning as shades, such as signed integers; the array has another shape, masked values
+            or is not finite.
+        ImportError: a package of the extra `cli` is not installed.
+    """
+    margin, dtype = checks.integer("margin", margin, 0), checks.floating_dtype(dtype)
+    shades = images.read(source, page=page).shades
+    return as_field(jnp.asarray(np.pad(shades, margin), dtype))
+
+
+def _away_from(shape: int | Sequence[int], center: Any, dtype: Any) -> list[jax.Array]:
+    """Distance of each pixel from the center along each axis, in arrays that broadcast."""
+    shape = checks.box("shape", shape)
+    if center is None:
+        center = np.array([(n - 1) / 2 for n in shape])
+    middle = checks.vector("center", center, len(shape), checks.floating_dtype(dtype))
+    axes = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij", sparse=True)
+    return [jnp.asarray(x, middle.dtype) - middle[a] for a, x in enumerate(axes)]

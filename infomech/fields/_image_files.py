@@ -1,0 +1,275 @@
+"""Pixels of image files as they are: all bits of every sample, one picture, upright."""
+
+import contextlib
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infomech._core import checks, extras
+
+#: formats that Pillow reads without loss; of others it may drop bits
+FORMATS = (
+    "BMP", "DIB", "GIF", "ICO", "JPEG", "MPO", "PCX", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP",
+)  # fmt: skip
+
+#: what readers raise over broken files
+_ERRORS = (
+    OSError, EOFError, ValueError, SyntaxError, TypeError, LookupError, struct.error, zlib.error,
+)  # fmt: skip
+
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+#: how the bytes of PNG samples lie, where Pillow keeps the high ones, and what keeps the low ones
+_LOW = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
+
+#: extra samples of TIFF: opacity that colors have been multiplied by, or not
+_ASSOCIATED, _UNASSOCIATED = 1, 2
+
+#: what puts an image upright, for each orientation of EXIF
+_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a),
+}
+
+TRANSPARENT = "transparency over black"
+_TURNED = "turned upright as its orientation tag says"
+
+
+def read(path: Path, page: int | None, said: list[str]) -> np.ndarray:
+    """Pixels of an image file.
+
+    Args:
+        path: of the file.
+        page: number of the picture in a file of several, from 0; None: there is only one.
+        said: gets one line for each conversion that was made.
+
+    Returns:
+        (rows, columns) of gray, or with a last axis: gray and opacity, RGB, or RGB and opacity.
+        Bits, bytes and 16-bit integers are from 0 to the largest value of their dtype.
+
+    Raises:
+        ValueError: it can't be read, not all of it, or not without loss.
+        ImportError: a package of the extra `cli` is not installed.
+    """
+    with extras.needed("cli", f"image {str(path)!r}"):
+        import PIL.Image  # noqa: F401  (what all of this module reads with)
+    with _readable(path), path.open("rb") as file:
+        tiff = file.read(4) in _TIFF
+    deep = _deep_tiff(path, page, said) if tiff else None
+    return _by_pillow(path, page, said) if deep is None else deep
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What goes wrong within it says that the file can't be read."""
+    from PIL import Image
+
+    try:
+        yield
+    except (*_ERRORS, Image.DecompressionBombError) as error:
+        raise _refused(path, f"unreadable ({error})", "an image file") from error
+
+
+def _refused(path: Path, got: str, expected: str) -> ValueError:
+    return checks.fail("source", f"{str(path)!r}, {got}", expected)
+
+
+def _one(path: Path, count: int, page: int | None) -> int:
+    """The number of the picture to read, of `count` in the file."""
+    if page is None and count > 1:
+        expected = f"a file of one picture, or page= its number, 0 to {count - 1}"
+        raise _refused(path, f"{count} pictures", expected)
+    if page is not None and page >= count:
+        raise checks.fail("page", page, f"0 to {count - 1}, the pictures of {str(path)!r}")
+    return page or 0
+
+
+# --- Pillow: samples of up to 8 bits, gray of 16 bits, PNG of 16 bits --------------------------
+
+
+def _by_pillow(path: Path, page: int | None, said: list[str]) -> np.ndarray:
+    from PIL import Image
+
+    with _readable(path), Image.open(path) as picture:
+        kind, count = picture.format, getattr(picture, "n_frames", 1)
+    if kind not in FORMATS:
+        got = f"of format {kind}, of which Pillow may drop bits"
+        raise _refused(path, got, f"one of {', '.join(FORMATS)}")
+    if kind == "MPO" and page is None:  # a photograph, followed by previews or a depth map
+        said.append(f"the first of {count} pictures")
+        page = 0
+    number = _one(path, count, page)
+    with _readable(path), Image.open(path) as picture:
+        picture.seek(number)
+        raw, mode = _samples(picture)
+        largest = _largest(picture)
+    if (65535 if mode == "I" else 255) % largest:
+        got = f"samples from 0 to {largest}, which Pillow rounds"
+        raise _refused(path, got, "0 to 255, or 0 to 65535 in gray")
+    deep = raw in (*_LOW, "LA;16B")
+    if deep and count > 1:
+        raise _refused(path, "an animation of 16 bits", "one of 8 bits, or a file of one picture")
+    with _readable(path):
+        return _deep_png(path, raw, said) if deep else _plain(path, number, said)
+
+
+def _samples(picture: Any) -> tuple[str, str]:
+    """How samples lie in the file, and the mode that Pillow turns them into."""
+    args = picture.tile[0].args if picture.tile else ""
+    return (args if isinstance(args, str) else ""), picture.mode
+
+
+def _largest(picture: Any) -> int:
+    """What stands for white in the file, where Pillow rescales samples to 8 or 16 bits; else 1."""
+    args = picture.tile[0].args if picture.tile else ""
+    rescaled = picture.format == "PPM" and picture.tile[0].codec_name.startswith("ppm")
+    return int(args[-1]) if rescaled and isinstance(args, tuple) else 1
+
+
+def _plain(path: Path, number: int, said: list[str]) -> np.ndarray:
+    """Pixels that Pillow reads as they are in the file."""
+    from PIL import Image
+
+    # given a path, Pillow maps TIFF files that lie on their side with rows and columns swapped
+    with path.open("rb") as file, Image.open(file) as picture:
+        picture.seek(number)
+        raw, mode = _samples(picture)
+        clear = picture.info.get("transparency")
+        if isinstance(clear, int) and raw in ("L;2", "L;4"):  # the only samples Pillow rescales
+            clear = picture.info["transparency"] = clear * (255 // (2 ** int(raw[-1]) - 1))
+        picture = _upright(picture, said)
+    if mode.startswith("I"):
+        gray = np.asarray(picture).astype(np.uint16)
+        return gray if clear is None else _with_opacity(gray[..., None], clear)
+    if mode == "F" or (mode in ("1", "L", "LA") and clear is None):
+        return np.asarray(picture)
+    if mode == "CMYK":
+        said.append("CMYK to RGB as (1 − C)(1 − K)")
+    pixels = np.asarray(picture.convert("RGBA"))
+    return pixels[..., ::3] if mode in ("1", "L") else pixels
+
+
+def _deep_png(path: Path, raw: str, said: list[str]) -> np.ndarray:
+    """Samples of 16 bits, of which Pillow keeps the high byte, in two passes or as pairs of bytes.
+
+    Told that bytes are swapped, Pillow keeps the low one.
+    """
+    if raw == "LA;16B":
+        pairs, _ = _bytes(path, "RGBA", said)
+        return 256 * pairs[..., ::2] + pairs[..., 1::2]
+    high, clear = _bytes(path, raw, said)
+    low, _ = _bytes(path, _LOW[raw], [])
+    pixels = 256 * high + low
+    return pixels if clear is None else _with_opacity(pixels, clear)
+
+
+def _bytes(path: Path, raw: str, said: list[str]) -> tuple[np.ndarray, Any]:
+    """Pixels read as if they lay in the file as `raw` says, and the color that is transparent."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        picture.tile = [tile._replace(args=raw) for tile in picture.tile]
+        clear = picture.info.get("transparency")
+        return np.asarray(_upright(picture, said)).astype(np.uint16), clear
+
+
+def _with_opacity(pixels: np.ndarray, clear: Any) -> np.ndarray:
+    """With a last channel, 0 where a pixel has the transparent color and full elsewhere."""
+    seen = np.any(pixels != np.array(clear, np.uint16), -1, keepdims=True)
+    return np.concatenate([pixels, seen * np.uint16(65535)], -1)
+
+
+def _upright(picture: Any, said: list[str]) -> Any:
+    from PIL import ExifTags, ImageOps
+
+    if picture.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9):
+        said.append(_TURNED)
+    return ImageOps.exif_transpose(picture)
+
+
+# --- tifffile: all other samples of TIFF --------------------------------------------------------
+
+
+def _deep_tiff(path: Path, page: int | None, said: list[str]) -> np.ndarray | None:
+    """Pixels of a TIFF file whose samples Pillow would change; None if there are none."""
+    with extras.needed("cli", f"image {str(path)!r}"):
+        import tifffile
+    with _readable(path), tifffile.TiffFile(path) as file:
+        count = len(file.pages)
+        if file.is_imagej or file.is_shaped:  # one page may stand for a stack
+            count = max(count, sum(s.size for s in file.series) // max(1, file.pages[0].size))
+    number = _one(path, count, page)
+    with _readable(path), tifffile.TiffFile(path) as file:
+        if number >= len(file.pages):
+            raise ValueError("a stack without pages")
+        picture = file.pages[number]
+        if objection := _objection(picture, alone=page is None):
+            got, expected = objection
+        elif picture.bitspersample <= 8 and picture.extrasamples[:1] != (_ASSOCIATED,):
+            return None
+        else:
+            _check_size(picture)
+            return _tiff_pixels(picture, said)
+    raise _refused(path, got, expected)
+
+
+def _check_size(page: Any) -> None:
+    from PIL import Image
+
+    pixels, most = page.imagelength * page.imagewidth, Image.MAX_IMAGE_PIXELS
+    if most is not None and pixels > 2 * most:
+        raise ValueError(f"{pixels} pixels, more than Pillow's limit of {2 * most}")
+
+
+def _objection(page: Any, *, alone: bool) -> tuple[str, str] | None:
+    """What came and what was expected if these samples have no meaning as shades."""
+    kind = {1: "unsigned integers", 2: "signed integers", 3: "floats"}.get(page.sampleformat)
+    bits, colors = page.bitspersample, getattr(page.photometric, "name", str(page.photometric))
+    if alone and page.is_reduced:
+        return "a reduced copy of another image", "the image itself, or page=0"
+    if kind not in ("unsigned integers", "floats"):
+        what = f"{bits}-bit {kind or 'samples'}, whose black and white are unknown"
+        return what, "unsigned integers, or floats from 0 to 1"
+    if bits <= 8 and page.extrasamples[:1] != (_ASSOCIATED,):
+        return None
+    gray = colors in ("MINISBLACK", "MINISWHITE")
+    if not gray and colors != "RGB":
+        return f"{bits}-bit samples of {colors}", "gray or RGB where samples have more than 8 bits"
+    if colors == "MINISWHITE" and kind == "floats":
+        return "floats with 0 for white", "0 for black"
+    if page.extrasamples not in ((), (_ASSOCIATED,), (_UNASSOCIATED,)):
+        return f"{page.samplesperpixel} channels of unknown meaning", "gray or RGB, and opacity"
+    if page.axes not in ("YX", "YXS", "SYX"):
+        return f"axes {page.axes}", "rows, columns and channels"
+    return None
+
+
+def _tiff_pixels(page: Any, said: list[str]) -> np.ndarray:
+    pixels = page.asarray()
+    if page.axes == "SYX":
+        pixels = np.moveaxis(pixels, 0, -1)
+    if pixels.dtype.kind == "u":
+        full = 2**page.bitspersample - 1
+        if page.photometric.name == "MINISWHITE":
+            first = slice(None) if pixels.ndim == 2 else (..., slice(0, 1))
+            pixels = pixels.copy()
+            pixels[first] = full - pixels[first]
+        if full != np.iinfo(pixels.dtype).max:
+            pixels = pixels / full
+    if page.extrasamples == (_ASSOCIATED,):  # colors that have been multiplied by the opacity
+        said.append(TRANSPARENT)
+        pixels = pixels[..., :-1]
+    orientation = page.tags.valueof("Orientation", 1)
+    if orientation in _TURNS:
+        said.append(_TURNED)
+        pixels = _TURNS[orientation](pixels)
+    return pixels

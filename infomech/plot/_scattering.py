@@ -1,0 +1,148 @@
+"""Figures of frames and of how energy travels through them."""
+
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+
+from infomech._core import checks
+from infomech.plot._style import COLORS, style
+from infomech.scattering import analysis
+from infomech.scattering._transform import Energies, Paths
+from infomech.scattering.frames import Frame
+
+
+def scattering(
+    signal: Any, frame: Frame, found: Energies, guarantees: dict[str, Any],
+    paths: Paths | None = None, *, parts: int = 1,
+) -> Figure:  # fmt: skip
+    """The frame, in one dimension with the signal's spectrum; decay with guarantees; scales.
+
+    Args:
+        signal: what was passed, one or two axes.
+        frame: of the layers.
+        found: its energies.
+        guarantees: by what they are called, bounds on W_0 … W_(N + 1).
+        paths: the paths computed; without them features are drawn instead of scales.
+        parts: of the non-linearity.
+
+    Returns:
+        Figure of three panels.
+    """
+    checks.unmasked("signal", signal)
+    with style():
+        figure = Figure(figsize=(12, 3.8), layout="constrained")
+        responses, decay, split = figure.subplots(1, 3)
+        if len(frame.grid) == 1:
+            _draw_responses(responses, signal, frame)
+        else:
+            _draw_tiling(responses, frame)
+        _draw_decay(decay, found, guarantees)
+        if paths is None:
+            _draw_features(split, found)
+        else:
+            _draw_scales(split, found, analysis.by_scale(paths, frame, parts=parts))
+    return figure
+
+
+def _draw_responses(panel, signal, frame):
+    omega = 2 * np.pi * np.fft.rfftfreq(frame.grid[0])
+    half = slice(0, len(omega))
+    power = np.abs(np.fft.rfft(np.asarray(signal, np.float64))) ** 2
+    shown = omega > 0
+    panel.fill_between(
+        omega[shown], power[shown] / (power[shown].max() or 1), color="0.8", linewidth=0,
+        label="|f̂|², largest 1",
+    )  # fmt: skip
+    panel.plot(
+        omega[shown], np.abs(np.asarray(frame.low)[half][shown]) ** 2, color="black",
+        label="low-pass |χ̂|²",
+    )  # fmt: skip
+    ahead = [i for i, band in enumerate(frame.labels) if band.center[0] > 0]
+    for i in ahead:
+        response = np.abs(np.asarray(frame.bands)[i, half]) ** 2
+        panel.plot(
+            omega[shown], response[shown], linewidth=0.9, color=COLORS[0],
+            label="band-passes |ĝ|²" if i == ahead[0] else None,
+        )  # fmt: skip
+    panel.set(xscale="log", xlabel="|ω| (radians per sample)", title="Frame and signal")
+    panel.set_ylim(0, 1.35)
+    panel.legend(loc="upper left", ncols=2, fontsize=7)
+
+
+def _draw_tiling(panel, frame):
+    """Which band answers a frequency most strongly: a color per scale, dark in its middle."""
+    power = np.abs(np.asarray(frame.bands)) ** 2
+    scale = np.array([band.scale for band in frame.labels])[power.argmax(0)]
+    low = np.abs(np.asarray(frame.low)) ** 2
+    strongest = np.where(low > power.max(0), 0, scale)
+    shade = np.fft.fftshift(np.maximum(power.max(0), low))
+    colors = ListedColormap(["0.6", *_of_scales(scale.max())])
+    rows, columns = (np.fft.fftshift(np.fft.fftfreq(n)) * 2 * np.pi for n in frame.grid)
+    panel.imshow(
+        np.fft.fftshift(strongest), cmap=colors, alpha=0.25 + 0.75 * shade, origin="lower",
+        extent=(columns[0], -columns[0], rows[0], -rows[0]),
+    )  # fmt: skip
+    panel.grid(False)
+    panel.set(
+        xlabel="ω along axis 1 (radians per sample)", ylabel="ω along axis 0",
+        title="Frame: strongest band, by scale",
+    )  # fmt: skip
+
+
+def _draw_decay(panel, found, guarantees):
+    energy, relative = found.energy or 1.0, found.relative
+    share = np.asarray(relative.propagated, np.float64) / (float(relative.energy) or 1.0)
+    low, high = np.asarray(relative.propagated_bounds).T / (float(relative.energy) or 1.0)
+    layers = np.arange(len(share))
+    floor = max(min(share[share > 0], default=1), 1e-16) / 10
+    panel.fill_between(
+        layers, np.maximum(low, floor), np.maximum(high, floor), color=COLORS[0], alpha=0.25,
+        linewidth=0, label="where the true W lies",
+    )  # fmt: skip
+    seen = share > 0
+    panel.plot(layers[seen], share[seen], "o-", color=COLORS[0], markersize=4, label="measured")
+    for color, (name, bound) in zip(COLORS[1:], guarantees.items(), strict=False):
+        panel.plot(
+            layers, np.asarray(bound)[: len(layers)] / energy, "--", color=color, linewidth=1.2,
+            label=f"guarantee, {name}",
+        )  # fmt: skip
+    panel.set(
+        yscale="log", xlabel="layer n", ylabel="W$_n$ / ‖f‖²", title="Propagated energy",
+        ylim=(floor, 3),
+    )  # fmt: skip
+    panel.xaxis.get_major_locator().set_params(integer=True)
+    panel.legend(loc="lower left", fontsize=7)
+
+
+def _draw_features(panel, found):
+    relative = found.relative
+    share = np.asarray(relative.collected, np.float64) / (float(relative.energy) or 1.0)
+    panel.bar(np.arange(len(share)), share, color=COLORS[0])
+    panel.set(xlabel="layer n", ylabel="F$_n$ / ‖f‖²", title="Energy in the features", ylim=(0, 1))
+
+
+def _draw_scales(panel, found, table):
+    """Each layer's energy split by the scale of the last band, coarse scales dark."""
+    total = table.sum(1, keepdims=True)
+    parts = np.divide(table, total, out=np.zeros_like(table), where=total > 0)[1:, 1:]
+    layers = np.arange(1, len(table))
+    colors = _of_scales(parts.shape[1])
+    base = np.zeros(len(layers))
+    for scale, color in enumerate(colors, 1):
+        panel.bar(layers, parts[:, scale - 1], bottom=base, color=color, label=f"{scale}")
+        base = base + parts[:, scale - 1]
+    panel.set(
+        xlabel="layer n", ylabel="share of the layer's energy", title="Energy by scale of the path",
+        ylim=(0, 1),
+    )  # fmt: skip
+    panel.xaxis.get_major_locator().set_params(integer=True)
+    panel.legend(
+        title="scale", loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, reverse=True
+    )
+
+
+def _of_scales(count):
+    return matplotlib.colormaps["viridis"](np.linspace(0, 1, count))

@@ -1,0 +1,43 @@
+"""Velocity, diffusion and growth measured from a trace, and the laws they are fitted with."""
+
+from infomech.rates._estimates import (
+    MIN_BALANCE,
+    REASONS,
+    Estimate,
+    Growth,
+    Line,
+    bootstrap,
+    candidates,
+    diffusion,
+    fit_line,
+    growth,
+    velocity,
+)
+from infomech.rates._law_fits import (
+    LINEAR_R_SQUARED,
+    SYMBOLS,
+    LawFit,
+    fit_laws,
+    format_r_squared,
+    inactive_share,
+)
+
+__all__ = [
+    "LINEAR_R_SQUARED",
+    "MIN_BALANCE",
+    "REASONS",
+    "SYMBOLS",
+    "Estimate",
+    "Growth",
+    "LawFit",
+    "Line",
+    "bootstrap",
+    "candidates",
+    "diffusion",
+    "fit_laws",
+    "fit_line",
+    "format_r_squared",
+    "growth",
+    "inactive_share",
+    "velocity",
+]

@@ -1,0 +1,117 @@
+"""How nearly speeds are linear in each candidate for the odd share: fits with intervals."""
+
+import functools
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from infomech import rectifiers, theory
+from infomech._core import checks
+from infomech.rates import _estimates
+
+#: R² from which on a law is called linear
+LINEAR_R_SQUARED = 0.99
+#: how the candidate laws are written
+SYMBOLS = {"share": "ε", "sqrt_share": "√ε", "tangent": "tan θ", "ratio": "β"}
+
+
+@dataclass(frozen=True)
+class LawFit:
+    """One candidate law fitted over one range of shares; intervals are 95 % bootstrap intervals."""
+
+    law: str
+    over: str
+    points: int
+    slope: float
+    slope_interval: tuple[float, float]
+    intercept: float
+    r_squared: float
+    r_squared_interval: tuple[float, float]
+
+
+def format_r_squared(r_squared: float, digits: int = 4) -> str:
+    """R² to so many digits behind the point, rounded down: what is below a bound looks like it.
+
+    What differs from 1 by less than a hundredth of the last digit, as rounding makes it, is shown
+    as 1; "nan" for NaN.
+    """
+    if math.isnan(r_squared):
+        return "nan"
+    unit = 10**digits
+    down = (
+        1.0
+        if 1 - 0.01 / unit < r_squared < 1
+        else math.floor(r_squared * unit * (1 + 1e-12)) / unit
+    )
+    return f"{down:.{digits}f}"
+
+
+def inactive_share(
+    shape: tuple[int, ...], direction: Any, rectifier: str, *, dtype: Any = None
+) -> float:
+    """Up to which odd share of the DC + gradient family a rectifier is idle; NaN if it never is.
+
+    Arguments and errors as for `infomech.theory.idle_range`; under the identity it is always 1.
+    """
+    if rectifier == "identity":
+        return 1.0
+    idle = theory.idle_range(shape, direction, dtype=dtype)
+    return float(idle.share) if rectifiers.get(rectifier).idle else math.nan
+
+
+def fit_laws(
+    share: np.ndarray,
+    speed: np.ndarray,
+    idle_share: float,
+    *,
+    key: jax.Array,
+    resamples: int = 1000,
+) -> tuple[LawFit, ...]:
+    """Every candidate law fitted to speeds, over all shares and where the rectifier is idle.
+
+    Args:
+        share: odd shares ε, (n,).
+        speed: pixels per layer, (n,); what is NaN is left out.
+        idle_share: the rectifier is idle up to this share; NaN if it never is.
+        key: typed key of the bootstrap.
+        resamples: of the bootstrap behind the intervals.
+
+    Returns:
+        One `LawFit` for each law of `infomech.rates.candidates` and each range, "all" and
+        "idle"; NaN where fewer than two points are left.
+
+    Raises:
+        ValueError: a share outside [0, 1], arrays of unequal lengths, no resamples.
+    """
+    checks.unmasked("share", share)
+    checks.unmasked("speed", speed)
+    # a share at the very end of the idle range belongs to it, whichever way it was rounded
+    idle = share <= idle_share * (1 + 1e-6)
+    ranges = {"all": np.ones_like(idle), "idle": idle}
+    curves = _estimates.candidates(jnp.asarray(share, speed.dtype))
+    names = list(itertools.product(curves, ranges))
+    x = np.stack([np.asarray(curves[law]) for law, _ in names])
+    used = np.stack([ranges[over] for _, over in names]) & np.isfinite(x)
+    used &= np.isfinite(speed)
+    lines, intervals = jax.device_get(_fit_all(x, speed, used, key, resamples))
+    return tuple(
+        LawFit(
+            law, over, int(used[i].sum()), float(lines.slope[i]),
+            tuple(intervals.slope[i].tolist()), float(lines.intercept[i]),
+            float(lines.r_squared[i]), tuple(intervals.r_squared[i].tolist()),
+        )
+        for i, (law, over) in enumerate(names)
+    )  # fmt: skip
+
+
+@functools.partial(jax.jit, static_argnames="resamples")
+def _fit_all(x, speed, used, key, resamples):
+    """Lines through the points of each row of x and their bootstrap intervals."""
+    lines = jax.vmap(lambda x, used: _estimates.fit_line(x, speed, used))(x, used)
+    again = functools.partial(_estimates.bootstrap, key=key, samples=resamples)
+    return lines, jax.vmap(lambda x, used: again(x, speed, used))(x, used)

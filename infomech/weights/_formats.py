@@ -1,0 +1,78 @@
+"""Opens a source of weights, a file or a pytree, and lists what it holds without reading it."""
+
+import contextlib
+import functools
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from infomech._core import checks, files
+from infomech.weights import _keras, _npz, _safetensors
+from infomech.weights._stored import Stored, reading
+
+#: suffixes of pickles, which can run any code as they are read
+PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
+
+#: what turns a PyTorch state dict into a file that is read here
+CONVERSION = """\
+state = torch.load(path, weights_only=True);
+safetensors.torch.save_file({k: v.contiguous().clone() for k, v in state.items()}, "new.safetensors")
+"""  # noqa: E501
+
+SUFFIXES = (".safetensors", ".npz", ".npy", ".keras", ".h5", ".hdf5")
+
+
+@contextlib.contextmanager
+def opened(source: Any) -> Iterator[list[Stored]]:
+    """What a source holds, to be read while the context lasts; what was read outlives it.
+
+    Args:
+        source: path of a file with one of `SUFFIXES`, or a pytree with arrays.
+
+    Raises:
+        ValueError: no such file, another suffix, a pickle, a broken file, a pytree without arrays.
+    """
+    if not isinstance(source, str | os.PathLike):
+        yield _leaves(source)
+        return
+    path = files.local("source", source)
+    suffix = path.suffix.lower()
+    if suffix in PICKLES:
+        got = f"{str(path)!r}, a pickle, which can run any code as it is read"
+        raise checks.fail(
+            "source", got, f"safetensors, made with torch and safetensors.torch by:\n{CONVERSION}"
+        )
+    if not path.is_file():
+        what = "not a file" if path.exists() else "no such file"
+        raise checks.fail("source", f"{str(path)!r}, {what}", "a file of weights, or a pytree")
+    if suffix not in SUFFIXES:
+        raise checks.fail("source", f"{str(path)!r}", f"one of {', '.join(SUFFIXES)}")
+    if suffix in (".keras", ".h5", ".hdf5"):
+        with (_keras.zipped if suffix == ".keras" else _keras.arrays)(path) as stored:
+            yield stored
+        return
+    read = {".safetensors": _safetensors.arrays, ".npz": _npz.archived, ".npy": _npz.single}[suffix]
+    with reading(path, OSError):
+        stored = read(path)
+    yield stored
+
+
+def _leaves(tree: Any) -> list[Stored]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    stored = []
+    for path, leaf in leaves:
+        if isinstance(leaf, jax.core.Tracer):
+            raise checks.fail("source", "arrays that are traced", "known values")
+        if isinstance(leaf, jax.Array | np.ndarray):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            checks.unmasked(f"source {name}".rstrip(), leaf)
+            read = functools.partial(np.asarray, leaf)
+            stored.append(Stored(name or "array", tuple(leaf.shape), str(leaf.dtype), read))
+    if not stored:
+        kinds = sorted({type(leaf).__name__ for _, leaf in leaves}) or ["nothing"]
+        got = f"a {type(tree).__name__} without arrays, of {', '.join(kinds[:5])}"
+        raise checks.fail("source", got, "a path, or a pytree of NumPy or JAX arrays")
+    return stored
