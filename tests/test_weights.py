@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 import infomech as im
-from infomech import networks, weights
+from infomech import weights
 from infomech.weights import _formats, _stored, layouts
 
 BF16 = np.dtype(jnp.bfloat16)
