@@ -34,14 +34,18 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small fields, for some seconds")
     parser.add_argument(
-        "--only", metavar="TEXT", default="",
+        "--only",
+        metavar="TEXT",
+        default="",
         help=f'only cases whose title contains this, "{MILLION}" and "{SCALING}" among them',
-    )  # fmt: skip
+    )
     parser.add_argument("--json", type=files.argument, metavar="PATH", help="file for all numbers")
     parser.add_argument(
-        "--out", type=files.argument, metavar="FOLDER",
+        "--out",
+        type=files.argument,
+        metavar="FOLDER",
         help="folder for RESULTS.md and scaling.png; for a complete run, benchmarks if not given",
-    )  # fmt: skip
+    )
     options = parser.parse_args(arguments)
     titles = [case.title for case in cases.selection(options.quick)]
     if not any(options.only in title for title in [*titles, MILLION, SCALING]):
@@ -84,19 +88,27 @@ def measure(only: str, quick: bool) -> dict[str, Any]:
         with _bar(scaling.points(quick), "point") as bar:
             growth = scaling.measure(quick, bar)
     return {
-        "provenance": files.provenance(), "machine": machine, "roof": ceiling,
-        "versions": versions, "results": rows, "million": survey, "scaling": growth,
-        "left_out": left_out, "notes": notes, "quick": quick,
-    }  # fmt: skip
+        "provenance": files.provenance(),
+        "machine": machine,
+        "roof": ceiling,
+        "versions": versions,
+        "results": rows,
+        "million": survey,
+        "scaling": growth,
+        "left_out": left_out,
+        "notes": notes,
+        "quick": quick,
+    }
 
 
 def _add_memory(rows: list[dict[str, Any]], quick: bool) -> None:
     """Peak memory of every row; in a quick run only of infomech's in one case and the gradients."""
     names = {field.name for field in cases.Case.__dataclass_fields__.values()}
     wanted = [
-        row for row in rows
+        row
+        for row in rows
         if not quick or (row["contender"] == peers.OURS and (row["gradient"] or row is rows[0]))
-    ]  # fmt: skip
+    ]
     described = [cases.Case(**{key: row[key] for key in names}) for row in wanted]
     jobs = [
         (case, row["contender"], row["variant"])

@@ -95,9 +95,16 @@ def compete(problem: Problem, starts: int, quick: bool) -> list[dict[str, Any]]:
         def fit(solver=solver, rounds=rounds):
             begin = time.perf_counter()
             result = design.fit(
-                problem.wish, first, field=field, steps=problem.steps, solver=solver,
-                rounds=2 if quick else rounds, tolerance=ENOUGH, every=4, progress=False,
-            )  # fmt: skip
+                problem.wish,
+                first,
+                field=field,
+                steps=problem.steps,
+                solver=solver,
+                rounds=2 if quick else rounds,
+                tolerance=ENOUGH,
+                every=4,
+                progress=False,
+            )
             return time.perf_counter() - begin, result
 
         compiled, result = fit()
@@ -108,12 +115,16 @@ def compete(problem: Problem, starts: int, quick: bool) -> list[dict[str, Any]]:
         when = np.argmax(least <= ENOUGH, axis=0)[there]
         rows.append(
             {
-                "problem": problem.title, "solver": name, "reached": int(there.sum()),
-                "starts": starts, "steps": int(np.median(when)) * each if there.any() else None,
-                "seconds": seconds, "compile_s": compiled - seconds,
+                "problem": problem.title,
+                "solver": name,
+                "reached": int(there.sum()),
+                "starts": starts,
+                "steps": int(np.median(when)) * each if there.any() else None,
+                "seconds": seconds,
+                "compile_s": compiled - seconds,
                 "best": float(np.min(least[-1])),
             }
-        )  # fmt: skip
+        )
     return rows
 
 
@@ -130,10 +141,11 @@ def table(rows: list[dict[str, Any]]) -> str:
     for title in dict.fromkeys(row["problem"] for row in rows):
         some = tuned([row for row in rows if row["problem"] == title])
         lines += [
-            f"## {title}", "",
+            f"## {title}",
+            "",
             "| solver | starts at 1e-8 | steps, median | seconds | compile s | least loss |",
             "| --- | ---: | ---: | ---: | ---: | ---: |",
-        ]  # fmt: skip
+        ]
         for row in some:
             steps = "" if row["steps"] is None else f"≤ {row['steps']}"
             lines.append(

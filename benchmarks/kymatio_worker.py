@@ -55,10 +55,12 @@ def build(job: dict[str, Any]) -> dict[str, Any]:
     return {
         "paths": [list(path["n"]) for path in listed(signal)],
         "dtype": str(run().dtype).removeprefix("torch."),
-        "least": float(total.min()), "most": float(total.max()), "mean": float(total.mean()),
+        "least": float(total.min()),
+        "most": float(total.max()),
+        "mean": float(total.mean()),
         "held": float(np.sum(power * total[at]) / np.sum(power)),
         "versions": {name: metadata.version(name) for name in PACKAGES},
-    }  # fmt: skip
+    }
 
 
 def littlewood_paley(transform: Any) -> np.ndarray:

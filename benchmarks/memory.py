@@ -54,9 +54,11 @@ def _in_child(case: Case, contender: str, variant: str) -> int | None:
     settings = {"PYTHONPATH": paths, "JAX_PLATFORMS": "cpu", "MALLOC_MMAP_THRESHOLD_": "65536"}
     child = subprocess.run(
         [sys.executable, "-m", "benchmarks.memory", json.dumps(job)],
-        capture_output=True, text=True, check=False,
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, **settings},
-    )  # fmt: skip
+    )
     last = child.stdout.strip().rpartition("\n")[2]
     return int(last) if child.returncode == 0 and last.isdigit() else None
 

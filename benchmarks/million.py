@@ -61,9 +61,14 @@ def run(kernels: int, chunk: int, bar: tqdm) -> dict[str, Any]:
     size = np.concatenate(speeds)
     finite = np.isfinite(size)
     return {
-        "kernels": kernels, "pixels": PIXELS, "layers": LAYERS, "every": EVERY, "chunk": chunk,
-        "seconds": seconds, "compile_s": compile_s,
+        "kernels": kernels,
+        "pixels": PIXELS,
+        "layers": LAYERS,
+        "every": EVERY,
+        "chunk": chunk,
+        "seconds": seconds,
+        "compile_s": compile_s,
         "cell_steps_per_s": kernels * PIXELS**2 * LAYERS / seconds,
         "finite": float(np.mean(finite)),
         "mean_speed": float(np.mean(size[finite])) if finite.any() else None,
-    }  # fmt: skip
+    }

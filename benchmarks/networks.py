@@ -87,9 +87,12 @@ def run(case: Case, runs: int) -> tuple[list[float], int, str]:
 def _python(command, *arguments):
     """What a command prints in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-c", command, *arguments], check=True, env=_environment(),
-        capture_output=True, text=True,
-    ).stdout  # fmt: skip
+        [sys.executable, "-c", command, *arguments],
+        check=True,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+    ).stdout
 
 
 def _environment():

@@ -38,9 +38,13 @@ class Contender:
 
 
 def build_infomech(
-    case: Case, kernels: np.ndarray, fields: np.ndarray,
-    *, gradient: bool | None = None, **options: str,
-) -> Built | None:  # fmt: skip
+    case: Case,
+    kernels: np.ndarray,
+    fields: np.ndarray,
+    *,
+    gradient: bool | None = None,
+    **options: str,
+) -> Built | None:
     """`infomech.rollout` that observes nothing; `vmap` over several fields.
 
     Args:
@@ -80,9 +84,13 @@ def build_lax(
 
         def layer(u, _):
             u = jax.lax.conv_general_dilated(
-                u, reflected, (1,) * case.axes, "VALID",
-                feature_group_count=len(kernels), precision=jax.lax.Precision.HIGHEST,
-            )  # fmt: skip
+                u,
+                reflected,
+                (1,) * case.axes,
+                "VALID",
+                feature_group_count=len(kernels),
+                precision=jax.lax.Precision.HIGHEST,
+            )
             return jnp.pad(jax.nn.relu(u), widths), None
 
         first = jnp.pad(fields[None], widths)
@@ -200,9 +208,7 @@ def build_scipy(case: Case, kernels: np.ndarray, fields: np.ndarray) -> Built | 
 
 
 def _ours(**options: Any) -> Contender:
-    return Contender(
-        "infomech", "infomech", {"": functools.partial(build_infomech, **options)}
-    )  # fmt: skip
+    return Contender("infomech", "infomech", {"": functools.partial(build_infomech, **options)})
 
 
 #: the contender that all others are measured by
@@ -217,32 +223,36 @@ CONTENDERS = {
     VALUE_ONLY: _ours(gradient=False),
     NUMBA: Contender("numba", "numba", {"": stencil.build}),
     NUMBA_BLOCKED: Contender(
-        "numba", "numba",
+        "numba",
+        "numba",
         {f"{n} rows": functools.partial(stencil.build, rows=n) for n in (2, 4)},
     ),
     "OpenCV": Contender(
-        "cv2", "opencv-python-headless",
+        "cv2",
+        "opencv-python-headless",
         {
             "threshold": functools.partial(build_opencv, threshold=True),
             "maximum": functools.partial(build_opencv, threshold=False),
         },
     ),
     "PyTorch": Contender(
-        "torch", "torch",
+        "torch",
+        "torch",
         {
             "channels last": functools.partial(build_torch, channels_last=True),
             "channels first": functools.partial(build_torch, channels_last=False),
         },
     ),
     "lax.conv": Contender(
-        "jax", "jax",
+        "jax",
+        "jax",
         {
             "groups": functools.partial(build_lax, batch="groups"),
             "vmap": functools.partial(build_lax, batch="vmap"),
         },
     ),
     "SciPy": Contender("scipy", "scipy", {"": build_scipy}),
-}  # fmt: skip
+}
 
 
 def available() -> tuple[dict[str, str], dict[str, str]]:

@@ -58,13 +58,15 @@ def table(
     return [
         Requirement(
             "against the best of OpenCV, PyTorch, SciPy, lax.conv, every case",
-            1.5, 3.0, *_worst(forward, peers.LIBRARIES),
+            1.5,
+            3.0,
+            *_worst(forward, peers.LIBRARIES),
         ),
         *_beside_numba(forward),
         *_gradients([row for row in rows if row["gradient"]]),
         _of_million(million),
         *_growth(scaling),
-    ]  # fmt: skip
+    ]
 
 
 def _beside_numba(forward: Sequence[Row]) -> Iterable[Requirement]:
@@ -78,8 +80,10 @@ def _beside_numba(forward: Sequence[Row]) -> Iterable[Requirement]:
         )
         yield Requirement(
             "the same, batches of small fields with their own kernels",
-            2.0, 5.0, *_worst(batches, [name]),
-        )  # fmt: skip
+            2.0,
+            5.0,
+            *_worst(batches, [name]),
+        )
 
 
 def _worst(rows: Sequence[Row], contenders: Iterable[str]) -> tuple[float | None, str]:
@@ -129,9 +133,17 @@ def _growth(scaling: dict[str, Any] | None) -> Iterable[Requirement]:
     for name in ("cells", "layers", "taps"):
         yield Requirement(
             f"time against {name}: linear, so an exponent of 1 or less",
-            1.2, 1.05, found.get(name), unit="", larger=False,
-        )  # fmt: skip
+            1.2,
+            1.05,
+            found.get(name),
+            unit="",
+            larger=False,
+        )
     yield Requirement(
         "memory against layers without gradients: flat, so an exponent of 0",
-        0.1, 0.02, found.get("memory"), unit="", larger=False,
-    )  # fmt: skip
+        0.1,
+        0.02,
+        found.get("memory"),
+        unit="",
+        larger=False,
+    )

@@ -93,17 +93,22 @@ def draw(result: dict[str, Any], path: Path) -> None:
     from infomech import plot
 
     style: dict[Any, Any] = {
-        "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
-        "axes.grid": True, "grid.alpha": 0.25, "legend.frameon": False,
-    }  # fmt: skip
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.alpha": 0.25,
+        "legend.frameon": False,
+    }
     with matplotlib.rc_context(style):
         spaced = ConstrainedLayoutEngine(hspace=0.06, wspace=0.06)
         figure = Figure(figsize=(8.4, 6.4), layout=spaced)
         panels = figure.subplots(2, 2).ravel()
         about = {
-            "cells": f"3×3, {BASE.layers} layers", "layers": "256², 3×3",
+            "cells": f"3×3, {BASE.layers} layers",
+            "layers": "256², 3×3",
             "taps": f"{BASE.pixels}², {BASE.layers} layers",
-        }  # fmt: skip
+        }
         for axes, (name, words) in zip(panels, about.items(), strict=False):
             _panel(axes, name, "milliseconds", words)
             x, y = np.asarray(result[name], float).T
@@ -120,8 +125,10 @@ def _panel(axes: Any, x: str, y: str, title: str) -> None:
 
 def _memory_panel(axes: Any, result: dict[str, Any]) -> None:
     _panel(axes, "layers", "peak memory, in fields", f"{MEMORY[0].pixels}², 3×3")
-    styles = {"memory, gradient": ("^-", "#D55E00", "value and gradient"),
-              "memory": ("o-", "#0072B2", "rollout")}  # fmt: skip
+    styles = {
+        "memory, gradient": ("^-", "#D55E00", "value and gradient"),
+        "memory": ("o-", "#0072B2", "rollout"),
+    }
     layers = np.asarray([case[0] for case in result["memory, gradient"]], float)
     if layers.size:
         axes.plot(layers, 3 * np.sqrt(layers), "--", color="0.6", label="3 √layers")

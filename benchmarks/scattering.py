@@ -91,10 +91,12 @@ def cases() -> list[Case]:
     return [
         Case("4,096 samples, J=8, Q=1", noise, scattering.meyer(4096, 9), {"J": 8, "Q": 1}),
         Case(
-            "image of 128², J=3, L=6", image, scattering.oriented((128, 128), 3, 6),
+            "image of 128², J=3, L=6",
+            image,
+            scattering.oriented((128, 128), 3, 6),
             {"J": 3, "L": 6},
         ),
-    ]  # fmt: skip
+    ]
 
 
 def corresponding(frame: Frame, which: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
@@ -258,11 +260,16 @@ def reach(target: Target, quick: bool) -> Row:
     seconds = statistics.median(turns.timed(run)[0] for _ in range(1 if quick else 5))
     low, high = np.asarray(found.total_bounds / found.energy, float)
     return {
-        "title": target.title, "limit": target.limit, "seconds": seconds,
-        "compile_s": first - seconds, "paths": computed(np.asarray(found.paths)),
-        "low": low, "high": high, "complete": bool(found.complete),
+        "title": target.title,
+        "limit": target.limit,
+        "seconds": seconds,
+        "compile_s": first - seconds,
+        "paths": computed(np.asarray(found.paths)),
+        "low": low,
+        "high": high,
+        "complete": bool(found.complete),
         "memory_bytes": _memory(target, quick),
-    }  # fmt: skip
+    }
 
 
 def _run(target, quick):
@@ -272,9 +279,7 @@ def _run(target, quick):
     else:
         frame = scattering.oriented(values.shape, target.octaves, 6)
     depth = 2 if quick else target.depth
-    return lambda: jax.block_until_ready(
-        scattering.energies(values, frame, depth, prune=PRUNE)
-    )  # fmt: skip
+    return lambda: jax.block_until_ready(scattering.energies(values, frame, depth, prune=PRUNE))
 
 
 def _memory(target, quick):
@@ -283,9 +288,12 @@ def _memory(target, quick):
     settings = {"PYTHONPATH": paths, "JAX_PLATFORMS": "cpu", "MALLOC_MMAP_THRESHOLD_": "65536"}
     command = [sys.executable, "-m", "benchmarks.scattering", "--peak", target.title]
     child = subprocess.run(
-        command + ["--quick"] * quick, capture_output=True, text=True, check=False,
+        command + ["--quick"] * quick,
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, **settings},
-    )  # fmt: skip
+    )
     last = child.stdout.strip().rpartition("\n")[2]
     return int(last) if child.returncode == 0 and last.isdigit() else None
 

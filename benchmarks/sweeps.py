@@ -35,10 +35,17 @@ DEVICES = (1, 2, 4, 8)
 def million(quick: bool) -> sweeps.Sweep:
     """Random 3×3 kernels, 32 layers each on 32² periodic pixels, observed every 4 layers."""
     return sweeps.Sweep(
-        axes=(sweeps.seeds(5000 if quick else 10**6),), family="random", boundary=("periodic",),
-        pattern=("gaussian",), radius=2.0, pixels=32, steps=(32,), every=4, burn_in=8,
+        axes=(sweeps.seeds(5000 if quick else 10**6),),
+        family="random",
+        boundary=("periodic",),
+        pattern=("gaussian",),
+        radius=2.0,
+        shape=32,
+        steps=(32,),
+        every=4,
+        burn_in=8,
         edge_tolerance=0.05,
-    )  # fmt: skip
+    )
 
 
 def law(quick: bool) -> sweeps.Sweep:
@@ -48,8 +55,10 @@ def law(quick: bool) -> sweeps.Sweep:
             sweeps.linear("angle", 0, 1.5, 4 if quick else 2500),
             sweeps.linear("share", 0, 1, 41),
         ),
-        steps=(24,), burn_in=8, block=5125,
-    )  # fmt: skip
+        steps=(24,),
+        burn_in=8,
+        block=5125,
+    )
 
 
 def turns(sweep: sweeps.Sweep, count: int) -> list[dict[str, float]]:
@@ -69,19 +78,28 @@ def turns(sweep: sweeps.Sweep, count: int) -> list[dict[str, float]]:
         start = time.perf_counter()
         for block in plan.blocks():
             columns = _blocks.columns(tables, block)
-            jax.device_get([
-                compiled(some) for some in _program.batches(columns, block.points, batch, "float32")
-            ])  # fmt: skip
+            jax.device_get(
+                [
+                    compiled(some)
+                    for some in _program.batches(columns, block.points, batch, "float32")
+                ]
+            )
         bare = time.perf_counter() - start
         with tempfile.TemporaryDirectory() as folder:
             start = time.perf_counter()
             done = sweeps.run(sweep, Path(folder) / "s.zarr")
             total = time.perf_counter() - start
         spent = done.seconds
-        found.append({
-            "bare": bare, "stored": total - spent.compile_s, "compile": spent.compile_s,
-            "run": spent.run_s, "write": spent.write_s, "blocks": len(list(plan.blocks())),
-        })  # fmt: skip
+        found.append(
+            {
+                "bare": bare,
+                "stored": total - spent.compile_s,
+                "compile": spent.compile_s,
+                "run": spent.run_s,
+                "write": spent.write_s,
+                "blocks": len(list(plan.blocks())),
+            }
+        )
     return found
 
 
@@ -90,10 +108,17 @@ def reading(quick: bool, count: int) -> dict[str, float]:
     import xarray
 
     sweep = sweeps.Sweep(
-        axes=(sweeps.linear("share", 0, 1, 100), sweeps.seeds(10 if quick else 1000),
-              sweeps.values("noise", noise=[0.1])),
-        dimensions=1, pattern=("impulse",), steps=(4,), burn_in=1, block=5000,
-    )  # fmt: skip
+        axes=(
+            sweeps.linear("share", 0, 1, 100),
+            sweeps.seeds(10 if quick else 1000),
+            sweeps.values("noise", noise=[0.1]),
+        ),
+        dimensions=1,
+        pattern=("impulse",),
+        steps=(4,),
+        burn_in=1,
+        block=5000,
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "s.zarr"
         sweeps.run(sweep, path)
@@ -101,7 +126,7 @@ def reading(quick: bool, count: int) -> dict[str, float]:
         for _ in range(count):
             start = time.perf_counter()
             with xarray.open_zarr(path, chunks=None) as store:
-                store.speed.mean(["seed", "noise"]).load()
+                store.velocity.mean(["seed", "noise"]).load()
             seconds.append(time.perf_counter() - start)
     return {"points": sweep.points, "seconds": statistics.median(seconds)}
 
@@ -112,15 +137,19 @@ def scaling(quick: bool) -> list[dict[str, Any]]:
     found = []
     for devices in DEVICES[:2] if quick else DEVICES:
         environment = {
-            **os.environ, "JAX_PLATFORMS": "cpu",
+            **os.environ,
+            "JAX_PLATFORMS": "cpu",
             "PYTHONPATH": os.pathsep.join([root, *(path for path in sys.path if path)]),
             "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        }  # fmt: skip
+        }
         command = [sys.executable, "-m", "benchmarks.sweeps", "--devices", str(devices)]
         said = subprocess.run(
-            command + ["--quick"] * quick, capture_output=True, text=True, check=True,
+            command + ["--quick"] * quick,
+            capture_output=True,
+            text=True,
+            check=True,
             env=environment,
-        ).stdout  # fmt: skip
+        ).stdout
         found.append(json.loads(said.splitlines()[-1]))
     return found
 
@@ -142,9 +171,12 @@ def spread(devices: int, quick: bool) -> dict[str, Any]:
         seconds.append(time.perf_counter() - start)
     talk = re.findall(r"all-gather|all-reduce|all-to-all|collective-permute", text)
     return {
-        "devices": jax.device_count(), "cores": len(cores), "points": each * devices,
-        "seconds": statistics.median(seconds[1:]), "talk": sorted(set(talk)),
-    }  # fmt: skip
+        "devices": jax.device_count(),
+        "cores": len(cores),
+        "points": each * devices,
+        "seconds": statistics.median(seconds[1:]),
+        "talk": sorted(set(talk)),
+    }
 
 
 def measure(quick: bool) -> str:

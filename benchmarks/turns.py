@@ -153,11 +153,19 @@ def _row(
     median, rate = float(np.median(own)), case.cell_steps / float(np.median(own))
     share = roof.shares(case, rate) if not case.gradient else {}
     return {
-        "title": case.title, **asdict(case), "contender": name, "variant": entry.variant,
-        "seconds": own, "runs": len(own), "median_ms": median * 1e3,
+        "title": case.title,
+        **asdict(case),
+        "contender": name,
+        "variant": entry.variant,
+        "seconds": own,
+        "runs": len(own),
+        "median_ms": median * 1e3,
         "gcell_steps_per_s": rate / 1e9,
         "ratio": float(np.median([a / b for a, b in zip(own, seconds[peers.OURS], strict=False)])),
-        "compile_s": entry.compile_s, "difference": entry.difference,
-        "share_of_fma": share.get("fma"), "share_of_sweep": share.get("sweep"),
-        "memory_bytes": None, "memory_fields": None,
-    }  # fmt: skip
+        "compile_s": entry.compile_s,
+        "difference": entry.difference,
+        "share_of_fma": share.get("fma"),
+        "share_of_sweep": share.get("sweep"),
+        "memory_bytes": None,
+        "memory_fields": None,
+    }

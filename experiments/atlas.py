@@ -67,12 +67,15 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     plot.save(atlas_figures.laws(mapped), out / "atlas.png")
     plot.save(atlas_figures.regions(mapped, verdicts), out / "atlas_regions.png")
     record = {
-        "statement": STATEMENT, "source": SOURCE,
+        "statement": STATEMENT,
+        "source": SOURCE,
         "tolerance": {"deviation": TOLERANCES, "regime": REGIME, "agree": AGREE},
-        "verdicts": verdicts, "checks": checked, "readings": [recorded(r) for r in found],
+        "verdicts": verdicts,
+        "checks": checked,
+        "readings": [recorded(r) for r in found],
         "stores": {part: store._replace(cases=[]) for part, store in stores.items()},
         "provenance": files.provenance(),
-    }  # fmt: skip
+    }
     files.write_text(out / "atlas.json", files.to_json(record) + "\n")
     points, now = (sum(getattr(s, n) for s in stores.values()) for n in ("points", "computed"))
     lines = [
@@ -87,14 +90,16 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         f"figures {out / 'atlas.png'}, {out / 'atlas_regions.png'}, numbers {out / 'atlas.json'}",
     ]
     return Finding(
-        _overall(verdicts[0]["linear"]), _words(verdicts[0]["linear"]),
+        _overall(verdicts[0]["linear"]),
+        _words(verdicts[0]["linear"]),
         f"{len(mapped)} settings: kernels of {_several(r.case.taps for r in mapped)} taps under "
         f"{_several(r.case.rectifier for r in mapped)}, "
         f"{_several(r.case.pattern for r in mapped)}, directions at "
         f"{_several(f'{r.case.direction:g}°' for r in mapped)} to the last axis.",
-        (*_numbers(verdicts, checked), *_readings(mapped)), out / "atlas_regions.png",
+        (*_numbers(verdicts, checked), *_readings(mapped)),
+        out / "atlas_regions.png",
         "\n".join(lines),
-    )  # fmt: skip
+    )
 
 
 def _several(values: Iterable[Any]) -> str:
@@ -132,31 +137,37 @@ def _numbers(verdicts: list[dict[str, Any]], checked: list[dict[str, Any]]) -> I
             for at in verdict[line]["at"]:
                 a, b = at["common"] or (0.0, 0.0)
                 yield Number(
-                    f"common range to {at['tolerance']:.0%}, {of}", b - a, unit="of all odd shares",
-                    wanted=f"at least {REGIME}", met=bool(b - a >= REGIME - 1e-9),
-                )  # fmt: skip
+                    f"common range to {at['tolerance']:.0%}, {of}",
+                    b - a,
+                    unit="of all odd shares",
+                    wanted=f"at least {REGIME}",
+                    met=bool(b - a >= REGIME - 1e-9),
+                )
     for check in checked:
         if "tolerance" in check:
             yield Number(
-                f"{check['name']} beside the map, difference of speeds", check["off"],
-                unit="pixels per layer", wanted=f"at most {check['tolerance']:g}",
+                f"{check['name']} beside the map, difference of speeds",
+                check["off"],
+                unit="pixels per layer",
+                wanted=f"at most {check['tolerance']:g}",
                 met=bool(check["agrees"]),
-            )  # fmt: skip
+            )
 
 
 def _readings(found: list[Reading]) -> Iterator[Number]:
     """R² of every reading of the ratio: the least, and in how many settings it is linear."""
     for law, symbol in rates.SYMBOLS.items():
-        for over, words in (("all", "all shares"), ("idle", "idle")):
+        for over, words in (("all", "all shares"), ("inactive", "inactive")):
             for name, chosen in (groups(found) | by_dimensions(found)).items():
                 values = np.array([r.r_squared(law, over) for r in chosen])
                 least = float(np.nanmin(values))
                 where = "ε < 1" if (law, over) == ("tangent", "all") else words
                 yield Number(
-                    f"least R² of v against {symbol}, {where}, {name}", least,
+                    f"least R² of v against {symbol}, {where}, {name}",
+                    least,
                     wanted=f"at least {rates.LINEAR_R_SQUARED}",
                     met=least >= rates.LINEAR_R_SQUARED,
-                )  # fmt: skip
+                )
 
 
 def by_dimensions(found: list[Reading]) -> dict[str, list[Reading]]:
@@ -234,15 +245,15 @@ def fitted(found: list[Reading]) -> list[str]:
 
 
 def explained(found: list[Reading]) -> list[str]:
-    """How well tan θ fits while the rectifier is idle, and where speed is no motion of content."""
-    idle = [f for r in found for f in r.fits if (f.law, f.over) == ("tangent", "idle")]
-    known = [f.r_squared for f in idle if np.isfinite(f.r_squared)]
-    limits = [theory.step_spread(r.case.size) for r in found]
-    off = np.nanmax([abs(f.slope / limit - 1) for f, limit in zip(idle, limits, strict=True)])
+    """How well tan θ fits while the rectifier is inactive; speeds without motion of content."""
+    inactive = [f for r in found for f in r.fits if (f.law, f.over) == ("tangent", "inactive")]
+    known = [f.r_squared for f in inactive if np.isfinite(f.r_squared)]
+    limits = [theory.step_spread(r.case.kernel_size) for r in found]
+    off = np.nanmax([abs(f.slope / limit - 1) for f, limit in zip(inactive, limits, strict=True)])
     swift = [r.case for r in found if np.nanmax(np.abs(r.case.speed)) > r.case.reach * (1 + 1e-3)]
     patterns = ", ".join(dict.fromkeys(case.pattern for case in swift)) or "none"
     return [
-        "  while the rectifier is idle, R² of tan θ is at least "
+        "  while the rectifier is inactive, R² of tan θ is at least "
         f"{rates.format_r_squared(min(known), 6)} in {len(known)} settings, and its slope is σ₁ "
         f"to {off:.0e}",
         f"  the center moves faster than any tap reaches in {len(swift)} of {len(found)} settings "
@@ -257,7 +268,7 @@ def checks(cases: list[Case]) -> list[dict[str, Any]]:
     Leaky ReLU is set beside ReLU for comparison only.
     """
     mapped = {
-        (c.dimensions, c.size, c.rectifier, c.pattern, c.direction): c
+        (c.dimensions, c.kernel_size, c.rectifier, c.pattern, c.direction): c
         for c in cases
         if c.part in MAPPED
     }
@@ -267,7 +278,7 @@ def checks(cases: list[Case]) -> list[dict[str, Any]]:
             continue
         names = {"boundaries": case.boundary, "normalizations": case.normalize}
         name = names.get(case.part, case.rectifier)
-        like = mapped[case.dimensions, case.size, "relu", case.pattern, case.direction]
+        like = mapped[case.dimensions, case.kernel_size, "relu", case.pattern, case.direction]
         # a speed that was refused agrees with nothing
         off = np.nan_to_num(np.abs(case.speed - like.speed), nan=np.inf)
         found[name] = max(found.get(name, 0.0), float(np.max(off)))

@@ -70,7 +70,7 @@ def regions(found: list[Reading], verdicts: list[dict[str, Any]]) -> Figure:
                 if r.case.rectifier == rectifier:
                     row = rows.index((*_row(r), r.case.direction))
                     _draw_bars(panel, row, r.widest[kind])
-                    panel.plot([r.case.idle_share] * 2, [row - 0.5, row + 0.5], "k", lw=1.2)
+                    panel.plot([r.case.inactive_share] * 2, [row - 0.5, row + 0.5], "k", lw=1.2)
             common = [at["common"] for at in by_name[rectifier][kind]["at"]]
             _draw_bars(panel, _TOP, common)
             if not any(common):
@@ -87,7 +87,7 @@ def regions(found: list[Reading], verdicts: list[dict[str, Any]]) -> Figure:
         for at, shade in zip(verdicts[0]["linear"]["at"], _SHADES, strict=True):
             label = f"to {at['tolerance']:.0%} of the speed gained"
             panels[0].barh(0, 0, color=shade, label=label)
-        panels[0].plot([], [], "k", lw=1.2, label="rectifier idle to the left")
+        panels[0].plot([], [], "k", lw=1.2, label="rectifier inactive to the left")
         figure.legend(loc="outside lower center", ncols=len(_SHADES) + 1)
     return figure
 
@@ -113,7 +113,7 @@ def _rows(found):
 
 
 def _row(found):
-    return found.case.dimensions, found.case.pattern, found.case.size
+    return found.case.dimensions, found.case.pattern, found.case.kernel_size
 
 
 def _named(row):

@@ -22,7 +22,7 @@ class Reading:
 
     Attributes:
         case: its speeds.
-        fits: of all candidate laws, over all shares and where the rectifier is idle.
+        fits: of all candidate laws, over all shares and where the rectifier is inactive.
         best: law of the highest R² over all shares, among those that are finite there: tan θ is
             infinite at ε = 1. None if no speed was measured.
         ranges: of either kind of lines, the deviation over every range.
@@ -36,14 +36,14 @@ class Reading:
     widest: dict[str, list[tuple[float, float] | None]]
 
     def r_squared(self, law: str, over: str = "all") -> float:
-        """R² of one law over "all" shares or those where the rectifier is "idle"."""
+        """R² of one law over "all" shares or those where the rectifier is "inactive"."""
         return next(f.r_squared for f in self.fits if (f.law, f.over) == (law, over))
 
 
 def reading(case: Case, resamples: int) -> Reading:
     """The fits of one case and, for both kinds of lines, where the law holds to each tolerance."""
     share, speed, key = case.share, case.speed, jax.random.key(0)
-    fits = rates.fit_laws(share, speed, case.idle_share, key=key, resamples=resamples)
+    fits = rates.fit_laws(share, speed, case.inactive_share, key=key, resamples=resamples)
     whole = [f for f in fits if f.over == "all" and f.points == np.sum(np.isfinite(speed))]
     best = max((f for f in whole if np.isfinite(f.r_squared)), key=_r_squared, default=None)
     ranges = {
@@ -65,6 +65,10 @@ def recorded(found: Reading) -> dict[str, Any]:
     """What is kept of a reading in the record."""
     whole = {name: float(every.deviation[0, -1]) for name, every in found.ranges.items()}
     return {
-        **asdict(found.case), "refused": found.case.refused, "fits": found.fits,
-        "best": found.best, "deviation": whole, "widest": found.widest,
-    }  # fmt: skip
+        **asdict(found.case),
+        "refused": found.case.refused,
+        "fits": found.fits,
+        "best": found.best,
+        "deviation": whole,
+        "widest": found.widest,
+    }

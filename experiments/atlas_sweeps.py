@@ -42,19 +42,19 @@ class Case:
     Attributes:
         part: name of the sweep that it belongs to.
         dimensions: of the field.
-        size: taps on each axis.
+        kernel_size: taps on each axis.
         rectifier, boundary, normalize, pattern: as of `infomech.sweeps.Sweep`.
         direction: of the gradient, see `DIRECTIONS`.
         share: odd share ε.
         speed: along the direction, pixels per layer; NaN where it was refused.
         aside: across the direction, whichever way.
         status: of the speed, index into `infomech.rates.REASONS`.
-        idle_share: the rectifier is idle up to this share; NaN if it never is.
+        inactive_share: the rectifier is inactive up to this share; NaN if it never is.
     """
 
     part: str
     dimensions: int
-    size: int
+    kernel_size: int
     rectifier: str
     boundary: str
     normalize: str
@@ -64,7 +64,7 @@ class Case:
     speed: np.ndarray
     aside: np.ndarray
     status: np.ndarray
-    idle_share: float
+    inactive_share: float
 
     @property
     def refused(self) -> list[str]:
@@ -75,12 +75,12 @@ class Case:
     def reach(self) -> float:
         """How far along the direction the outermost tap lies: no content moves faster."""
         unit = DIRECTIONS[self.dimensions][self.direction]
-        return (self.size - 1) / 2 * float(np.sum(np.abs(unit)))
+        return (self.kernel_size - 1) / 2 * float(np.sum(np.abs(unit)))
 
     @property
     def taps(self) -> str:
         """Such as 3×3."""
-        return "×".join([str(self.size)] * self.dimensions)
+        return "×".join([str(self.kernel_size)] * self.dimensions)
 
 
 class Part(NamedTuple):
@@ -118,7 +118,12 @@ def part(sizes: Sequence[int], *, shares: int = 21, dimensions: int = 2, **setti
             lags.append(lag)
     axis = sweeps.values("kernel", taps=np.concatenate(stacks))
     sweep = sweeps.Sweep(
-        (axis,), family="taps", size=(max(sizes),), dimensions=dimensions, observe=path, **settings
+        (axis,),
+        family="taps",
+        kernel_size=(max(sizes),),
+        dimensions=dimensions,
+        observe=path,
+        **settings,
     )
     return Part(sweep, places, share, np.array(lags))
 
@@ -194,14 +199,21 @@ def _cases(name: str, part: Part, found: Any) -> Iterator[Case]:
             along = velocity[row] @ unit
             aside = np.linalg.norm(velocity[row] - along[:, None] * unit, axis=1)
             yield Case(
-                name, setting.dimensions, size, **{key: named[key] for key in KEPT},
-                direction=angle, share=part.share, speed=along, aside=aside, status=status[row],
-                idle_share=_idle(size, setting.dimensions, angle, setting.rectifier),
-            )  # fmt: skip
+                name,
+                setting.dimensions,
+                size,
+                **{key: named[key] for key in KEPT},
+                direction=angle,
+                share=part.share,
+                speed=along,
+                aside=aside,
+                status=status[row],
+                inactive_share=_inactive(size, setting.dimensions, angle, setting.rectifier),
+            )
 
 
 @functools.cache
-def _idle(size: int, dimensions: int, angle: float, rectifier: str) -> float:
+def _inactive(size: int, dimensions: int, angle: float, rectifier: str) -> float:
     unit = DIRECTIONS[dimensions][angle]
     return rates.inactive_share((size,) * dimensions, unit, rectifier, dtype="float32")
 
@@ -212,9 +224,12 @@ def _speeds(stored, lags, burn_in):
         layer, zeros = jnp.arange(len(stored["edge"])), jnp.zeros_like(stored["edge"])
         center = stored["center"] + layer[:, None].astype(lag.dtype) * lag[None]
         trace = im.Trace(
-            **{**stored, "center": center}, layer=layer, covariance=zeros[:, None, None],
-            log_mass=zeros, cut=zeros,
-        )  # fmt: skip
+            **{**stored, "center": center},
+            layer=layer,
+            covariance=zeros[:, None, None],
+            log_mass=zeros,
+            cut=zeros,
+        )
         return rates.velocity(trace, burn_in)
 
     return jax.vmap(one)(stored, lags)

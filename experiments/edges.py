@@ -80,9 +80,7 @@ def measure(
     starts = jax.tree.map(lambda *parts: jnp.stack(parts), *fields)
 
     def one(kernel, field, radius):
-        _, looks = im.rollout(
-            kernel, field, steps, rectifier=rectifier, observe=seen, every=every
-        )  # fmt: skip
+        _, looks = im.rollout(kernel, field, steps, rectifier=rectifier, observe=seen, every=every)
         after = im.layer(kernel, field, rectifier=rectifier)
         # the kernel sees nothing but the disk from there
         core = _within(after, observables.center(field), radius - size / jnp.sqrt(2.0))
@@ -103,9 +101,14 @@ def measure(
     left = [within(v, a, b, 0 * a, r) for v, a, b, r in zip(values, y, x, radii, strict=True)]
     carried = np.stack(core)
     return Edges(
-        quantiles(mass, x), ahead, x + np.sum(mass * np.arange(mass.shape[-1]), -1),
-        np.stack(left), carried / carried[..., :1], first, values[-1],
-    )  # fmt: skip
+        quantiles(mass, x),
+        ahead,
+        x + np.sum(mass * np.arange(mass.shape[-1]), -1),
+        np.stack(left),
+        carried / carried[..., :1],
+        first,
+        values[-1],
+    )
 
 
 def core_left(values: jax.Array, core: jax.Array) -> jax.Array:

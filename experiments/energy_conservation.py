@@ -94,9 +94,12 @@ def account(setting: Setting, frame: str, bank: Frame, signal: str, values: np.n
     followed = found.propagated[:-1] - found.pruned[:-1]
     gaps = followed - found.collected - found.propagated[1:]
     return Account(
-        frame, signal, found.propagated / found.energy, found.collected / found.energy,
+        frame,
+        signal,
+        found.propagated / found.energy,
+        found.collected / found.energy,
         gaps / found.energy,
-    )  # fmt: skip
+    )
 
 
 def accounts(setting: Setting) -> list[Account]:
@@ -140,8 +143,9 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     if quick:
         setting = Setting(
             energy_decay.Setting(samples=32, octaves=2, depth=2, images=(), others=False),
-            worst_signal.Setting(16, 2, 0, rounds=1, starts=2), depths=(1,),
-        )  # fmt: skip
+            worst_signal.Setting(16, 2, 0, rounds=1, starts=2),
+            depths=(1,),
+        )
     with jax.enable_x64(True):
         kept, hidden = accounts(setting), hide(setting)
     plot.save(draw(kept, hidden), out / "energy_conservation.png")
@@ -149,11 +153,15 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     verdict = ledger.verdict(number.met for number in numbers if number.met is not None)
     reading = _reading(kept, hidden)
     record = {
-        "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting), "verdict": verdict,
+        "statement": STATEMENT,
+        "source": SOURCE,
+        "setting": asdict(setting),
+        "verdict": verdict,
         "tolerance": {"accounts": ACCOUNTS, "null": NULL},
-        "accounts": [asdict(one) for one in kept], "hidden": [asdict(one) for one in hidden],
+        "accounts": [asdict(one) for one in kept],
+        "hidden": [asdict(one) for one in hidden],
         "provenance": files.provenance(x64=True),
-    }  # fmt: skip
+    }
     files.write_text(out / "energy_conservation.json", files.to_json(record) + "\n")
     lines = [
         f"Claim: {STATEMENT} [{SOURCE}]",
@@ -164,13 +172,16 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     ]
     about = setting.signals
     return Finding(
-        verdict, reading,
+        verdict,
+        reading,
         f"{about.samples} samples, {about.depth} layers ({about.image_depth} for images), modulus, "
         f"pruned paths left out on both sides; null signals by gradient ascent from "
         f"{setting.search.starts} random ones of {setting.search.samples} samples; double "
         "precision.",
-        numbers, out / "energy_conservation.png", "\n".join(lines),
-    )  # fmt: skip
+        numbers,
+        out / "energy_conservation.png",
+        "\n".join(lines),
+    )
 
 
 def _gap(kept, frame):
@@ -226,10 +237,13 @@ def draw(kept: list[Account], hidden: list[Hidden]) -> Figure:
             gaps.plot(place, values, "o^sDv"[i], color=f"C{i}", markersize=4, label=frame)
         gaps.axhline(ACCOUNTS, color="black", linestyle="--", linewidth=1, label="tolerance")
         gaps.set(
-            yscale="log", ylim=(1e-18, 1e4), xlabel="layer n", title="Gaps in the accounts",
+            yscale="log",
+            ylim=(1e-18, 1e4),
+            xlabel="layer n",
+            title="Gaps in the accounts",
             xticks=range(max(len(one.gaps) for one in kept)),
             ylabel="|W$_n$ − F$_n$ − W$_{n+1}$| / ‖f‖²",
-        )  # fmt: skip
+        )
         gaps.legend(loc="upper center", ncols=2, fontsize=7)
         for frame, (color, marker) in worst_signal.LOOKS.items():
             worst = [signal for signal in hidden if signal.frame == frame]
@@ -237,14 +251,19 @@ def draw(kept: list[Account], hidden: list[Hidden]) -> Figure:
                 least.plot(
                     [signal.depth for signal in worst],
                     [max(signal.features, 1e-18) for signal in worst],
-                    marker + "-", color=color, label=frame,
-                )  # fmt: skip
+                    marker + "-",
+                    color=color,
+                    label=frame,
+                )
         least.axhline(NULL, color="black", linestyle="--", linewidth=1, label="null below")
         least.set(
-            yscale="log", ylim=(NULL / 30, 3), xlabel="last layer N",
+            yscale="log",
+            ylim=(NULL / 30, 3),
+            xlabel="last layer N",
             ylabel="Σ$_{n ≤ N}$ F$_n$ / ‖f‖²",
-            xticks=sorted({one.depth for one in hidden}), title="Least energy in features found",
-        )  # fmt: skip
+            xticks=sorted({one.depth for one in hidden}),
+            title="Least energy in features found",
+        )
         least.legend(loc="center right")
     return figure
 
@@ -256,7 +275,10 @@ def _draw_shares(panel, one):
     panel.bar(layers, one.propagated[1:], bottom=collected, color="#E69F00", label="goes on")
     panel.axhline(1, color="black", linewidth=1)
     panel.set(
-        xlabel="layer n", ylabel="share of ‖f‖²", ylim=(0, 1.28), xticks=layers,
+        xlabel="layer n",
+        ylabel="share of ‖f‖²",
+        ylim=(0, 1.28),
+        xticks=layers,
         title=f"{one.signal}, {one.frame}",
-    )  # fmt: skip
+    )
     panel.legend(loc="upper center", fontsize=8)

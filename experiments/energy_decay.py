@@ -129,10 +129,14 @@ def measure(title: str, bank: Frame, name: str, values: np.ndarray, *, setting: 
     rule = "general" if title == GENERAL else "factors"
     limit = bounds.guaranteed(values, bank, depth + 1, rule=rule)
     return Case(
-        title, name, found.propagated / found.energy, found.propagated_bounds / found.energy,
-        np.asarray(limit) / found.energy, float(supports.factors(bank).min()),
+        title,
+        name,
+        found.propagated / found.energy,
+        found.propagated_bounds / found.energy,
+        np.asarray(limit) / found.energy,
+        float(supports.factors(bank).min()),
         analysis.decay(found.propagated[known(found.propagated_bounds)], floor=1e-9),
-    )  # fmt: skip
+    )
 
 
 def known(bracket: np.ndarray) -> np.ndarray:
@@ -164,11 +168,14 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     readings = [reading(case) for case in found]
     kept = all(r["kept"] and r["fast"] is not False for r in readings)
     record = {
-        "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
+        "statement": STATEMENT,
+        "source": SOURCE,
+        "setting": asdict(setting),
         "tolerance": {"excess": EXCESS},
-        "readings": readings, "cases": [{**asdict(c), "decay": c.decay._asdict()} for c in found],
+        "readings": readings,
+        "cases": [{**asdict(c), "decay": c.decay._asdict()} for c in found],
         "provenance": files.provenance(x64=True),
-    }  # fmt: skip
+    }
     files.write_text(out / "energy_decay.json", files.to_json(record) + "\n")
     told = [r["fast"] for r in readings if r["fast"] is not None]
     law = (
@@ -194,17 +201,21 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         f"{setting.samples} samples, gap δ of {setting.octaves} octaves below π/2, "
         f"{', '.join(dict.fromkeys(c.frame for c in found))}; modulus, {setting.depth} layers "
         f"({setting.image_depth} for images), pruned paths accounted for, double precision.",
-        numbers, out / "energy_decay.png", "\n".join(lines),
-    )  # fmt: skip
+        numbers,
+        out / "energy_decay.png",
+        "\n".join(lines),
+    )
 
 
 def _numbers(readings):
     for r in readings:
         what = f"{r['frame']}, {r['signal']}"
         yield Number(
-            f"W_n above its guarantee, {what}", r["excess"],
-            wanted=f"at most {EXCESS:g} of the energy", met=r["kept"],
-        )  # fmt: skip
+            f"W_n above its guarantee, {what}",
+            r["excess"],
+            wanted=f"at most {EXCESS:g} of the energy",
+            met=r["kept"],
+        )
         if r["rate"] is not None:
             value, low, high, least = r["rate"]
             name = "factor a of a⁻ⁿ" if r["law"] == "exponential" else "power p of n⁻ᵖ"
@@ -244,11 +255,17 @@ def reading(case: Case) -> dict[str, Any]:
     last = int(np.flatnonzero(known(case.bracket))[-1])
     words += f"; W_{last} = {energy[last]:.0e}, guaranteed {case.guaranteed[last]:.2g}"
     return {
-        "frame": case.frame, "signal": case.signal, "excess": excess, "kept": excess <= EXCESS,
-        "fast": None if fast is None else bool(fast), "law": law.law, "rate": rate,
-        "factor": case.factor, "words": words,
+        "frame": case.frame,
+        "signal": case.signal,
+        "excess": excess,
+        "kept": excess <= EXCESS,
+        "fast": None if fast is None else bool(fast),
+        "law": law.law,
+        "rate": rate,
+        "factor": case.factor,
+        "words": words,
         "least_ratio": float(ratios.min(initial=np.inf)),
-    }  # fmt: skip
+    }
 
 
 def draw(found: list[Case]) -> Figure:

@@ -120,8 +120,8 @@ def trace_out(setting: Setting, *, seed: int = 0) -> Frontier:
     """The best found of many starts: nothing says that there is no kernel beyond.
 
     Least squares on the speed, weighted ever more, and the odd or the even share of the energy.
-    Non-negative kernels on a non-negative pattern keep the rectifier idle, so that few layers tell
-    their speed as well as many.
+    Non-negative kernels on a non-negative pattern keep the rectifier inactive, so few layers
+    determine their speed as well as many.
     """
     steps = 4 if setting.family == "non-negative" else setting.steps
     speeds = setting.limit * np.arange(1, setting.speeds + 1) / (setting.speeds + 1)
@@ -136,10 +136,17 @@ def trace_out(setting: Setting, *, seed: int = 0) -> Frontier:
             wish = wish + losses.observable("share", _shares, small, residual=_the_small_one)
             wish = wish + losses.observable("log energy of the kernel", _log_energy, 0.0)
             result = design.fit(
-                wish, kernels, field=field, steps=steps, rectifier=setting.rectifier,
-                family=FAMILIES[setting.family], solver="least squares", rounds=6,
-                each_its_own=True, progress=False,
-            )  # fmt: skip
+                wish,
+                kernels,
+                field=field,
+                steps=steps,
+                rectifier=setting.rectifier,
+                family=FAMILIES[setting.family],
+                solver="least squares",
+                rounds=6,
+                batched_loss=True,
+                progress=False,
+            )
             kernels = jnp.asarray(result.kernel)
     return _best(setting, speeds, velocity, result)
 
@@ -249,11 +256,13 @@ def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
     plot.save(draw(found, curves), out / "frontier.png")
     readings = [reading(setting, frontier) for setting, frontier in found.items()]
     record = {
-        "statement": STATEMENT, "source": SOURCE,
+        "statement": STATEMENT,
+        "source": SOURCE,
         "tolerance": {"speed": SPEED_TOLERANCE, "share": ONE_SHARE},
-        "readings": readings, "provenance": files.provenance(x64=True),
+        "readings": readings,
+        "provenance": files.provenance(x64=True),
         "frontiers": [{**asdict(s), **asdict(f)} for s, f in found.items()],
-    }  # fmt: skip
+    }
     files.write_text(out / "frontier.json", files.to_json(record) + "\n")
     lines = [f"Claim: {STATEMENT} [{SOURCE}]"]
     lines += [f"  {r['setting']:<28}{r['words']}" for r in readings]
@@ -271,8 +280,10 @@ def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
         f"of {len(readings)} sets looked at; for the others it goes with a range of shares.",
         "Kernels of each size, non-negative or any, that move a Gaussian blob at given speeds; the "
         "best of many starts, so that true ranges are at least as wide.",
-        tuple(_number(r) for r in readings), out / "frontier.png", "\n".join(lines),
-    )  # fmt: skip
+        tuple(_number(r) for r in readings),
+        out / "frontier.png",
+        "\n".join(lines),
+    )
 
 
 def _number(read):
@@ -298,9 +309,13 @@ def reading(setting: Setting, frontier: Frontier) -> dict[str, Any]:
         off = np.nanmax(np.abs(frontier.share - closed_form(frontier.speed)))
         words += f" (closed form: off by {off:.0e} at most)"
     return {
-        "setting": setting.title, "verdict": verdict, "speed": frontier.speed[at],
-        "least": least[at], "greatest": greatest[at], "words": words,
-    }  # fmt: skip
+        "setting": setting.title,
+        "verdict": verdict,
+        "speed": frontier.speed[at],
+        "least": least[at],
+        "greatest": greatest[at],
+        "words": words,
+    }
 
 
 def draw(found: dict[Setting, Frontier], curves: dict[Setting, tuple[Any, Any]]) -> Figure:
@@ -319,9 +334,14 @@ def draw(found: dict[Setting, Frontier], curves: dict[Setting, tuple[Any, Any]])
             least, greatest = frontier.share
             if setting.family == "non-negative":
                 panel.fill_between(
-                    frontier.speed, least, greatest, color="#009E73", alpha=0.35, linewidth=0,
+                    frontier.speed,
+                    least,
+                    greatest,
+                    color="#009E73",
+                    alpha=0.35,
+                    linewidth=0,
                     label="non-negative kernels",
-                )  # fmt: skip
+                )
                 continue
             color, marker = looks[setting.rectifier]
             look = {"markersize": 3.5, "linewidth": 0.9, "color": color, "marker": marker}
@@ -333,8 +353,11 @@ def draw(found: dict[Setting, Frontier], curves: dict[Setting, tuple[Any, Any]])
                 panel.plot(speed, share, "k--", linewidth=1.2, label="constant + gradient, relu")
         for panel, shape in zip(panels, shapes, strict=False):
             panel.set(
-                title=" × ".join(map(str, shape)) + " taps", xlim=(0, (shape[-1] - 1) / 2),
-                ylim=(-0.02, 1.02), xlabel="speed v (pixels per layer)", ylabel="odd share ε",
-            )  # fmt: skip
+                title=" × ".join(map(str, shape)) + " taps",
+                xlim=(0, (shape[-1] - 1) / 2),
+                ylim=(-0.02, 1.02),
+                xlabel="speed v (pixels per layer)",
+                ylabel="odd share ε",
+            )
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure

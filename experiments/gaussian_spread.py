@@ -1,7 +1,7 @@
 """Does repeated even filtering with ReLU tend to a Gaussian whose spread grows as √t?
 
-For non-negative kernels the rectifier is idle, covariances add, and the spread gained along an axis
-is σ₁ √t with σ₁² = Σ r² k / Σ k. The central limit theorem gives the Gaussian, unless neighboring
+For non-negative kernels the rectifier is inactive, covariances add, and the spread gained along an
+axis is σ₁ √t with σ₁² = Σ r² k / Σ k. The central limit theorem gives the Gaussian, unless adjacent
 pixels never meet, as under taps one pixel either side of an empty middle. Even kernels of both
 signs keep the rectifier at work, and nothing is known of them beforehand.
 """
@@ -158,10 +158,14 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     numbers = tuple(n for name, spread in found.items() for n in _numbers(name, spread))
     verdict = ledger.verdict(number.met for number in numbers if number.met is not None)
     record = {
-        "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
-        "tolerance": {"exponent": EXPONENT, "gaussian": GAUSSIAN, "one": ONE}, "verdict": verdict,
-        "found": found, "provenance": files.provenance(x64=True),
-    }  # fmt: skip
+        "statement": STATEMENT,
+        "source": SOURCE,
+        "setting": asdict(setting),
+        "tolerance": {"exponent": EXPONENT, "gaussian": GAUSSIAN, "one": ONE},
+        "verdict": verdict,
+        "found": found,
+        "provenance": files.provenance(x64=True),
+    }
     files.write_text(out / "gaussian_spread.json", files.to_json(record) + "\n")
     reading = _reading(found)
     lines = [
@@ -171,12 +175,15 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         f"figure {out / 'gaussian_spread.png'}, numbers {out / 'gaussian_spread.json'}",
     ]
     return Finding(
-        verdict, reading,
+        verdict,
+        reading,
         f"A disk of radius 3, {setting.steps} layers with ReLU, spread fitted from layer "
         f"{setting.burn_in} on, {setting.kernels} random 3×3 kernels of each kind, double "
         "precision; intervals of shares after Wilson.",
-        numbers, out / "gaussian_spread.png", "\n".join(lines),
-    )  # fmt: skip
+        numbers,
+        out / "gaussian_spread.png",
+        "\n".join(lines),
+    )
 
 
 def _reading(found):
@@ -186,8 +193,9 @@ def _reading(found):
     rest = [text for text, name in zip(rest, both, strict=True) if name not in whole]
     ones = [
         f"{name}" + ("" if spread.one.all() else f" ({spread.one.sum()} of {len(spread.one)})")
-        for name, spread in found.items() if spread.one.any()
-    ]  # fmt: skip
+        for name, spread in found.items()
+        if spread.one.any()
+    ]
     return (
         f"Growth and shape are as claimed for {'; '.join(whole) or 'none'}. Not always for "
         f"{'; '.join(rest) or 'none'}. The prefactor is 1, so that σ = √t, for "
@@ -202,22 +210,28 @@ def _numbers(name, spread):
             ("a Gaussian at the end", spread.gaussian),
         ):
             yield Number(
-                f"share with {words}, {name}", *ledger.proportion(int(good.sum()), len(good)),
-                wanted="all", met=bool(good.all()),
-            )  # fmt: skip
+                f"share with {words}, {name}",
+                *ledger.proportion(int(good.sum()), len(good)),
+                wanted="all",
+                met=bool(good.all()),
+            )
         yield Number(
             f"share with prefactor 1, {name}",
             *ledger.proportion(int(spread.one.sum()), len(spread.one)),
         )
         return
     yield Number(
-        f"exponent, {name}", float(spread.exponent[0, 0]), wanted=f"0.5 to within {EXPONENT}",
+        f"exponent, {name}",
+        float(spread.exponent[0, 0]),
+        wanted=f"0.5 to within {EXPONENT}",
         met=bool(spread.grows[0]),
-    )  # fmt: skip
+    )
     yield Number(
-        f"mass elsewhere than in a Gaussian, {name}", float(spread.away[0, -1]),
-        wanted=f"at most {GAUSSIAN}", met=bool(spread.gaussian[0]),
-    )  # fmt: skip
+        f"mass elsewhere than in a Gaussian, {name}",
+        float(spread.away[0, -1]),
+        wanted=f"at most {GAUSSIAN}",
+        met=bool(spread.gaussian[0]),
+    )
     yield Number(f"prefactor, {name}", float(spread.prefactor[0, 0]), unit="px/√layer")
 
 
@@ -245,19 +259,27 @@ def draw(found: dict[str, Spread], setting: Setting) -> Figure:
             lines = np.maximum(spread.away, 1e-6).T
             shapes.plot(layers, lines, color=color, linewidth=0.6 if many else 1.6, alpha=0.8)
             growth.plot(
-                spread.prefactor.ravel(), spread.exponent.ravel(), "." if many else "D",
-                color=color, markersize=5, alpha=0.7, label=name,
-            )  # fmt: skip
+                spread.prefactor.ravel(),
+                spread.exponent.ravel(),
+                "." if many else "D",
+                color=color,
+                markersize=5,
+                alpha=0.7,
+                label=name,
+            )
         shapes.axhline(GAUSSIAN, color="black", linestyle="--", linewidth=1)
         shapes.set(
-            yscale="log", xlabel="layer", ylabel="share of the mass elsewhere than in a Gaussian",
+            yscale="log",
+            xlabel="layer",
+            ylabel="share of the mass elsewhere than in a Gaussian",
             title="Shape (dashed: tolerance)",
-        )  # fmt: skip
+        )
         growth.axhspan(0.5 - EXPONENT, 0.5 + EXPONENT, color="black", alpha=0.12)
         growth.axvline(1, color="black", linestyle=":", linewidth=1)
         growth.set(
-            xlabel="prefactor (pixels per layer^exponent)", ylabel="exponent",
+            xlabel="prefactor (pixels per layer^exponent)",
+            ylabel="exponent",
             title="Growth of the spread, both axes",
-        )  # fmt: skip
+        )
         growth.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

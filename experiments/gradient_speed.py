@@ -1,7 +1,7 @@
 """Do pure gradient kernels with ReLU move a pattern at constant speed, and at which?
 
-Beyond the idle rectifier there is no closed form. Two facts are exact: [1, −1] moves the front of a
-pattern by half a pixel a layer, [−1, 0, 1] by a pixel, once all behind the front has gone.
+Where the rectifier is active there is no closed form. Two facts are exact: [1, −1] moves the front
+of a pattern by half a pixel a layer, [−1, 0, 1] by a pixel, once all behind the front has gone.
 """
 
 from dataclasses import asdict, dataclass
@@ -103,9 +103,15 @@ def measure(taps: int, axes: int, pattern: str, setting: Setting) -> Moved:
     center, speed = jax.tree.map(np.asarray, move(field))
     ends = center[setting.burn_in :: setting.window]
     return Moved(
-        taps, axes, pattern, float(speed.value[-1]), float(speed.stderr[-1]),
-        np.diff(ends) / setting.window, center - center[0], im.rates.REASONS[int(speed.status)],
-    )  # fmt: skip
+        taps,
+        axes,
+        pattern,
+        float(speed.value[-1]),
+        float(speed.stderr[-1]),
+        np.diff(ends) / setting.window,
+        center - center[0],
+        im.rates.REASONS[int(speed.status)],
+    )
 
 
 def run(out: Path, *, quick: bool = False) -> Finding:
@@ -133,10 +139,14 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     numbers = tuple(number for one in found for number in _numbers(one))
     verdict = ledger.verdict(number.met for number in numbers if number.met is not None)
     record = {
-        "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
-        "tolerance": {"constant": CONSTANT, "two_taps": TWO_TAPS}, "verdict": verdict,
-        "moved": [asdict(one) for one in found], "provenance": files.provenance(x64=True),
-    }  # fmt: skip
+        "statement": STATEMENT,
+        "source": SOURCE,
+        "setting": asdict(setting),
+        "tolerance": {"constant": CONSTANT, "two_taps": TWO_TAPS},
+        "verdict": verdict,
+        "moved": [asdict(one) for one in found],
+        "provenance": files.provenance(x64=True),
+    }
     files.write_text(out / "gradient_speed.json", files.to_json(record) + "\n")
     reading = _reading(found)
     lines = [
@@ -146,12 +156,15 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         f"figure {out / 'gradient_speed.png'}, numbers {out / 'gradient_speed.json'}",
     ]
     return Finding(
-        verdict, reading,
+        verdict,
+        reading,
         f"Patterns of radius 5 ({', '.join(setting.patterns)}) on "
         f"{' and '.join(map(str, setting.axes))} axes, {setting.steps} layers with ReLU, speed "
         f"over windows of {setting.window} layers from layer {setting.burn_in} on.",
-        numbers, out / "gradient_speed.png", "\n".join(lines),
-    )  # fmt: skip
+        numbers,
+        out / "gradient_speed.png",
+        "\n".join(lines),
+    )
 
 
 def _reading(found):
@@ -175,15 +188,20 @@ def _reading(found):
 def _numbers(one):
     two = one.taps == 2
     yield Number(
-        f"speed, {one.name}", one.speed, one.speed - 1.96 * one.stderr,
-        one.speed + 1.96 * one.stderr, unit="px/layer",
+        f"speed, {one.name}",
+        one.speed,
+        one.speed - 1.96 * one.stderr,
+        one.speed + 1.96 * one.stderr,
+        unit="px/layer",
         wanted=f"0.5 to within {TWO_TAPS:g}" if two else "",
         met=abs(one.speed - 0.5) <= TWO_TAPS if two else None,
-    )  # fmt: skip
+    )
     yield Number(
-        f"unevenness of the speed, {one.name}", one.unevenness, wanted=f"at most {CONSTANT}",
+        f"unevenness of the speed, {one.name}",
+        one.unevenness,
+        wanted=f"at most {CONSTANT}",
         met=one.unevenness <= CONSTANT,
-    )  # fmt: skip
+    )
 
 
 def _line(one):
@@ -217,8 +235,9 @@ def draw(found: list[Moved], setting: Setting) -> Figure:
             line, (line - 1) / 2, "k--", linewidth=1, label="(n − 1)/2, that of a single tap"
         )
         sizes.set(
-            xlabel="taps n on an axis", ylabel="speed (pixels per layer)",
+            xlabel="taps n on an axis",
+            ylabel="speed (pixels per layer)",
             title="One (full) and two dimensions (open)",
-        )  # fmt: skip
+        )
         sizes.legend()
     return figure

@@ -1,6 +1,6 @@
 """Do even kernels keep the center of mass where it is, and spread a pattern isotropically?
 
-While the rectifier is idle the center stays for any pattern, and cumulants of a pattern grow by
+While the rectifier is inactive the center stays for any pattern, and cumulants of a pattern grow by
 those of the kernel at every layer. So its covariance D t is isotropic if the kernel's is, and never
 otherwise, and the harmonic of fourth order |κ(z⁴)|/σ⁴ of an impulse falls as 1/t: of n×n equal taps
 it is 2.4 (n² + 1)/((n² − 1) t). "Isotropic" may be read as equal spreads in all directions, as a
@@ -66,7 +66,7 @@ class Family:
 
     Attributes:
         name: of the kind; random ones tell their signs.
-        shapes: by rectifier: ReLU alone where it is idle.
+        shapes: by rectifier: ReLU alone where it is inactive.
         own: cumulants of the kernels read as patterns.
     """
 
@@ -75,7 +75,7 @@ class Family:
     own: isotropy_shapes.Cumulants
 
     @property
-    def idle(self) -> bool:
+    def inactive(self) -> bool:
         """Whether the rectifier is."""
         return SIGNED not in self.name
 
@@ -103,9 +103,10 @@ def measure(setting: Setting) -> list[Family]:
     sizes = dict.fromkeys((stack.shape[1:], r) for stack in families.values() for r in RECTIFIERS)
     for taps, rectifier in tqdm(sizes, desc="isotropy", unit="size"):
         some = {
-            name: stack for name, stack in families.items()
+            name: stack
+            for name, stack in families.items()
             if stack.shape[1:] == taps and (rectifier == "relu" or SIGNED in name)
-        }  # fmt: skip
+        }
         if not some:
             continue
         every = jnp.concatenate(list(some.values()))
@@ -144,17 +145,23 @@ def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
     numbers = (*_centers(found), *(n for one in found for n in _shapes(one)))
     verdict = ledger.verdict(number.met for number in numbers if number.met is not None)
     record = {
-        "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
+        "statement": STATEMENT,
+        "source": SOURCE,
+        "setting": asdict(setting),
         "tolerance": {"stays": STAYS, "equal": EQUAL, "round": ROUND, "add": ADD},
-        "verdict": verdict, "numbers": numbers, "provenance": files.provenance(x64=True),
+        "verdict": verdict,
+        "numbers": numbers,
+        "provenance": files.provenance(x64=True),
         "families": {
             one.name: {
-                "eigenvalue_ratio": one.ratio(), "fourfold": one.fourfold(),
+                "eigenvalue_ratio": one.ratio(),
+                "fourfold": one.fourfold(),
                 "outline": one.outline(),
                 "drift": {name: some.drift for name, some in one.shapes.items()},
-            } for one in found
+            }
+            for one in found
         },
-    }  # fmt: skip
+    }
     files.write_text(out / "isotropy.json", files.to_json(record) + "\n")
     reading = _reading(found)
     lines = [
@@ -164,51 +171,65 @@ def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
         f"figure {out / 'isotropy.png'}, numbers {out / 'isotropy.json'}",
     ]
     return Finding(
-        verdict, reading,
+        verdict,
+        reading,
         f"An impulse, a disk of radius 3, {setting.side}² pixels of {setting.photograph!r} and of "
         f"noise, {setting.steps} layers; shapes are those of the impulse with ReLU; "
         f"{setting.kernels} random kernels of each kind, double precision; intervals of shares "
         "after Wilson, of medians by order.",
-        numbers, out / "isotropy.png", "\n".join(lines),
-    )  # fmt: skip
+        numbers,
+        out / "isotropy.png",
+        "\n".join(lines),
+    )
 
 
 def _centers(found):
     """Drift of the center by what is known of the rectifier and of the pattern."""
-    idle = np.concatenate([one.shapes["relu"].drift for one in found if one.idle])
+    inactive = np.concatenate([one.shapes["relu"].drift for one in found if one.inactive])
     yield Number(
-        "largest drift of the center, rectifier idle, any pattern", float(idle.max()), unit="px",
-        wanted=f"at most {STAYS:g}", met=bool(idle.max() <= STAYS),
-    )  # fmt: skip
+        "largest drift of the center, rectifier inactive, any pattern",
+        float(inactive.max()),
+        unit="px",
+        wanted=f"at most {STAYS:g}",
+        met=bool(inactive.max() <= STAYS),
+    )
     for rectifier in RECTIFIERS:
-        signed = np.concatenate([one.shapes[rectifier].drift for one in found if not one.idle])
+        signed = np.concatenate([one.shapes[rectifier].drift for one in found if not one.inactive])
         alike, others = signed[:, :2], signed[:, 2:]
         largest = float(np.nanmax(alike))
         yield Number(
-            f"largest drift, both signs, {rectifier}, symmetric patterns", largest, unit="px",
-            wanted=f"at most {STAYS:g}", met=largest <= STAYS,
-        )  # fmt: skip
-        early = [one.shapes[rectifier].drifts[:, :2] for one in found if not one.idle]
+            f"largest drift, both signs, {rectifier}, symmetric patterns",
+            largest,
+            unit="px",
+            wanted=f"at most {STAYS:g}",
+            met=largest <= STAYS,
+        )
+        early = [one.shapes[rectifier].drifts[:, :2] for one in found if not one.inactive]
         half = np.concatenate(early)[..., early[0].shape[-1] // 2]
         yield Number(
             f"the same halfway through the layers, {rectifier}", float(np.nanmax(half)), unit="px"
-        )  # fmt: skip
+        )
         alive = others[np.isfinite(others)]
         stays = int(np.sum(alive <= STAYS))
         yield Number(
             f"share that stays, both signs, {rectifier}, photograph and noise",
-            *ledger.proportion(stays, len(alive)), wanted="all", met=stays == len(alive),
-        )  # fmt: skip
+            *ledger.proportion(stays, len(alive)),
+            wanted="all",
+            met=stays == len(alive),
+        )
         yield Number(f"median drift of these, {rectifier}", *ledger.median(alive), unit="px")
         yield Number(
             f"share of rollouts in which the field dies, both signs, {rectifier}",
             *ledger.proportion(int(np.isnan(signed).sum()), signed.size),
-        )  # fmt: skip
-    off = max(cumulants_off(one) for one in found if one.idle)
+        )
+    off = max(cumulants_off(one) for one in found if one.inactive)
     yield Number(
-        "cumulants of any pattern against those of theory, rectifier idle", off,
-        unit="of σ² and σ⁴", wanted=f"at most {ADD:g}", met=off <= ADD,
-    )  # fmt: skip
+        "cumulants of any pattern against those of theory, rectifier inactive",
+        off,
+        unit="of σ² and σ⁴",
+        wanted=f"at most {ADD:g}",
+        met=off <= ADD,
+    )
 
 
 def cumulants_off(one: Family) -> float:
@@ -235,10 +256,13 @@ def _shapes(one: Family):
         ("least/largest σ²", "equal spreads", ratio[:, -1], equal[:, -1], f"at least {1 - EQUAL}"),
         ("|κ(z⁴)|/σ⁴", "a round shape", fourfold[:, -1], round_[:, -1], f"at most {ROUND}"),
         (
-            "shortest/longest reach", "a round outline", outline, outline >= 1 - EQUAL,
+            "shortest/longest reach",
+            "a round outline",
+            outline,
+            outline >= 1 - EQUAL,
             f"at least {1 - EQUAL}",
         ),
-    ):  # fmt: skip
+    ):
         if len(values) == 1:
             met = bool(good[0])
             yield Number(f"{measured}, {one.name}", float(values[0]), wanted=wanted, met=met)
@@ -267,7 +291,7 @@ def _reading(found):
     shape = whole(lambda one: np.all(end(one.fourfold()[:, -1]) <= ROUND))
     outline = whole(lambda one: np.all(end(one.outline()) >= 1 - EQUAL))
     return (
-        "The center stays for any pattern while the rectifier is idle, and for kernels of both "
+        "The center stays for any pattern while the rectifier is inactive, and for kernels of both "
         "signs if the pattern is its own mirror image through its center, but for rounding, which "
         "some of them amplify from layer to layer; otherwise it moves. "
         f"Spreads are equal, as of all kernels that a quarter turn leaves alone, for {equal}. The "

@@ -26,8 +26,9 @@ def draw(found: Sequence[Any], equal: float, round_: float) -> Figure:
         for n, one in enumerate(found):
             layers = 1 + np.arange(one.ratio().shape[1])
             for panel, values in (
-                (spreads, one.ratio()), (shapes, np.maximum(one.fourfold(), 1e-4))
-            ):  # fmt: skip
+                (spreads, one.ratio()),
+                (shapes, np.maximum(one.fourfold(), 1e-4)),
+            ):
                 middle = np.nanmedian(values, 0)
                 panel.plot(layers, middle, color=f"C{n}", linewidth=1.5, label=one.name)
                 if len(values) > 1:
@@ -37,12 +38,15 @@ def draw(found: Sequence[Any], equal: float, round_: float) -> Figure:
         spreads.text(0, 1.005, "all that quarter turns leave alone", fontsize=7, va="bottom")
         spreads.set(
             xlabel="layer", ylabel="least over largest σ²", ylim=(0, 1.05), title="Equal spreads"
-        )  # fmt: skip
+        )
         shapes.axhline(round_, color="black", linestyle="--", linewidth=1)
         shapes.set(
-            xscale="log", yscale="log", xlabel="layer", ylabel="|κ(z⁴)| / σ⁴",
+            xscale="log",
+            yscale="log",
+            xlabel="layer",
+            ylabel="|κ(z⁴)| / σ⁴",
             title="Round to the fourth order",
-        )  # fmt: skip
+        )
         _draw_centers(centers, found)
         handles, labels = spreads.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
@@ -50,11 +54,11 @@ def draw(found: Sequence[Any], equal: float, round_: float) -> Figure:
 
 
 def _draw_centers(panel, found):
-    """Drifts of all rollouts in order, for idle and for working rectifiers."""
-    idle = [one.shapes["relu"].drift for one in found if one.idle]
-    groups = [("idle, any pattern", np.concatenate(idle).ravel(), "#0072B2", "-")]
+    """Drifts of all rollouts in order, for inactive and for working rectifiers."""
+    inactive = [one.shapes["relu"].drift for one in found if one.inactive]
+    groups = [("inactive, any pattern", np.concatenate(inactive).ravel(), "#0072B2", "-")]
     for rectifier, style in (("relu", "-"), ("modulus", "--")):
-        signed = np.concatenate([o.shapes[rectifier].drift for o in found if not o.idle])
+        signed = np.concatenate([o.shapes[rectifier].drift for o in found if not o.inactive])
         words = {"relu": "ReLU"}.get(rectifier, rectifier)
         groups += [
             (f"both signs, {words}, symmetric", signed[:, :2].ravel(), "#009E73", style),
@@ -65,8 +69,10 @@ def _draw_centers(panel, found):
         share = np.arange(1, len(drift) + 1) / len(drift)
         panel.plot(drift, share, style, color=color, label=name, drawstyle="steps-post")
     panel.set(
-        xscale="log", xlabel="largest drift of the center (pixels)",
-        ylabel="share of rollouts below", title="The center",
-    )  # fmt: skip
+        xscale="log",
+        xlabel="largest drift of the center (pixels)",
+        ylabel="share of rollouts below",
+        title="The center",
+    )
     panel.set_xticks([10.0**n for n in range(-15, 3, 4)])
     panel.legend(fontsize=7, loc="center", bbox_to_anchor=(0.45, 0.45))

@@ -1,6 +1,6 @@
 """Shapes of patterns by cumulants up to the fourth order and by their outline, layer by layer.
 
-Cumulants add under convolution, so that while the rectifier is idle those of a pattern grow by
+Cumulants add under convolution, so that while the rectifier is inactive those of a pattern grow by
 those of the kernel, its taps read as a pattern, at every layer.
 """
 
@@ -74,10 +74,12 @@ def cumulants(field: im.fields.Field) -> Cumulants:
     moments = jnp.einsum("ay,yx,bx->ab", powers[0], share, powers[1], precision="highest")
     yy, yx, xx = moments[2, 0], moments[1, 1], moments[0, 2]
     fourth = [
-        moments[4, 0] - 3 * yy**2, moments[3, 1] - 3 * yy * yx,
-        moments[2, 2] - yy * xx - 2 * yx**2, moments[1, 3] - 3 * xx * yx,
+        moments[4, 0] - 3 * yy**2,
+        moments[3, 1] - 3 * yy * yx,
+        moments[2, 2] - yy * xx - 2 * yx**2,
+        moments[1, 3] - 3 * xx * yx,
         moments[0, 4] - 3 * xx**2,
-    ]  # fmt: skip
+    ]
     covariance = jnp.stack([jnp.stack([yy, yx]), jnp.stack([yx, xx])])
     return Cumulants(center, covariance, jnp.stack(fourth))
 

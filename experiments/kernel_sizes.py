@@ -1,7 +1,7 @@
 """Do 3×3 kernels diffuse and move more than 2×2 kernels?
 
 Of the DC + gradient family ε = β²/((1 − β)² + β²) whatever the size, so that equal β is equal ε.
-While both rectifiers are idle v = σ₁ tan θ and D = σ₁² − v² with σ₁² = (n² − 1)/12: at equal ε
+While both rectifiers are inactive v = σ₁ tan θ and D = σ₁² − v² with σ₁² = (n² − 1)/12: at equal ε
 3×3 taps move √(8/3) = 1.63 times as fast and spread 8/3 times as much, along and across. As a share
 of what the taps can reach, (n − 1)/2 pixels, they move and spread less: by √(2/3) and 2/3.
 """
@@ -28,9 +28,11 @@ MORE = 0.01
 THEORY = 1e-9
 RECTIFIERS = ("relu", "modulus")
 QUANTITIES = {
-    "speed": "move faster", "total": "diffuse more in all (tr D)",
-    "along": "diffuse more along the motion", "across": "diffuse more across the motion",
-}  # fmt: skip
+    "speed": "move faster",
+    "total": "diffuse more in all (tr D)",
+    "along": "diffuse more along the motion",
+    "across": "diffuse more across the motion",
+}
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,19 @@ def measure(setting: Setting) -> tuple[dict[str, dict[int, Along]], dict[str, di
     cases = [(rectifier, size) for rectifier in RECTIFIERS for size in SIZES]
     for rectifier, size in tqdm(cases, desc="kernel_sizes", unit="sweep"):
         found[rectifier][size], random = size_rates.compare(
-            size, setting.grid, starts, known["disk"], setting.pairs, seed=setting.seed,
-            steps=setting.steps, burn_in=setting.burn_in, rectifier=rectifier,
-        )  # fmt: skip
+            size,
+            setting.grid,
+            starts,
+            known["disk"],
+            setting.pairs,
+            seed=setting.seed,
+            steps=setting.steps,
+            burn_in=setting.burn_in,
+            rectifier=rectifier,
+        )
         for kind, rates in random.items():
             words = {"relu": "ReLU"}.get(rectifier, rectifier)
-            # what is idle is the same with either rectifier
+            # what is inactive is the same with either rectifier
             label = "≥ 0" if kind == "≥ 0" else f"{kind}, {words}"
             pairs.setdefault(label, {})[size] = rates
     return found, pairs
@@ -105,10 +114,16 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     numbers = (*_theory(found, setting), *_family(found), *_largest(found, setting), *shares)
     verdict = ledger.verdict(number.met for number in numbers if number.met is not None)
     record = {
-        "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
-        "tolerance": {"more": MORE, "theory": THEORY}, "verdict": verdict, "numbers": numbers,
-        "family": found, "random": pairs, "provenance": files.provenance(x64=True),
-    }  # fmt: skip
+        "statement": STATEMENT,
+        "source": SOURCE,
+        "setting": asdict(setting),
+        "tolerance": {"more": MORE, "theory": THEORY},
+        "verdict": verdict,
+        "numbers": numbers,
+        "family": found,
+        "random": pairs,
+        "provenance": files.provenance(x64=True),
+    }
     files.write_text(out / "kernel_sizes.json", files.to_json(record) + "\n")
     reading = _reading(found, shares, setting)
     lines = [
@@ -118,13 +133,16 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         f"figure {out / 'kernel_sizes.png'}, numbers {out / 'kernel_sizes.json'}",
     ]
     return Finding(
-        verdict, reading,
+        verdict,
+        reading,
         f"Constant + gradient kernels at {setting.ratios} ratios β and {len(setting.angles)} "
         f"directions; {', '.join(setting.patterns)} of up to 17² pixels; {setting.pairs} pairs of "
         f"random kernels of each kind on a disk of radius 3; {setting.steps} layers, "
         f"rates from layer {setting.burn_in} on; intervals of shares after Wilson.",
-        numbers, out / "kernel_sizes.png", "\n".join(lines),
-    )  # fmt: skip
+        numbers,
+        out / "kernel_sizes.png",
+        "\n".join(lines),
+    )
 
 
 def more(large: np.ndarray, small: np.ndarray) -> np.ndarray:
@@ -133,61 +151,71 @@ def more(large: np.ndarray, small: np.ndarray) -> np.ndarray:
 
 
 def _theory(found, setting):
-    """Rates against closed forms, and their ratios, wherever the rectifier is idle."""
+    """Rates against closed forms, and their ratios, wherever the rectifier is inactive."""
     ratios, _ = setting.grid
     off = 0.0
     for size in SIZES:
         one = found["relu"][size]
-        where = np.broadcast_to(one.idle, one.speed.shape)
+        where = np.broadcast_to(one.inactive, one.speed.shape)
         for name, values in size_rates.closed_form(size, ratios).items():
             gap = np.abs(getattr(one, name) - values[None, :, None])
             off = max(off, float(np.max(gap[where])))
     yield Number(
-        "rates against σ₁ tan θ and σ₁² − v², rectifier idle", off, unit="px, px² per layer",
-        wanted=f"at most {THEORY:g}", met=off <= THEORY,
-    )  # fmt: skip
+        "rates against σ₁ tan θ and σ₁² − v², rectifier inactive",
+        off,
+        unit="px, px² per layer",
+        wanted=f"at most {THEORY:g}",
+        met=off <= THEORY,
+    )
     small, large = (found["relu"][size] for size in SIZES)
-    moves = np.broadcast_to(small.idle & large.idle, small.speed.shape).copy()
+    moves = np.broadcast_to(small.inactive & large.inactive, small.speed.shape).copy()
     moves[:, 0] = False
     for name, values in (("speed", moves), ("across", moves)):
         quotient = (getattr(large, name) / np.where(values, getattr(small, name), 1))[values]
         yield Number(
-            f"{name}, 3×3 over 2×2, rectifier idle", float(np.median(quotient)),
-            float(quotient.min()), float(quotient.max()),
-        )  # fmt: skip
+            f"{name}, 3×3 over 2×2, rectifier inactive",
+            float(np.median(quotient)),
+            float(quotient.min()),
+            float(quotient.max()),
+        )
     reach = (large.speed / np.where(moves, 2 * small.speed, 1))[moves]
     yield Number(
-        "speed over reach, 3×3 over 2×2, rectifier idle", float(np.median(reach)),
-        float(reach.min()), float(reach.max()), wanted=f"more than {1 + MORE}",
+        "speed over reach, 3×3 over 2×2, rectifier inactive",
+        float(np.median(reach)),
+        float(reach.min()),
+        float(reach.max()),
+        wanted=f"more than {1 + MORE}",
         met=bool(np.all(reach > 1 + MORE)),
-    )  # fmt: skip
+    )
 
 
 def settings(found: dict[int, Along], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Where 3×3 taps do more, and where both rectifiers are idle, (directions, ratios, patterns).
+    """Where 3×3 taps do more and both rectifiers are inactive, (directions, ratios, patterns).
 
     At β = 0 nothing moves, so that speeds there are left out.
     """
     small, large = (found[size] for size in SIZES)
     first = 1 if name == "speed" else 0
     good = more(getattr(large, name), getattr(small, name))[:, first:]
-    idle = np.broadcast_to(small.idle & large.idle, small.speed.shape)[:, first:]
-    return good, idle
+    inactive = np.broadcast_to(small.inactive & large.inactive, small.speed.shape)[:, first:]
+    return good, inactive
 
 
 def _family(found):
     for rectifier in RECTIFIERS:
         for name, words in QUANTITIES.items():
-            good, idle = settings(found[rectifier], name)
-            for regime, where in (("both idle", idle), ("working", ~idle)):
-                # what is idle is the same with either rectifier
-                if rectifier == "modulus" and regime == "both idle":
+            good, inactive = settings(found[rectifier], name)
+            for regime, where in (("both inactive", inactive), ("working", ~inactive)):
+                # what is inactive is the same with either rectifier
+                if rectifier == "modulus" and regime == "both inactive":
                     continue
-                label = regime if regime == "both idle" else f"working, {rectifier}"
+                label = regime if regime == "both inactive" else f"working, {rectifier}"
                 yield Number(
                     f"share of settings in which 3×3 taps {words}, {label}",
-                    float(np.mean(good[where])), wanted="all", met=bool(good[where].all()),
-                )  # fmt: skip
+                    float(np.mean(good[where])),
+                    wanted="all",
+                    met=bool(good[where].all()),
+                )
 
 
 def _largest(found, setting):
@@ -196,14 +224,15 @@ def _largest(found, setting):
             speed = found[rectifier][size].speed
             yield Number(
                 f"largest speed over all settings, {size}×{size}, {rectifier}",
-                float(np.nanmax(speed)), unit="px/layer",
-            )  # fmt: skip
+                float(np.nanmax(speed)),
+                unit="px/layer",
+            )
     for size in SIZES:
         yield Number(
             f"speed at β = 1 along an axis, disk, {size}×{size}, relu",
             float(found["relu"][size].speed[0, -1, setting.patterns.index("disk")]),
             unit="px/layer",
-        )  # fmt: skip
+        )
 
 
 def _pairs(kind, sizes):
@@ -218,9 +247,10 @@ def _pairs(kind, sizes):
         good = more(*values[:, known])
         yield Number(
             f"share of random pairs in which 3×3 {words} | {kind}",
-            *ledger.proportion(int(good.sum()), int(known.sum())), wanted="all",
+            *ledger.proportion(int(good.sum()), int(known.sum())),
+            wanted="all",
             met=bool(good.all()),
-        )  # fmt: skip
+        )
 
 
 def _reading(found, shares, setting):
@@ -237,8 +267,9 @@ def _reading(found, shares, setting):
     )
     return (
         "At equal ε, which is equal β, 3×3 taps move and diffuse more wherever both rectifiers are "
-        "idle: √(8/3) times as fast, 8/3 times the variance. As a share of their reach they move "
-        f"less. Random 3×3 kernels move faster in {min(moves):.0%} to {max(moves):.0%} of pairs of "
+        "inactive: √(8/3) times as fast, 8/3 times the variance. As a share of their reach they "
+        f"move less. Random 3×3 kernels move faster in {min(moves):.0%} to {max(moves):.0%} of pairs "
+        "of "
         f"a kind, and diffuse more in {min(diffuses):.0%} to {max(diffuses):.0%}. Ratios β "
         f"between which it fails in some direction or pattern: {'; '.join(words)}."
     )

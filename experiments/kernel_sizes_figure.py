@@ -40,9 +40,13 @@ def _draw_rates(panel, found, name, ratios):
             low, high = np.nanmin(values, 1), np.nanmax(values, 1)
             words = {"relu": "ReLU"}.get(rectifier, rectifier)
             panel.plot(
-                ratios, middle, STYLES[rectifier], color=COLORS[size], linewidth=1.5,
+                ratios,
+                middle,
+                STYLES[rectifier],
+                color=COLORS[size],
+                linewidth=1.5,
                 label=f"{size}×{size}, {words}",
-            )  # fmt: skip
+            )
             if rectifier == "relu":
                 panel.fill_between(ratios, low, high, color=COLORS[size], alpha=0.15, linewidth=0)
                 top = max(top, float(high.max()))
@@ -50,7 +54,7 @@ def _draw_rates(panel, found, name, ratios):
     for size in COLORS:
         values = size_rates.closed_form(size, fine)[name]
         panel.plot(fine, values, ":", color="black", linewidth=1)
-    panel.plot([], [], ":", color="black", label="rectifier idle, closed form")
+    panel.plot([], [], ":", color="black", label="rectifier inactive, closed form")
     panel.set_ylim(-0.06 * top, 1.25 * top)
 
 

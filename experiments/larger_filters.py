@@ -135,12 +135,16 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         plot.save(larger_filters_figure.draw(modes, layers, moved, fits), out / f"{NAME}.png")
     verdict = ledger.verdict(number.met for number in numbers if number.met is not None)
     record = {
-        "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
+        "statement": STATEMENT,
+        "source": SOURCE,
+        "setting": asdict(setting),
         "tolerance": {"theory": THEORY, "added": ADDED, "nothing": NOTHING, "linear": LINEAR},
-        "verdict": verdict, "numbers": numbers, "layers": layers,
+        "verdict": verdict,
+        "numbers": numbers,
+        "layers": layers,
         "moved": {one.name: {"speed": one.speed, "rates": one.rates} for one in moved},
         "provenance": files.provenance(x64=True),
-    }  # fmt: skip
+    }
     files.write_text(out / f"{NAME}.json", files.to_json(record) + "\n")
     reading = _reading(layers, fits)
     lines = [
@@ -150,13 +154,16 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         f"figure {out / NAME}.png, numbers {out / NAME}.json",
     ]
     return Finding(
-        verdict, reading,
+        verdict,
+        reading,
         f"Filters of {' and '.join(one.name for one in setting.trained)}, layer by layer, "
         f"intervals over output units; {setting.kernels} kernels of each kind on a disk of "
         f"radius 3, {setting.steps} layers with ReLU, speed from layer {setting.burn_in} on, R² "
         "by bootstrap over kernels.",
-        numbers, out / f"{NAME}.png", "\n".join(lines),
-    )  # fmt: skip
+        numbers,
+        out / f"{NAME}.png",
+        "\n".join(lines),
+    )
 
 
 def measure(size: int, paths: dict[int, Path], setting: Setting) -> list[Moved]:
@@ -170,9 +177,13 @@ def measure(size: int, paths: dict[int, Path], setting: Setting) -> list[Moved]:
     disk = isotropy_shapes.starts("camera", 17, seed)["disk"]
     taps = np.concatenate(list(stacks.values()))
     rates = size_rates.measure(
-        jnp.asarray(taps), disk[None], np.zeros(len(taps), int), steps=setting.steps,
-        burn_in=setting.burn_in, rectifier="relu",
-    )  # fmt: skip
+        jnp.asarray(taps),
+        disk[None],
+        np.zeros(len(taps), int),
+        steps=setting.steps,
+        burn_in=setting.burn_in,
+        rectifier="relu",
+    )
     ends = np.cumsum([0, *map(len, stacks.values())])
     return [
         Moved(name, stack, Rates(*(x[first : first + len(stack)] for x in rates)))
@@ -182,9 +193,9 @@ def measure(size: int, paths: dict[int, Path], setting: Setting) -> list[Moved]:
 
 def some_filters(path: Path, count: int) -> np.ndarray:
     """Filters of all layers of a network, evenly spaced, of unit energy, (count, taps, taps)."""
-    every = np.concatenate([
-        layer.kernels.reshape(-1, *layer.kernels.shape[2:]) for layer in weights.layers(path)
-    ]).astype(np.float64)  # fmt: skip
+    every = np.concatenate(
+        [layer.kernels.reshape(-1, *layer.kernels.shape[2:]) for layer in weights.layers(path)]
+    ).astype(np.float64)
     some = every[np.linspace(0, len(every) - 1, min(count, len(every))).astype(int)]
     return some / np.sqrt(np.sum(some**2, (1, 2), keepdims=True))
 
@@ -199,7 +210,7 @@ def _layers(size: int, paths: dict[int, Path]):
                 f"{size}×{size} {words} training, layer {n + 1}",
                 _ratio(found.higher, found.energy),
                 _ratio(found.higher_momentum, found.momentum + found.higher_momentum),
-            )  # fmt: skip
+            )
 
 
 def _ratio(part, whole):
@@ -225,26 +236,34 @@ def _modes(modes):
     for taps, (found, theory) in modes.items():
         off = float(np.max(np.abs(np.abs(found) - np.abs(theory))))
         yield Number(
-            f"momenta of all modes against theory, {taps}×{taps}", off, unit="px",
-            wanted=f"at most {THEORY:g}", met=off <= THEORY,
-        )  # fmt: skip
+            f"momenta of all modes against theory, {taps}×{taps}",
+            off,
+            unit="px",
+            wanted=f"at most {THEORY:g}",
+            met=off <= THEORY,
+        )
         still = float(np.max(np.abs(found[theory == 0])))
         yield Number(
-            f"largest of those that carry none, {taps}×{taps}", still, unit="px",
-            wanted=f"at most {THEORY:g}", met=still <= THEORY,
-        )  # fmt: skip
+            f"largest of those that carry none, {taps}×{taps}",
+            still,
+            unit="px",
+            wanted=f"at most {THEORY:g}",
+            met=still <= THEORY,
+        )
         along = theory[1::2, 0, 0]
         for a, p in zip(range(3, taps, 2), along[1:], strict=False):
-            yield Number(f"momentum of mode ({a}, 0) times {a}²/that of (1, 0), {taps}×{taps}",
-                         float(p * a**2 / along[0]))  # fmt: skip
+            yield Number(
+                f"momentum of mode ({a}, 0) times {a}²/that of (1, 0), {taps}×{taps}",
+                float(p * a**2 / along[0]),
+            )
         yield Number(
             f"share of higher modes in the energy of Gaussian taps, {taps}×{taps}",
             1 - len(mode_momenta.LOW) / taps**2,
-        )  # fmt: skip
+        )
         yield Number(
             f"share of higher modes in squared momenta of Gaussian taps, {taps}×{taps}",
             float(np.sum(along[1:] ** 2) / np.sum(along**2)),
-        )  # fmt: skip
+        )
 
 
 def _theory(moved):
@@ -253,13 +272,16 @@ def _theory(moved):
             continue
         theory = jax.vmap(im.theory.predict)(jnp.asarray(one.kernels))
         off = max(
-            float(np.max(np.abs(one.rates.velocity - theory.speed))),
+            float(np.max(np.abs(one.rates.velocity - theory.velocity))),
             float(np.max(np.abs(one.rates.diffusion - theory.diffusion))),
         )
         yield Number(
-            f"v and D against p/s and Σ r rᵀ k/s − v vᵀ, {one.name}", off,
-            unit="px, px² per layer", wanted=f"at most {THEORY:g}", met=off <= THEORY,
-        )  # fmt: skip
+            f"v and D against p/s and Σ r rᵀ k/s − v vᵀ, {one.name}",
+            off,
+            unit="px, px² per layer",
+            wanted=f"at most {THEORY:g}",
+            met=off <= THEORY,
+        )
 
 
 def _layer_shares(layers):
@@ -267,24 +289,34 @@ def _layer_shares(layers):
         after = "after" in one.name
         value, low, high = one.energy
         yield Number(
-            f"share of higher modes in the energy, {one.name}", value, low, high,
+            f"share of higher modes in the energy, {one.name}",
+            value,
+            low,
+            high,
             wanted=f"more than {ADDED}, for sure" if after else "",
             met=low > ADDED if after else None,
-        )  # fmt: skip
+        )
         value, low, high = one.momentum
         yield Number(
-            f"share of higher modes in squared momenta, {one.name}", value, low, high,
+            f"share of higher modes in squared momenta, {one.name}",
+            value,
+            low,
+            high,
             wanted=f"less than {NOTHING}, for sure" if after else "",
             met=high < NOTHING if after else None,
-        )  # fmt: skip
+        )
 
 
 def _laws(fits):
     for (name, law), (value, low, high) in fits.items():
         yield Number(
-            f"R² of |v| against {law}, {name}", value, low, high, wanted=f"at least {LINEAR}",
+            f"R² of |v| against {law}, {name}",
+            value,
+            low,
+            high,
+            wanted=f"at least {LINEAR}",
             met=value >= LINEAR,
-        )  # fmt: skip
+        )
 
 
 def _reading(layers, fits):

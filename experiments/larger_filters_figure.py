@@ -35,9 +35,7 @@ def draw(
 def _draw_momenta(panel, modes):
     for n, (taps, (found, _)) in enumerate(modes.items()):
         a = np.arange(1, taps, 2)
-        panel.plot(
-            a, np.abs(found[a, 0, 0]), MARKERS[n], color=COLORS[n], label=f"{taps}×{taps}"
-        )  # fmt: skip
+        panel.plot(a, np.abs(found[a, 0, 0]), MARKERS[n], color=COLORS[n], label=f"{taps}×{taps}")
         fine = np.linspace(1, taps - 1, 100)
         phi = np.pi * fine / (2 * taps)
         panel.plot(fine, np.cos(phi) / np.sqrt(2) / np.sin(phi) ** 2, color=COLORS[n], linewidth=1)
@@ -45,17 +43,20 @@ def _draw_momenta(panel, modes):
     panel.plot([], [], color="black", linewidth=1, label="cos φ/(√2 sin² φ), φ = πa/2n")
     panel.plot([], [], ":", color="black", linewidth=1, label="1/a²")
     panel.set(
-        yscale="log", xlabel="a (odd; all other modes carry none)", ylabel="momentum (pixels)",
+        yscale="log",
+        xlabel="a (odd; all other modes carry none)",
+        ylabel="momentum (pixels)",
         title="Momentum of mode (a, 0) of unit energy",
-    )  # fmt: skip
+    )
     panel.legend()
 
 
 def _draw_shares(panel, layers):
     rows = np.arange(len(layers))[::-1]
     for name, color, words in (
-        ("energy", COLORS[0], "of the energy"), ("momentum", COLORS[1], "of squared momenta")
-    ):  # fmt: skip
+        ("energy", COLORS[0], "of the energy"),
+        ("momentum", COLORS[1], "of squared momenta"),
+    ):
         value, low, high = np.array([getattr(one, name) for one in layers]).T
         panel.hlines(rows, low, high, color=color, linewidth=2)
         panel.plot(value, rows, "o", color=color, label=words)
@@ -69,13 +70,20 @@ def _draw_speeds(panel, moved):
     for n, one in enumerate(one for one in moved if one.kernels.shape[1:] == size):
         share = mode_momenta.candidates(one.kernels)["√ε of low modes"]
         panel.plot(
-            share, one.speed, MARKERS[n], color=COLORS[n], markersize=4, alpha=0.7,
+            share,
+            one.speed,
+            MARKERS[n],
+            color=COLORS[n],
+            markersize=4,
+            alpha=0.7,
             label=one.name,
-        )  # fmt: skip
+        )
     panel.set(
-        xlim=(-0.02, 1.02), xlabel="√ε of low modes",
-        ylabel="|v| (pixels per layer)", title="Speed of a disk",
-    )  # fmt: skip
+        xlim=(-0.02, 1.02),
+        xlabel="√ε of low modes",
+        ylabel="|v| (pixels per layer)",
+        title="Speed of a disk",
+    )
     panel.legend(fontsize=7)
 
 

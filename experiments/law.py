@@ -36,30 +36,36 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     readings = [reading(law, outcomes) for law in rates.SYMBOLS]
     plot.save(plot.law(outcomes), out / "law.png")
     record = {
-        "statement": STATEMENT, "source": SOURCE, "tolerance": LINEAR, "readings": readings,
-        "config": asdict(config), "provenance": files.provenance(),
-    }  # fmt: skip
+        "statement": STATEMENT,
+        "source": SOURCE,
+        "tolerance": LINEAR,
+        "readings": readings,
+        "config": asdict(config),
+        "provenance": files.provenance(),
+    }
     files.write_text(out / "law.json", files.to_json(record) + "\n")
     lines = [f"Claim: {STATEMENT} [{SOURCE}]", f"Linear means R² ≥ {LINEAR}, for 2×2 and 3×3 taps."]
     for found in readings:
         values = ", ".join(
             f"{taps}×{taps}: {rates.format_r_squared(found['all'][i], 3)} "
-            f"({rates.format_r_squared(found['idle'][i])})"
-            for i, taps in enumerate(config.size)
+            f"({rates.format_r_squared(found['inactive'][i])})"
+            for i, taps in enumerate(config.kernel_size)
         )
-        lines.append(f"  {found['ratio']:<6} R² over 0 ≤ ε ≤ 1 (rectifier idle)  {values}")
+        lines.append(f"  {found['ratio']:<6} R² over 0 ≤ ε ≤ 1 (rectifier inactive)  {values}")
         lines.append(f"         {found['verdict']}")
     lines.append(f"figure {out / 'law.png'}, numbers {out / 'law.json'}")
-    linear = {over: _linear(readings, over) for over in ("all", "idle")}
+    linear = {over: _linear(readings, over) for over in ("all", "inactive")}
     return Finding(
         verdict(bool(some) for some in linear.values()),
         f"Over the whole range of odd shares speed is linear in {_or(linear['all'])}; while the "
-        f"rectifier is idle it is linear in {_or(linear['idle'])}.",
+        f"rectifier is inactive it is linear in {_or(linear['inactive'])}.",
         f"Constant + gradient kernels of 2×2 and 3×3 taps at {config.shares} odd shares, a disk of "
         f"radius {config.radius:g}, {config.steps} layers with ReLU; speed from layer "
         f"{config.burn_in} on; intervals by bootstrap over the shares.",
-        tuple(_numbers(outcomes)), out / "law.png", "\n".join(lines),
-    )  # fmt: skip
+        tuple(_numbers(outcomes)),
+        out / "law.png",
+        "\n".join(lines),
+    )
 
 
 def _linear(readings, over):
@@ -73,24 +79,32 @@ def _or(names):
 def _numbers(outcomes):
     for law, symbol in rates.SYMBOLS.items():
         for outcome in outcomes:
-            for over, words in (("all", "0 ≤ ε ≤ 1"), ("idle", "rectifier idle")):
-                fit, size = outcome.fit(law, over), outcome.setting.size
+            for over, words in (("all", "0 ≤ ε ≤ 1"), ("inactive", "rectifier inactive")):
+                fit, size = outcome.fit(law, over), outcome.setting.kernel_size
                 low, high = fit.r_squared_interval
                 yield Number(
-                    f"R² of v against {symbol}, {size}×{size} taps, {words}", fit.r_squared,
-                    low, high, wanted=f"at least {LINEAR}",
+                    f"R² of v against {symbol}, {size}×{size} taps, {words}",
+                    fit.r_squared,
+                    low,
+                    high,
+                    wanted=f"at least {LINEAR}",
                     met=fit.r_squared >= LINEAR,
-                )  # fmt: skip
+                )
 
 
 def reading(law: str, outcomes: list[survey.Outcome]) -> dict[str, Any]:
     """R² of one candidate law per outcome, over both ranges, and the verdict on it."""
     everywhere = [o.fit(law, "all").r_squared for o in outcomes]
-    idle = [o.fit(law, "idle").r_squared for o in outcomes]
+    inactive = [o.fit(law, "inactive").r_squared for o in outcomes]
     if min(everywhere) >= LINEAR:
         verdict = "holds"
-    elif min(idle) >= LINEAR:
-        verdict = "holds while the rectifier is idle, and only there"
+    elif min(inactive) >= LINEAR:
+        verdict = "holds while the rectifier is inactive, and only there"
     else:
         verdict = "fails"
-    return {"ratio": rates.SYMBOLS[law], "all": everywhere, "idle": idle, "verdict": verdict}
+    return {
+        "ratio": rates.SYMBOLS[law],
+        "all": everywhere,
+        "inactive": inactive,
+        "verdict": verdict,
+    }

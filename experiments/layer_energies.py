@@ -90,11 +90,16 @@ def measure(setting: Setting, data: Path) -> list[Case]:
                 energy = jax.tree.map(lambda x: np.asarray(x, np.float64), energy)
                 found.append(
                     Case(
-                        one.training.name, trained, normalize, energy.lower[0], energy.upper[0],
-                        energy.filtered / energy.incoming, energy.rectified / energy.incoming,
+                        one.training.name,
+                        trained,
+                        normalize,
+                        energy.lower[0],
+                        energy.upper[0],
+                        energy.filtered / energy.incoming,
+                        energy.rectified / energy.incoming,
                         energy.incoming / energy.incoming[:, :1],
                     )
-                )  # fmt: skip
+                )
     return found
 
 
@@ -116,10 +121,13 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     found = measure(setting, out / "data" if quick else DATA)
     plot.save(draw(found), out / "layer_energies.png")
     record = {
-        "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
+        "statement": STATEMENT,
+        "source": SOURCE,
+        "setting": asdict(setting),
         "tolerance": {"conserved": CONSERVED, "rounding": ROUNDING},
-        "cases": [asdict(case) for case in found], "provenance": files.provenance(),
-    }  # fmt: skip
+        "cases": [asdict(case) for case in found],
+        "provenance": files.provenance(),
+    }
     files.write_text(out / "layer_energies.json", files.to_json(record) + "\n")
     readings = [reading(case) for case in found]
     layers_ = sum(len(r["conserved"]) for r in readings)
@@ -147,8 +155,9 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         f"each channel, {setting.images} images not seen in training; 95 % intervals of means "
         "over images.",
         tuple(n for case, r in zip(found, readings, strict=True) for n in _numbers(case, r)),
-        out / "layer_energies.png", text,
-    )  # fmt: skip
+        out / "layer_energies.png",
+        text,
+    )
 
 
 def _numbers(case, read):
@@ -157,10 +166,13 @@ def _numbers(case, read):
     normalized = "" if case.normalize == "none" else ", normalized"
     for n, (value, spare) in enumerate(zip(mean.tolist(), half.tolist(), strict=True)):
         yield Number(
-            f"energy handed on, {case.network}, {when}{normalized}, layer {n + 1}", value,
-            value - spare, value + spare, wanted=f"1 to within {CONSERVED:.0%}, for sure",
+            f"energy handed on, {case.network}, {when}{normalized}, layer {n + 1}",
+            value,
+            value - spare,
+            value + spare,
+            wanted=f"1 to within {CONSERVED:.0%}, for sure",
             met=read["conserved"][n],
-        )  # fmt: skip
+        )
 
 
 def reading(case: Case) -> dict[str, Any]:
@@ -179,8 +191,10 @@ def reading(case: Case) -> dict[str, Any]:
     normalized = "" if case.normalize == "none" else ", normalized"
     name = f"{case.network.rpartition('-seed')[0]} {when}{normalized}"
     return {
-        "conserved": conserved.tolist(), "within": bool(within.all()), "words": f"{name:<33}{words}"
-    }  # fmt: skip
+        "conserved": conserved.tolist(),
+        "within": bool(within.all()),
+        "words": f"{name:<33}{words}",
+    }
 
 
 def draw(found: list[Case]) -> Figure:
@@ -192,9 +206,10 @@ def draw(found: list[Case]) -> Figure:
         for panel, name in zip(panels, names, strict=False):
             for shift, trained, color in ((-0.12, False, "0.45"), (0.12, True, "#0072B2")):
                 (case,) = (
-                    c for c in found
+                    c
+                    for c in found
                     if (c.network, c.trained, c.normalize) == (name, trained, "none")
-                )  # fmt: skip
+                )
                 _draw_case(panel, case, shift, color)
             panel.axhline(1, color="black", linestyle="--", linewidth=1)
             panel.set(yscale="log", xlabel="layer", title=name)
@@ -214,6 +229,11 @@ def _draw_case(panel, case, shift, color):
     panel.vlines(n, *ends, color=color, linewidth=4, alpha=0.25, label=f"{word}: frame bounds")
     panel.plot(n, case.filtered.mean(0), "o", color=color, markersize=4, label="behind filters")
     panel.plot(
-        n, case.rectified.mean(0), "o", color=color, markersize=4, markerfacecolor="white",
+        n,
+        case.rectified.mean(0),
+        "o",
+        color=color,
+        markersize=4,
+        markerfacecolor="white",
         label="behind ReLU",
-    )  # fmt: skip
+    )

@@ -135,11 +135,13 @@ def rows(setting: Setting) -> list[Row]:
     for kind, bank in tqdm(banks(setting).items(), desc="layers_needed", unit="frame"):
         values = [
             random_signals(
-                setting.samples, bandwidth * supports.gap(bank) * (1 + 1e-9), setting.signals,
+                setting.samples,
+                bandwidth * supports.gap(bank) * (1 + 1e-9),
+                setting.signals,
                 seed=setting.seed,
             )
             for bandwidth in setting.bandwidths
-        ]  # fmt: skip
+        ]
         every = measured(bank, np.concatenate(values), setting)
         factor = FACTORS[kind]
         for bandwidth, layers in zip(
@@ -176,10 +178,14 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     plot.save(draw(found), out / "layers_needed.png")
     readings = verdicts(found)
     record = {
-        "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting), "shares": SHARES,
-        "readings": readings, "rows": [asdict(row) for row in found],
+        "statement": STATEMENT,
+        "source": SOURCE,
+        "setting": asdict(setting),
+        "shares": SHARES,
+        "readings": readings,
+        "rows": [asdict(row) for row in found],
         "provenance": files.provenance(),
-    }  # fmt: skip
+    }
     files.write_text(out / "layers_needed.json", files.to_json(record) + "\n")
     lines = [
         f"Claim: {STATEMENT} [{SOURCE}]",
@@ -200,8 +206,10 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         f"{setting.signals} random signals for each bandwidth "
         f"({', '.join(f'{b:g}' for b in setting.bandwidths)} gaps), {setting.samples} samples, "
         f"modulus, {setting.depth} layers; the worst of random signals, not of all.",
-        tuple(_numbers(found)), out / "layers_needed.png", "\n".join(lines),
-    )  # fmt: skip
+        tuple(_numbers(found)),
+        out / "layers_needed.png",
+        "\n".join(lines),
+    )
 
 
 def _numbers(found):
@@ -264,9 +272,13 @@ def draw(found: Sequence[Row]) -> Figure:
                 panel.plot(place, row.published, "--", color=color, linewidth=1)
                 panel.plot(place, row.guaranteed, ":", color=color, linewidth=1.6)
                 panel.plot(
-                    place, row.worst, "o", color=color, markersize=5,
+                    place,
+                    row.worst,
+                    "o",
+                    color=color,
+                    markersize=5,
                     label=f"bandwidth {row.bandwidth:g} δ",
-                )  # fmt: skip
+                )
                 panel.vlines(place, row.median, row.worst, color=color, linewidth=1)
                 panel.plot(place, row.median, "_", color=color, markersize=8, markeredgewidth=2)
             panel.set_title(f"{kind} filters" if kind == "general" else kind)
@@ -278,9 +290,11 @@ def draw(found: Sequence[Row]) -> Figure:
         panels[0].set_ylabel("layers N")
         handles, labels = panels[0].get_legend_handles_labels()
         for style, label in (
-            ("k--", "guaranteed, published factors"), ("k:", "guaranteed, this grid"),
-            ("ko", "measured, worst"), ("k_", "measured, median"),
-        ):  # fmt: skip
+            ("k--", "guaranteed, published factors"),
+            ("k:", "guaranteed, this grid"),
+            ("ko", "measured, worst"),
+            ("k_", "measured, median"),
+        ):
             handles += panels[0].plot([], [], style, label=label, markersize=5, linewidth=1.2)
             labels.append(label)
         figure.legend(handles, labels, loc="outside lower center", ncols=4)

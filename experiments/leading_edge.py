@@ -80,22 +80,29 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     with jax.enable_x64(True):
         for size, rectifier in tqdm(CASES, desc="leading_edge", unit="sweep"):
             found[size, rectifier] = edges.measure(
-                size, rectifier, np.array(setting.radii), setting.ratios, steps=setting.steps,
+                size,
+                rectifier,
+                np.array(setting.radii),
+                setting.ratios,
+                steps=setting.steps,
                 every=setting.every,
-            )  # fmt: skip
+            )
     plot.save(leading_edge_figure.draw(found, setting), out / "leading_edge.png")
     numbers = tuple(n for case, one in found.items() for n in _numbers(case, one, setting))
     verdict = ledger.verdict(number.met for number in numbers if number.met is not None)
     record = {
-        "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
-        "tolerance": {"dark": DARK, "shed": SHED, "fastest": FASTEST}, "verdict": verdict,
-        "numbers": numbers, "provenance": files.provenance(x64=True),
+        "statement": STATEMENT,
+        "source": SOURCE,
+        "setting": asdict(setting),
+        "tolerance": {"dark": DARK, "shed": SHED, "fastest": FASTEST},
+        "verdict": verdict,
+        "numbers": numbers,
+        "provenance": files.provenance(x64=True),
         "edges": {
-            _name(case): {
-                name: value for name, value in asdict(one).items() if name != "fields"
-            } for case, one in found.items()
+            _name(case): {name: value for name, value in asdict(one).items() if name != "fields"}
+            for case, one in found.items()
         },
-    }  # fmt: skip
+    }
     files.write_text(out / "leading_edge.json", files.to_json(record) + "\n")
     reading = _reading(numbers)
     lines = [
@@ -105,13 +112,16 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         f"figure {out / 'leading_edge.png'}, numbers {out / 'leading_edge.json'}",
     ]
     return Finding(
-        verdict, reading,
+        verdict,
+        reading,
         f"Disks of radius {', '.join(f'{r:g}' for r in setting.radii)}, gradient along an axis, "
         f"{len(setting.ratios)} ratios β from 0 to {setting.last:g}, {setting.steps} layers; early "
         f"is from layer 0 to {setting.every}, late from {setting.steps // 2} on; the worst radius "
         "counts, or medians and ranges over radii are given.",
-        numbers, out / "leading_edge.png", "\n".join(lines),
-    )  # fmt: skip
+        numbers,
+        out / "leading_edge.png",
+        "\n".join(lines),
+    )
 
 
 def speeds(places: np.ndarray, setting: Setting) -> dict[str, np.ndarray]:
@@ -147,41 +157,57 @@ def _numbers(case, one, setting):
     name, at = _name(case), setting.one
     dark = float(np.max(one.first[:, at]))
     yield Number(
-        f"core left after one layer, β = 1, {name}", dark, wanted=f"at most {DARK:g}",
+        f"core left after one layer, β = 1, {name}",
+        dark,
+        wanted=f"at most {DARK:g}",
         met=dark <= DARK,
-    )  # fmt: skip
+    )
     alone = [b for n, b in enumerate(setting.ratios) if np.max(one.first[:, n]) <= DARK]
     yield Number(
-        f"ratios β at which it is dark, {name}", alone[0] if alone else None,
+        f"ratios β at which it is dark, {name}",
+        alone[0] if alone else None,
         *((alone[0], alone[-1]) if alone else ()),
-    )  # fmt: skip
+    )
     for words, values in (
         ("mass left where the disk was, in the end", one.left[:, at, -1]),
         ("core carried along, early", one.carried[:, at, 1]),
         ("core carried along, in the end", one.carried[:, at, -1]),
     ):
         yield Number(
-            f"{words}, β = 1, {name}", float(np.median(values)), float(values.min()),
-            float(values.max()), wanted=f"at most {SHED}", met=bool(values.max() <= SHED),
-        )  # fmt: skip
+            f"{words}, β = 1, {name}",
+            float(np.median(values)),
+            float(values.min()),
+            float(values.max()),
+            wanted=f"at most {SHED}",
+            met=bool(values.max() <= SHED),
+        )
     for when, lead in ahead(one.quantiles, setting).items():
         yield Number(
-            f"lead of the leading quantile, {when}, β = 1, {name}", lead,
-            wanted=f"at least {-FASTEST}", met=lead >= -FASTEST,
-        )  # fmt: skip
+            f"lead of the leading quantile, {when}, β = 1, {name}",
+            lead,
+            wanted=f"at least {-FASTEST}",
+            met=lead >= -FASTEST,
+        )
     for words, places in (
-        ("leading quantile", one.quantiles[..., 2]), ("front", one.front), ("center", one.center)
-    ):  # fmt: skip
+        ("leading quantile", one.quantiles[..., 2]),
+        ("front", one.front),
+        ("center", one.center),
+    ):
         for when, share in over_ratios(places, setting).items():
             yield Number(
-                f"speed over the largest at β ≤ 1, {words}, {when}, {name}", share,
-                wanted=f"at least {1 - FASTEST}", met=share >= 1 - FASTEST,
-            )  # fmt: skip
+                f"speed over the largest at β ≤ 1, {words}, {when}, {name}",
+                share,
+                wanted=f"at least {1 - FASTEST}",
+                met=share >= 1 - FASTEST,
+            )
     late = speeds(one.front, setting)["late"][:, at]
     yield Number(
-        f"speed of the front, late, β = 1, {name}", float(np.median(late)), float(late.min()),
-        float(late.max()), unit="px/layer",
-    )  # fmt: skip
+        f"speed of the front, late, β = 1, {name}",
+        float(np.median(late)),
+        float(late.min()),
+        float(late.max()),
+        unit="px/layer",
+    )
 
 
 def _name(case):
@@ -198,8 +224,9 @@ def _reading(numbers):
     over = "speed over the largest at β ≤ 1, "
     fastest = [
         f"{words}, {when}: {where(over + words, when)}"
-        for words in ("leading quantile", "front", "center") for when in ("early", "late")
-    ]  # fmt: skip
+        for words in ("leading quantile", "front", "center")
+        for when in ("early", "late")
+    ]
     return (
         f"The core is dark after one layer at β = 1: {where('core left')}. Where the disk was "
         f"nearly nothing is left in the end: {where('mass left')}. Of the core carried along "

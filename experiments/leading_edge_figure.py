@@ -48,9 +48,13 @@ def _draw_field(panel, case, one, setting):
     first = -(size + setting.steps * ((size - 1) // 2)) - np.ceil(setting.radii[-1]) + shift
     rows, columns = values.shape
     panel.imshow(
-        values / values.max(), cmap="magma", vmin=0, vmax=1, origin="lower",
+        values / values.max(),
+        cmap="magma",
+        vmin=0,
+        vmax=1,
+        origin="lower",
         extent=(first - 0.5, first + columns - 0.5, first - 0.5, first + rows - 0.5),
-    )  # fmt: skip
+    )
     radius = setting.radii[-1]
     panel.add_patch(Circle((0, 0), radius, fill=False, color="white", linestyle=":"))
     room = 2.2 * radius
@@ -81,6 +85,10 @@ def _draw_quantiles(panel, found, setting):
         speed = np.median(places[:, :, 1] - places[:, :, 0], 0) / setting.every
         for n, color in enumerate(("#56B4E9", "#009E73", "#CC79A7")):
             panel.plot(
-                setting.ratios, speed[:, n], style, color=color, linewidth=1.4,
+                setting.ratios,
+                speed[:, n],
+                style,
+                color=color,
+                linewidth=1.4,
                 label=f"{words[n]}, {WORDS[rectifier]}",
-            )  # fmt: skip
+            )

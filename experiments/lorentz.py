@@ -52,18 +52,25 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         found = lorentz_parts.on_a_line(setting)
         plane = lorentz_parts.in_the_plane(setting) if setting.plane else None
         numbers = (
-            *_contraction(found, plane, setting), *_invariants(found, setting),
-            *_compositions(found), *_boosts(found, setting),
-        )  # fmt: skip
+            *_contraction(found, plane, setting),
+            *_invariants(found, setting),
+            *_compositions(found),
+            *_boosts(found, setting),
+        )
         plot.save(lorentz_figures.draw(found, plane, setting), out / "lorentz.png")
     verdict = ledger.verdict(number.met for number in numbers if number.met is not None)
     reading = _reading(numbers)
     record = {
-        "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
-        "tolerance": {"exact": EXACT, "nearly": NEARLY, "slope": SLOPE}, "verdict": verdict,
-        "numbers": numbers, "found": found, "plane": plane,
+        "statement": STATEMENT,
+        "source": SOURCE,
+        "setting": asdict(setting),
+        "tolerance": {"exact": EXACT, "nearly": NEARLY, "slope": SLOPE},
+        "verdict": verdict,
+        "numbers": numbers,
+        "found": found,
+        "plane": plane,
         "provenance": files.provenance(x64=True),
-    }  # fmt: skip
+    }
     files.write_text(out / "lorentz.json", files.to_json(record) + "\n")
     lines = [
         f"Claim: {STATEMENT} [{SOURCE}]",
@@ -72,13 +79,16 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         f"figure {out / 'lorentz.png'}, numbers {out / 'lorentz.json'}",
     ]
     return Finding(
-        verdict, reading,
+        verdict,
+        reading,
         f"A disk of radius 3 and an impulse on one axis, {setting.steps} layers with ReLU, kernels "
         f"of 2 to {setting.box} taps, constant + gradient, random, tilted and two in turn"
         + (f"; a disk in the plane, {setting.plane_steps} layers" if plane else "")
         + "; double precision.",
-        numbers, out / "lorentz.png", "\n".join(lines),
-    )  # fmt: skip
+        numbers,
+        out / "lorentz.png",
+        "\n".join(lines),
+    )
 
 
 def contracted(speed: np.ndarray, spread: np.ndarray, rest: np.ndarray) -> np.ndarray:
@@ -98,28 +108,33 @@ def _contraction(
     found: dict[str, Group], plane: Plane | None, setting: Setting
 ) -> Iterator[Number]:
     """The spread gained along the motion against 1/γ."""
-    idle, working = [], []
+    inactive, working = [], []
     for taps in setting.taps:
         group, rest = found[f"{taps} taps"], theory.step_spread(taps) ** 2
         off = contracted(group.speed, group.spread, np.full_like(group.speed, rest))
-        rests = lorentz_parts.idle(group.kernel)
-        idle.append(off[rests])
+        rests = lorentz_parts.inactive(group.kernel)
+        inactive.append(off[rests])
         working.append(off[~rests])
-    yield _asked("D/c² less 1/γ², family, idle", np.concatenate(idle))
+    yield _asked("D/c² less 1/γ², family, inactive", np.concatenate(inactive))
     off = np.concatenate(working)
     yield _asked("D/c² less 1/γ², family, working, v < c", off[np.isfinite(off)], NEARLY)
     beyond = int(np.sum(np.isnan(off)))
     yield Number(
-        "kernels of the family faster than c = σ₁", beyond, unit=f"of {len(off)} working",
-        wanted="none", met=beyond == 0,
-    )  # fmt: skip
+        "kernels of the family faster than c = σ₁",
+        beyond,
+        unit=f"of {len(off)} working",
+        wanted="none",
+        met=beyond == 0,
+    )
     if plane:
         off = contracted(plane.speed, plane.along, np.ones_like(plane.speed))
-        yield _asked("D/c² less 1/γ², plane, idle", off[plane.idle])
-        off = off[~plane.idle]
+        yield _asked("D/c² less 1/γ², plane, inactive", off[plane.inactive])
+        off = off[~plane.inactive]
         yield _asked("D/c² less 1/γ², plane, working, v < c", off[np.isfinite(off)], NEARLY)
-        yield _asked("D across the motion less c², plane, idle", plane.across[plane.idle] - 1)
-        off = plane.across[~plane.idle] - 1
+        yield _asked(
+            "D across the motion less c², plane, inactive", plane.across[plane.inactive] - 1
+        )
+        off = plane.across[~plane.inactive] - 1
         yield _asked("D across the motion less c², plane, working", off, NEARLY)
     group = found["non-negative"]
     own = lorentz_parts.own_rest(group.kernel)
@@ -148,9 +163,7 @@ def _invariants(found: dict[str, Group], setting: Setting) -> Iterator[Number]:
     tilts = [lorentz_parts.tilted(signed, eta) for eta in (-1.0, 0.5, 1.0)]
     off = [(lorentz_parts.mass_squared(kernel) - mass) / energy for kernel in tilts]
     yield _asked("⟨k, R k⟩ under tilts, change over ‖k‖²", np.array(off))
-    off = [
-        lorentz_parts.mass_squared(k) / np.sum(k**2, 1) - mass / energy for k in tilts
-    ]  # fmt: skip
+    off = [lorentz_parts.mass_squared(k) / np.sum(k**2, 1) - mass / energy for k in tilts]
     yield _asked("⟨k, R k⟩/‖k‖² under tilts, change", np.array(off), NEARLY)
     first, second = signed, np.roll(signed, 1, 0)
     both = lorentz_parts.composed(first, second)
@@ -164,9 +177,10 @@ def _invariants(found: dict[str, Group], setting: Setting) -> Iterator[Number]:
     seen = lorentz_parts.field_symmetry(moving, 16)
     yield _asked("⟨u, R u⟩/‖u‖² of a field about its center, change", seen - seen[0], NEARLY)
     for name, rectify, wanted in (
-        ("ReLU", lambda u: np.maximum(u, 0), EXACT), ("the modulus", np.abs, EXACT),
+        ("ReLU", lambda u: np.maximum(u, 0), EXACT),
+        ("the modulus", np.abs, EXACT),
         ("tanh, which isn't homogeneous", np.tanh, NEARLY),
-    ):  # fmt: skip
+    ):
         off = [lorentz_parts.covariant(kernel, 0.3, rectify) for kernel in signed]
         yield _asked(f"tilting before six layers or after, {name}", np.array(off), wanted)
 
@@ -177,14 +191,14 @@ def _compositions(found: dict[str, Group]) -> Iterator[Number]:
         pairs, first, second = (found[f"{what}, {words}"] for what in ("pairs", "first", "second"))
         gone = 2 * pairs.speed
         off = gone - (first.speed + second.speed)
-        limit = EXACT if words == "idle" else NEARLY
+        limit = EXACT if words == "inactive" else NEARLY
         yield _asked(f"two layers in turn less v₁ + v₂, {words}", off, limit)
         for name, c in (("the reach of the taps", 1.0), ("σ₁", theory.step_spread(3))):
             off = gone - lorentz_parts.added(first.speed, second.speed, c)
             yield _asked(
                 f"two layers in turn less the relativistic sum, c = {name}, {words}", off, NEARLY
             )
-    kernel = found["pairs, idle"].kernel
+    kernel = found["pairs, inactive"].kernel
     both, each = lorentz_parts.rapidities_of_two(kernel)
     yield _asked("artanh(tan θ) of two layers over the sum, less 1", both / each - 1, NEARLY)
     yield _asked("artanh(tan θ) of two layers over the mean, less 1", 2 * both / each - 1, NEARLY)
@@ -208,8 +222,9 @@ def _boosts(found: dict[str, Group], setting: Setting) -> Iterator[Number]:
     good = np.isfinite(slope) & (signed.variance > 0)
     yield _asked(
         "dc/dη over the variance less 1, impulse, taps of both signs",
-        slope[good] / signed.variance[good] - 1, SLOPE,
-    )  # fmt: skip
+        slope[good] / signed.variance[good] - 1,
+        SLOPE,
+    )
 
 
 def _reading(numbers: tuple[Number, ...]) -> str:
@@ -222,5 +237,5 @@ def _reading(numbers: tuple[Number, ...]) -> str:
     return (
         f"Of {len(asked)} readings {len(exact)} hold exactly: {'; '.join(exact)}. "
         f"Nearly hold: {'; '.join(kept[NEARLY]) or 'none'}. Layers add velocities plainly while "
-        "the rectifier is idle, as Galilei has it; boosts are tilts of the taps, not layers."
+        "the rectifier is inactive, as Galilei has it; boosts are tilts of the taps, not layers."
     )

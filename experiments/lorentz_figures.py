@@ -25,15 +25,29 @@ def _contraction(panel, found, plane, setting):
     panel.plot(v, np.sqrt(1 - v**2), "k", linewidth=1, label="1/γ")
     for i, taps in enumerate(setting.taps):
         group, rest = found[f"{taps} taps"], theory.step_spread(taps)
-        idle = lorentz_parts.idle(group.kernel)
+        inactive = lorentz_parts.inactive(group.kernel)
         x, y = group.speed / rest, np.sqrt(np.maximum(group.spread, 0)) / rest
-        panel.plot(x[idle], y[idle], "o", color=f"C{i}", markersize=4, label=f"{taps} taps, idle")
-        panel.plot(x[~idle], y[~idle], "o", color=f"C{i}", markersize=4, markerfacecolor="none")
+        panel.plot(
+            x[inactive],
+            y[inactive],
+            "o",
+            color=f"C{i}",
+            markersize=4,
+            label=f"{taps} taps, inactive",
+        )
+        panel.plot(
+            x[~inactive], y[~inactive], "o", color=f"C{i}", markersize=4, markerfacecolor="none"
+        )
     if plane:
         panel.plot(
-            plane.speed, np.sqrt(np.maximum(plane.along, 0)), "+", color="gray", markersize=5,
-            label="2×2 and 3×3 taps", zorder=1,
-        )  # fmt: skip
+            plane.speed,
+            np.sqrt(np.maximum(plane.along, 0)),
+            "+",
+            color="gray",
+            markersize=5,
+            label="2×2 and 3×3 taps",
+            zorder=1,
+        )
     kinds = {
         "non-negative": lorentz_parts.own_rest(found["non-negative"].kernel),
         "both signs": found["both signs, even part"].spread,
@@ -45,9 +59,12 @@ def _contraction(panel, found, plane, setting):
         panel.plot(x, y, marker, color="black", markersize=4, alpha=0.6, label=f"random, {name}")
     panel.axvline(1, color="black", linewidth=0.6, linestyle=":")
     panel.set(
-        xlabel="v/c, c² = D of the even part", ylabel="√(D/c²)", xlim=(0, 2), ylim=(0, 1.5),
+        xlabel="v/c, c² = D of the even part",
+        ylabel="√(D/c²)",
+        xlim=(0, 2),
+        ylim=(0, 1.5),
         title="Contraction (open: rectifier at work)",
-    )  # fmt: skip
+    )
     panel.legend(fontsize=7)
 
 
@@ -59,13 +76,19 @@ def _boosts(panel, found, setting):
         group, limit = found[f"boosted {name}"], (len(kernel) - 1) / 2
         place = lorentz_parts.boosts(group.speed / limit, tilts)
         panel.plot(
-            place, group.speed / limit, "o-", markersize=9 - 1.5 * i, linewidth=0.8,
-            color=f"C{i}", label=name,
-        )  # fmt: skip
+            place,
+            group.speed / limit,
+            "o-",
+            markersize=9 - 1.5 * i,
+            linewidth=0.8,
+            color=f"C{i}",
+            label=name,
+        )
     panel.set(
-        xlabel="artanh(v/c) at rest + η/2", ylabel="v/c, c = reach of the taps",
+        xlabel="artanh(v/c) at rest + η/2",
+        ylabel="v/c, c = reach of the taps",
         title="Tilted taps k(r) exp(ηr)",
-    )  # fmt: skip
+    )
     panel.legend(fontsize=7)
 
 
@@ -79,21 +102,23 @@ def _turns(panel, found):
         law = lorentz_parts.added(first.speed, second.speed, 1.0)
         panel.plot(x, law, "x", color=color, markersize=4, label=f"relativistic sum, {words}")
     panel.set(
-        xlabel="v₁ + v₂ (pixels)", ylabel="displacement by two layers (pixels)",
+        xlabel="v₁ + v₂ (pixels)",
+        ylabel="displacement by two layers (pixels)",
         title="Two kernels of 3 taps in turn (c = 1, their reach)",
-    )  # fmt: skip
+    )
     panel.legend(fontsize=7)
 
 
 def _rapidities(panel, found):
-    pairs = found["pairs, idle"].kernel
+    pairs = found["pairs, inactive"].kernel
     both, each = lorentz_parts.rapidities_of_two(pairs)
     top = float(np.nanmax(each)) * 1.05
     panel.plot([0, top], [0, top], "k", linewidth=1, label="sum")
     panel.plot([0, top], [0, top / 2], "k--", linewidth=1, label="mean")
-    panel.plot(each, both, "o", markersize=4, label="k₁ * k₂, 3 taps, idle")
+    panel.plot(each, both, "o", markersize=4, label="k₁ * k₂, 3 taps, inactive")
     panel.set(
-        xlabel="sum of artanh(tan θ) of both layers", ylabel="artanh(tan θ) of k₁ * k₂",
+        xlabel="sum of artanh(tan θ) of both layers",
+        ylabel="artanh(tan θ) of k₁ * k₂",
         title="Rapidities of kernels don't add up over layers",
-    )  # fmt: skip
+    )
     panel.legend(fontsize=7)

@@ -12,10 +12,12 @@ from infomech import kernels, theory
 
 #: difference of tilts over which the center's change is measured, per pixel
 SMALL = 1e-4
-#: ranges of the odd shares of two kernels of 3 taps; the rectifier is idle up to 0.4
+#: ranges of the odd shares of two kernels of 3 taps; the rectifier is inactive up to 0.4
 PAIRS = (
-    ("idle", (0, 0.4), (0, 0.4)), ("working", (0.4, 1), (0.4, 1)), ("mixed", (0, 0.4), (0.4, 1)),
-)  # fmt: skip
+    ("inactive", (0, 0.4), (0, 0.4)),
+    ("working", (0.4, 1), (0.4, 1)),
+    ("mixed", (0, 0.4), (0.4, 1)),
+)
 
 
 @dataclass(frozen=True)
@@ -176,8 +178,13 @@ def on_a_line(setting: Setting) -> dict[str, Group]:
     moved = motion.rates(trace, np.ones_like(lag), setting.burn_in, lag)
     path, variance = np.asarray(trace.center)[1, :, :, 0], np.asarray(trace.covariance)[1, :, -1]
     center = path[:, -1] - path[:, 0]
-    columns = (moved.speed[0], moved.diffusion[0], moved.speed[1],
-               center + setting.steps * lag[:, 0], variance[:, 0, 0])  # fmt: skip
+    columns = (
+        moved.speed[0],
+        moved.diffusion[0],
+        moved.speed[1],
+        center + setting.steps * lag[:, 0],
+        variance[:, 0, 0],
+    )
     ends = np.cumsum([len(kernel) for kernel in stacked.values()])[:-1]
     parts = zip(*(np.split(column, ends) for column in columns), strict=True)
     return {
@@ -192,13 +199,13 @@ class Plane(NamedTuple):
     Attributes:
         speed: over σ₁.
         along, across: D along and across the motion.
-        idle: whether no tap is negative.
+        inactive: whether no tap is negative.
     """
 
     speed: np.ndarray
     along: np.ndarray
     across: np.ndarray
-    idle: np.ndarray
+    inactive: np.ndarray
 
 
 def in_the_plane(setting: Setting) -> Plane:
@@ -216,19 +223,19 @@ def in_the_plane(setting: Setting) -> Plane:
     kernel, rest = np.concatenate(stack), np.array(sizes)
     start = motion.starts(("disk",), 3.0, (box, box), steps)
     moved = motion.measure(kernel, units, start, steps, setting.plane_burn_in, lag=np.array(lags))
-    idle = np.min(kernel, (1, 2)) >= -1e-12
+    inactive = np.min(kernel, (1, 2)) >= -1e-12
     return Plane(
-        moved.speed[0] / rest, moved.diffusion[0] / rest**2, moved.breadth[0] / rest**2, idle
+        moved.speed[0] / rest, moved.diffusion[0] / rest**2, moved.breadth[0] / rest**2, inactive
     )
 
 
-def idle(kernel: np.ndarray) -> np.ndarray:
+def inactive(kernel: np.ndarray) -> np.ndarray:
     """Whether no tap is negative."""
     return np.min(kernel, axis=-1) >= -1e-12
 
 
 def own_rest(kernel: np.ndarray) -> np.ndarray:
-    """c² of a kernel's own even part, Σ r² k/Σ k: its D at rest while the rectifier is idle."""
+    """c² of a kernel's own even part, Σ r² k/Σ k: its D at rest while the rectifier is inactive."""
     r = kernels.axis_offsets(kernel.shape[-1])
     return (kernel @ r**2) / kernel.sum(-1)
 

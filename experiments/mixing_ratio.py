@@ -27,8 +27,8 @@ SOURCE = "arXiv 2512.24338"
 CLAIMS = (6,)
 #: fixed before any run: from this R² on, speed is linear in β
 LINEAR = 0.99
-#: fixed before any run: speeds follow the closed form of the idle rectifier, and don't depend on
-#: the rectifier there, to within this, in pixels per layer
+#: fixed before any run: speeds follow the closed form of the inactive rectifier, and don't depend
+#: on the rectifier there, to within this, in pixels per layer
 EXACT = 1e-9
 #: fixed before any run: one rectifier is faster than the other if by more, in pixels per layer
 FASTER = 1e-3
@@ -59,10 +59,14 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     said = [n.met for n in numbers if n.name.startswith(("strictly", "settings where"))]
     verdict, reading = ledger.verdict(bool(met) for met in said), _reading(cases)
     record = {
-        "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
-        "tolerance": {"linear": LINEAR, "exact": EXACT, "faster": FASTER}, "verdict": verdict,
-        "cases": [asdict(case) for case in cases], "provenance": files.provenance(x64=True),
-    }  # fmt: skip
+        "statement": STATEMENT,
+        "source": SOURCE,
+        "setting": asdict(setting),
+        "tolerance": {"linear": LINEAR, "exact": EXACT, "faster": FASTER},
+        "verdict": verdict,
+        "cases": [asdict(case) for case in cases],
+        "provenance": files.provenance(x64=True),
+    }
     files.write_text(out / "mixing_ratio.json", files.to_json(record) + "\n")
     lines = [
         f"Claim: {STATEMENT} [{SOURCE}]",
@@ -70,16 +74,20 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         *(f"    {_line(case)}" for case in cases),
         f"figure {out / 'mixing_ratio.png'}, numbers {out / 'mixing_ratio.json'}",
     ]
-    layers = " and ".join(f"{n} layers on {d} axes" for n, d in zip(
-        setting.steps, setting.axes, strict=True))  # fmt: skip
+    layers = " and ".join(
+        f"{n} layers on {d} axes" for n, d in zip(setting.steps, setting.axes, strict=True)
+    )
     return Finding(
-        verdict, reading,
+        verdict,
+        reading,
         f"Constant + gradient kernels of {', '.join(map(str, setting.taps))} taps on each axis; "
         f"{' and '.join(setting.patterns)} of radius {setting.radius:g}, directions of "
         f"{', '.join(f'{x:g}°' for x in setting.degrees)} in the plane; {layers}, double "
         "precision; intervals by the standard errors of the lines through the centers.",
-        numbers, out / "mixing_ratio.png", "\n".join(lines),
-    )  # fmt: skip
+        numbers,
+        out / "mixing_ratio.png",
+        "\n".join(lines),
+    )
 
 
 def rises_to(ratio: np.ndarray, speed: np.ndarray) -> float:
@@ -99,29 +107,38 @@ def _controls(cases: list[Case]) -> Iterator[Number]:
     for name in RECTIFIERS:
         speeds = [case.speed[name] for case in cases]
         ends = [rises_to(c.ratio, v) for c, v in zip(cases, speeds, strict=True)]
-        idle = sum(e >= c.ratio[c.idle][-1] for c, e in zip(cases, ends, strict=True))
-        for over, number in (("idle", idle), ("0 ≤ β ≤ 1", sum(end == 1 for end in ends))):
+        inactive = sum(e >= c.ratio[c.inactive][-1] for c, e in zip(cases, ends, strict=True))
+        for over, number in (("inactive", inactive), ("0 ≤ β ≤ 1", sum(end == 1 for end in ends))):
             yield Number(
-                f"strictly increasing in β, {over}, {name}", number, unit=f"of {count} settings",
-                wanted="all", met=number == count,
-            )  # fmt: skip
+                f"strictly increasing in β, {over}, {name}",
+                number,
+                unit=f"of {count} settings",
+                wanted="all",
+                met=number == count,
+            )
         yield Number(f"β up to which speed increases in all settings, {name}", min(ends))
         drop = max(float(np.max(-np.diff(v), initial=0)) for v in speeds)
         yield Number(f"largest fall from one β to the next, {name}", drop, unit="px/layer")
-        for over, used in (("0 ≤ β ≤ 1", "whole"), ("idle", "idle")):
+        for over, used in (("0 ≤ β ≤ 1", "whole"), ("inactive", "inactive")):
             fits = [
                 r_squared(c.ratio[s], v[s])
-                for c, v in zip(cases, speeds, strict=True) for s in [getattr(c, used)]
-            ]  # fmt: skip
+                for c, v in zip(cases, speeds, strict=True)
+                for s in [getattr(c, used)]
+            ]
             yield Number(
-                f"least R² of v against β, {over}, {name}", min(fits),
-                wanted=f"at least {LINEAR}", met=min(fits) >= LINEAR,
-            )  # fmt: skip
-        off = max(float(np.max(np.abs(c.speed[name] - c.theory)[c.idle])) for c in cases)
+                f"least R² of v against β, {over}, {name}",
+                min(fits),
+                wanted=f"at least {LINEAR}",
+                met=min(fits) >= LINEAR,
+            )
+        off = max(float(np.max(np.abs(c.speed[name] - c.theory)[c.inactive])) for c in cases)
         yield Number(
-            f"v − σ₁ β/(1 − β) while idle, {name}", off, unit="px/layer",
-            wanted=f"at most {EXACT:g}", met=off <= EXACT,
-        )  # fmt: skip
+            f"v − σ₁ β/(1 − β) while inactive, {name}",
+            off,
+            unit="px/layer",
+            wanted=f"at most {EXACT:g}",
+            met=off <= EXACT,
+        )
         late = max(float(np.max(np.abs(c.early[name] - c.speed[name]))) for c in cases)
         yield Number(f"speed of the first half of the layers less v, {name}", late, unit="px/layer")
         aside = max(float(np.max(c.across[name])) for c in cases)
@@ -131,32 +148,46 @@ def _controls(cases: list[Case]) -> Iterator[Number]:
 def _faster(cases: list[Case]) -> Iterator[Number]:
     """Modulus less ReLU: where it is positive, by how much, and where it is not."""
     count = len(cases)
-    idle = max(float(np.max(np.abs(c.gain[c.idle]))) for c in cases)
+    inactive = max(float(np.max(np.abs(c.gain[c.inactive]))) for c in cases)
     yield Number(
-        "modulus less ReLU while idle", idle, unit="px/layer", wanted=f"at most {EXACT:g}",
-        met=idle <= EXACT,
-    )  # fmt: skip
+        "modulus less ReLU while inactive",
+        inactive,
+        unit="px/layer",
+        wanted=f"at most {EXACT:g}",
+        met=inactive <= EXACT,
+    )
     some = sum(bool(np.any(c.gain > FASTER)) for c in cases)
     yield Number(
-        "settings where the modulus is faster at some β", some, unit=f"of {count}", wanted="all",
+        "settings where the modulus is faster at some β",
+        some,
+        unit=f"of {count}",
+        wanted="all",
         met=some == count,
-    )  # fmt: skip
+    )
     every = sum(bool(np.all(c.gain[c.works] > FASTER)) for c in cases)
     yield Number(
-        "settings where it is faster wherever the rectifier works", every, unit=f"of {count}",
-        wanted="all", met=every == count,
-    )  # fmt: skip
+        "settings where it is faster wherever the rectifier works",
+        every,
+        unit=f"of {count}",
+        wanted="all",
+        met=every == count,
+    )
     for words, mask in (("faster", lambda g: g > FASTER), ("slower", lambda g: g < -FASTER)):
         share = [float(np.mean(mask(c.gain[c.works]))) for c in cases]
         yield Number(
-            f"share of β beyond idle with the modulus {words}, mean and range of settings",
-            float(np.mean(share)), min(share), max(share),
-        )  # fmt: skip
+            f"share of β beyond inactive with the modulus {words}, mean and range of settings",
+            float(np.mean(share)),
+            min(share),
+            max(share),
+        )
     tops = [np.max(c.speed["modulus"]) - np.max(c.speed["relu"]) for c in cases]
     yield Number(
-        "top speed over β, modulus less ReLU, median and range of settings", float(np.median(tops)),
-        float(min(tops)), float(max(tops)), "px/layer",
-    )  # fmt: skip
+        "top speed over β, modulus less ReLU, median and range of settings",
+        float(np.median(tops)),
+        float(min(tops)),
+        float(max(tops)),
+        "px/layer",
+    )
     best = max(cases, key=lambda c: np.max(c.gain))
     at = int(np.argmax(best.gain))
     half = 1.96 * float(np.hypot(*(best.stderr[name][at] for name in RECTIFIERS)))
@@ -171,16 +202,14 @@ def _faster(cases: list[Case]) -> Iterator[Number]:
 
 def _reading(cases: list[Case]) -> str:
     count = len(cases)
-    ends = {
-        name: [rises_to(case.ratio, case.speed[name]) for case in cases] for name in RECTIFIERS
-    }  # fmt: skip
+    ends = {name: [rises_to(case.ratio, case.speed[name]) for case in cases] for name in RECTIFIERS}
     whole = {name: sum(end == 1 for end in found) for name, found in ends.items()}
     every = sum(bool(np.any(case.gain > FASTER)) for case in cases)
     gains = [float(np.max(c.gain)) for c in cases if np.any(c.gain > FASTER)]
     where = [c.ratio[np.argmax(c.gain)] for c in cases if np.any(c.gain > FASTER)]
     return (
-        "While the rectifier is idle speed is σ₁ β/(1 − β), strictly increasing, not linear, and "
-        f"the same with both. Up to β = 1 it increases throughout in {whole['relu']} of {count} "
+        "While the rectifier is inactive speed is σ₁ β/(1 − β), increasing, not linear, "
+        f"and the same with both. Up to β = 1 it increases throughout in {whole['relu']} of {count} "
         f"settings with ReLU, in {whole['modulus']} with the modulus; in all settings at once up "
         f"to β = {min(ends['relu']):.2f} and {min(ends['modulus']):.2f}. The modulus is faster at "
         f"some β in {every} of {count}, by {min(gains, default=0):.3f} to "

@@ -28,15 +28,17 @@ def _speeds(panel, cases):
         color = f"C{case.taps - 2}"
         panel.plot(case.ratio, case.speed["relu"], color=color, label=f"{case.taps} taps")
         panel.plot(case.ratio, case.speed["modulus"], "--", color=color, linewidth=1)
-        idle = case.idle
-        panel.plot(case.ratio[idle], case.theory[idle], ".", color=color, markersize=5)
+        inactive = case.inactive
+        panel.plot(case.ratio[inactive], case.theory[inactive], ".", color=color, markersize=5)
     panel.plot([], [], "k-", label="ReLU")
     panel.plot([], [], "k--", linewidth=1, label="modulus")
     panel.plot([], [], "k.", markersize=5, label="σ₁ β/(1 − β)")
     panel.set(
-        xlabel="mixing ratio β", ylabel="speed (pixels per layer)", xlim=(0, 1),
+        xlabel="mixing ratio β",
+        ylabel="speed (pixels per layer)",
+        xlim=(0, 1),
         title=f"Speed of the {shown[0].pattern}, one dimension",
-    )  # fmt: skip
+    )
     panel.legend(fontsize=7)
 
 
@@ -44,15 +46,21 @@ def _gains(panel, cases):
     for case in cases:
         style = "-" if case.axes == 1 else "--"
         panel.plot(
-            case.ratio[:-1], case.gain[:-1], style, color=f"C{case.taps - 2}", linewidth=0.9,
+            case.ratio[:-1],
+            case.gain[:-1],
+            style,
+            color=f"C{case.taps - 2}",
+            linewidth=0.9,
             alpha=0.8,
-        )  # fmt: skip
+        )
     panel.axhline(0, color="black", linewidth=0.8)
     panel.set(
-        xlabel="mixing ratio β", ylabel="modulus less ReLU (px/layer)", 
-        xlim=(0.3, 1), ylim=(-0.4, 0.2),
+        xlabel="mixing ratio β",
+        ylabel="modulus less ReLU (px/layer)",
+        xlim=(0.3, 1),
+        ylim=(-0.4, 0.2),
         title="All settings but for β = 1 (dashed: two dimensions)",
-    )  # fmt: skip
+    )
 
 
 def _map(figure, panel, cases, faster):
@@ -61,16 +69,20 @@ def _map(figure, panel, cases, faster):
     for row, case in enumerate(cases):
         half = 0.5 * case.ratio[1]
         image = panel.imshow(
-            case.gain[None], extent=(-half, 1 + half, row + 0.5, row - 0.5), cmap="RdBu",
-            norm=norm, aspect="auto", interpolation="nearest",
-        )  # fmt: skip
-        panel.plot([case.idle_ratio] * 2, [row - 0.5, row + 0.5], "k", linewidth=1.2)
+            case.gain[None],
+            extent=(-half, 1 + half, row + 0.5, row - 0.5),
+            cmap="RdBu",
+            norm=norm,
+            aspect="auto",
+            interpolation="nearest",
+        )
+        panel.plot([case.inactive_ratio] * 2, [row - 0.5, row + 0.5], "k", linewidth=1.2)
     panel.set_xlim(0, 1 + 0.5 * max(case.ratio[1] for case in cases))
     panel.set_ylim(len(cases) - 0.5, -0.5)
     panel.set_yticks(range(len(cases)), [case.name for case in cases], fontsize=7)
     panel.grid(visible=False)
     panel.set(
-        xlabel="mixing ratio β (black: idle to the left)", title="Where the modulus is faster"
+        xlabel="mixing ratio β (black: inactive to the left)", title="Where the modulus is faster"
     )
     bar = figure.colorbar(image, ax=panel, shrink=0.8)
     bar.set_label("modulus less ReLU (pixels per layer)")

@@ -44,8 +44,8 @@ class Case:
     Attributes:
         taps, axes, pattern, degrees: which.
         ratio: β.
-        theory: σ₁ β/(1 − β), the speed while the rectifier is idle; inf at β = 1.
-        idle_ratio: up to which no tap is negative.
+        theory: σ₁ β/(1 − β), the speed while the rectifier is inactive; inf at β = 1.
+        inactive_ratio: up to which no tap is negative.
         speed, stderr, early, across: as of `motion.Motion`, by rectifier.
     """
 
@@ -55,7 +55,7 @@ class Case:
     degrees: float
     ratio: np.ndarray
     theory: np.ndarray
-    idle_ratio: float
+    inactive_ratio: float
     speed: dict[str, np.ndarray]
     stderr: dict[str, np.ndarray]
     early: dict[str, np.ndarray]
@@ -72,14 +72,14 @@ class Case:
         return np.ones_like(self.ratio, bool)
 
     @property
-    def idle(self) -> np.ndarray:
+    def inactive(self) -> np.ndarray:
         """Where the rectifier has nothing to do."""
-        return self.ratio <= self.idle_ratio + 1e-9
+        return self.ratio <= self.inactive_ratio + 1e-9
 
     @property
     def works(self) -> np.ndarray:
         """Where it has."""
-        return ~self.idle
+        return ~self.inactive
 
     @property
     def name(self) -> str:
@@ -119,14 +119,19 @@ def _of_axes(setting: Setting, i: int, bar: tqdm) -> Iterator[Case]:
         bar.update()
     even = np.where(ratio < 1, 1 - ratio, np.nan)
     tangent = np.where(ratio < 1, ratio / even, np.inf)
-    ends = [float(theory.idle_range((n,) * axes, directions[j]).ratio) for n, j in places]
+    ends = [float(theory.inactive_range((n,) * axes, directions[j]).ratio) for n, j in places]
     for at in np.ndindex(len(setting.patterns), len(places)):
         n, j = places[at[1]]
         yield Case(
-            n, axes, setting.patterns[at[0]], degrees[j], ratio, theory.step_spread(n) * tangent,
+            n,
+            axes,
+            setting.patterns[at[0]],
+            degrees[j],
+            ratio,
+            theory.step_spread(n) * tangent,
             ends[at[1]],
             **{
                 quantity: {name: getattr(m, quantity)[at] for name, m in found.items()}
                 for quantity in ("speed", "stderr", "early", "across")
             },
-        )  # fmt: skip
+        )

@@ -46,9 +46,15 @@ def starts(
 
 
 def measure(
-    kernels: Any, units: Any, start: im.fields.Field, steps: int, burn_in: int, *,
-    rectifier: str = "relu", lag: Any = None,
-) -> Motion:  # fmt: skip
+    kernels: Any,
+    units: Any,
+    start: im.fields.Field,
+    steps: int,
+    burn_in: int,
+    *,
+    rectifier: str = "relu",
+    lag: Any = None,
+) -> Motion:
     """Passes every pattern through layers of every kernel.
 
     Args:
@@ -101,9 +107,13 @@ def _rates(traces, units, lags, burn_in):
         speed, diffusion = im.rates.velocity(whole, burn_in), im.rates.diffusion(whole, burn_in)
         half = im.rates.fit_line(layer, ahead, early & (trace.layer >= burn_in))
         return Motion(
-            speed.value[0], speed.stderr[0], half.slope, diffusion.value[0, 0],
-            jnp.linalg.norm(speed.value[1:]), diffusion.value[0, 1],
-        )  # fmt: skip
+            speed.value[0],
+            speed.stderr[0],
+            half.slope,
+            diffusion.value[0, 0],
+            jnp.linalg.norm(speed.value[1:]),
+            diffusion.value[0, 1],
+        )
 
     return jax.vmap(jax.vmap(one), in_axes=(0, None, None))(traces, units, lags)
 

@@ -105,9 +105,14 @@ def measure(shape: tuple[int, ...], dtype: str, setting: Setting) -> Split:
         return float(np.max(np.abs(gap) / unit))
 
     return Split(
-        kernels[0].size, len(shape), dtype, worst(inner), worst(energy - even - odd),
-        worst(energy - whole), np.asarray(odd / energy, float),
-    )  # fmt: skip
+        kernels[0].size,
+        len(shape),
+        dtype,
+        worst(inner),
+        worst(energy - even - odd),
+        worst(energy - whole),
+        np.asarray(odd / energy, float),
+    )
 
 
 def run(out: Path, *, quick: bool = False) -> Finding:
@@ -134,10 +139,14 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     met = [number.met for number in numbers if number.met is not None]
     verdict = ledger.verdict(met)
     record = {
-        "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
-        "tolerance": {"roundings": ROUNDINGS}, "verdict": verdict,
-        "splits": [asdict(one) for one in found], "provenance": files.provenance(x64=True),
-    }  # fmt: skip
+        "statement": STATEMENT,
+        "source": SOURCE,
+        "setting": asdict(setting),
+        "tolerance": {"roundings": ROUNDINGS},
+        "verdict": verdict,
+        "splits": [asdict(one) for one in found],
+        "provenance": files.provenance(x64=True),
+    }
     files.write_text(out / "parity.json", files.to_json(record) + "\n")
     reading = (
         f"{sum(met)} of {len(met)} identities hold to {ROUNDINGS} roundings for every one of "
@@ -150,11 +159,14 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         f"figure {out / 'parity.png'}, numbers {out / 'parity.json'}",
     ]
     return Finding(
-        verdict, reading,
+        verdict,
+        reading,
         f"Kernels of normal taps, {len(setting.shapes)} shapes of 1 to {setting.sizes} taps on 1 "
         f"to 3 axes, {setting.kernels} kernels of each.",
-        tuple(numbers), out / "parity.png", "\n".join(lines),
-    )  # fmt: skip
+        tuple(numbers),
+        out / "parity.png",
+        "\n".join(lines),
+    )
 
 
 def _numbers(found):
@@ -166,9 +178,12 @@ def _numbers(found):
             ("the same of the parts by the mirror of each axis", [one.mirrors for one in some]),
         ):
             yield Number(
-                f"{words}, {dtype}", max(values), unit="roundings",
-                wanted=f"at most {ROUNDINGS}", met=max(values) <= ROUNDINGS,
-            )  # fmt: skip
+                f"{words}, {dtype}",
+                max(values),
+                unit="roundings",
+                wanted=f"at most {ROUNDINGS}",
+                met=max(values) <= ROUNDINGS,
+            )
 
 
 def _odd_share(found):
@@ -185,16 +200,23 @@ def draw(found: list[Split]) -> Figure:
         figure = Figure(figsize=(11.5, 3.8), layout="constrained")
         panels = figure.subplots(1, 3)
         for panel, quantity, title in zip(
-            panels, ("inner", "energy"), ("|⟨k$_e$, k$_o$⟩| / ‖k‖²", "Energies: gap / ‖k‖²"),
+            panels,
+            ("inner", "energy"),
+            ("|⟨k$_e$, k$_o$⟩| / ‖k‖²", "Energies: gap / ‖k‖²"),
             strict=False,
-        ):  # fmt: skip
+        ):
             for dtype, color, marker in zip(DTYPES, ("#0072B2", "#D55E00"), "o^", strict=True):
                 some = [one for one in found if one.dtype == dtype]
                 values = [getattr(one, quantity) for one in some]
                 panel.plot(
-                    [one.taps for one in some], values, marker, color=color, markersize=4,
-                    alpha=0.6, label=dtype,
-                )  # fmt: skip
+                    [one.taps for one in some],
+                    values,
+                    marker,
+                    color=color,
+                    markersize=4,
+                    alpha=0.6,
+                    label=dtype,
+                )
             panel.axhline(ROUNDINGS, color="black", linestyle="--", linewidth=1, label="tolerance")
             panel.set(xscale="log", xlabel="taps", ylabel="roundings, worst kernel", title=title)
             panel.legend()
@@ -206,9 +228,14 @@ def _draw_shares(panel: Any, found: list[Split]) -> None:
     some = [one for one in found if one.dtype == DTYPES[1]]
     taps = np.concatenate([np.full(len(one.odd), one.taps) for one in some])
     panel.plot(
-        taps, np.concatenate([one.odd for one in some]), "o", color="#009E73", markersize=2,
-        alpha=0.3, label="one kernel",
-    )  # fmt: skip
+        taps,
+        np.concatenate([one.odd for one in some]),
+        "o",
+        color="#009E73",
+        markersize=2,
+        alpha=0.3,
+        label="one kernel",
+    )
     panel.axhline(0.5, color="black", linestyle="--", linewidth=1)
     panel.set(xscale="log", xlabel="taps", ylabel="odd share ε", title="Odd shares of random taps")
     panel.legend()

@@ -70,9 +70,12 @@ def measure(one: Trained, trained: bool, setting: Setting) -> Case:
     with jax.enable_x64(True):
         params = jax.tree.map(lambda x: x.astype(np.float64), small_cnn.load(path))
         found = chain.displacements(
-            params, canvas(one.training, setting.images).astype(np.float64),
-            spec=one.training.spec, key=jax.random.key(setting.seed), samples=setting.samples,
-        )  # fmt: skip
+            params,
+            canvas(one.training, setting.images).astype(np.float64),
+            spec=one.training.spec,
+            key=jax.random.key(setting.seed),
+            samples=setting.samples,
+        )
     return Case(one.training.name, trained, jax.tree.map(np.asarray, found))
 
 
@@ -102,10 +105,13 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     after = {case.network: case.layers for case in found if case.trained}
     plot.save(plot.drift(after), out / "receptive_drift.png")
     record = {
-        "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
+        "statement": STATEMENT,
+        "source": SOURCE,
+        "setting": asdict(setting),
         "tolerance": {"r_squared": HOLDS},
-        "cases": [case._asdict() for case in found], "provenance": files.provenance(x64=True),
-    }  # fmt: skip
+        "cases": [case._asdict() for case in found],
+        "provenance": files.provenance(x64=True),
+    }
     files.write_text(out / "receptive_drift.json", files.to_json(record) + "\n")
     lines = [f"Claim: {STATEMENT} [{SOURCE}]"]
     for weighting in drift.WEIGHTINGS:
@@ -124,8 +130,10 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         f"{'; '.join(number.name.removeprefix('R², ') for number in held) or 'none'}.",
         f"Every channel of {len(after)} trained networks, gradients on {setting.images} images "
         "not seen in training, double precision; intervals by bootstrap over channels.",
-        numbers, out / "receptive_drift.png", "\n".join(lines),
-    )  # fmt: skip
+        numbers,
+        out / "receptive_drift.png",
+        "\n".join(lines),
+    )
 
 
 def _number(network, one):
@@ -144,9 +152,11 @@ def _report(cases: list[Case], weighting: str) -> list[str]:
     verdicts = [one.agreement.verdict(HOLDS) for _, one in rows]
     held = verdicts.count(drift.HOLDS)
     known = held + verdicts.count(drift.NOT_HELD)
-    word = "too few channels to tell" if not known else (
-        {0: "fails", known: "holds"}.get(held, "holds in some layers")
-    )  # fmt: skip
+    word = (
+        "too few channels to tell"
+        if not known
+        else ({0: "fails", known: "holds"}.get(held, "holds in some layers"))
+    )
     when = "after" if cases[0].trained else "before"
     more = f", {len(rows) - known} have too few channels to tell" if known < len(rows) else ""
     lines = [

@@ -97,9 +97,17 @@ def recorded(name: str, experiment: ModuleType, out: Path, *, scale: str) -> Rec
     # the precision is that of the experiment, and in its own file
     about = {key: value for key, value in files.provenance().items() if key != "x64"}
     record = Record(
-        name, experiment.STATEMENT, experiment.SOURCE, tuple(experiment.CLAIMS), scale,
-        code, seconds, found, error, about,
-    )  # fmt: skip
+        name,
+        experiment.STATEMENT,
+        experiment.SOURCE,
+        tuple(experiment.CLAIMS),
+        scale,
+        code,
+        seconds,
+        found,
+        error,
+        about,
+    )
     files.write_text(place / "record.json", files.to_json(record) + "\n")
     return record
 

@@ -22,9 +22,12 @@ INTRODUCTION = (
 NOT_RUN = "not run yet"
 #: looks of a verdict
 LOOKS = {
-    ledger.HOLDS: "holds", ledger.IN_A_REGIME: "regime", ledger.FAILS: "fails", "error": "error",
+    ledger.HOLDS: "holds",
+    ledger.IN_A_REGIME: "regime",
+    ledger.FAILS: "fails",
+    "error": "error",
     NOT_RUN: "none",
-}  # fmt: skip
+}
 #: with more numbers than this, their table is folded up
 MANY = 16
 OPTIONS = {"quick": " --quick", "default": "", "full": " --full"}
@@ -49,23 +52,30 @@ def write(
     page = html(records, claims, scale=scale, provenance=about)
     files.write_text(out / "index.html", page)
     content = {
-        "title": TITLE, "scale": scale, "provenance": about,
+        "title": TITLE,
+        "scale": scale,
+        "provenance": about,
         "claims": [
             {
-                "number": number, "statement": statement, "source": source,
+                "number": number,
+                "statement": statement,
+                "source": source,
                 "verdicts": {r.name: r.verdict for r in records if number in r.claims},
             }
             for number, (statement, source) in claims.items()
         ],
         "experiments": [_content(record, out) for record in records],
-    }  # fmt: skip
+    }
     files.write_text(out / "claims.json", files.to_json(content) + "\n")
 
 
 def html(
-    records: Sequence[Record], claims: Mapping[int, tuple[str, str]], *, scale: str,
+    records: Sequence[Record],
+    claims: Mapping[int, tuple[str, str]],
+    *,
+    scale: str,
     provenance: Mapping[str, Any],
-) -> str:  # fmt: skip
+) -> str:
     """The page: claims with verdicts, a section for each experiment, provenance."""
     style = Path(__file__).with_suffix(".css").read_text("utf-8")
     mark = f'<p class="mark">This is a {escape(quick.MARK)}.</p>' if scale == "quick" else ""

@@ -15,8 +15,11 @@ from infomech.fields import patterns
 SIZES = (2, 3)
 #: of random kernels: what they are, and their odd share if it is given
 KINDS = {
-    "≥ 0": None, "both signs": None, "both signs, ε = 0.25": 0.25, "both signs, ε = 0.5": 0.5,
-}  # fmt: skip
+    "≥ 0": None,
+    "both signs": None,
+    "both signs, ε = 0.25": 0.25,
+    "both signs, ε = 0.5": 0.5,
+}
 
 
 class Rates(NamedTuple):
@@ -39,20 +42,25 @@ class Along:
         speed: along the gradient.
         total: growth of the variance in all directions, tr D.
         along, across: growth of the variance along the gradient and across it.
-        idle: whether the rectifier is, (directions, ratios, 1).
+        inactive: whether the rectifier is, (directions, ratios, 1).
     """
 
     speed: np.ndarray
     total: np.ndarray
     along: np.ndarray
     across: np.ndarray
-    idle: np.ndarray
+    inactive: np.ndarray
 
 
 def measure(
-    taps: jax.Array, starts: np.ndarray, which: np.ndarray, *, steps: int, burn_in: int,
+    taps: jax.Array,
+    starts: np.ndarray,
+    which: np.ndarray,
+    *,
+    steps: int,
+    burn_in: int,
     rectifier: str,
-) -> Rates:  # fmt: skip
+) -> Rates:
     """Slopes of center and covariance from layer `burn_in` on, (pairs, …).
 
     Args:
@@ -78,9 +86,7 @@ def measure(
 
 def place(field: im.fields.Field) -> tuple[jax.Array, jax.Array]:
     """Center and covariance, by one product: the library's guard against what isn't met here."""
-    y, x = (
-        (np.arange(n) - n / 2)[None] ** np.arange(3)[:, None] for n in field.values.shape
-    )  # fmt: skip
+    y, x = ((np.arange(n) - n / 2)[None] ** np.arange(3)[:, None] for n in field.values.shape)
     share = field.values / jnp.sum(field.values)
     m = jnp.einsum("ay,yx,bx->ab", y, share, x, precision="highest")
     center = jnp.stack([m[1, 0], m[0, 1]])
@@ -113,14 +119,16 @@ def along(rates: Rates, size: int, ratios: np.ndarray, angles: np.ndarray) -> Al
     m = np.stack([n[:, 1], -n[:, 0]], -1)
     speed = rates.velocity.reshape(*shape, 2)
     spread = rates.diffusion.reshape(*shape, 2, 2)
-    within = [theory.idle_range((size, size), one, dtype="float64").ratio for one in n]
+    within = [theory.inactive_range((size, size), one, dtype="float64").ratio for one in n]
     # a tap of 0 is rounded to either side
-    idle = ratios[None] <= np.asarray(within, float)[:, None] + 1e-12
+    inactive = ratios[None] <= np.asarray(within, float)[:, None] + 1e-12
     return Along(
-        np.einsum("abpi,ai->abp", speed, n), np.trace(spread, axis1=-2, axis2=-1),
-        np.einsum("abpij,ai,aj->abp", spread, n, n), np.einsum("abpij,ai,aj->abp", spread, m, m),
-        idle[..., None],
-    )  # fmt: skip
+        np.einsum("abpi,ai->abp", speed, n),
+        np.trace(spread, axis1=-2, axis2=-1),
+        np.einsum("abpij,ai,aj->abp", spread, n, n),
+        np.einsum("abpij,ai,aj->abp", spread, m, m),
+        inactive[..., None],
+    )
 
 
 def closed_form(size: int, ratios: np.ndarray) -> dict[str, np.ndarray]:
@@ -142,9 +150,17 @@ def random(kind: str, size: int, count: int, seed: int) -> jax.Array:
 
 
 def compare(
-    size: int, grid: tuple[np.ndarray, np.ndarray], starts: np.ndarray, disk: np.ndarray,
-    count: int, *, seed: int, steps: int, burn_in: int, rectifier: str,
-) -> tuple[Along, dict[str, Rates]]:  # fmt: skip
+    size: int,
+    grid: tuple[np.ndarray, np.ndarray],
+    starts: np.ndarray,
+    disk: np.ndarray,
+    count: int,
+    *,
+    seed: int,
+    steps: int,
+    burn_in: int,
+    rectifier: str,
+) -> tuple[Along, dict[str, Rates]]:
     """Rates of the family and of random kernels by kind, all in one program.
 
     Args:
@@ -164,9 +180,13 @@ def compare(
     which = np.full(sum(map(len, parts)), len(starts))
     which[: len(parts[0])] = np.tile(np.arange(len(starts)), len(own))
     rates = measure(
-        jnp.concatenate(parts), np.stack([*starts, disk]), which, steps=steps, burn_in=burn_in,
+        jnp.concatenate(parts),
+        np.stack([*starts, disk]),
+        which,
+        steps=steps,
+        burn_in=burn_in,
         rectifier=rectifier,
-    )  # fmt: skip
+    )
     ends = itertools.pairwise(np.cumsum([0, *map(len, parts)]))
     first, *others = [Rates(*(x[i:j] for x in rates)) for i, j in ends]
     return along(first, size, *grid), dict(zip(KINDS, others, strict=True))

@@ -100,13 +100,13 @@ def composed(pulses: list[np.ndarray], kept: np.ndarray, target: np.ndarray) -> 
     Args:
         pulses: each of unit energy, of rising frequency.
         kept: their W_0 … (pulses, layers).
-        target: W_0 … wished, (layers,).
+        target: W_0 … target, (layers,).
 
     Returns:
         Signal of unit energy.
 
     Raises:
-        ValueError: more energy wished than any of the pulses keeps.
+        ValueError: more energy target than any of the pulses keeps.
     """
     kept = kept[:, : len(target)]
     found = optimize.linprog(
@@ -150,18 +150,25 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     slow = found[1:]
     fast = remaining(uniform, few, setting)
     factor = float(supports.factors(wavelets).min())
-    wished = {name: f(np.arange(setting.prescribed)) for name, f in TARGETS.items()}
-    sums = [composed(every, found[..., 0], target) for target in wished.values()]
-    followed = dict(zip(wished, remaining(wavelets, sums, setting), strict=True))
-    read = reading(scales, slow, fast, wished, followed)
-    plot.save(draw(scales, slow, fast, wished, followed), out / "slow_decay.png")
+    target = {name: f(np.arange(setting.prescribed)) for name, f in TARGETS.items()}
+    sums = [composed(every, found[..., 0], target) for target in target.values()]
+    followed = dict(zip(target, remaining(wavelets, sums, setting), strict=True))
+    read = reading(scales, slow, fast, target, followed)
+    plot.save(draw(scales, slow, fast, target, followed), out / "slow_decay.png")
     record = {
-        "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
-        "tolerance": {"growth": GROWTH, "followed": FOLLOWED}, "reading": read,
+        "statement": STATEMENT,
+        "source": SOURCE,
+        "setting": asdict(setting),
+        "tolerance": {"growth": GROWTH, "followed": FOLLOWED},
+        "reading": read,
         "gap": {"wavelets": supports.gap(wavelets), "Weyl–Heisenberg": supports.gap(uniform)},
-        "scales": scales, "wavelets": slow, "Weyl–Heisenberg": fast, "prescribed": wished,
-        "followed": followed, "provenance": files.provenance(),
-    }  # fmt: skip
+        "scales": scales,
+        "wavelets": slow,
+        "Weyl–Heisenberg": fast,
+        "prescribed": target,
+        "followed": followed,
+        "provenance": files.provenance(),
+    }
     files.write_text(out / "slow_decay.json", files.to_json(record) + "\n")
     lines = [
         f"Claim: {STATEMENT} [{SOURCE}]",
@@ -185,8 +192,10 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         f"Pulses of up to {setting.octaves - 1} octaves above the gap δ, and sums of them, "
         f"{samples} samples, Meyer wavelets; up to {setting.others - 1} octaves and {other} "
         f"samples, Weyl–Heisenberg filters; modulus, {setting.depth} layers.",
-        tuple(_numbers(read)), out / "slow_decay.png", "\n".join(lines),
-    )  # fmt: skip
+        tuple(_numbers(read)),
+        out / "slow_decay.png",
+        "\n".join(lines),
+    )
 
 
 def _numbers(read):
@@ -202,9 +211,10 @@ def _numbers(read):
             met=met,
         )
         yield Number(
-            f"half-life of the pulse of most octaves, {name}", read["half_life"][name][-1],
+            f"half-life of the pulse of most octaves, {name}",
+            read["half_life"][name][-1],
             unit="layers",
-        )  # fmt: skip
+        )
     for name, short in read["short"].items():
         yield Number(
             f"short of {name} by", short, wanted=f"at most {FOLLOWED}", met=short <= FOLLOWED
@@ -212,9 +222,12 @@ def _numbers(read):
 
 
 def reading(
-    scales: np.ndarray, slow: np.ndarray, fast: np.ndarray, wished: dict[str, np.ndarray],
+    scales: np.ndarray,
+    slow: np.ndarray,
+    fast: np.ndarray,
+    targets: dict[str, np.ndarray],
     followed: dict[str, np.ndarray],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Half-lives with their growth for each octave, how far sums fall short, and the verdict."""
     lives = {
         # the least that wavelets keep, the most that Weyl-Heisenberg filters do
@@ -226,7 +239,7 @@ def reading(
     }
     short = {
         name: float(np.max(target - followed[name][: len(target), 0]))
-        for name, target in wished.items()
+        for name, target in targets.items()
     }
     rising = bool(np.all(np.diff(lives["wavelets"]) > 0)) and growth["wavelets"] > GROWTH
     level = abs(growth["Weyl–Heisenberg"]) < GROWTH
@@ -238,18 +251,25 @@ def reading(
     ] + [
         f"W_n ≥ {name} prescribed up to n = {len(target) - 1}: short by {short[name]:.3f} at most "
         f"(found {', '.join(f'{w:.3f}' for w in followed[name][: len(target) + 2, 0])})"
-        for name, target in wished.items()
+        for name, target in targets.items()
     ]
     verdict = "holds as far as the octaves of a grid go" if rising and level and kept else "fails"
     return {
-        "verdict": verdict, "half_life": lives, "growth": growth, "short": short, "words": words,
-    }  # fmt: skip
+        "verdict": verdict,
+        "half_life": lives,
+        "growth": growth,
+        "short": short,
+        "words": words,
+    }
 
 
 def draw(
-    scales: np.ndarray, slow: np.ndarray, fast: np.ndarray, wished: dict[str, np.ndarray],
+    scales: np.ndarray,
+    slow: np.ndarray,
+    fast: np.ndarray,
+    targets: dict[str, np.ndarray],
     followed: dict[str, np.ndarray],
-) -> Figure:  # fmt: skip
+) -> Figure:
     """W_n of pulses of ever more octaves for both kinds of filters, and of prescribed decay."""
     with plot.style():
         figure = Figure(figsize=(11.5, 4.0), layout="constrained")
@@ -267,13 +287,18 @@ def draw(
         panels[0].legend(title="pulse, octaves above δ", ncols=2)
         panels[1].legend(title="pulse, octaves above δ", ncols=2)
         for (name, target), color, marker in zip(
-            wished.items(), ("#0072B2", "#D55E00"), "o^", strict=True
+            targets.items(), ("#0072B2", "#D55E00"), "o^", strict=True
         ):
             panels[2].plot(target, "_", color=color, markersize=16, markeredgewidth=2)
             panels[2].plot(
-                n, followed[name][:, 0], marker + "-", color=color, markersize=4, linewidth=1.1,
+                n,
+                followed[name][:, 0],
+                marker + "-",
+                color=color,
+                markersize=4,
+                linewidth=1.1,
                 label=f"at least {name} (bars)",
-            )  # fmt: skip
+            )
         panels[2].set(title="Sums of pulses, Meyer wavelets", xlabel="layer n")
         panels[2].legend(loc="upper right")
         panels[1].text(4, 0.3, "all curves coincide", ha="center", color="0.4")

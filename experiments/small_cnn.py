@@ -27,9 +27,17 @@ from infomech.networks.sequential import Filters, Head, Layer, Parameters, Spec
 #: where weights are kept unless told otherwise; git ignores it
 DATA = Path("data")
 PHOTOGRAPHS = (
-    "astronaut", "brick", "camera", "chelsea", "china", "coffee", "coins", "flower", "grass",
+    "astronaut",
+    "brick",
+    "camera",
+    "chelsea",
+    "china",
+    "coffee",
+    "coins",
+    "flower",
+    "grass",
     "gravel",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -157,9 +165,11 @@ def images(training: Training) -> Images:
 
 
 def train(
-    training: Training, *, first: Parameters | None = None,
+    training: Training,
+    *,
+    first: Parameters | None = None,
     keep: Callable[[int, Parameters, float], None] = lambda epoch, params, accuracy: None,
-) -> Parameters:  # fmt: skip
+) -> Parameters:
     """Trains a network by Adam on the cross-entropy.
 
     Args:

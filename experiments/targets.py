@@ -50,10 +50,16 @@ def reach(setting: Setting, *, solver: str = "adam", seed: int = 0) -> design.Re
     velocity = jax.random.uniform(draw, shape, minval=-setting.fastest, maxval=setting.fastest)
     starts = design.starts((setting.taps,) * 2, setting.targets, key=first)
     return design.fit(
-        losses.velocity(velocity), starts, field=im.fields.disk((setting.pixels,) * 2, 4.0),
-        steps=setting.steps, every=setting.steps // 4, solver=solver, rounds=setting.rounds,
-        tolerance=(TOLERANCE / 2) ** 2, each_its_own=True,
-    )  # fmt: skip
+        losses.velocity(velocity),
+        starts,
+        field=im.fields.disk((setting.pixels,) * 2, 4.0),
+        steps=setting.steps,
+        every=setting.steps // 4,
+        solver=solver,
+        rounds=setting.rounds,
+        tolerance=(TOLERANCE / 2) ** 2,
+        batched_loss=True,
+    )
 
 
 def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
@@ -77,7 +83,7 @@ def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
     begin = time.perf_counter()
     result = reach(setting)
     seconds = time.perf_counter() - begin
-    error = np.linalg.norm(result.achieved["velocity"] - result.wished["velocity"], axis=1)
+    error = np.linalg.norm(result.achieved["velocity"] - result.target["velocity"], axis=1)
     reached = error <= TOLERANCE
     share = np.asarray(jax.vmap(im.mechanics.energy_momentum)(result.kernel).share)
     plot.save(draw(setting, result, error, share), out / "targets.png")
@@ -85,14 +91,14 @@ def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
     record = {
         "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting), "seconds": seconds,
         "tolerance": {"velocity": TOLERANCE, "reached": WANTED}, "reached": reached.mean(),
-        "solver": result.solver, "reasons": reasons, "wished": result.wished["velocity"],
+        "solver": result.solver, "reasons": reasons, "target": result.target["velocity"],
         "achieved": result.achieved["velocity"], "kernels": result.kernel, "odd_share": share,
         "history": result.history, "provenance": files.provenance(),
     }  # fmt: skip
     files.write_text(out / "targets.json", files.to_json(record) + "\n")
     kept = bool(reached.mean() >= WANTED)
     verdict = ledger.verdict([kept])
-    speed = np.linalg.norm(result.wished["velocity"], axis=1)
+    speed = np.linalg.norm(result.target["velocity"], axis=1)
     near = np.abs(speed - np.median(speed)) < 0.02
     some = share[reached & near]
     low, high = np.quantile(some, (0.05, 0.95)) if some.size else (np.nan, np.nan)
@@ -105,9 +111,11 @@ def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
         f"figure {out / 'targets.png'}, numbers {out / 'targets.json'}",
     ]
     reached_share = Number(
-        "targets reached", *ledger.proportion(int(reached.sum()), len(reached)),
-        wanted=f"at least {WANTED} within {TOLERANCE:g} px/layer", met=kept,
-    )  # fmt: skip
+        "targets reached",
+        *ledger.proportion(int(reached.sum()), len(reached)),
+        wanted=f"at least {WANTED} within {TOLERANCE:g} px/layer",
+        met=kept,
+    )
     return Finding(
         verdict,
         f"{reached.mean():.1%} of random velocities are reached from random kernels; odd "
@@ -115,14 +123,15 @@ def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
         f"{setting.targets} velocities up to {setting.fastest:g} pixels per layer along each axis, "
         f"{setting.taps}×{setting.taps} taps, {setting.steps} layers with ReLU, {result.solver}.",
         (reached_share, Number("median miss", float(np.median(error)), unit="px/layer")),
-        out / "targets.png", "\n".join(lines),
-    )  # fmt: skip
+        out / "targets.png",
+        "\n".join(lines),
+    )
 
 
 def draw(setting: Setting, result: design.Result, error: np.ndarray, share: np.ndarray) -> Figure:
     """Convergence, where targets were missed, and the odd share found against the speed."""
-    wished, reached = result.wished["velocity"], error <= TOLERANCE
-    speed = np.linalg.norm(wished, axis=1)
+    target, reached = result.target["velocity"], error <= TOLERANCE
+    speed = np.linalg.norm(target, axis=1)
     with plot.style():
         figure = Figure(figsize=(11.5, 3.8), layout="constrained")
         progress, plane, shares = figure.subplots(1, 3)
@@ -131,36 +140,49 @@ def draw(setting: Setting, result: design.Result, error: np.ndarray, share: np.n
         for low, high, shade in ((0.0, 1.0, 0.15), (0.05, 0.95, 0.3)):
             band = np.nanquantile(away, (low, high), axis=1)
             progress.fill_between(
-                steps, *np.maximum(band, 1e-9), color="#0072B2", alpha=shade, linewidth=0,
+                steps,
+                *np.maximum(band, 1e-9),
+                color="#0072B2",
+                alpha=shade,
+                linewidth=0,
                 label=f"{100 * (high - low):.0f} % of the targets",
-            )  # fmt: skip
+            )
         progress.plot(steps, np.nanmedian(away, axis=1), color="#0072B2", label="median")
         progress.axhline(TOLERANCE, color="black", linestyle="--", linewidth=1, label="tolerance")
         progress.set(
-            yscale="log", xlabel=f"steps of {result.solver}", ylabel="|v − v*| (pixels per layer)",
+            yscale="log",
+            xlabel=f"steps of {result.solver}",
+            ylabel="|v − v*| (pixels per layer)",
             title="Convergence",
-        )  # fmt: skip
+        )
         progress.legend()
         plane.scatter(
-            *wished[reached].T[::-1], s=5, color="#009E73", label=f"{reached.sum()} reached"
+            *target[reached].T[::-1], s=5, color="#009E73", label=f"{reached.sum()} reached"
         )
         plane.scatter(
-            *wished[~reached].T[::-1], s=30, marker="x", color="#D55E00",
+            *target[~reached].T[::-1],
+            s=30,
+            marker="x",
+            color="#D55E00",
             label=f"{(~reached).sum()} missed",
-        )  # fmt: skip
-        plane.set(xlabel="wished v along axis 1", ylabel="wished v along axis 0", title="Targets")
+        )
+        plane.set(xlabel="target v along axis 1", ylabel="target v along axis 0", title="Targets")
         plane.set_aspect("equal")
         plane.legend(loc="lower center", bbox_to_anchor=(0.5, -0.32), ncols=2)
         shares.scatter(speed[reached], share[reached], s=5, color="#009E73", label="found")
         line = np.linspace(0, speed.max(), 100)
         limit = im.theory.step_spread(setting.taps)
         shares.plot(
-            line, line**2 / (line**2 + limit**2), color="black", linewidth=1.2,
+            line,
+            line**2 / (line**2 + limit**2),
+            color="black",
+            linewidth=1.2,
             label="constant + gradient: v = σ₁ tan θ",
-        )  # fmt: skip
+        )
         shares.set(
-            xlabel="speed |v*| (pixels per layer)", ylabel="odd share ε",
+            xlabel="speed |v*| (pixels per layer)",
+            ylabel="odd share ε",
             title="A speed does not fix the odd share",
-        )  # fmt: skip
+        )
         shares.legend()
     return figure

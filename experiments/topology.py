@@ -110,10 +110,15 @@ def measure(kind: str, factor: float, bank: Frame, name: str, setting: Setting) 
     low, high = np.asarray(found.propagated_bounds).T
     limit = bounds.guaranteed(values, bank, setting.depth + 1)
     return Case(
-        kind, name, factor, float(supports.factors(bank).min()), len(bank.bands) // 2,
-        np.asarray(high / found.energy), max(2, int(np.flatnonzero(low > 0.5 * high)[-1])),
+        kind,
+        name,
+        factor,
+        float(supports.factors(bank).min()),
+        len(bank.bands) // 2,
+        np.asarray(high / found.energy),
+        max(2, int(np.flatnonzero(low > 0.5 * high)[-1])),
         np.asarray(limit / found.energy),
-    )  # fmt: skip
+    )
 
 
 def run(out: Path, *, quick: bool = False) -> Finding:
@@ -143,10 +148,14 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     numbers = tuple(_numbers(found))
     verdict = ledger.verdict(number.met for number in numbers if number.met is not None)
     record = {
-        "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
-        "tolerance": {"designed": DESIGNED, "excess": EXCESS}, "verdict": verdict,
-        "cases": [asdict(c) for c in found], "provenance": files.provenance(x64=True),
-    }  # fmt: skip
+        "statement": STATEMENT,
+        "source": SOURCE,
+        "setting": asdict(setting),
+        "tolerance": {"designed": DESIGNED, "excess": EXCESS},
+        "verdict": verdict,
+        "cases": [asdict(c) for c in found],
+        "provenance": files.provenance(x64=True),
+    }
     files.write_text(out / "topology.json", files.to_json(record) + "\n")
     reading = _reading(found)
     lines = [
@@ -156,12 +165,15 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         f"figure {out / 'topology.png'}, numbers {out / 'topology.json'}",
     ]
     return Finding(
-        verdict, reading,
+        verdict,
+        reading,
         f"Factors {', '.join(f'{a:.3g}' for a in setting.factors)}; {', '.join(setting.signals)} "
         f"of {setting.samples} samples, modulus, {setting.depth} layers, pruned paths counted as "
         "energy that is left, double precision.",
-        numbers, out / "topology.png", "\n".join(lines),
-    )  # fmt: skip
+        numbers,
+        out / "topology.png",
+        "\n".join(lines),
+    )
 
 
 def _firsts(found):
@@ -192,19 +204,25 @@ def _reading(found):
 def _numbers(found):
     for case in _firsts(found):
         yield Number(
-            f"factor of the frame, {case.kind} for a = {case.wanted:.4g}", case.own,
-            wanted=f"{case.wanted:.4g} to within {DESIGNED:.0%}", met=_built(case),
-        )  # fmt: skip
+            f"factor of the frame, {case.kind} for a = {case.wanted:.4g}",
+            case.own,
+            wanted=f"{case.wanted:.4g} to within {DESIGNED:.0%}",
+            met=_built(case),
+        )
     for case in found:
         name = f"{case.kind} for a = {case.wanted:.4g}, {case.signal}"
         yield Number(
-            f"W_n above its guarantee, {name}", case.excess,
-            wanted=f"at most {EXCESS:g} of the energy", met=case.excess <= EXCESS,
-        )  # fmt: skip
+            f"W_n above its guarantee, {name}",
+            case.excess,
+            wanted=f"at most {EXCESS:g} of the energy",
+            met=case.excess <= EXCESS,
+        )
         yield Number(
-            f"mean factor from W_1 on, {name}", case.measured,
-            wanted=f"at least {case.wanted:.4g}", met=case.measured >= case.wanted,
-        )  # fmt: skip
+            f"mean factor from W_1 on, {name}",
+            case.measured,
+            wanted=f"at least {case.wanted:.4g}",
+            met=case.measured >= case.wanted,
+        )
 
 
 def _line(case):
@@ -228,9 +246,13 @@ def draw(found: list[Case]) -> Figure:
                 color, n = f"C{factors.index(case.wanted)}", np.arange(len(case.energies))
                 known = slice(case.last + 1)
                 energies.plot(
-                    n[known], case.energies[known], "o-", markersize=4, color=color,
+                    n[known],
+                    case.energies[known],
+                    "o-",
+                    markersize=4,
+                    color=color,
                     label=f"a = {case.wanted:.3g}",
-                )  # fmt: skip
+                )
                 energies.plot(n[1:], case.guaranteed[1:], "--", linewidth=1, color=color)
             color, marker = looks[case.kind]
             measured.plot(case.wanted, case.measured, marker, color=color, markersize=4)
@@ -246,8 +268,10 @@ def draw(found: list[Case]) -> Figure:
         built.set_title("Designed frames")
         measured.set_title("Decay, all signals")
         energies.set(
-            yscale="log", xlabel="layer n", ylabel="W$_n$ / ‖f‖²",
+            yscale="log",
+            xlabel="layer n",
+            ylabel="W$_n$ / ‖f‖²",
             title=f"Wavelets, {found[0].signal} (dashed: guaranteed)",
-        )  # fmt: skip
+        )
         energies.legend()
     return figure

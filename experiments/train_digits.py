@@ -48,11 +48,15 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     on_digits = [ends[one.training.name] for one in found if one.training.data == "digits"]
     holds = min(on_digits) >= ACCURACY
     record = {
-        "statement": STATEMENT, "source": SOURCE, "tolerance": {"accuracy": ACCURACY},
-        "accuracy": {one.training.name: one.accuracy for one in found}, "seconds": seconds,
-        "settings": [asdict(one.training) for one in found], "share_of_low_modes": tables,
+        "statement": STATEMENT,
+        "source": SOURCE,
+        "tolerance": {"accuracy": ACCURACY},
+        "accuracy": {one.training.name: one.accuracy for one in found},
+        "seconds": seconds,
+        "settings": [asdict(one.training) for one in found],
+        "share_of_low_modes": tables,
         "provenance": files.provenance(),
-    }  # fmt: skip
+    }
     files.write_text(out / "train_digits.json", files.to_json(record) + "\n")
     text = "\n".join(
         [
@@ -70,9 +74,12 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         "held out; the one on patches of photographs isn't held to that.",
         "Three layers of 3×3, 5×5 and 7×7 filters with ReLU, Adam, scikit-learn's digits: 1,437 "
         "to learn from, 360 held out."
-        if not quick else "One small network after two epochs.",
-        tuple(_number(one) for one in found), out / "train_digits.png", text,
-    )  # fmt: skip
+        if not quick
+        else "One small network after two epochs.",
+        tuple(_number(one) for one in found),
+        out / "train_digits.png",
+        text,
+    )
 
 
 def _number(one):
@@ -81,9 +88,11 @@ def _number(one):
     if one.training.data != "digits":
         return Number(f"accuracy, {one.training.name}", *interval)
     return Number(
-        f"accuracy, {one.training.name}", *interval, wanted=f"at least {ACCURACY}",
+        f"accuracy, {one.training.name}",
+        *interval,
+        wanted=f"at least {ACCURACY}",
         met=score >= ACCURACY,
-    )  # fmt: skip
+    )
 
 
 def appearance(one: Trained) -> dict[str, np.ndarray]:

@@ -73,9 +73,7 @@ def count(one: Trained) -> Counted:
     """The census of a network and its change by training."""
     first, last = min(one.files), max(one.files)
     found = networks.census(weights.layers(one.files[last]))
-    change = networks.compare(
-        weights.layers(one.files[first]), weights.layers(one.files[last])
-    )  # fmt: skip
+    change = networks.compare(weights.layers(one.files[first]), weights.layers(one.files[last]))
     return Counted(one.training.name, found, change)
 
 
@@ -107,17 +105,24 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     error = mirrored_training(setting.digits[0])
     plot.save(draw(counted, momenta), out / "trained_filters.png")
     record = {
-        "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
+        "statement": STATEMENT,
+        "source": SOURCE,
+        "setting": asdict(setting),
         "tolerance": {"dominated": 0.5, "mirrored": MIRRORED},
-        "networks": {one.name: readings(one) for one in counted}, "momenta": momenta,
-        "mirrored_error": error, "provenance": files.provenance(),
-    }  # fmt: skip
+        "networks": {one.name: readings(one) for one in counted},
+        "momenta": momenta,
+        "mirrored_error": error,
+        "provenance": files.provenance(),
+    }
     files.write_text(out / "trained_filters.json", files.to_json(record) + "\n")
     lines = [
         f"Claim: {STATEMENT} [{SOURCE}]",
-        *dominance(counted), *odd(counted), *_directions(counted), *_mirrors(momenta, error),
+        *dominance(counted),
+        *odd(counted),
+        *_directions(counted),
+        *_mirrors(momenta, error),
         f"figure {out / 'trained_filters.png'}, numbers {out / 'trained_filters.json'}",
-    ]  # fmt: skip
+    ]
     sure = [networks.dominance(one.found).dominated.values for one in counted]
     held = np.concatenate(sure)
     return Finding(
@@ -127,11 +132,14 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         + ", ".join(
             f"{one.name} {some.sum()} of {some.size}"
             for one, some in zip(counted, sure, strict=True)
-        ) + ".",
+        )
+        + ".",
         "Networks on digits and patches of photographs after training, layer by layer; intervals "
         "by bootstrap over filters.",
-        tuple(_numbers(counted, sure, error)), out / "trained_filters.png", "\n".join(lines),
-    )  # fmt: skip
+        tuple(_numbers(counted, sure, error)),
+        out / "trained_filters.png",
+        "\n".join(lines),
+    )
 
 
 def _numbers(counted, sure, error):
@@ -139,13 +147,20 @@ def _numbers(counted, sure, error):
         low = one.found.sel(part="low")
         for n, (least, most) in enumerate(low.share_interval.values.tolist()):
             yield Number(
-                f"energy in DC and gradients, {one.name}, layer {n + 1}", float(low.share[n]),
-                least, most, wanted="more than 0.5, for sure", met=bool(dominated[n]),
-            )  # fmt: skip
+                f"energy in DC and gradients, {one.name}, layer {n + 1}",
+                float(low.share[n]),
+                least,
+                most,
+                wanted="more than 0.5, for sure",
+                met=bool(dominated[n]),
+            )
     yield Number(
-        "weights not mirrored by mirrored training", error, unit="of the largest",
-        wanted=f"less than {MIRRORED:g}", met=error < MIRRORED,
-    )  # fmt: skip
+        "weights not mirrored by mirrored training",
+        error,
+        unit="of the largest",
+        wanted=f"less than {MIRRORED:g}",
+        met=error < MIRRORED,
+    )
 
 
 def readings(one: Counted) -> dict[str, Any]:
@@ -264,9 +279,7 @@ def _mirrors(momenta: dict[str, np.ndarray], error: float) -> list[str]:
             turned += int(
                 name == "x" and one * other < 0 and abs(one - other) > np.hypot(half, rest)
             )
-            words.append(
-                f"{name}: " + " and ".join(f"{m:+.3f} ± {h:.3f}" for m, h in values)
-            )  # fmt: skip
+            words.append(f"{name}: " + " and ".join(f"{m:+.3f} ± {h:.3f}" for m, h in values))
         lines.append(f"    layer {n + 1}, mean p/‖k‖, plain and mirrored: {'; '.join(words)}")
     lines.insert(
         1,
@@ -282,8 +295,9 @@ def draw(counted: list[Counted], momenta: dict[str, np.ndarray]) -> Figure:
         figure = Figure(figsize=(12.5, 7), layout="constrained")
         (low, odd), (sides, mean) = figure.subplots(2, 2)
         for panel, part, title in (
-            (low, "low", "Energy in DC and gradients"), (odd, "odd", "Odd share of the energy")
-        ):  # fmt: skip
+            (low, "low", "Energy in DC and gradients"),
+            (odd, "odd", "Odd share of the energy"),
+        ):
             _draw_shares(panel, counted, part)
             panel.set_title(f"{title}: before (open) and after training")
         _draw_sides(sides, counted)
@@ -298,9 +312,15 @@ def _draw_shares(panel, counted, part):
         x = n * 4 + np.arange(one.found.sizes["layer"])
         share, (lower, upper) = some.share.values, some.share_interval.values.T
         panel.errorbar(
-            x, share, np.maximum([share - lower, upper - share], 0), fmt="o", color="#0072B2",
-            markersize=4, capsize=2, linewidth=1,
-        )  # fmt: skip
+            x,
+            share,
+            np.maximum([share - lower, upper - share], 0),
+            fmt="o",
+            color="#0072B2",
+            markersize=4,
+            capsize=2,
+            linewidth=1,
+        )
         panel.plot(x, before, "o", markerfacecolor="none", color="0.4", markersize=4)
         panel.plot(x, some.random, "_", color="black", markersize=12)
         ticks.append(x.mean())
@@ -332,9 +352,15 @@ def _draw_momenta(panel, momenta):
     for (name, values), marker in zip(momenta.items(), "o^", strict=True):
         for n in range(values.shape[1]):
             panel.plot(
-                values[:, n, 1], values[:, n, 0], marker, color=f"C{n}", markersize=5, alpha=0.7,
-                label=f"{name}, layer {n + 1}", markerfacecolor="none" if marker == "^" else None,
-            )  # fmt: skip
+                values[:, n, 1],
+                values[:, n, 0],
+                marker,
+                color=f"C{n}",
+                markersize=5,
+                alpha=0.7,
+                label=f"{name}, layer {n + 1}",
+                markerfacecolor="none" if marker == "^" else None,
+            )
     panel.axvline(0, color="black", linewidth=0.7)
     panel.axhline(0, color="black", linewidth=0.7)
     panel.invert_yaxis()

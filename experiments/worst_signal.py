@@ -108,9 +108,14 @@ def search(name: str, bank: Frame, bandwidth: float, depth: int, *, setting: Set
     """The worst signal that ascent finds, some random ones, and the guarantee for all."""
     highest = bandwidth * supports.gap(bank) * (1 + 1e-6)
     worst = extremes.worst_signal(
-        bank, depth, key=jax.random.key(setting.seed), bandwidth=highest, starts=setting.starts,
-        rounds=setting.rounds, rate=setting.rate,
-    )  # fmt: skip
+        bank,
+        depth,
+        key=jax.random.key(setting.seed),
+        bandwidth=highest,
+        starts=setting.starts,
+        rounds=setting.rounds,
+        rate=setting.rate,
+    )
     width = bounds.widths(bank, depth + 1)[-1]
     limit = 1 - max(1 - highest / width, 0) ** 2
     features = float(np.min(worst.features))
@@ -176,11 +181,16 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     plot.save(draw(found, missing), out / "worst_signal.png")
     read = reading(found, missing)
     record = {
-        "statement": STATEMENT, "source": SOURCE, "setting": asdict(setting),
-        "tolerance": {"near": NEAR}, "reading": read,
-        "found": [asdict(one) for one in found], "missing": missing, "learning": learning,
+        "statement": STATEMENT,
+        "source": SOURCE,
+        "setting": asdict(setting),
+        "tolerance": {"near": NEAR},
+        "reading": read,
+        "found": [asdict(one) for one in found],
+        "missing": missing,
+        "learning": learning,
         "provenance": files.provenance(x64=True),
-    }  # fmt: skip
+    }
     files.write_text(out / "worst_signal.json", files.to_json(record) + "\n")
     lines = [
         f"Claim: {STATEMENT} [{SOURCE}]",
@@ -194,8 +204,10 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         "the guarantee allows to be missed.",
         f"Gradient ascent from {setting.starts} random signals of {setting.samples} samples for "
         "each frame, bandwidth L (in gaps δ) and depth N, at double precision; ascent is local.",
-        tuple(_numbers(found, read)), out / "worst_signal.png", "\n".join(lines),
-    )  # fmt: skip
+        tuple(_numbers(found, read)),
+        out / "worst_signal.png",
+        "\n".join(lines),
+    )
 
 
 def _numbers(found, read):
@@ -229,8 +241,12 @@ def reading(found: list[Found], missing: np.ndarray) -> dict[str, Any]:
             f"after layer 1, Meyer wavelets {missing[0].mean():.3g}; it is better for {better:.0%}"
         )
     return {
-        "verdict": verdict, "near": near, "kept": kept, "better": better, "words": words,
-    }  # fmt: skip
+        "verdict": verdict,
+        "near": near,
+        "kept": kept,
+        "better": better,
+        "words": words,
+    }
 
 
 def draw(found: list[Found], missing: np.ndarray) -> Figure:
@@ -252,13 +268,17 @@ def draw(found: list[Found], missing: np.ndarray) -> Figure:
         for panel in (by_width, by_depth):
             panel.set_ylim(0.3 * max(min(one.random.min() for one in found), 1e-8), 2)
         by_width.set(
-            xlabel="bandwidth L (units of δ)", ylabel="energy not in the features / ‖f‖²",
-            title=f"After layer {depth}", yscale="log",
-        )  # fmt: skip
+            xlabel="bandwidth L (units of δ)",
+            ylabel="energy not in the features / ‖f‖²",
+            title=f"After layer {depth}",
+            yscale="log",
+        )
         by_depth.set(
-            xlabel="last layer N", title=f"Bandwidth {widest:g} δ", yscale="log",
+            xlabel="last layer N",
+            title=f"Bandwidth {widest:g} δ",
+            yscale="log",
             xticks=sorted({one.depth for one in found if one.bandwidth == widest}),
-        )  # fmt: skip
+        )
         figure.legend(*by_width.get_legend_handles_labels(), loc="outside lower center", ncols=2)
         _draw_learned(learned, missing)
     return figure
@@ -272,24 +292,41 @@ def _draw_learned(panel, missing):
     ends = np.array([missing[0].min() / 1.5, missing.max() * 1.5])
     panel.plot(ends, ends, "k--", linewidth=1, label="no better")
     panel.set(
-        xscale="log", yscale="log", xlabel="not in the features of Meyer wavelets",
-        ylabel="… of the learned frame", title="A frame learned for chirps, after layer 1",
-    )  # fmt: skip
+        xscale="log",
+        yscale="log",
+        xlabel="not in the features of Meyer wavelets",
+        ylabel="… of the learned frame",
+        title="A frame learned for chirps, after layer 1",
+    )
     panel.legend(loc="lower right")
 
 
 def _draw_found(panel, place, found, name):
     color, marker = LOOKS[name]
     panel.plot(
-        place, [one.guaranteed for one in found], "--", color=color, linewidth=1.2,
+        place,
+        [one.guaranteed for one in found],
+        "--",
+        color=color,
+        linewidth=1.2,
         label=f"{name}: guaranteed",
-    )  # fmt: skip
+    )
     panel.plot(
-        place, [one.worst for one in found], marker + "-", color=color, markersize=5,
-        linewidth=1.2, label=f"{name}: worst found",
-    )  # fmt: skip
+        place,
+        [one.worst for one in found],
+        marker + "-",
+        color=color,
+        markersize=5,
+        linewidth=1.2,
+        label=f"{name}: worst found",
+    )
     for where, one in zip(place, found, strict=True):
         panel.plot(
-            np.full(len(one.random), where), one.random, "_", color=color,
-            alpha=0.35, markersize=7, label=f"{name}: random signals" if one is found[0] else None,
-        )  # fmt: skip
+            np.full(len(one.random), where),
+            one.random,
+            "_",
+            color=color,
+            alpha=0.35,
+            markersize=7,
+            label=f"{name}: random signals" if one is found[0] else None,
+        )

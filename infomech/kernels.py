@@ -27,7 +27,7 @@ def offsets(shape: int | Sequence[int]) -> np.ndarray:
 
     Source: [M].
     """
-    axes = [axis_offsets(n) for n in checks.box("shape", shape)]
+    axes = [axis_offsets(n) for n in checks.shape("shape", shape)]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
 
 
@@ -44,7 +44,7 @@ def constant(shape: int | Sequence[int], *, dtype: Any = None) -> jax.Array:
     Raises:
         ValueError: `shape` is not one to three positive sizes.
     """
-    shape = checks.box("shape", shape)
+    shape = checks.shape("shape", shape)
     return jnp.full(shape, 1 / np.sqrt(np.prod(shape)), checks.floating_dtype(dtype))
 
 
@@ -62,7 +62,7 @@ def gradient(shape: int | Sequence[int], direction: Any = None, *, dtype: Any = 
     Raises:
         ValueError: `direction` has the wrong shape, is 0, or lies along axes of one tap only.
     """
-    shape = checks.box("shape", shape)
+    shape = checks.shape("shape", shape)
     dtype = checks.floating_dtype(dtype)
     places, direction = jnp.asarray(offsets(shape), dtype), _direction(shape, direction, dtype)
     return _unit(jnp.matmul(places, direction, precision="highest"))
@@ -95,9 +95,11 @@ def mix(
     Raises:
         ValueError: both or neither of `share` and `ratio`, a value outside [0, 1], a bad direction.
     """
-    shape = checks.box("shape", shape)
+    shape = checks.shape("shape", shape)
     if (share is None) == (ratio is None):
-        raise checks.fail("share, ratio", "both" if ratio is not None else "neither", "exactly one")
+        raise checks.error(
+            "share, ratio", "both" if ratio is not None else "neither", "exactly one"
+        )
     dtype = checks.floating_dtype(dtype)
     if share is not None:
         share = checks.scalar("share", share, dtype)
@@ -123,7 +125,7 @@ def gaussian(shape: int | Sequence[int], sigma: Any, *, dtype: Any = None) -> ja
     Raises:
         ValueError: `sigma` is not positive or has the wrong shape.
     """
-    shape = checks.box("shape", shape)
+    shape = checks.shape("shape", shape)
     sigma = checks.positive("sigma", sigma, checks.floating_dtype(dtype), len(shape))
     # the squares of anything narrower would overflow, and the taps are the same
     sigma = jnp.maximum(sigma, 1e-6)
@@ -154,7 +156,7 @@ def random(
         ValueError: `share` outside [0, 1], or above 0 for a single tap, which has no odd part (NaN
             if such a share is traced); `key` is no typed key.
     """
-    shape = checks.box("shape", shape)
+    shape = checks.shape("shape", shape)
     dtype = checks.floating_dtype(dtype)
     sample = jax.random.normal(checks.key(key), shape, dtype)
     if share is None:
@@ -164,7 +166,7 @@ def random(
     mirrored = jnp.flip(sample)
     if np.prod(shape) == 1:
         if known is not None and known > 0:
-            raise checks.fail("share", known, f"0 for {shape} taps: they have no odd part")
+            raise checks.error("share", known, f"0 for {shape} taps: they have no odd part")
         return _unit(sample) * jnp.where(share > 0, jnp.nan, 1)
     even, odd = _unit(sample + mirrored), _unit(sample - mirrored)
     return safe_math.sqrt(1 - share) * even + safe_math.sqrt(share) * odd
@@ -177,9 +179,9 @@ def _direction(shape: tuple[int, ...], direction: Any, dtype: Any) -> jax.Array:
     if known is None:
         return vector / safe_math.magnitude(vector)
     if not np.any(known):
-        raise checks.fail("direction", known, "a vector of length above 0")
+        raise checks.error("direction", known, "a vector of length above 0")
     if not np.any(known[np.array(shape) > 1]):
-        raise checks.fail(
+        raise checks.error(
             "direction", known, f"a part along an axis with more than one tap of {shape}"
         )
     return vector / safe_math.magnitude(vector)

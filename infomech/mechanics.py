@@ -51,7 +51,7 @@ def energy_momentum(kernel: Any) -> EnergyMomentum:
     Raises:
         ValueError: `kernel` is empty, not finite or not of 1 to 3 axes.
     """
-    kernel = checks.taps("kernel", kernel)
+    kernel = checks.kernel("kernel", kernel)
     kernel = kernel.astype(safe_math.wider(kernel.dtype, jnp.float32))
     whole, scale = split(kernel), safe_math.magnitude(kernel)
     energies = safe_math.energy(whole.even), safe_math.energy(whole.odd)

@@ -146,7 +146,7 @@ def edge(field: Any, reach: tuple[tuple[int, int], ...], *, boundary: str = "zer
     values, middles = _located(field, boundary)
     size = jnp.abs(values)
     if not isinstance(reach, tuple | list) or len(reach) != size.ndim:
-        raise checks.fail("reach", reach, f"{size.ndim} pairs, one per axis")
+        raise checks.error("reach", reach, f"{size.ndim} pairs, one per axis")
     if boundary == "periodic":
         near = jnp.zeros((), bool)
         for a, (n, c) in enumerate(zip(size.shape, middles, strict=True)):

@@ -21,7 +21,7 @@ def reflect(kernel: Any) -> jax.Array:
     Turns the cross-correlation weights of deep-learning libraries into the true convolution used
     here, and the other way round.
     """
-    return jnp.flip(checks.taps("kernel", kernel))
+    return jnp.flip(checks.kernel("kernel", kernel))
 
 
 def split(kernel: Any) -> Parts:
@@ -36,7 +36,7 @@ def split(kernel: Any) -> Parts:
     Raises:
         ValueError: `kernel` is empty, not finite or not of 1 to 3 axes.
     """
-    kernel = checks.taps("kernel", kernel)
+    kernel = checks.kernel("kernel", kernel)
     mirrored = jnp.flip(kernel)
     return Parts((kernel + mirrored) / 2, (kernel - mirrored) / 2)
 
@@ -57,7 +57,7 @@ def mirror_split(kernel: Any) -> jax.Array:
     Raises:
         ValueError: `kernel` is empty, not finite or not of 1 to 3 axes.
     """
-    parts = checks.taps("kernel", kernel)
+    parts = checks.kernel("kernel", kernel)
     dimensions = parts.ndim
     for axis in range(dimensions):
         mirrored = jnp.flip(parts, axis=2 * axis)

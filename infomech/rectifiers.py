@@ -1,4 +1,4 @@
-"""Pointwise rectifiers; each knows whether it is homogeneous and whether it can be idle."""
+"""Pointwise rectifiers; each knows whether it is homogeneous and whether it can be inactive."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ class Rectifier:
         name: what it is called in tables and messages.
         function: φ, array to array of the same shape and dtype.
         homogeneous: φ(a u) = a φ(u) for every a > 0, so that norms can be factored out.
-        idle: φ(u) = u for every u ≥ 0, so that it does nothing to a non-negative field.
+        inactive: φ(u) = u for every u ≥ 0, so that it does nothing to a non-negative field.
     """
 
     name: str
     function: Callable[[Any], Any]
     homogeneous: bool
-    idle: bool
+    inactive: bool
 
     def __call__(self, values: Any) -> Any:
         """φ(values)."""
@@ -39,13 +39,13 @@ def _identity(values: Any) -> Any:
 _KNOWN = {
     rectifier.name: rectifier
     for rectifier in (
-        Rectifier("relu", jax.nn.relu, homogeneous=True, idle=True),
-        Rectifier("modulus", jnp.abs, homogeneous=True, idle=True),
-        Rectifier("identity", _identity, homogeneous=True, idle=True),
-        Rectifier("leaky_relu", jax.nn.leaky_relu, homogeneous=True, idle=True),
-        Rectifier("softplus", jax.nn.softplus, homogeneous=False, idle=False),
-        Rectifier("gelu", jax.nn.gelu, homogeneous=False, idle=False),
-        Rectifier("tanh", jnp.tanh, homogeneous=False, idle=False),
+        Rectifier("relu", jax.nn.relu, homogeneous=True, inactive=True),
+        Rectifier("modulus", jnp.abs, homogeneous=True, inactive=True),
+        Rectifier("identity", _identity, homogeneous=True, inactive=True),
+        Rectifier("leaky_relu", jax.nn.leaky_relu, homogeneous=True, inactive=True),
+        Rectifier("softplus", jax.nn.softplus, homogeneous=False, inactive=False),
+        Rectifier("gelu", jax.nn.gelu, homogeneous=False, inactive=False),
+        Rectifier("tanh", jnp.tanh, homogeneous=False, inactive=False),
     )
 }
 
@@ -62,7 +62,7 @@ def get(rectifier: str | Rectifier | Callable[[Any], Any]) -> Rectifier:
 
     Known names: relu max(u, 0), with slope 0 at 0; modulus |u|; identity u; leaky_relu, slope 0.01
     below 0; softplus log(1 + eᵘ); gelu, in its tanh form; tanh. A callable is tried on numbers from
-    2⁻²⁰ to 2²⁰ of either sign to learn whether it is homogeneous and whether it can be idle.
+    2⁻²⁰ to 2²⁰ of either sign to learn whether it is homogeneous and whether it can be inactive.
 
     Args:
         rectifier: a name, a `Rectifier`, or a function from arrays to arrays of the same shape.
@@ -81,7 +81,7 @@ def get(rectifier: str | Rectifier | Callable[[Any], Any]) -> Rectifier:
         checks.one_of("rectifier", rectifier, _KNOWN)
         return _KNOWN[rectifier]
     if not callable(rectifier):
-        raise checks.fail("rectifier", repr(rectifier), "a name, a Rectifier or a callable")
+        raise checks.error("rectifier", repr(rectifier), "a name, a Rectifier or a callable")
     checks.hashable("rectifier", rectifier)
     return _probe(rectifier)
 
@@ -96,18 +96,18 @@ def _probe(function: Callable[[Any], Any]) -> Rectifier:
             with jax.ensure_compile_time_eval():
                 return np.asarray(function(jnp.asarray(x)))
         except Exception as error:
-            raise checks.fail(
+            raise checks.error(
                 "rectifier",
                 f"{name}, which failed on a vector ({type(error).__name__})",
                 "a pointwise function of concrete arrays; if it closes over traced values, "
-                "wrap it as Rectifier(name, function, homogeneous=…, idle=…)",
+                "wrap it as Rectifier(name, function, homogeneous=…, inactive=…)",
             ) from error
 
     values = run(points)
     if values.shape != points.shape:
-        raise checks.fail("rectifier", f"{name}: {points.shape} to {values.shape}", "equal shapes")
+        raise checks.error("rectifier", f"{name}: {points.shape} to {values.shape}", "equal shapes")
     if not jnp.issubdtype(values.dtype, jnp.floating):
-        raise checks.fail("rectifier", f"{name}: float32 to dtype {values.dtype}", "real floats")
+        raise checks.error("rectifier", f"{name}: float32 to dtype {values.dtype}", "real floats")
     above, below = run(points[points == 1]), run(points[points == -1])
     for alone, together in (
         (above, values[points == 1]),
@@ -115,8 +115,8 @@ def _probe(function: Callable[[Any], Any]) -> Rectifier:
         (run(points[::-1]), values[::-1]),
     ):
         if not np.array_equal(alone, together, equal_nan=True):
-            raise checks.fail("rectifier", name, "a pointwise function: each value by itself")
+            raise checks.error("rectifier", name, "a pointwise function: each value by itself")
     rays = np.where(points > 0, above, below) * np.abs(points)
     homogeneous = bool(np.allclose(values, rays, rtol=1e-5, atol=0))
-    idle = bool(np.array_equal(values[points >= 0], points[points >= 0]))
-    return Rectifier(name, function, homogeneous, idle)
+    inactive = bool(np.array_equal(values[points >= 0], points[points >= 0]))
+    return Rectifier(name, function, homogeneous, inactive)

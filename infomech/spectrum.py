@@ -45,13 +45,13 @@ def dct(kernel: Any) -> jax.Array:
     Raises:
         ValueError: `kernel` is empty, not finite or not of 1 to 3 axes.
     """
-    kernel = checks.taps("kernel", kernel)
+    kernel = checks.kernel("kernel", kernel)
     return _along_each_axis(kernel, [basis(n) for n in kernel.shape])
 
 
 def from_dct(coefficients: Any) -> jax.Array:
     """The kernel with the given DCT-II coefficients: the inverse of `dct`, of the same shape."""
-    coefficients = checks.taps("coefficients", coefficients)
+    coefficients = checks.kernel("coefficients", coefficients)
     return _along_each_axis(coefficients, [basis(n).T for n in coefficients.shape])
 
 
@@ -122,17 +122,17 @@ def transfer_function(kernel: Any, frequencies: Sequence[Any]) -> jax.Array:
     Raises:
         ValueError: a bad kernel, or not one vector per axis.
     """
-    kernel = checks.taps("kernel", kernel)
+    kernel = checks.kernel("kernel", kernel)
     # there are no complex numbers of half precision
     kernel = kernel.astype(safe_math.wider(kernel.dtype, jnp.float32))
     vectors = list(frequencies) if np.iterable(frequencies) else []
     if len(vectors) != kernel.ndim:
-        raise checks.fail("frequencies", f"{len(vectors)} vectors", f"{kernel.ndim}, one per axis")
+        raise checks.error("frequencies", f"{len(vectors)} vectors", f"{kernel.ndim}, one per axis")
     waves = []
     for n, omega in zip(kernel.shape, vectors, strict=True):
         checked = checks.floating("frequencies", omega, kernel.dtype)
         if checked.ndim != 1:
-            raise checks.fail("frequencies", f"shape {checked.shape}", "a vector per axis")
+            raise checks.error("frequencies", f"shape {checked.shape}", "a vector per axis")
         checks.finite("frequencies", omega)
         phase = jnp.outer(checked, jnp.asarray(axis_offsets(n), kernel.dtype))
         waves.append(jax.lax.complex(jnp.cos(phase), -jnp.sin(phase)))

@@ -22,7 +22,7 @@ class LawConfig:
     """What is swept: every combination of the settings, each at equally spaced odd shares.
 
     Attributes:
-        size: taps on each axis of the DC + gradient kernels.
+        kernel_size: taps on each axis of the DC + gradient kernels.
         rectifier: names; see `infomech.rectifiers`.
         boundary: zero, periodic or reflect.
         normalize: none, sum, l2 or max.
@@ -39,7 +39,7 @@ class LawConfig:
         seed: of the bootstrap.
     """
 
-    size: tuple[int, ...] = (2, 3)
+    kernel_size: tuple[int, ...] = (2, 3)
     rectifier: tuple[str, ...] = ("relu", "modulus")
     boundary: tuple[str, ...] = ("zero",)
     normalize: tuple[str, ...] = ("l2",)
@@ -63,12 +63,14 @@ class LawConfig:
         ):
             for value in getattr(self, name):
                 checks.one_of(name, value, known)
-        for name in ("size", "rectifier", "boundary", "normalize", "pattern"):
+        for name in ("kernel_size", "rectifier", "boundary", "normalize", "pattern"):
             if not getattr(self, name):
-                raise checks.fail(name, "nothing", "at least one")
-        for size in self.size:
-            if not 2 <= checks.integer("size", size, 1) <= 15:
-                raise checks.fail("size", size, "2 to 15 taps: a single tap cannot move anything")
+                raise checks.error(name, "nothing", "at least one")
+        for kernel_size in self.kernel_size:
+            if not 2 <= checks.integer("kernel_size", kernel_size, 1) <= 15:
+                raise checks.error(
+                    "kernel_size", kernel_size, "2 to 15 taps: a single tap cannot move anything"
+                )
         checks.one_of("dimensions", str(self.dimensions), ("1", "2", "3"))
         checks.one_of("dtype", self.dtype, ("float32", "float64"))
         checks.integer("shares", self.shares, 3)
@@ -76,7 +78,7 @@ class LawConfig:
         checks.integer("resamples", self.resamples, 1)
         checks.positive("radius", self.radius, self.dtype)
         if not 0 <= self.burn_in <= self.steps - 2:
-            raise checks.fail("burn_in", self.burn_in, f"0 to {self.steps - 2}: steps less 2")
+            raise checks.error("burn_in", self.burn_in, f"0 to {self.steps - 2}: steps less 2")
         _directions(self.direction, self.dimensions)
 
 
@@ -84,17 +86,17 @@ class LawConfig:
 class Setting:
     """One combination of the settings of a survey."""
 
-    size: int
+    kernel_size: int
     rectifier: str
     boundary: str
     normalize: str
     direction: tuple[float, ...]
     pattern: str
-    domain: tuple[int, ...]
+    shape: tuple[int, ...]
 
     def __str__(self) -> str:
         """All of it in one line, for people."""
-        taps = "×".join([str(self.size)] * len(self.domain))
+        taps = "×".join([str(self.kernel_size)] * len(self.shape))
         along = ",".join(f"{x:g}" for x in self.direction)
         return (
             f"{taps} {self.rectifier}, {self.boundary} boundary, normalize {self.normalize}, "
@@ -112,9 +114,9 @@ class Outcome:
         r_squared, steady: of the speed, as of `infomech.rates.Estimate`.
         velocity: (shares, d).
         contraction: √(D_along/σ₁²), the spread gained along the motion relative to that at rest.
-        theory: speed of the idle rectifier; NaN where it works.
+        theory: speed of the inactive rectifier; NaN where it works.
         status: of the speed, index into `infomech.rates.REASONS`.
-        idle_share: the rectifier is idle up to this share; NaN if it never is.
+        inactive_share: the rectifier is inactive up to this share; NaN if it never is.
     """
 
     setting: Setting
@@ -127,7 +129,7 @@ class Outcome:
     contraction: np.ndarray
     theory: np.ndarray
     status: np.ndarray
-    idle_share: float
+    inactive_share: float
     fits: tuple[LawFit, ...] = field(default=())
 
     @property
@@ -139,7 +141,7 @@ class Outcome:
         return float(self.speed[i]), float(self.share[i])
 
     def fit(self, law: str, over: str) -> LawFit:
-        """The fit of one candidate law over "all" shares or those where the rectifier is "idle"."""
+        """The fit of one law over "all" shares, or those with an "inactive" rectifier."""
         return next(f for f in self.fits if (f.law, f.over) == (law, over))
 
     @property
@@ -160,10 +162,12 @@ class Outcome:
                 f"; {SYMBOLS[best.law]} fits best{_without(best)}, and is {_linear(best.r_squared)}"
             )
             text += f"{either} (R² {format_r_squared(best.r_squared, 3)})"
-        idle = self.fit("tangent", "idle").r_squared
-        if not math.isnan(idle):
-            text += f"; while the rectifier is idle, up to ε = {self.idle_share:.3f}, speed is"
-            text += f" {_linear(idle)} in tan θ (R² {format_r_squared(idle)})"
+        inactive = self.fit("tangent", "inactive").r_squared
+        if not math.isnan(inactive):
+            text += (
+                f"; while the rectifier is inactive, up to ε = {self.inactive_share:.3f}, speed is"
+            )
+            text += f" {_linear(inactive)} in tan θ (R² {format_r_squared(inactive)})"
         return text + (f"; {refused} of {len(self.share)} speeds refused." if refused else ".")
 
 
@@ -203,35 +207,41 @@ def settings(config: LawConfig) -> list[Setting]:
     last_axis = (0.0,) * (config.dimensions - 1) + (1.0,)
     directions = _directions(tuple(config.direction) or last_axis, config.dimensions)
     found = []
-    for size, rectifier, boundary, normalize, direction, pattern in itertools.product(
-        config.size, config.rectifier, config.boundary,
-        config.normalize, directions, config.pattern,
-    ):  # fmt: skip
+    for kernel_size, rectifier, boundary, normalize, direction, pattern in itertools.product(
+        config.kernel_size,
+        config.rectifier,
+        config.boundary,
+        config.normalize,
+        directions,
+        config.pattern,
+    ):
         extent = _values(config, pattern).shape
-        room = patterns.domain(extent, (size,) * config.dimensions, config.steps, boundary)
-        found.append(Setting(size, rectifier, boundary, normalize, direction, pattern, room))
+        room = patterns.domain(extent, (kernel_size,) * config.dimensions, config.steps, boundary)
+        found.append(Setting(kernel_size, rectifier, boundary, normalize, direction, pattern, room))
     return found
 
 
 def _outcome(config: LawConfig, setting: Setting) -> Outcome:
     share = np.linspace(0, 1, config.shares)
     unit = jnp.asarray(setting.direction, config.dtype)
-    taps = (setting.size,) * config.dimensions
+    taps = (setting.kernel_size,) * config.dimensions
     pattern = _values(config, setting.pattern)
     field = patterns.with_room(pattern, taps, config.steps, setting.boundary)
     static = {
-        "shape": taps, "steps": config.steps,
-        "rectifier": setting.rectifier, "boundary": setting.boundary,
+        "shape": taps,
+        "steps": config.steps,
+        "rectifier": setting.rectifier,
+        "boundary": setting.boundary,
         "normalize": setting.normalize,
-    }  # fmt: skip
+    }
     speed, velocity, diffusion, predicted = _measure(
         jnp.asarray(share, config.dtype), unit, field, config.burn_in, **static
     )
     measured = np.asarray(speed.value)
-    idle_until = rates.inactive_share(
+    inactive_until = rates.inactive_share(
         taps, setting.direction, setting.rectifier, dtype=config.dtype
     )
-    rest = theory.step_spread(setting.size) ** 2
+    rest = theory.step_spread(setting.kernel_size) ** 2
     spread = np.asarray(diffusion.value)
     outcome = Outcome(
         setting=setting,
@@ -244,10 +254,10 @@ def _outcome(config: LawConfig, setting: Setting) -> Outcome:
         contraction=np.sqrt(np.where(spread >= 0, spread, np.nan) / rest),
         theory=np.asarray(predicted),
         status=np.asarray(speed.status),
-        idle_share=idle_until,
+        inactive_share=inactive_until,
     )
     key = jax.random.key(config.seed)
-    fits = rates.fit_laws(share, outcome.speed, idle_until, key=key, resamples=config.resamples)
+    fits = rates.fit_laws(share, outcome.speed, inactive_until, key=key, resamples=config.resamples)
     return replace(outcome, fits=fits)
 
 
@@ -255,7 +265,7 @@ def _outcome(config: LawConfig, setting: Setting) -> Outcome:
     jax.jit, static_argnames=("shape", "steps", "rectifier", "boundary", "normalize")
 )
 def _measure(shares, unit, field, burn_in, *, shape, steps, rectifier, boundary, normalize):
-    """Speed and diffusion along the direction, velocity, and the idle rectifier's speed."""
+    """Speed and diffusion along the direction, velocity, and the inactive rectifier's speed."""
     dot = functools.partial(jnp.matmul, precision="highest")
 
     def one(share):
@@ -268,7 +278,7 @@ def _measure(shares, unit, field, burn_in, *, shape, steps, rectifier, boundary,
             center=dot(trace.center, unit)[:, None],
             covariance=dot(dot(trace.covariance, unit), unit)[:, None, None],
         )
-        predicted = dot(theory.predict(kernel, rectifier=rectifier).speed, unit)
+        predicted = dot(theory.predict(kernel, rectifier=rectifier).velocity, unit)
         return (
             jax.tree.map(jnp.squeeze, rates.velocity(along, burn_in)),
             rates.velocity(trace, burn_in),
@@ -289,9 +299,9 @@ def _directions(numbers: tuple[float, ...], dimensions: int) -> list[tuple[float
     values = np.asarray(numbers, np.float64)
     if values.ndim != 1 or len(values) % dimensions:
         expected = f"{dimensions} numbers for each direction, one after the other"
-        raise checks.fail("direction", repr(numbers), expected)
+        raise checks.error("direction", repr(numbers), expected)
     checks.finite("direction", values)
     vectors = values.reshape(-1, dimensions)
     if not np.all(np.any(vectors, axis=1)):
-        raise checks.fail("direction", repr(numbers), "vectors of length above 0")
+        raise checks.error("direction", repr(numbers), "vectors of length above 0")
     return [tuple((vector / np.linalg.norm(vector)).tolist()) for vector in vectors]

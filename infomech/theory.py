@@ -1,4 +1,4 @@
-"""Closed forms of the mechanics while the rectifier is idle."""
+"""Closed forms of the mechanics while the rectifier is inactive."""
 
 import math
 from collections.abc import Sequence
@@ -16,18 +16,18 @@ class Prediction(NamedTuple):
     """What theory says of one kernel of d axes; see `predict`.
 
     Attributes:
-        speed: velocity v of the center, pixels per layer, shape (d,).
+        velocity: velocity v of the center, pixels per layer, shape (d,).
         diffusion: D, growth of the covariance, pixels² per layer, shape (d, d).
-        idle: whether the rectifier does nothing to a non-negative field, shape ().
+        inactive: whether the rectifier does nothing to a non-negative field, shape ().
     """
 
-    speed: jax.Array
+    velocity: jax.Array
     diffusion: jax.Array
-    idle: jax.Array
+    inactive: jax.Array
 
 
-class IdleRange(NamedTuple):
-    """Where the DC + gradient family has no negative tap; see `idle_range`. Each has shape ().
+class InactiveRange(NamedTuple):
+    """Where the DC + gradient family has no negative tap; see `inactive_range`. Each has shape ().
 
     Attributes:
         share: largest odd share ε; the interval is [0, share].
@@ -41,7 +41,7 @@ class IdleRange(NamedTuple):
 
 
 def predict(kernel: Any, *, rectifier: Any = "relu") -> Prediction:
-    """Speed and diffusion of any non-negative field, exact while the rectifier is idle.
+    """Speed and diffusion of any non-negative field, exact while the rectifier is inactive.
 
     v = p/s = Σ r k / Σ k and D = Σ r rᵀ k / s − v vᵀ: the center moves by v a layer and the
     covariance grows by D a layer, for any field, as long as nothing leaves the domain. They hold
@@ -58,11 +58,11 @@ def predict(kernel: Any, *, rectifier: Any = "relu") -> Prediction:
     Raises:
         ValueError: `kernel` is empty, not finite or not of 1 to 3 axes; unknown rectifier.
     """
-    kernel = checks.taps("kernel", kernel)
+    kernel = checks.kernel("kernel", kernel)
     rectifier = rectifiers.get(rectifier)
     gain = jnp.sum(kernel)
-    idle = jnp.all(kernel >= 0) & (gain > 0) & rectifier.idle
-    known = (gain != 0) if rectifier is rectifiers.identity else idle
+    inactive = jnp.all(kernel >= 0) & (gain > 0) & rectifier.inactive
+    known = (gain != 0) if rectifier is rectifiers.identity else inactive
     scale = jnp.where(known, gain, 1)
     parts = kernel, parity.split(kernel).odd
     share, odd = (safe_math.divide(part, scale).ravel() for part in parts)
@@ -72,14 +72,16 @@ def predict(kernel: Any, *, rectifier: Any = "relu") -> Prediction:
     away = r - v[None]
     diffusion = jnp.einsum("n,na,nb->ab", share, away, away, precision="highest")
     return Prediction(
-        jnp.where(known, v, jnp.nan), jnp.where(known, diffusion, jnp.nan), known & rectifier.idle
+        jnp.where(known, v, jnp.nan),
+        jnp.where(known, diffusion, jnp.nan),
+        known & rectifier.inactive,
     )
 
 
-def idle_range(
+def inactive_range(
     shape: int | Sequence[int], direction: Any = None, *, dtype: Any = None
-) -> IdleRange:
-    """The part of the DC + gradient family whose taps are non-negative, so the rectifier is idle.
+) -> InactiveRange:
+    """Where the DC + gradient family has no negative taps, so the rectifier is inactive.
 
     The smallest tap of √(1 − ε) Σ̂ + √ε ∇̂ is 0 at tan θ = 1/(√N max ∇̂); on one axis of n taps
     that is σ₁/r_max with σ₁² = (n² − 1)/12 and r_max = (n − 1)/2.
@@ -90,15 +92,15 @@ def idle_range(
         dtype: floating dtype; JAX's default float if None.
 
     Returns:
-        `IdleRange`: upper ends of the intervals of ε, β and tan θ, which start at 0.
+        `InactiveRange`: upper ends of the intervals of ε, β and tan θ, which start at 0.
 
     Raises:
         ValueError: as for `infomech.kernels.gradient`.
     """
-    shape = checks.box("shape", shape)
+    shape = checks.shape("shape", shape)
     steepest = jnp.max(gradient(shape, direction, dtype=dtype))
     tangent = 1 / (math.sqrt(math.prod(shape)) * steepest)
-    return IdleRange(tangent**2 / (1 + tangent**2), tangent / (1 + tangent), tangent)
+    return InactiveRange(tangent**2 / (1 + tangent**2), tangent / (1 + tangent), tangent)
 
 
 def step_spread(taps: int) -> float:

@@ -17,11 +17,16 @@ FILE = Path(__file__).parent / "claims_quick.json"
 TOLERANCE = (1e-3, 1e-6)
 #: what is found by many steps of an optimizer, or by weights trained by it, carries rounding on
 LOOSER = {
-    "frontier": (1e-2, 1e-2), "targets": (1e-2, 1e-3), "worst_signal": (1e-2, 1e-4),
+    "frontier": (1e-2, 1e-2),
+    "targets": (1e-2, 1e-3),
+    "worst_signal": (1e-2, 1e-4),
     "energy_conservation": (1e-2, 1e-6),
-    "train_digits": (1e-2, 2e-2), "trained_filters": (2e-2, 1e-2), "layer_energies": (2e-2, 1e-2),
-    "receptive_drift": (5e-2, 5e-2), "larger_filters": (5e-2, 2e-2),
-}  # fmt: skip
+    "train_digits": (1e-2, 2e-2),
+    "trained_filters": (2e-2, 1e-2),
+    "layer_energies": (2e-2, 1e-2),
+    "receptive_drift": (5e-2, 5e-2),
+    "larger_filters": (5e-2, 2e-2),
+}
 
 
 def compare(record):

@@ -50,8 +50,13 @@ class Runner:
         self.capsys, self.names, self.printed, self.compared = capsys, {}, "", 0
 
     def run(self, block):
-        {"python": self._python, "sh": self._shell, "toml": self._file, "text": self._output,
-         "math": lambda text: None}[block.language](block.text)  # fmt: skip
+        {
+            "python": self._python,
+            "sh": self._shell,
+            "toml": self._file,
+            "text": self._output,
+            "math": lambda text: None,
+        }[block.language](block.text)
         if block.language in ("python", "sh"):
             self.printed = self.capsys.readouterr().out
 

@@ -25,17 +25,26 @@ from infomech.sweeps import _blocks, _program
 def ends(kernel, final, trace, setting):
     """Some quantities that take little time to trace, which each fork does."""
     return {
-        "center": trace.center[-1], "mass": final.values.sum(), "energy": trace.log_energy,
-        "covariance": trace.covariance[-1], "died": ~(trace.log_energy[-1] > -1e30),
-    }  # fmt: skip
+        "center": trace.center[-1],
+        "mass": final.values.sum(),
+        "energy": trace.log_energy,
+        "covariance": trace.covariance[-1],
+        "died": ~(trace.log_energy[-1] > -1e30),
+    }
 
 
 def sweep():
     """30 blocks of 12 points."""
     return sweeps.Sweep(
-        axes=(sweeps.seeds(90), sweeps.linear("share", 0, 1, 4)), family="random", dimensions=1,
-        pattern="impulse", steps=4, burn_in=1, block=12, observe=ends,
-    )  # fmt: skip
+        axes=(sweeps.seeds(90), sweeps.linear("share", 0, 1, 4)),
+        family="random",
+        dimensions=1,
+        pattern="impulse",
+        steps=4,
+        burn_in=1,
+        block=12,
+        observe=ends,
+    )
 
 
 def run(path, log, kill_at=None, anything=False):
@@ -121,10 +130,14 @@ def main(folder):
         log.unlink(missing_ok=True)
         died = forked(path, log, **kill)
         started = [int(line) for line in log.read_text().split()] if log.exists() else []
-        runs.append({"died": died is None, "before": before, "started": started,
-                     "after": stored(path)})  # fmt: skip
-    print(json.dumps({"first": code, "runs": runs, "last": forked(path, log),
-                      "blocks": len(stored(path))}))  # fmt: skip
+        runs.append(
+            {"died": died is None, "before": before, "started": started, "after": stored(path)}
+        )
+    print(
+        json.dumps(
+            {"first": code, "runs": runs, "last": forked(path, log), "blocks": len(stored(path))}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -12,9 +12,15 @@ from infomech import sweeps
 from infomech.sweeps import _program, _store
 
 SWEEP = sweeps.Sweep(
-    axes=(sweeps.seeds(30), sweeps.linear("share", 0, 1, 4)), family="random", rectifier="relu",
-    pattern="box", radius=2.0, steps=5, burn_in=1, block=64,
-)  # fmt: skip
+    axes=(sweeps.seeds(30), sweeps.linear("share", 0, 1, 4)),
+    family="random",
+    rectifier="relu",
+    pattern="box",
+    radius=2.0,
+    steps=5,
+    burn_in=1,
+    block=64,
+)
 #: devices and points at a time
 WAYS = ((1, 64), (2, 64), (8, 64), (2, 16), (1, 7))
 
@@ -39,10 +45,12 @@ def main(folder):
         texts[devices] = {"talk": talk, "shapes": shapes}
     first = next(iter(found.values()))
     apart = {
-        name: {n: float(np.nanmax(np.abs(a.astype(float) - first[n]), initial=0.0))
-               for n, a in one.items()}
+        name: {
+            n: float(np.nanmax(np.abs(a.astype(float) - first[n]), initial=0.0))
+            for n, a in one.items()
+        }
         for name, one in found.items()
-    }  # fmt: skip
+    }
     print(json.dumps({"devices": jax.device_count(), "apart": apart, "texts": texts}))
 
 

@@ -129,10 +129,14 @@ def differentiated(case, kernel, values, mesh):
     directions = [random(a.shape, a.dtype, seed) for seed, a in enumerate((kernel, values), 1)]
     final, trace, slopes, along = jax.jit(both)(kernel, values, *directions)
     return {
-        "values": final.values, "origin": final.origin, "log_gain": final.log_gain,
+        "values": final.values,
+        "origin": final.origin,
+        "log_gain": final.log_gain,
         **{f"trace.{name}": number for name, number in trace.items()},
-        "dL/dkernel": slopes[0], "dL/dfield": slopes[1], "jvp": along,
-    }  # fmt: skip
+        "dL/dkernel": slopes[0],
+        "dL/dfield": slopes[1],
+        "jvp": along,
+    }
 
 
 def compared(found, case, one, mesh):
@@ -267,7 +271,7 @@ def text():
         "a line": ((8,), "zero", {"steps": 12, "every": 3}),
         "rows": ((8, 1), "periodic", {"steps": 12, "every": 3}),
         "space": ((2, 2, 2), "zero", {"steps": 12, "every": 3}),
-    }.items():  # fmt: skip
+    }.items():
         mesh, d = mesh_of(sizes), len(sizes)
         found[name] = talk(
             lambda k, u, mesh=mesh, boundary=boundary, settings=settings: im.rollout(

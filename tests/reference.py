@@ -426,7 +426,7 @@ def energy_momentum(k):
 
 
 def predict(k):
-    """v = p/s and D = sum r r^T k / s - v v^T of the idle rectifier; NaN for s = 0."""
+    """v = p/s and D = sum r r^T k / s - v v^T of the inactive rectifier; NaN for s = 0."""
     k = np.asarray(k, dtype=float)
     s = mass(k)
     if s == 0.0:

@@ -143,9 +143,10 @@ def stride(reaches, grid, finer):
     found = []
     for axis, n in enumerate(grid):
         fits = [
-            2**j for j in range(20)
+            2**j
+            for j in range(20)
             if n % 2**j == 0 and all(2 * r[axis] < n // 2**j for r in reaches)
-        ]  # fmt: skip
+        ]
         found.append(max(max(fits, default=1) // 2**finer, 1))
     return tuple(found)
 

@@ -19,7 +19,7 @@ def cluster(pixels, dtype="float64", seed=0):
     return u
 
 
-# --- idle rectifier -------------------------------------------------------------------------
+# --- inactive rectifier -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_center_and_covariance_are_straight_lines_of_the_predicted_slopes(taps, 
 def test_spread_along_the_motion_contracts_by_the_lorentz_factor(shape, direction):
     steps, limit = 8, theory.step_spread(shape[0])
     pattern = im.fields.impulse([steps * n + 3 for n in shape])
-    tangents = np.array([0.0, 0.3, 0.8]) * float(theory.idle_range(shape, direction).tangent)
+    tangents = np.array([0.0, 0.3, 0.8]) * float(theory.inactive_range(shape, direction).tangent)
 
     def run(tangent):
         share = tangent**2 / (1 + tangent**2)

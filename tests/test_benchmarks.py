@@ -109,8 +109,9 @@ def test_a_disagreement_is_reported_even_when_it_is_nan():
 
 def test_titles_and_sizes():
     assert [case.title for case in cases.CASES][:2] == [
-        "1 x 1024², 3x3, 50 layers", "1 x 4096², 3x3, 10 layers",
-    ]  # fmt: skip
+        "1 x 1024², 3x3, 50 layers",
+        "1 x 4096², 3x3, 10 layers",
+    ]
     assert len({case.title for case in cases.CASES}) == len(cases.CASES)
     assert Case(2, 8, 3, 3, 7, "float64").title == "2 x 8³, 3x3x3, 7 layers, float64"
     assert Case(1, 8, 1, 5, 7, gradient=True).title == "1 x 8, 5 taps, 7 layers, gradient"
@@ -163,11 +164,17 @@ def test_slow_contenders_run_less_often(monkeypatch):
 @pytest.mark.parametrize(
     ("measured", "larger", "verdict"),
     [
-        (3.1, True, "aim reached"), (3.0, True, "aim reached"), (1.5, True, "reached"),
-        (1.4, True, "not reached"), (None, True, "not measured"), (np.nan, True, "not measured"),
-        (3.0, False, "aim reached"), (5.0, False, "reached"), (5.1, False, "not reached"),
+        (3.1, True, "aim reached"),
+        (3.0, True, "aim reached"),
+        (1.5, True, "reached"),
+        (1.4, True, "not reached"),
+        (None, True, "not measured"),
+        (np.nan, True, "not measured"),
+        (3.0, False, "aim reached"),
+        (5.0, False, "reached"),
+        (5.1, False, "not reached"),
     ],
-)  # fmt: skip
+)
 def test_verdicts(measured, larger, verdict):
     least, aim = (1.5, 3.0) if larger else (5.0, 3.0)
     assert Requirement("", least, aim, measured, larger=larger).verdict == verdict
@@ -175,9 +182,17 @@ def test_verdicts(measured, larger, verdict):
 
 def made_up(contender, ratio, *, title="a", fields=1, gradient=False, layers=10, memory=None):
     return {
-        "contender": contender, "ratio": ratio, "title": title, "fields": fields, "taps": 3,
-        "axes": 2, "pixels": 256, "layers": layers, "gradient": gradient, "memory_fields": memory,
-    }  # fmt: skip
+        "contender": contender,
+        "ratio": ratio,
+        "title": title,
+        "fields": fields,
+        "taps": 3,
+        "axes": 2,
+        "pixels": 256,
+        "layers": layers,
+        "gradient": gradient,
+        "memory_fields": memory,
+    }
 
 
 def test_requirements_on_made_up_numbers():
@@ -277,7 +292,7 @@ def test_a_contender_that_computes_something_else_ends_the_run(monkeypatch, tmp_
 
 
 def test_one_line_about_a_bad_argument(tmp_path, capsys):
-    for arguments in (["--only", "nothing"], ["--quick=3"], ["--size"]):
+    for arguments in (["--only", "nothing"], ["--quick=3"], ["--kernel-size"]):
         with pytest.raises(SystemExit, match="2"):
             command.main(["--quick", *arguments])
         assert capsys.readouterr().err.count("\n") == 1
@@ -295,8 +310,10 @@ def test_of_the_rates_of_adam_the_best_one_counts():
     assert [row["solver"] for row in solvers.tuned(rows)] == ["lbfgs", "adam 0.3"]
     lines = solvers.table(rows).splitlines()
     assert lines[0] == "## p"
-    assert lines[-2:] == ["| lbfgs | 4 of 4 |  | 2 | 1 | 1.0e-09 |",
-                          "| adam 0.3 | 4 of 4 | ≤ 50 | 8 | 1 | 1.0e-09 |"]  # fmt: skip
+    assert lines[-2:] == [
+        "| lbfgs | 4 of 4 |  | 2 | 1 | 1.0e-09 |",
+        "| adam 0.3 | 4 of 4 | ≤ 50 | 8 | 1 | 1.0e-09 |",
+    ]
 
 
 def test_paths_that_correspond_to_kymatio_s_get_coarser():
@@ -340,9 +357,16 @@ def test_time_per_path_beside_kymatio_s_better_front_end():
     assert lines[2] == "| kymatio, numpy | 10 | float32 | 400 | 40000 | 2.00 |  |  | 3 |"
     assert lines[5].endswith("| 10 | float32 | 50 | 5000 | 0.50 | 2.5e-04 |  | 3 |")
     target = {
-        "title": "deep", "limit": 1.0, "seconds": 0.25, "compile_s": 2.0, "paths": 7, "low": 0.5,
-        "high": 0.625, "complete": True, "memory_bytes": None,
-    }  # fmt: skip
+        "title": "deep",
+        "limit": 1.0,
+        "seconds": 0.25,
+        "compile_s": 2.0,
+        "paths": 7,
+        "low": 0.5,
+        "high": 0.625,
+        "complete": True,
+        "memory_bytes": None,
+    }
     late = {**target, "title": "cut off", "complete": False, "memory_bytes": 3_000_000}
     text = paths.required([found], [target, late]).splitlines()
     assert len(text) == 7

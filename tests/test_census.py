@@ -44,12 +44,16 @@ def plain(kernels):
         gradients = [modes[tuple(int(a == axis) for a in axes)] for axis in axes]
         found.append(
             {
-                "energy": np.sum(k**2), "odd": np.sum(odd**2), "gain": np.sum(k),
-                "momentum": np.sum(r * k[..., None], axes), "modes": modes**2,
-                "dc": modes.flat[0] ** 2, "gradient": np.sum(np.square(gradients)),
+                "energy": np.sum(k**2),
+                "odd": np.sum(odd**2),
+                "gain": np.sum(k),
+                "momentum": np.sum(r * k[..., None], axes),
+                "modes": modes**2,
+                "dc": modes.flat[0] ** 2,
+                "gradient": np.sum(np.square(gradients)),
                 "place": np.array([modes.flat[0], *(-g for g in gradients)]) / np.linalg.norm(k),
             }
-        )  # fmt: skip
+        )
     return {name: np.array([row[name] for row in found]) for name in found[0]}
 
 
@@ -196,8 +200,10 @@ def test_intervals_cover_as_often_as_they_say(units):
 def test_intervals_are_those_of_the_linear_parts():
     """Against the formula written out, with two units too, and for what pairs of layers differ."""
     a, b = (slices.measure(drawn((c, 3, 3, 3), c, np.float64))[1] for c in (2, 5))
-    linear = [(s.parts - np.outer(s.parts.sum(1) / s.whole.sum(), s.whole)) / s.whole.sum()
-              for s in (a, b)]  # fmt: skip
+    linear = [
+        (s.parts - np.outer(s.parts.sum(1) / s.whole.sum(), s.whole)) / s.whole.sum()
+        for s in (a, b)
+    ]
     variances = [len(x.T) / (len(x.T) - 1) * np.sum(x**2, 1) for x in linear]
     quantile = special.stdtrit(1, 0.975)
     interval = _shares.ratio(a.parts, a.whole, 0.95)[1]
@@ -345,9 +351,13 @@ def test_what_isotropic_directions_reach_is_exceeded_by_one_in_twenty():
 
 def test_layers_of_other_shapes_share_one_dataset():
     found = networks.census(
-        [layer(drawn((4, 2, 3)), "line"), layer(drawn((4, 2, 5, 3)), "plane"),
-         layer(drawn((4, 2, 3, 3, 3)), "space"), layer(drawn((4, 2, 1, 1)), "point")]
-    )  # fmt: skip
+        [
+            layer(drawn((4, 2, 3)), "line"),
+            layer(drawn((4, 2, 5, 3)), "plane"),
+            layer(drawn((4, 2, 3, 3, 3)), "space"),
+            layer(drawn((4, 2, 1, 1)), "point"),
+        ]
+    )
     assert found.pointwise == ["point"]
     np.testing.assert_array_equal(found.taps[0], [3, np.nan, np.nan])
     for n in range(3):

@@ -81,7 +81,7 @@ def test_a_chain_is_the_network_that_its_options_say():
         (((4, 1, 3, 3),), {"strides": [1, 2]}, "strides: got 2 of them"),
         (((4, 1, 3, 3),), {"dilations": [0]}, r"dilations\[0\]: got 0"),
     ],
-)  # fmt: skip
+)
 def test_layers_that_do_not_follow_each_other_are_named(shapes, options, message):
     with pytest.raises(ValueError, match=message):
         chain.chain(layers(*shapes), **options)
@@ -111,9 +111,13 @@ def measured(some, images):
     params, spec = chain.chain(some, dilations=(1, 2), strides=(2, 1))
     turns = []
     found = chain.displacements(
-        params, images, spec=spec, key=jax.random.key(0), samples=20,
+        params,
+        images,
+        spec=spec,
+        key=jax.random.key(0),
+        samples=20,
         progress=lambda lattices: (turns.append(n) or one for n, one in enumerate(lattices)),
-    )  # fmt: skip
+    )
     assert turns == list(range(len(some)))
     return params, spec, found
 
@@ -124,8 +128,11 @@ def test_predicted_and_measured_agree_where_nothing_is_rectified():
     ]
     _, _, found = measured(some, np.abs(drawn(4, 1, 18, 18, seed=9)))
     assert [(one.layer, one.weighting) for one in found] == [
-        (1, "signed"), (1, "energy"), (2, "signed"), (2, "energy")
-    ]  # fmt: skip
+        (1, "signed"),
+        (1, "energy"),
+        (2, "signed"),
+        (2, "energy"),
+    ]
     for one in found[:3]:
         np.testing.assert_allclose(one.predicted.displacement, one.measured.displacement, atol=1e-4)
         np.testing.assert_allclose(one.agreement.scores.r_squared, 1, atol=1e-4)
@@ -224,9 +231,17 @@ def test_census_counts_draws_and_writes(capsys, weights_file, tmp_path):
 
 def test_census_against_itself_has_not_changed(capsys, weights_file, tmp_path):
     code, out, _ = run(
-        capsys, "census", weights_file, "--against", weights_file, "--layer", "b.*", "--json",
-        "--out", tmp_path,
-    )  # fmt: skip
+        capsys,
+        "census",
+        weights_file,
+        "--against",
+        weights_file,
+        "--layer",
+        "b.*",
+        "--json",
+        "--out",
+        tmp_path,
+    )
     assert code == 0
     change = json.loads(out)["change"]
     np.testing.assert_allclose(change["change"]["values"], 0)
@@ -366,8 +381,11 @@ def test_drift_predicts_measures_and_writes(capsys, weights_file, tmp_path):
     assert code == 0
     assert "a unit of the last layer sees 7×7 pixels" in out
     assert [line.split()[:2] for line in out.splitlines()[6:10]] == [
-        ["1", "signed"], ["1", "energy"], ["2", "signed"], ["2", "energy"]
-    ]  # fmt: skip
+        ["1", "signed"],
+        ["1", "energy"],
+        ["2", "signed"],
+        ["2", "energy"],
+    ]
     record = json.loads((tmp_path / "o" / "drift.json").read_text())
     assert [one["layer"] for one in record["layers"]] == [1, 1, 2, 2]
     one = record["layers"][0]
@@ -459,11 +477,9 @@ def test_verdicts_follow_the_intervals():
     smooth = [Layer("a", np.ones((9, 2, 3, 3), np.float32) + 0.1 * drawn(9, 2, 3, 3), "", "")]
     noise = [Layer("a", drawn(9, 2, 3, 3), "", "")]
     both = [
-        trained_filters.Counted(
-            name, networks.census(some), networks.compare(noise, some)
-        )
+        trained_filters.Counted(name, networks.census(some), networks.compare(noise, some))
         for name, some in (("x-seed0", smooth), ("y-seed0", noise))
-    ]  # fmt: skip
+    ]
     assert trained_filters.dominance(both[:1])[0].startswith("  holds: ")
     assert trained_filters.dominance(both)[0].startswith("  holds in some layers: ")
     assert trained_filters.dominance(both[1:])[0].startswith("  fails: ")

@@ -113,7 +113,7 @@ def test_rates_are_turned_into_the_frame_of_the_gradient():
     np.testing.assert_allclose(found.total, along + across)
     # tan θ = β/(1 − β) up to 1/(|cos| + |sin|): 1, 0.73 and 0.71
     first, rest = [True, True, False, False], [True, False, False, False]
-    np.testing.assert_array_equal(found.idle[..., 0], [first, rest, rest])
+    np.testing.assert_array_equal(found.inactive[..., 0], [first, rest, rest])
 
 
 def test_more_is_by_a_share_and_not_unknown():

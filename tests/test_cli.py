@@ -31,14 +31,17 @@ def run(capsys, *arguments):
 
 @pytest.mark.deep
 def test_law_prints_a_table_and_writes_all_its_files(capsys, tmp_path):
-    code, out, _ = run(capsys, "law", *QUICK, "--size", 2, "--out", tmp_path)
+    code, out, _ = run(capsys, "law", *QUICK, "--kernel-size", 2, "--out", tmp_path)
     assert code == 0
     assert "Verdict: speed is linear in the odd share" in out
     assert "law.pdf" in out
     assert re.search(r"^time +compiling [\d.]+ s, running [\d.]+ s$", out, re.M)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "law.csv", "law.json", "law.pdf", "law.png"
-    ]  # fmt: skip
+        "law.csv",
+        "law.json",
+        "law.pdf",
+        "law.png",
+    ]
     record = json.loads((tmp_path / "law.json").read_text())
     assert record["config"]["steps"] == 6
     assert {"jax", "device", "commit"} <= set(record["provenance"])
@@ -56,7 +59,7 @@ def test_law_runs_on_a_photograph_and_says_it_is_in_the_dark(capsys, tmp_path):
     path = tmp_path / "dot.png"
     Image.fromarray(np.full((9, 7, 3), 200, np.uint8)).save(path)
     code, out, _ = run(
-        capsys, "law", *QUICK, "--size", 3, "--rectifier", "relu", "--pattern", path,
+        capsys, "law", *QUICK, "--kernel-size", 3, "--rectifier", "relu", "--pattern", path,
         "--out", tmp_path / "o",
     )  # fmt: skip
     assert code == 0
@@ -73,7 +76,7 @@ CONVERTED = {
         ["--velocity", "0", "0.2", "--steps", "2", "--starts", "1", "--solver", "lbfgs",
          "--tolerance", "9", "--pattern"], "x.png", NOTE,
     ),
-    "law": ([*QUICK, "--size", "3", "--rectifier", "relu", "--pattern"], "x.png", NOTE),
+    "law": ([*QUICK, "--kernel-size", "3", "--rectifier", "relu", "--pattern"], "x.png", NOTE),
     "scatter": (["--depth", "1", "--octaves", "1", "--signal"], "x.png", NOTE),
     "scatter ": (["--depth", "1", "--octaves", "2", "--signal"], "x.wav", MONO),
 }  # fmt: skip
@@ -101,7 +104,17 @@ def test_what_is_done_to_colors_and_channels_is_said_once(capsys, tmp_path, comm
 
 
 def test_law_as_json_is_the_file(capsys, tmp_path):
-    arguments = ("law", *QUICK, "--size", 2, "--rectifier", "relu", "--json", "--out", tmp_path)
+    arguments = (
+        "law",
+        *QUICK,
+        "--kernel-size",
+        2,
+        "--rectifier",
+        "relu",
+        "--json",
+        "--out",
+        tmp_path,
+    )
     code, out, _ = run(capsys, *arguments)
     assert code == 0
     assert json.loads(out) == json.loads((tmp_path / "law.json").read_text())
@@ -113,7 +126,7 @@ def test_kernel_shows_mechanics_and_draws(capsys, tmp_path):
     assert code == 0
     assert "momentum p = Σ r k      [0, -8] pixels" in out
     assert "odd share ε             1" in out
-    assert "speed v = p/s           not defined (gain is 0)" in out
+    assert "velocity v = p/s        not defined (gain is 0)" in out
     assert "diffusion D             not defined (gain is 0)" in out
     assert figure.stat().st_size > 1000
 
@@ -138,9 +151,9 @@ def test_momentum_over_gain_is_told_and_whether_it_is_known_to_hold(
     code, out, _ = run(capsys, "kernel", *options)
     expected = f"[{speed}] pixels per layer" + (f"; {caveat}" if caveat else "")
     assert code == 0
-    assert f"speed v = p/s           {expected}\n" in out
+    assert f"velocity v = p/s        {expected}\n" in out
     code, out, _ = run(capsys, "kernel", *options, "--json")
-    np.testing.assert_allclose(json.loads(out)["speed"], [float(speed)], atol=1e-5)
+    np.testing.assert_allclose(json.loads(out)["velocity"], [float(speed)], atol=1e-5)
     assert json.loads(out)["caveat"] == caveat.removeprefix("not known to hold: ")
     # the same words about a rollout
     options += ["--steps", 2, "--burn-in", 0, "--radius", 2, "--out", tmp_path]
@@ -153,7 +166,7 @@ def test_momentum_over_gain_is_told_and_whether_it_is_known_to_hold(
 def test_a_gain_that_is_0_but_for_rounding_has_no_speed(capsys, rectifier):
     code, out, _ = run(capsys, "kernel", "--taps", "0.1 0.2 -0.3", "--rectifier", rectifier)
     assert code == 0
-    assert "speed v = p/s           not defined (gain is 0)" in out
+    assert "velocity v = p/s        not defined (gain is 0)" in out
 
 
 @pytest.mark.parametrize("suffix", ["npy", "json", "csv", "txt"])
@@ -170,7 +183,7 @@ def test_kernel_is_read_from_a_file(capsys, tmp_path, suffix):
     assert code == 0
     facts = json.loads(out)
     assert facts["taps"] == taps.tolist()
-    np.testing.assert_allclose(facts["speed"], [0.2, 0.1])
+    np.testing.assert_allclose(facts["velocity"], [0.2, 0.1])
 
 
 def test_simulate_follows_theory_and_writes_a_moving_picture(capsys, tmp_path):
@@ -180,8 +193,8 @@ def test_simulate_follows_theory_and_writes_a_moving_picture(capsys, tmp_path):
     )  # fmt: skip
     assert code == 0
     record = json.loads(out)
-    np.testing.assert_allclose(record["result"]["speed"], [0, -0.408248], atol=1e-6)
-    np.testing.assert_allclose(record["result"]["theory_speed"], [0, -0.408248], atol=1e-6)
+    np.testing.assert_allclose(record["result"]["velocity"], [0, -0.408248], atol=1e-6)
+    np.testing.assert_allclose(record["result"]["theory_velocity"], [0, -0.408248], atol=1e-6)
     stored = np.load(tmp_path / "simulate.npz")
     np.testing.assert_allclose(stored["center"], record["trace"]["center"])
     with Image.open(tmp_path / "simulate.gif") as picture:
@@ -202,19 +215,19 @@ def test_simulate_warns_of_a_curved_path_and_shows_no_digits_beyond_the_error(ca
         capsys, "simulate", "--taps", gabor(), "--pattern", "camera", "--out", tmp_path
     )
     assert code == 0
-    assert "speed               [0.2019 ± 0.0009, -0.392 ± 0.006] pixels per layer\n" in out
+    assert "velocity            [0.2019 ± 0.0009, -0.392 ± 0.006] pixels per layer\n" in out
     assert "  R² of the line    [0.9993, 0.9919]\n" in out
     assert (
-        "  WARNING           the speed changes within the fit window: [0.1930, -0.469] in its first"
-        "\n                    half, [0.2001, -0.334] in its second"
+        "  WARNING           the velocity changes within the fit window: [0.1930, -0.469] in its "
+        "first\n                    half, [0.2001, -0.334] in its second"
     ) in out
     assert "  WARNING           the diffusion changes within the fit window" in out
     result = json.loads((tmp_path / "simulate.json").read_text())["result"]
-    for name, shape in (("speed", (2,)), ("diffusion", (2, 2))):
+    for name, shape in (("velocity", (2,)), ("diffusion", (2, 2))):
         for field in ("stderr", "r_squared", "steady"):
             assert np.shape(result[f"{name}_{field}"]) == shape
         assert np.shape(result[f"{name}_halves"]) == (2, *shape)
-    assert result["speed_steady"] == [True, False]
+    assert result["velocity_steady"] == [True, False]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -222,7 +235,7 @@ def test_simulate_shows_what_does_not_move_in_words_and_warns_of_nothing(capsys,
     arguments = ("--share", "0", "--steps", 12, "--burn-in", 2, "--dtype", dtype, "--radius", 2)
     code, out, _ = run(capsys, "simulate", *arguments, "--out", tmp_path)
     assert code == 0
-    assert "speed               [0, 0] pixels per layer\n" in out
+    assert "velocity            [0, 0] pixels per layer\n" in out
     assert "  R² of the line    [constant, constant]\n" in out
     assert "  R² of the line    [[1.0000, constant], [constant, 1.0000]]\n" in out
     assert "WARNING" not in out
@@ -251,10 +264,10 @@ def test_a_value_has_the_digits_that_its_error_supports(value, error, shown):
     assert r_squared == "  R² of the line    0.5000"
 
 
-@pytest.mark.parametrize("size", thinned([((2, 2, 2),), ((3,),)], 2))
+@pytest.mark.parametrize("kernel_size", thinned([((2, 2, 2),), ((3,),)], 2))
 def test_simulate_draws_one_and_three_dimensions(capsys, tmp_path, size):
     code, out, _ = run(
-        capsys, "simulate", "--size", *size, "--ratio", 0.3, "--steps", 4, "--burn-in", 1,
+        capsys, "simulate", "--kernel-size", *size, "--ratio", 0.3, "--steps", 4, "--burn-in", 1,
         "--radius", 2, "--animation", "webp", "--out", tmp_path,
     )  # fmt: skip
     assert code == 0
@@ -263,11 +276,11 @@ def test_simulate_draws_one_and_three_dimensions(capsys, tmp_path, size):
 
 def test_simulate_refuses_a_speed_when_the_pattern_touched(capsys, tmp_path):
     code, out, _ = run(
-        capsys, "simulate", "--share", 0.4, "--radius", 2, "--domain", 9, 9, "--steps", 20,
+        capsys, "simulate", "--share", 0.4, "--radius", 2, "--shape", 9, 9, "--steps", 20,
         "--burn-in", 2, "--out", tmp_path,
     )  # fmt: skip
     assert code == 0
-    assert "speed               none: the pattern touched the boundary" in out
+    assert "velocity            none: the pattern touched the boundary" in out
 
 
 def test_doctor_finds_a_sound_compiler(capsys, monkeypatch):
@@ -315,7 +328,7 @@ def test_doctor_fails_on_wrong_numbers(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["design", "--velocity", "1", "--size", "3", "3"], "velocity: got 1 numbers"),
+        (["design", "--velocity", "1", "--kernel-size", "3", "3"], "velocity: got 1 numbers"),
         (["design", "--velocity", "nan"], "velocity: got [nan], expected finite numbers"),
         (["design", "--velocity", "1e30"], "velocity: got (1e+30,), expected numbers whose"),
         (["design", "--velocity", "0", "0", "0", "0"], "velocity: got 4 numbers"),
@@ -335,7 +348,7 @@ def test_doctor_fails_on_wrong_numbers(capsys, monkeypatch):
         (["kernel", "--taps", "1 2", "--share", "0.1"], "taps: got a share or ratio as well"),
         (["kernel", "--share", "1.5"], "share: got 1.5, expected a number in [0, 1]"),
         (["kernel", "--ratio", "-1"], "ratio: got -1.0, expected a number in [0, 1]"),
-        (["kernel", "--share", "0.1", "--size", "0"], "shape: got (0,)"),
+        (["kernel", "--share", "0.1", "--kernel-size", "0"], "shape: got (0,)"),
         (["kernel", "--share", "0.1", "--direction", "0", "0"], "direction: got [0. 0.]"),
         (
             ["kernel", "--share", "0.1", "--direction", "x"],
@@ -346,7 +359,7 @@ def test_doctor_fails_on_wrong_numbers(capsys, monkeypatch):
         (["simulate", "--share", "0.1", "--boundary", "b"], "boundary: got 'b', expected one of"),
         (["simulate", "--share", "0.1", "--normalize", "n"], "normalize: got 'n'"),
         (["simulate", "--share", "0.1", "--rectifier", "r"], "rectifier: got 'r'"),
-        (["simulate", "--share", "0.1", "--domain", "3", "3"], "domain: got (3, 3)"),
+        (["simulate", "--share", "0.1", "--shape", "3", "3"], "shape: got (3, 3)"),
         (["simulate", "--share", "0.1", "--animation", "avi"], "animation: got 'avi'"),
         (["simulate", "--share", "0.1", "--radius", "-2"], "radius: got -2.0"),
         (["simulate", "--share", "0.1", "--pattern", "no.png"], "pattern: got 'no.png'"),
@@ -496,8 +509,14 @@ def test_help_of_a_command_is_its_own(capsys, words):
         ("kernel --taps 1 0 -1", "--taps: got 1 0 -1, expected one value, in quotes"),
         ("kernel --json=3", "--json: got '3', expected no value; see infomech kernel --help"),
         ("design", "--velocity: got nothing, expected numbers; see infomech design --help"),
-        ("plan --size", "--size: got nothing, expected whole numbers; see infomech plan --help"),
-        ("plan --size --", "--size: got nothing, expected whole numbers; see infomech plan --help"),
+        (
+            "plan --kernel-size",
+            "--kernel-size: got nothing, expected whole numbers; see infomech plan --help",
+        ),
+        (
+            "plan --kernel-size --",
+            "--kernel-size: got nothing, expected whole numbers; see infomech plan --help",
+        ),
         ("sweep run -- s.toml --store", "unexpected argument '--store'; see infomech sweep run"),
     ],
 )
@@ -514,9 +533,9 @@ def test_words_that_cannot_be_parsed_point_to_the_help(capsys, words, said):
     [
         (["kernel", "--direction", "0,1"], "--direction 0 1"),
         (["kernel", "--direction", "0, -1"], "--direction 0 -1"),
-        (["kernel", "--size=3,3"], "--size 3 3"),
+        (["kernel", "--kernel-size=3,3"], "--kernel-size 3 3"),
         (["kernel", "--taps", "1,0,-1; 2, 0, -2"], '--taps "1 0 -1; 2 0 -2"'),
-        (["simulate", "--domain", "9,", "9"], "--domain 9 9"),
+        (["simulate", "--shape", "9,", "9"], "--shape 9 9"),
         (["law", "--direction", "0,1", "1,1"], "--direction 0 1 1 1"),
         (["design", "--velocity", "-0.3,0.2"], "--velocity -0.3 0.2"),
         (["plan", "--mesh", "4,2"], "--mesh 4 2"),
@@ -586,13 +605,15 @@ def test_version_and_module(capsys):
 
 
 def test_plan_says_which_engine_and_why(capsys):
-    code, out, _ = run(capsys, "plan", "--size", 3, 3, "--domain", 64, 64, "--platform", "gpu")
+    code, out, _ = run(
+        capsys, "plan", "--kernel-size", 3, 3, "--shape", 64, 64, "--platform", "gpu"
+    )
     assert code == 0
     assert "engine     shifts" in out
     assert "not spectral     it is for the identity, not relu" in out
     assert "not native       it is for the CPU, not gpu" in out
     code, out, _ = run(
-        capsys, "plan", "--size", 3, "--domain", 64, "--steps", 100, "--outputs", 9, "--json"
+        capsys, "plan", "--kernel-size", 3, "--shape", 64, "--steps", 100, "--outputs", 9, "--json"
     )
     assert code == 0
     assert json.loads(out)["grad_mode"] == "forward"
@@ -603,8 +624,8 @@ def test_plan_says_which_engine_and_why(capsys):
     [
         (["--engine", "spectral"], "engine"),
         (["--engine", "warp"], "engine"),
-        (["--size", 3, "--domain", 8, 8], "taps"),
-        (["--size", 9, 9, "--domain", 8, 8], "taps"),
+        (["--kernel-size", 3, "--shape", 8, 8], "taps"),
+        (["--kernel-size", 9, 9, "--shape", 8, 8], "taps"),
         (["--steps", 0], "steps"),
         (["--batch", 0], "batch"),
         (["--outputs", 0], "outputs"),
@@ -624,12 +645,12 @@ def test_plan_names_a_bad_argument_in_one_line(capsys, arguments, named):
 
 def test_simulate_follows_a_pattern(capsys, tmp_path):
     code, out, _ = run(
-        capsys, "simulate", "--taps", "0 0 1", "--domain", 31, "--steps", 200, "--follow", 5,
+        capsys, "simulate", "--taps", "0 0 1", "--shape", 31, "--steps", 200, "--follow", 5,
         "--radius", 3, "--json", "--out", tmp_path,
     )  # fmt: skip
     assert code == 0
     result = json.loads(out)["result"]
-    np.testing.assert_allclose(result["speed"], [1], atol=1e-6)
+    np.testing.assert_allclose(result["velocity"], [1], atol=1e-6)
     assert result["cut"] == 0
 
 
@@ -650,24 +671,24 @@ def test_compiled_code_is_kept_and_false_alarms_are_not_shown(tmp_path):
 
 @pytest.mark.deep
 def test_design_finds_a_kernel_and_writes_it(capsys, tmp_path):
-    options = ["--size", "3", "--steps", "6", "--starts", "3", "--out", str(tmp_path)]
+    options = ["--kernel-size", "3", "--steps", "6", "--starts", "3", "--out", str(tmp_path)]
     wish = ["--velocity", "0.3", "--diffusion", "0.5"]
     code, out, err = run(capsys, "design", *wish, *options)
     assert code == 0, err
     assert out.startswith("achieved\n")
-    assert "[0.3], wished [0.3]" in out
+    assert "[0.3], target [0.3]" in out
     assert "odd share ε" in out
     taps = np.load(tmp_path / "design.npy")
     facts = json.loads((tmp_path / "design.json").read_text("utf-8"))
     np.testing.assert_allclose(facts["result"]["kernel"], taps)
     np.testing.assert_allclose(facts["result"]["measured"]["velocity"], [0.3], atol=1e-4)
     np.testing.assert_allclose(facts["result"]["measured"]["diffusion"], 0.5, atol=1e-4)
-    assert "0.5, wished 0.5" in out
+    assert "0.5, target 0.5" in out
     assert (tmp_path / "design.png").stat().st_size > 5000
 
 
 def test_design_says_why_a_wish_cant_be_met(capsys, tmp_path):
-    options = ["--size", "2", "--steps", "4", "--starts", "2", "--radius", "2"]
+    options = ["--kernel-size", "2", "--steps", "4", "--starts", "2", "--radius", "2"]
     code, out, _ = run(capsys, "design", "--velocity", "1.5", *options, "--out", str(tmp_path))
     assert code == 1
     reason = "a kernel of 2 taps moves at most (n − 1)/2 = 0.5 pixels per layer in the long run"
@@ -677,7 +698,18 @@ def test_design_says_why_a_wish_cant_be_met(capsys, tmp_path):
 
 def test_design_far_out_of_reach_prints_the_best(capsys, tmp_path):
     """Such a wish lies beyond the domain, which the command chooses and nobody can enlarge."""
-    wish = ["--velocity", "3", "--size", "3", "--starts", "2", "--steps", "8", "--radius", "2"]
+    wish = [
+        "--velocity",
+        "3",
+        "--kernel-size",
+        "3",
+        "--starts",
+        "2",
+        "--steps",
+        "8",
+        "--radius",
+        "2",
+    ]
     code, out, err = run(capsys, "design", *wish, "--out", str(tmp_path))
     assert code == 1, err
     reason = "a kernel of 3 taps moves at most (n − 1)/2 = 1 pixel per layer in the long run"

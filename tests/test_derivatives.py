@@ -565,9 +565,13 @@ def test_no_rounding_of_scales_is_seen_by_a_deep_derivative():
 
         def gain(log_size, kernel, grad_mode=grad_mode):
             return im.rollout(
-                kernel * jnp.exp(log_size), u, 300,
-                boundary="periodic", observe=None, grad_mode=grad_mode,
-            )[0].log_gain  # fmt: skip
+                kernel * jnp.exp(log_size),
+                u,
+                300,
+                boundary="periodic",
+                observe=None,
+                grad_mode=grad_mode,
+            )[0].log_gain
 
         slope = jax.jit(jax.grad(gain))
         for size in (1e-20, 1.0, 1e20):

@@ -40,7 +40,8 @@ FAMILIES = {
     "unit energy": (parametrizations.unit_energy, KERNEL / np.linalg.norm(KERNEL)),
     "non-negative": (parametrizations.non_negative, KERNEL),
     "odd share": (
-        parametrizations.odd_share(0.3), np.asarray(im.kernels.mix((3, 4), share=0.3)),
+        parametrizations.odd_share(0.3),
+        np.asarray(im.kernels.mix((3, 4), share=0.3)),
     ),
     "all odd": (parametrizations.odd_share(1.0), np.asarray(im.kernels.gradient((3, 4)))),
     "low order": (
@@ -49,9 +50,10 @@ FAMILIES = {
     ),
     "mirror": (parametrizations.mirror_symmetric((1,)), KERNEL + KERNEL[:, ::-1]),
     "stack": (
-        parametrizations.per_layer(parametrizations.non_negative), np.stack([KERNEL, KERNEL**2]),
+        parametrizations.per_layer(parametrizations.non_negative),
+        np.stack([KERNEL, KERNEL**2]),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", thinned(FAMILIES, 2))
@@ -94,7 +96,8 @@ def test_whatever_the_numbers_are_the_kernel_is_of_the_family():
         (optax.sgd(0.3, momentum=0.9), 20),
         pytest.param(optax.lbfgs(), 3, marks=pytest.mark.deep),
         pytest.param(
-            optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(15)), 20,
+            optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(15)),
+            20,
             marks=pytest.mark.deep,
         ),
         pytest.param("GaussNewton", 5, marks=needs_optimistix),
@@ -103,7 +106,7 @@ def test_whatever_the_numbers_are_the_kernel_is_of_the_family():
         pytest.param("NelderMead", 9, marks=needs_optimistix),
         pytest.param("NonlinearCG", 9, marks=[needs_optimistix, pytest.mark.deep]),
     ],
-)  # fmt: skip
+)
 def test_every_solver_finds_a_velocity(solver, rounds):
     if isinstance(solver, str) and solver not in solvers.SOLVERS:
         solver = of_optimistix(solver)
@@ -167,12 +170,17 @@ def test_a_known_kernel_is_recovered():
     """Speed and diffusion of three non-negative taps of unit sum leave one kernel only."""
     known = np.array([0.5, 0.3, 0.2])
     theory = im.theory.predict(known)
-    wish = losses.velocity(theory.speed) + losses.diffusion(theory.diffusion)
+    wish = losses.velocity(theory.velocity) + losses.diffusion(theory.diffusion)
     wish = wish + losses.observable("gain", lambda run: jnp.sum(run.kernel), 1.0)
     found = design.fit(
-        wish, first_starts(2), field=line(), family=parametrizations.non_negative, rounds=10,
-        tolerance=1e-14, **SETTINGS,
-    )  # fmt: skip
+        wish,
+        first_starts(2),
+        field=line(),
+        family=parametrizations.non_negative,
+        rounds=10,
+        tolerance=1e-14,
+        **SETTINGS,
+    )
     assert found.reason == ["converged"] * 2
     np.testing.assert_allclose(found.kernel, [known, known], atol=1e-6)
 
@@ -183,9 +191,13 @@ def test_a_bad_start_spoils_no_other_and_each_says_what_became_of_it():
     wish = losses.velocity(np.array([-0.2]))
     alone = design.fit(wish, good, field=line(), solver="lbfgs", rounds=4, **SETTINGS)
     mixed = design.fit(
-        wish, jnp.concatenate([good[:1], dead, good[1:]]), field=line(), solver="lbfgs", rounds=4,
+        wish,
+        jnp.concatenate([good[:1], dead, good[1:]]),
+        field=line(),
+        solver="lbfgs",
+        rounds=4,
         **SETTINGS,
-    )  # fmt: skip
+    )
     np.testing.assert_allclose(mixed.kernel[[0, 2]], alone.kernel, rtol=1e-9)
     assert mixed.reason == ["converged", "the field died", "converged"]
     assert mixed.best in (0, 2)
@@ -193,9 +205,14 @@ def test_a_bad_start_spoils_no_other_and_each_says_what_became_of_it():
 
 def test_a_speed_out_of_reach_hits_the_bound_of_non_negative_kernels():
     found = design.fit(
-        losses.velocity(np.array([1.2])), first_starts(2), field=line(96), solver="lbfgs",
-        family=parametrizations.non_negative, rounds=20, **SETTINGS,
-    )  # fmt: skip
+        losses.velocity(np.array([1.2])),
+        first_starts(2),
+        field=line(96),
+        solver="lbfgs",
+        family=parametrizations.non_negative,
+        rounds=20,
+        **SETTINGS,
+    )
     assert all(status != design.CONVERGED for status in found.status)
     assert "hit a bound of the family of kernels" in found.reason
     assert (found.achieved["velocity"] <= 1.0 + 1e-12).all()
@@ -204,24 +221,32 @@ def test_a_speed_out_of_reach_hits_the_bound_of_non_negative_kernels():
 def test_a_pattern_that_left_is_told_and_measured_where_it_fits():
     field = im.fields.box((20,), 5, dtype="float64")
     found = design.fit(
-        losses.velocity(np.array([0.9])), first_starts(1), field=field, solver="lbfgs", rounds=6,
+        losses.velocity(np.array([0.9])),
+        first_starts(1),
+        field=field,
+        solver="lbfgs",
+        rounds=6,
         **SETTINGS,
-    )  # fmt: skip
+    )
     assert found.reason == ["the pattern left the domain"]
 
 
 @pytest.mark.deep
 def test_what_single_precision_found_is_measured_at_double():
     found = design.fit(
-        losses.velocity(np.array([0.25], np.float32)), first_starts(2, dtype="float32"),
-        field=line(dtype="float32"), solver="lbfgs", rounds=6, **SETTINGS,
-    )  # fmt: skip
+        losses.velocity(np.array([0.25], np.float32)),
+        first_starts(2, dtype="float32"),
+        field=line(dtype="float32"),
+        solver="lbfgs",
+        rounds=6,
+        **SETTINGS,
+    )
     assert found.kernel.dtype == np.float32
     assert found.loss.dtype == np.float64
-    exact = [im.theory.predict(k.astype(np.float64)).speed for k in found.kernel]
-    idle = [im.theory.predict(k).idle for k in found.kernel]
+    exact = [im.theory.predict(k.astype(np.float64)).velocity for k in found.kernel]
+    inactive = [im.theory.predict(k).inactive for k in found.kernel]
     np.testing.assert_allclose(
-        found.achieved["velocity"][idle], np.asarray(exact)[idle], atol=1e-12
+        found.achieved["velocity"][inactive], np.asarray(exact)[inactive], atol=1e-12
     )
     assert found.reason == ["converged"] * 2
 
@@ -241,9 +266,14 @@ def test_the_true_field_is_measured_again_for_a_rectifier_that_sees_its_size():
 def test_each_start_may_have_a_wish_of_its_own():
     targets = np.linspace(-0.6, 0.6, 5)[:, None]
     found = design.fit(
-        losses.velocity(targets), first_starts(5), field=line(), solver="lbfgs", rounds=6,
-        each_its_own=True, **SETTINGS,
-    )  # fmt: skip
+        losses.velocity(targets),
+        first_starts(5),
+        field=line(),
+        solver="lbfgs",
+        rounds=6,
+        batched_loss=True,
+        **SETTINGS,
+    )
     assert found.reason == ["converged"] * 5
     np.testing.assert_allclose(found.achieved["velocity"], targets, atol=1e-4)
 
@@ -253,10 +283,15 @@ def test_a_stack_carries_a_pattern_along_a_path():
     path = np.array([24.0, 24.5, 25.0, 24.8, 24.2])[:, None]
     stack = first_starts(8).reshape(2, 4, 3)
     found = design.fit(
-        losses.trajectory(path), stack, field=im.fields.box((49,), 5, dtype="float64"), steps=4,
-        solver="lbfgs", family=parametrizations.per_layer(parametrizations.taps), rounds=8,
+        losses.trajectory(path),
+        stack,
+        field=im.fields.box((49,), 5, dtype="float64"),
+        steps=4,
+        solver="lbfgs",
+        family=parametrizations.per_layer(parametrizations.taps),
+        rounds=8,
         progress=False,
-    )  # fmt: skip
+    )
     assert found.kernel.shape == (2, 4, 3)
     assert found.reason == ["converged"] * 2
     np.testing.assert_allclose(found.achieved["trajectory"], [path, path], atol=1e-4)
@@ -316,13 +351,16 @@ def test_mistakes_are_named(monkeypatch):
         (
             "loss",
             lambda: design.fit(
-                losses.velocity(np.zeros((3, 1))), jnp.ones((2, 3)), field=field,
-                each_its_own=True, **SETTINGS,
+                losses.velocity(np.zeros((3, 1))),
+                jnp.ones((2, 3)),
+                field=field,
+                batched_loss=True,
+                **SETTINGS,
             ),
         ),
         ("share", lambda: parametrizations.odd_share(1.5)),
         ("order", lambda: parametrizations.low_order((3,), -1)),
-    ]  # fmt: skip
+    ]
     for argument, call in cases:
         with pytest.raises(ValueError, match=f"^{argument}: got "):
             call()
@@ -369,9 +407,14 @@ def test_an_even_kernel_moves_left_as_far_as_its_origin_does():
     field = im.fields.box((16,), 2, dtype="float64")
     for speed, steps in ((-0.5, 20), (-0.25, 30)):
         design.fit(
-            losses.velocity(np.array([speed])), jnp.ones(2), field=field, steps=steps,
-            solver=optax.sgd(0.1), rounds=1, progress=False,
-        )  # fmt: skip
+            losses.velocity(np.array([speed])),
+            jnp.ones(2),
+            field=field,
+            steps=steps,
+            solver=optax.sgd(0.1),
+            rounds=1,
+            progress=False,
+        )
     with pytest.raises(ValueError, match=r"^field: got \(16,\) pixels"):
         design.fit(losses.velocity(np.array([0.45])), jnp.ones(2), field=field, steps=30)
 
@@ -453,9 +496,12 @@ def test_a_diagnosis_compiles_once(compiled):
     for _ in range(2):
         before = len(compiled)
         design.diagnose(
-            losses.velocity(np.array([0.1])), np.ones(3), field=line(), steps=2,
+            losses.velocity(np.array([0.1])),
+            np.ones(3),
+            field=line(),
+            steps=2,
             family=parametrizations.odd_share(0.2),
-        )  # fmt: skip
+        )
     assert before > 0
     assert len(compiled) == before
 
@@ -464,7 +510,7 @@ def test_a_diagnosis_compiles_once(compiled):
 
 
 @pytest.mark.deep
-def test_an_idle_rectifier_has_a_gradient_to_trust():
+def test_an_inactive_rectifier_has_a_gradient_to_trust():
     found = design.diagnose(
         losses.velocity(np.array([0.3])), np.array([0.2, 0.5, 0.3]), field=line(), steps=12
     )

@@ -17,14 +17,17 @@ from infomech.networks.sequential import Filters, Head, Layer, Parameters, Spec
 NETWORKS = {
     "a line": (1, (40,), (Layer(2, (3,), 2), Layer(3, (4,), dilation=2))),
     "groups": (
-        2, (32,),
+        2,
+        (32,),
         (Layer(4, (2,), dilation=3, groups=2), Layer(2, (3,), 2, groups=2), Layer(2, (2,))),
     ),
     "a plane": (
-        2, (24, 17), (Layer(2, (3, 2), (2, 1)), Layer(2, (2, 3), (1, 2), (2, 1), groups=2))
+        2,
+        (24, 17),
+        (Layer(2, (3, 2), (2, 1)), Layer(2, (2, 3), (1, 2), (2, 1), groups=2)),
     ),
     "space": (1, (9, 7, 11), (Layer(2, (2, 1, 3), (1, 1, 2)), Layer(1, (2, 2, 1)))),
-}  # fmt: skip
+}
 LEFT, RIGHT = [1.0, 0, 0], [0.0, 0, 1]
 
 
@@ -47,10 +50,16 @@ def drawn(name, seed, shift=0.3):
 
 def by_paths(name, kernels, output, weighting):
     each = [
-        (k, *(x if isinstance(x, tuple) else (x,) * len(layer.taps)
-              for x in (layer.stride, layer.dilation)), layer.groups)
+        (
+            k,
+            *(
+                x if isinstance(x, tuple) else (x,) * len(layer.taps)
+                for x in (layer.stride, layer.dilation)
+            ),
+            layer.groups,
+        )
         for k, layer in zip(kernels, NETWORKS[name][2], strict=True)
-    ]  # fmt: skip
+    ]
     power = 2 if weighting == "energy" else 1
     return reference.moments(*reference.paths(each, output, power))
 
@@ -354,7 +363,7 @@ def test_signed_prediction_is_exact_for_linear_networks(name, seed):
     assert_exact(predicted, run(kernels, images_of(name)), position, 1e-10)
 
 
-def test_prediction_is_exact_while_the_rectifier_is_idle():
+def test_prediction_is_exact_while_the_rectifier_is_inactive():
     kernels = [abs(k) for k in drawn("a line", 5)]
     run, position = meter("a line", "relu")
     fields = run(kernels, images_of("a line"))
@@ -395,9 +404,12 @@ def pair(predicted, measured, balance=1.0, edge=0.0):
     ones = np.ones(n)
     other = {name: ones for name in ("weight", "center", "excess_kurtosis", "anisotropy")}
     return drift.Drift(predicted, covariance, ones, ones), receptive.Shape(
-        displacement=measured, covariance=2 * covariance, balance=balance * ones,
-        edge=edge * ones, **other,
-    )  # fmt: skip
+        displacement=measured,
+        covariance=2 * covariance,
+        balance=balance * ones,
+        edge=edge * ones,
+        **other,
+    )
 
 
 def some_units(seed=0, n=30, noise=0.4):
@@ -459,9 +471,13 @@ def test_channels_that_all_move_content_alike_have_no_r_squared():
 def test_scores_of_variances_under_vmap():
     sets = [some_units(seed)[0] for seed in range(2)]
     both = jax.tree.map(lambda *x: np.stack(x), *[pair(p, p) for p in sets])
-    found = jax.jit(jax.vmap(functools.partial(
-        drift.agreement, key=jax.random.key(0), quantity="variance", samples=5
-    )))(*both)  # fmt: skip
+    found = jax.jit(
+        jax.vmap(
+            functools.partial(
+                drift.agreement, key=jax.random.key(0), quantity="variance", samples=5
+            )
+        )
+    )(*both)
     for n, p in enumerate(sets):
         close([x[n] for x in found.scores], scores(p**2, 2 * p**2))
 
@@ -514,8 +530,10 @@ def test_intervals_cover_what_they_claim():
         ({"kernels": []}, "kernels: got no layer"),
         ({"kernels": [np.ones((2, 3))]}, r"kernels: got shape \(2, 3\) first"),
         ({"kernels": [np.ones((2, 1, 0))]}, r"kernels\[0\]: got shape \(2, 1, 0\)"),
-        ({"kernels": [np.ones((2, 1, 3)), np.ones((1, 3, 3))]},
-         r"kernels\[1\]: got shape \(1, 3, 3\), expected \(outputs, 2/1, \*taps\)"),
+        (
+            {"kernels": [np.ones((2, 1, 3)), np.ones((1, 3, 3))]},
+            r"kernels\[1\]: got shape \(1, 3, 3\), expected \(outputs, 2/1, \*taps\)",
+        ),
         ({"kernels": [np.full((1, 1, 1), np.nan)]}, r"kernels\[0\]: got 1 of 1 values not finite"),
         ({"kernels": [np.ones((1, 1, 1), complex)]}, r"kernels\[0\]: got dtype complex128"),
         ({"groups": [2]}, r"kernels\[0\]: got shape \(3, 1, 3\), expected \(outputs, 2/2"),
@@ -526,7 +544,7 @@ def test_intervals_cover_what_they_claim():
         ({"gates": []}, "gates: got 0 of them"),
         ({"weighting": "absolute"}, "weighting: got 'absolute', expected one of signed, energy"),
     ],
-)  # fmt: skip
+)
 def test_bad_prediction_is_refused(arguments, message):
     arguments = {"kernels": [np.ones((3, 1, 3))], **arguments}
     with pytest.raises(ValueError, match=f"^{message}"):
@@ -551,9 +569,12 @@ def test_bad_prediction_is_refused(arguments, message):
 )
 def test_bad_measurement_is_refused(arguments, message):
     arguments = {
-        "function": lambda u: u, "images": np.ones((2, 1, 5)), "units": np.array([[0, 1]]),
-        "positions": np.zeros((1, 1)), **arguments,
-    }  # fmt: skip
+        "function": lambda u: u,
+        "images": np.ones((2, 1, 5)),
+        "units": np.array([[0, 1]]),
+        "positions": np.zeros((1, 1)),
+        **arguments,
+    }
     with pytest.raises(ValueError, match=f"^{message}"):
         receptive.measure(**arguments)
 

@@ -451,9 +451,13 @@ def test_a_pattern_that_fades_by_orders_of_magnitude_each_layer_lives_on(engine,
     """Every layer leaves a millionth of what it was given, which is not what scales the kernel."""
     kernel = np.array([1.0, -1.0 + 1e-6], np.float32)
     final, _ = im.rollout(
-        kernel.reshape(taps), np.ones(pixels, np.float32), 300, boundary="periodic",
-        engine=engine, observe=None,
-    )  # fmt: skip
+        kernel.reshape(taps),
+        np.ones(pixels, np.float32),
+        300,
+        boundary="periodic",
+        engine=engine,
+        observe=None,
+    )
     norm = np.sqrt(math.prod(pixels))
     np.testing.assert_allclose(final.values, 1 / norm, rtol=1e-4)
     left = float(kernel[0]) + float(kernel[1])

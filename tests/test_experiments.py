@@ -121,10 +121,10 @@ def test_the_optimizer_finds_the_frontier_of_four_taps():
 def test_constant_and_gradient_move_by_their_mean_while_no_tap_is_negative():
     share, speed = frontier.family_curve(frontier.Setting((3,), "any", "relu", steps=8))
     kernels = np.array([im.kernels.mix((3,), share=float(x), direction=(1.0,)) for x in share])
-    idle = kernels.min(1) >= 0
-    assert 2 < idle.sum() < len(share)
-    some = kernels[idle]
-    np.testing.assert_allclose(speed[idle], (some[:, 2] - some[:, 0]) / some.sum(1), atol=1e-5)
+    inactive = kernels.min(1) >= 0
+    assert 2 < inactive.sum() < len(share)
+    some = kernels[inactive]
+    np.testing.assert_allclose(speed[inactive], (some[:, 2] - some[:, 0]) / some.sum(1), atol=1e-5)
 
 
 # --- the mixing ratio, and what is like a Lorentz transform -------------------------------------
@@ -133,9 +133,11 @@ def test_constant_and_gradient_move_by_their_mean_while_no_tap_is_negative():
 def test_speeds_rise_up_to_where_they_first_do_not():
     ratio = np.linspace(0, 1, 6)
     for speed, end in (
-        (ratio**2, 1), ([0, 1, 2, 2, 3, 4], 0.4), ([0, 1, 2, 3, 1, 9], 0.6),
+        (ratio**2, 1),
+        ([0, 1, 2, 2, 3, 4], 0.4),
+        ([0, 1, 2, 3, 1, 9], 0.6),
         ([0, 1, np.nan] * 2, 0.2),
-    ):  # fmt: skip
+    ):
         np.testing.assert_allclose(mixing_ratio.rises_to(ratio, np.array(speed)), end)
     np.testing.assert_allclose(mixing_ratio.r_squared(ratio, 2 - 3 * ratio), 1)
     # y = |x| on points around 0 has nothing to do with a line
@@ -215,11 +217,18 @@ def test_a_root_bends_by_an_eighth_and_gaps_are_in_no_range():
 
 def atlas_case(speed, part="sizes", **changed):
     share = np.linspace(0, 1, len(speed))
-    given = {"dimensions": 2, "size": 3, "rectifier": "relu", "boundary": "zero", "normalize": "l2"}
+    given = {
+        "dimensions": 2,
+        "kernel_size": 3,
+        "rectifier": "relu",
+        "boundary": "zero",
+        "normalize": "l2",
+    }
     given |= {"pattern": "disk", "direction": 0.0, **changed}
     status = np.where(np.isfinite(speed), 0, 3)
-    return Case(part, **given, share=share, speed=speed, aside=0 * speed, status=status,
-                idle_share=0.4)  # fmt: skip
+    return Case(
+        part, **given, share=share, speed=speed, aside=0 * speed, status=status, inactive_share=0.4
+    )
 
 
 @pytest.mark.parametrize(
@@ -227,7 +236,7 @@ def atlas_case(speed, part="sizes", **changed):
 )
 def test_the_atlas_judges_by_the_widest_range_of_all_settings(bend, words):
     share = np.linspace(0, 1, 11)
-    lines = [atlas_case(2 * share), atlas_case(np.minimum(share, bend), size=2)]
+    lines = [atlas_case(2 * share), atlas_case(np.minimum(share, bend), kernel_size=2)]
     verdict = atlas.judge("all", [atlas.reading(case, 5) for case in lines])
     for line in atlas.LINES:
         assert verdict[line]["at"][0]["verdict"] == words
@@ -237,11 +246,12 @@ def test_the_atlas_judges_by_the_widest_range_of_all_settings(bend, words):
 def test_the_atlas_sees_settings_that_do_not_agree():
     share = np.linspace(0, 1, 5)
     cases = [
-        atlas_case(share), atlas_case(share + 5e-4, "boundaries", boundary="periodic"),
+        atlas_case(share),
+        atlas_case(share + 5e-4, "boundaries", boundary="periodic"),
         atlas_case(share + 5e-4, "boundaries", boundary="reflect"),
         atlas_case(np.where(share == 0.5, np.nan, share), "normalizations", normalize="none"),
         atlas_case(share + 0.1, "leaky", rectifier="leaky_relu"),
-    ]  # fmt: skip
+    ]
     found = {check["name"]: check.get("agrees") for check in atlas.checks(cases)}
     assert found == {"periodic": True, "reflect": False, "none": False, "leaky_relu": None}
 

@@ -32,7 +32,7 @@ CALLS = {
     "NetCDF": ("im.sweeps.export('store', 'a.nc')", "h5netcdf", "sweeps"),
     "least squares": ("solvers.choose('least squares')", "optimistix", "design"),
     "native engine": ("im.plan((3,), (9,), 2, engine='native')", "ziglang", "native"),
-}  # fmt: skip
+}
 
 SCRIPT = """
 import json, sys
@@ -66,8 +66,11 @@ def without(packages, script, folder, *arguments):
     environment.pop("CC", None)
     return subprocess.run(
         [sys.executable, "-c", hide + script, *arguments],
-        capture_output=True, text=True, cwd=folder, env=environment,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +109,7 @@ def test_the_package_is_in_the_extra(name):
 
 @pytest.mark.parametrize("package", ["tyro", "tqdm", "matplotlib"])
 def test_a_command_says_it_in_one_line(tmp_path, package):
-    script = "from infomech.cli import main\nsys.exit(main(['law', '--size', '2']))"
+    script = "from infomech.cli import main\nsys.exit(main(['law', '--kernel-size', '2']))"
     done = without([package], script, tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(

@@ -57,8 +57,11 @@ def test_folders_that_cannot_be_made_are_named(tmp_path):
 def test_json_is_strict_and_keeps_arrays():
     value = {"a": np.array([1.5, np.nan]), "b": (np.float32(2), np.inf), "c": None, "d": "x"}
     assert json.loads(files.to_json(value)) == {
-        "a": [1.5, None], "b": [2.0, None], "c": None, "d": "x"
-    }  # fmt: skip
+        "a": [1.5, None],
+        "b": [2.0, None],
+        "c": None,
+        "d": "x",
+    }
 
 
 def test_provenance_names_versions_device_and_commit():

@@ -247,7 +247,7 @@ def test_half_pixels_of_even_taps_are_kept_beside_whole_moves(dtype):
 def test_a_domain_may_follow_as_often_as_one_likes(follow):
     kernel, field = lopsided(0.05, 0.15, 0.8), im.fields.disk((121,), 3.0, dtype="float64")
     _, trace = im.rollout(kernel, field, 50, every=5, follow=follow)
-    speed = im.theory.predict(kernel).speed[0]
+    speed = im.theory.predict(kernel).velocity[0]
     np.testing.assert_allclose(
         trace.center[:, 0], 60 + speed * np.arange(0.0, 51.0, 5.0), rtol=1e-9
     )

@@ -296,10 +296,12 @@ def test_contraction_factors_of_a_plane_are_attained(family, name):
     size = reference.size(frame.grid).reshape(-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(distance > 1e-12, size / distance, np.inf)  # (nu, omega)
-    best = np.array([
-        ratio[:, passed(band).reshape(-1)].min(1).max() if passed(band).any() else np.inf
-        for band in frame.bands
-    ])  # fmt: skip
+    best = np.array(
+        [
+            ratio[:, passed(band).reshape(-1)].min(1).max() if passed(band).any() else np.inf
+            for band in frame.bands
+        ]
+    )
     found = supports.factors(frame)
     assert np.all(found <= best * (1 + 1e-9))
     assert np.all(found >= 1)
@@ -583,7 +585,7 @@ SPOILT = np.where(np.arange(16).reshape(2, 8) == 3, np.nan, 1.0)
         (lambda: frames.tighten(frames.frame(2 * LOW, BANDS), keep_low=True), "bank.low"),
         (lambda: supports.gap(frames.frame(LOW, 0 * BANDS)), "frame"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_refused_by_name(call, argument):
     with pytest.raises(ValueError, match=rf"^{argument}"):
         call()

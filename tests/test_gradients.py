@@ -76,7 +76,7 @@ def test_gradients_flow_through_a_stack_of_kernels_to_each_layer():
     def end(kernels):
         return im.rollout(kernels, u, 11, every=11)[1].center[-1, 0]
 
-    # idle layers: the end is the start plus the sum of each layer's p/s
+    # inactive layers: the end is the start plus the sum of each layer's p/s
     r = np.array([-1.0, 0.0, 1.0])
     gains = kernels.sum(axis=1, keepdims=True)
     expected = (r - (kernels @ r)[:, None] / gains) / gains

@@ -63,11 +63,14 @@ def png(pixels, *, before=(), after=()):
     header = struct.pack(">IIBBBBB", pixels.shape[1], len(pixels), 8 * size, color, 0, 0, 0)
     return b"".join(
         [
-            b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", header), *(chunk(*one) for one in before),
+            b"\x89PNG\r\n\x1a\n",
+            chunk(b"IHDR", header),
+            *(chunk(*one) for one in before),
             chunk(b"IDAT", zlib.compress(filtered(rows.astype(np.int64), channels * size))),
-            *(chunk(*one) for one in after), chunk(b"IEND", b""),
+            *(chunk(*one) for one in after),
+            chunk(b"IEND", b""),
         ]
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -123,9 +126,10 @@ def test_png_of_few_bits_with_a_transparent_shade(write, bits):
             b"\x89PNG\r\n\x1a\n",
             chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 1, bits, 0, 0, 0, 0)),
             chunk(b"tRNS", struct.pack(">H", most)),
-            chunk(b"IDAT", zlib.compress(b"\0" + packed)), chunk(b"IEND", b""),
+            chunk(b"IDAT", zlib.compress(b"\0" + packed)),
+            chunk(b"IEND", b""),
         ]
-    )  # fmt: skip
+    )
     expected = np.where(levels == most, 0, levels / most)[None]
     assert_shades(write(content), expected, OVER)
 
@@ -148,20 +152,29 @@ def tiff(pixels, photometric, *, order="<", extra=(), bits=None, tags=()):
     """A TIFF file of one strip; planar if the photometric is given as ("planar", number)."""
     planar, photometric = photometric if isinstance(photometric, tuple) else ("", photometric)
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
-    data = (np.moveaxis(pixels, -1, 0) if planar else pixels).astype(
-        pixels.dtype.newbyteorder(order)
-    ).tobytes()  # fmt: skip
+    data = (
+        (np.moveaxis(pixels, -1, 0) if planar else pixels)
+        .astype(pixels.dtype.newbyteorder(order))
+        .tobytes()
+    )
     kind = {"u": 1, "i": 2, "f": 3}[pixels.dtype.kind]
     depth = bits or 8 * pixels.dtype.itemsize
     places = channels if planar else 1
     each = len(data) // places
     entries = {
-        256: ("L", [pixels.shape[1]]), 257: ("L", [len(pixels)]), 258: ("H", [depth] * channels),
-        259: ("H", [1]), 262: ("H", [photometric]),
+        256: ("L", [pixels.shape[1]]),
+        257: ("L", [len(pixels)]),
+        258: ("H", [depth] * channels),
+        259: ("H", [1]),
+        262: ("H", [photometric]),
         273: ("L", [8 + n * each for n in range(places)]),
-        277: ("H", [channels]), 278: ("L", [len(pixels)]), 279: ("L", [each] * places),
-        284: ("H", [2 if planar else 1]), 339: ("H", [kind] * channels), **dict(tags),
-    }  # fmt: skip
+        277: ("H", [channels]),
+        278: ("L", [len(pixels)]),
+        279: ("L", [each] * places),
+        284: ("H", [2 if planar else 1]),
+        339: ("H", [kind] * channels),
+        **dict(tags),
+    }
     if extra:
         entries[338] = ("H", list(extra))
     start = 8 + len(data)

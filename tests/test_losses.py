@@ -1,4 +1,4 @@
-"""Losses against their definition, closed forms of the idle rectifier, and finite differences."""
+"""Losses against their definition, closed forms and finite differences."""
 
 import jax
 import jax.numpy as jnp
@@ -47,13 +47,13 @@ EVERY = {
 def test_theory_is_where_losses_vanish(run):
     theory = jax.tree.map(np.asarray, im.theory.predict(KERNEL))
     for wish in (
-        losses.velocity(theory.speed),
-        losses.velocity(theory.speed, burn_in=4),
+        losses.velocity(theory.velocity),
+        losses.velocity(theory.velocity, burn_in=4),
         losses.diffusion(theory.diffusion),
         losses.diffusion(np.diagonal(theory.diffusion)),
         losses.diffusion(np.trace(theory.diffusion) / 2),
-        losses.trajectory(np.array([12.0, 13.0]) + np.arange(7)[:, None] * theory.speed),
-        losses.arrival(np.array([12.0, 13.0]) + 5 * theory.speed, 5),
+        losses.trajectory(np.array([12.0, 13.0]) + np.arange(7)[:, None] * theory.velocity),
+        losses.arrival(np.array([12.0, 13.0]) + 5 * theory.velocity, 5),
     ):
         assert 0 <= wish(run) < 1e-18, wish.names
 
@@ -61,7 +61,7 @@ def test_theory_is_where_losses_vanish(run):
 def test_values_are_those_of_the_definitions(run):
     trace, theory = run.trace, im.theory.predict(KERNEL)
     value = {name: float(loss(run)) for name, loss in EVERY.items()}
-    speed, spread = np.asarray(theory.speed), np.asarray(theory.diffusion)
+    speed, spread = np.asarray(theory.velocity), np.asarray(theory.diffusion)
     covariance = np.asarray(trace.covariance[-1])
     round_one = np.trace(covariance) / 2 * np.eye(2)
     expected = {

@@ -79,7 +79,7 @@ CALLS = {
     "from_dct": ("coefficients", lambda: im.spectrum.from_dct(FLAT)),
     "frequencies": ("frequencies", lambda: im.spectrum.transfer_function(np.ones(3), [FLAT])),
     "predict": ("kernel", lambda: im.theory.predict(FLAT)),
-    "idle_range": ("direction", lambda: im.theory.idle_range((3, 3), ALONG)),
+    "inactive_range": ("direction", lambda: im.theory.inactive_range((3, 3), ALONG)),
     "contraction": ("speed", lambda: im.theory.contraction(FLAT, 1.0)),
     "limit": ("limit", lambda: im.theory.contraction(0.5, FLAT)),
     "mass": ("field", lambda: im.observables.mass(MASKED)),
@@ -147,9 +147,7 @@ CALLS = {
     "image of a CNN": ("image", lambda: sequential.apply(PARAMS, MASKED[None], spec=SPEC)),
     "units": (
         "units",
-        lambda: receptive.receptive_fields(
-            lambda image: image, np.ones((1, 1, 9)), UNITS
-        ),
+        lambda: receptive.receptive_fields(lambda image: image, np.ones((1, 1, 9)), UNITS),
     ),
     "images": (
         "images",
@@ -159,7 +157,7 @@ CALLS = {
     "axis of two": ("pair: ratio", lambda: im.sweeps.values("pair", share=[0.1] * 3, ratio=SHARES)),
     "range": ("a: share", lambda: im.sweeps.sobol("a", 4, share=np.ma.masked_equal([0, 1], 1))),
     "linear": ("share", lambda: im.sweeps.linear("share", 0.0, np.ma.masked, 3)),
-}  # fmt: skip
+}
 
 FIGURES = {
     "kernel": ("taps", lambda plot: plot.kernel(FLAT)),

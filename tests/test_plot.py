@@ -9,14 +9,16 @@ from infomech import kernels, plot, scattering, survey
 
 @pytest.fixture(scope="module")
 def outcomes():
-    config = survey.LawConfig(size=(3,), shares=5, steps=6, burn_in=2, radius=2.0, resamples=10)
+    config = survey.LawConfig(
+        kernel_size=(3,), shares=5, steps=6, burn_in=2, radius=2.0, resamples=10
+    )
     return survey.run(config)
 
 
 def test_law_figure_has_a_curve_for_each_setting(outcomes):
     by_share, by_tangent, by_speed = plot.law(outcomes).axes
     labels = [text for text in by_share.get_legend_handles_labels()[1]]
-    assert labels == ["3×3 taps, relu", "3×3 taps, modulus", "theory, rectifier idle"]
+    assert labels == ["3×3 taps, relu", "3×3 taps, modulus", "theory, rectifier inactive"]
     drawn = dict(zip(labels, by_share.get_legend_handles_labels()[0], strict=True))
     np.testing.assert_allclose(drawn["3×3 taps, relu"].get_ydata(), outcomes[0].speed)
     assert "tan" in by_tangent.get_xlabel()
@@ -27,8 +29,9 @@ def test_law_figure_has_a_curve_for_each_setting(outcomes):
 def test_kernel_figure_shows_energies(shape):
     figure = plot.kernel(kernels.mix(shape, share=0.3))
     assert [panel.get_title() for panel in figure.axes[1:3]] == [
-        "even part  (energy 0.7)", "odd part  (energy 0.3)"
-    ]  # fmt: skip
+        "even part  (energy 0.7)",
+        "odd part  (energy 0.3)",
+    ]
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp"])

@@ -40,8 +40,8 @@ def slope(kernel, **settings):
     return change(lambda k: end(k, **settings), kernel)
 
 
-def wished(kernel):
-    """All that may be wished for."""
+def target(kernel):
+    """All that may be target for."""
     final, trace = im.rollout(kernel, PLANE, 6)
     run = losses.Run(kernel, im.fields.as_field(PLANE), final, trace)
     wish = losses.velocity([0.0, 0.1]) + losses.diffusion(0.1) + losses.shape(PLANE)
@@ -81,7 +81,7 @@ PROGRAMS = {
             k, [np.linspace(0, 3, 5, dtype=np.float32)] * 2
         )), KERNEL,
     ),
-    "losses": (lambda k: change(wished, k), KERNEL),
+    "losses": (lambda k: change(target, k), KERNEL),
     "a survey": (
         lambda shares: survey._measure(
             shares, np.float32([0, 1]), im.fields.as_field(PLANE), 1, shape=(3, 3), steps=6,

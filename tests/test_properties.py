@@ -102,7 +102,7 @@ def test_scale_of_kernel_and_field_is_only_a_factor(
 
 @every_case
 @given(data=st.data())
-def test_an_idle_layer_multiplies_the_mass_by_the_gain(taps, pixels, rectifier, data):
+def test_an_inactive_layer_multiplies_the_mass_by_the_gain(taps, pixels, rectifier, data):
     kernel, pattern = draw_kernel_and_pattern(data, taps, least=0)
     _, trace = run(kernel, inside(pixels, pattern), rectifier)
     mass = pattern.sum() * kernel.sum() ** np.arange(STEPS + 1)

@@ -158,9 +158,9 @@ def test_law_states_a_verdict_on_every_reading(quick):
     out, record, _ = quick("law")
     assert out.startswith("quick run: ")
     assert out.count("fails") == 3
-    assert "holds while the rectifier is idle, and only there" in out
+    assert "holds while the rectifier is inactive, and only there" in out
     tangent = next(r for r in record["readings"] if r["ratio"] == "tan θ")
-    assert min(tangent["idle"]) > 0.9999
+    assert min(tangent["inactive"]) > 0.9999
 
 
 def test_the_optimizer_finds_the_frontier_of_the_closed_form(quick):
@@ -177,11 +177,11 @@ def test_the_optimizer_finds_the_frontier_of_the_closed_form(quick):
 def test_targets_are_reached_and_drawn(quick):
     out, record, _ = quick("targets")
     assert "holds: 16 of 16" in out
-    error = np.subtract(record["achieved"], record["wished"])
+    error = np.subtract(record["achieved"], record["target"])
     assert np.linalg.norm(error, axis=1).max() <= record["tolerance"]["velocity"]
 
 
-def test_the_atlas_follows_the_closed_form_while_the_rectifier_is_idle(quick, capsys, tmp_path):
+def test_the_atlas_follows_the_closed_form_while_the_rectifier_is_inactive(quick, capsys, tmp_path):
     out, record, place = quick("atlas")
     assert "33 of 33 points computed now" in out
     share = np.linspace(0, 1, 11)
@@ -190,13 +190,15 @@ def test_the_atlas_follows_the_closed_form_while_the_rectifier_is_idle(quick, ca
         # the steepest tap of the gradient, by hand: tan θ = 1/(|cos| + |sin|) where it is 0
         angle = np.deg2rad(found["direction"])
         most = 1 / (np.cos(angle) + np.sin(angle))
-        np.testing.assert_allclose(found["idle_share"], most**2 / (1 + most**2), rtol=1e-5)
-        idle = np.flatnonzero(tangent <= most + 1e-6)
-        np.testing.assert_allclose(np.take(found["speed"], idle), tangent[idle] / 2, atol=1e-5)
-        np.testing.assert_allclose(np.take(found["aside"], idle), 0, atol=1e-5)
-        fit = next(f for f in found["fits"] if (f["law"], f["over"]) == ("tangent", "idle"))
+        np.testing.assert_allclose(found["inactive_share"], most**2 / (1 + most**2), rtol=1e-5)
+        inactive = np.flatnonzero(tangent <= most + 1e-6)
+        np.testing.assert_allclose(
+            np.take(found["speed"], inactive), tangent[inactive] / 2, atol=1e-5
+        )
+        np.testing.assert_allclose(np.take(found["aside"], inactive), 0, atol=1e-5)
+        fit = next(f for f in found["fits"] if (f["law"], f["over"]) == ("tangent", "inactive"))
         np.testing.assert_allclose([fit["r_squared"], fit["slope"]], [1, 0.5], atol=1e-4)
-    # along an axis the widest range to 1 % lies where the rectifier is idle: that of tan θ
+    # along an axis the widest range to 1 % lies where the rectifier is inactive: that of tan θ
     within = [
         (i, j)
         for i in range(4)

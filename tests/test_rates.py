@@ -66,9 +66,7 @@ class Way:
     def found(self, signal, **options):
         options = {"oversampling": self.oversampling, "subsample": self.subsample, **options}
         kinds = self.kinds[: len(self.every)]
-        return scattering.features(
-            signal, self.every, self.chosen, nonlinearity=kinds, **options
-        )  # fmt: skip
+        return scattering.features(signal, self.every, self.chosen, nonlinearity=kinds, **options)
 
 
 def every_path(frame, depth):
@@ -87,13 +85,16 @@ WAYS = {
     "grids of 3, features of a third": Way((THIRDS,) * 3, ((0,), (1, 0), (2,), (2, 0)), 3),
     "features that lose something": Way((THIRDS,) * 2, ((0,), (1,)), 16),
     "non-linearities": Way(
-        (MEYER,) * 3, ((0,), (5, 3), (4,), (9, 0), (8, 2), (11, 0), (5, 1)), 2,
+        (MEYER,) * 3,
+        ((0,), (5, 3), (4,), (9, 0), (8, 2), (11, 0), (5, 1)),
+        2,
         kinds=("halves", SOFT, "modulus"),
-        functions=(reference.halves, soft_np), blind=(False, True),
+        functions=(reference.halves, soft_np),
+        blind=(False, True),
     ),
     "images": Way((PLANE,) * 3, ((), (0,), (2,), (3,), (2, 0), (3, 1)), 2),
     "an image whose axes differ": Way((NARROW,) * 2, ((), (0,)), 4),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", thinned(WAYS))

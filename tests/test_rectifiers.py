@@ -1,4 +1,4 @@
-"""Rectifiers: values, slopes, and whether they are homogeneous or idle, declared or found out."""
+"""Rectifiers: values, slopes, and their flags, whether declared or probed."""
 
 import functools
 
@@ -66,8 +66,8 @@ def test_flags_say_what_the_function_does(name):
     rectifier, up = rectifiers.get(name), POINTS[POINTS >= 0]
     assert rectifier.homogeneous == (name in reference.HOMOGENEOUS)
     assert rectifier.homogeneous == np.allclose(rectifier(3 * POINTS), 3 * rectifier(POINTS))
-    assert rectifier.idle == (name in IDLE)
-    assert rectifier.idle == np.array_equal(rectifier(up), up)
+    assert rectifier.inactive == (name in IDLE)
+    assert rectifier.inactive == np.array_equal(rectifier(up), up)
 
 
 # --- callables ------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ class Leaky:
         return jnp.where(values > 0, values, self.slope * values)
 
 
-CALLABLES = {  # function, homogeneous, idle
+CALLABLES = {  # function, homogeneous, inactive
     "doubled relu": (lambda u: jnp.maximum(u, 0) * 2, True, False),
     "relu by where": (lambda u: jnp.where(u > 0, u, 0), True, True),
     "clipped at 6": (jax.nn.relu6, False, False),
@@ -103,10 +103,10 @@ CALLABLES = {  # function, homogeneous, idle
 }
 
 
-@pytest.mark.parametrize(("function", "homogeneous", "idle"), CALLABLES.values(), ids=CALLABLES)
-def test_callables_are_found_out(function, homogeneous, idle):
+@pytest.mark.parametrize(("function", "homogeneous", "inactive"), CALLABLES.values(), ids=CALLABLES)
+def test_callables_are_found_out(function, homogeneous, inactive):
     rectifier = rectifiers.get(function)
-    assert (rectifier.homogeneous, rectifier.idle) == (homogeneous, idle)
+    assert (rectifier.homogeneous, rectifier.inactive) == (homogeneous, inactive)
     np.testing.assert_array_equal(rectifier(POINTS), function(POINTS))
 
 
@@ -114,7 +114,7 @@ def test_callables_are_found_out(function, homogeneous, idle):
 def test_known_functions_are_found_out_as_declared(name):
     known = rectifiers.get(name)
     found = rectifiers.get(known.function)
-    assert (found.homogeneous, found.idle) == (known.homogeneous, known.idle)
+    assert (found.homogeneous, found.inactive) == (known.homogeneous, known.inactive)
 
 
 def test_a_callable_is_called_by_its_name():
@@ -124,7 +124,7 @@ def test_a_callable_is_called_by_its_name():
 
 def test_a_rectifier_passes_through_as_it_is():
     """Whatever it says of itself is believed."""
-    mine = Rectifier("mine", jnp.sin, homogeneous=True, idle=True)
+    mine = Rectifier("mine", jnp.sin, homogeneous=True, inactive=True)
     assert rectifiers.get(mine) is mine
     assert rectifiers.get("relu") is rectifiers.get("relu")
     assert_close(mine(POINTS), np.sin(POINTS))
@@ -162,7 +162,7 @@ def test_a_callable_that_closes_over_traced_values_is_refused(transform):
 
 def test_a_rectifier_may_close_over_traced_values():
     def use(slope):
-        mine = Rectifier("mine", lambda u: slope * u, homogeneous=True, idle=False)
+        mine = Rectifier("mine", lambda u: slope * u, homogeneous=True, inactive=False)
         return jnp.sum(rectifiers.get(mine)(jnp.ones(3)))
 
     assert_close(jax.jit(jax.grad(use))(0.5), 3.0)

@@ -67,9 +67,11 @@ def soft(z):
 def walked(x):
     found = scattering.paths(x, frame_of(x), 2, prune=1e-3)
     return {
-        "energy": found.energy, "collected": found.collected,
-        "significant": analysis.significant(found), "scales": analysis.by_scale(found, WAVELETS),
-    }  # fmt: skip
+        "energy": found.energy,
+        "collected": found.collected,
+        "significant": analysis.significant(found),
+        "scales": analysis.by_scale(found, WAVELETS),
+    }
 
 
 def decay(x):
@@ -102,9 +104,12 @@ def passed(x):
     found = layers.energies(weights, x[None])
     normal = layers.energies(weights, x[None], normalize="layer")
     return {
-        "incoming": found.incoming, "filtered": found.filtered, "rectified": found.rectified,
-        "upper": found.upper, "normalized": normal.normalized,
-    }  # fmt: skip
+        "incoming": found.incoming,
+        "filtered": found.filtered,
+        "rectified": found.rectified,
+        "upper": found.upper,
+        "normalized": normal.normalized,
+    }
 
 
 def weighted(x):
@@ -118,10 +123,12 @@ def tightened(x):
     tight = frames.tighten(bank)
     label = bank.labels[0]
     return {
-        "bands": tight.bands, "bound": frames.bounds(bank)[1],
-        "center": np.array(label.center), "support": np.array(label.support),
+        "bands": tight.bands,
+        "bound": frames.bounds(bank)[1],
+        "center": np.array(label.center),
+        "support": np.array(label.support),
         "gap": supports.gap(bank),
-    }  # fmt: skip
+    }
 
 
 def measured(x):
@@ -146,18 +153,23 @@ def rolled(x, normalize="l2", rectifier="relu"):
     kernel = np.asarray(np.abs(KERNEL), x.dtype)
     final, trace = im.rollout(kernel, x, 3, normalize=normalize, rectifier=rectifier)
     return {
-        "log_energy": trace.log_energy, "log_mass": trace.log_mass, "center": trace.center,
-        "covariance": trace.covariance, "log_final": observables.log_energy(final),
-    }  # fmt: skip
+        "log_energy": trace.log_energy,
+        "log_mass": trace.log_mass,
+        "center": trace.center,
+        "covariance": trace.covariance,
+        "log_final": observables.log_energy(final),
+    }
 
 
 def rolled_by(x, normalize="sum"):
     field = np.asarray(IMAGE, x.dtype)
     final, trace = im.rollout(x, field, 3, normalize=normalize)
     return {
-        "growth": trace.log_energy[1:] - trace.log_energy[:-1], "center": trace.center,
-        "values": final.values, "speed": rates.velocity(trace, edge_tolerance=2.0).value,
-    }  # fmt: skip
+        "growth": trace.log_energy[1:] - trace.log_energy[:-1],
+        "center": trace.center,
+        "values": final.values,
+        "speed": rates.velocity(trace, edge_tolerance=2.0).value,
+    }
 
 
 def of_kernel(x):
@@ -169,7 +181,7 @@ def of_kernel(x):
         "low": spectrum.low_frequency_share(x),
         "ball": spectrum.coordinates(x),
         "mirrors": parity.mirror_energies(x),
-        "speed": theory.predict(jnp.abs(x)).speed,
+        "speed": theory.predict(jnp.abs(x)).velocity,
         "diffusion": theory.predict(jnp.abs(x)).diffusion,
         "unit": design.parametrizations.unit_energy.kernel(x),
     }
@@ -181,11 +193,14 @@ def lost(x):
     final, trace = im.rollout(np.asarray(np.abs(KERNEL), x.dtype), field, 2, normalize="none")
     run = Run(jnp.asarray(x[:3, :3]), field, final, trace)
     every = {
-        "shape": _terms.shape(x[:4, :4]), "energy": losses.energy(0.5),
-        "isotropy": losses.isotropy(), "odd": losses.odd_share(),
-        "high": losses.high_frequency_share(), "velocity": losses.velocity(np.ones(2)),
+        "shape": _terms.shape(x[:4, :4]),
+        "energy": losses.energy(0.5),
+        "isotropy": losses.isotropy(),
+        "odd": losses.odd_share(),
+        "high": losses.high_frequency_share(),
+        "velocity": losses.velocity(np.ones(2)),
         "diffusion": losses.diffusion(1.0),
-    }  # fmt: skip
+    }
     return {name: loss(run) for name, loss in every.items()}
 
 
@@ -199,15 +214,20 @@ def counted(x):
         "filter_share", "filter_direction", "filter_low", "ball", "filters",
     )  # fmt: skip
     return {name: found[name].values for name in names} | {
-        "cosine": compared.cosine.values, "change": compared.change.values,
+        "cosine": compared.cosine.values,
+        "change": compared.change.values,
         "compared energy": compared.energy.values,
-    }  # fmt: skip
+    }
 
 
 def drifted(x, weighting="signed"):
     found = networks.drift.predict([x], weighting=weighting)
-    return {"displacement": found.displacement, "covariance": found.covariance,
-            "balance": found.balance, "weight": found.weight}  # fmt: skip
+    return {
+        "displacement": found.displacement,
+        "covariance": found.covariance,
+        "balance": found.balance,
+        "weight": found.weight,
+    }
 
 
 def looked(x):
@@ -216,7 +236,7 @@ def looked(x):
     def function(image):
         return jax.lax.conv_general_dilated(
             image[None], jnp.asarray(x[:, :1]), (1, 1), "SAME", precision="highest"
-        )[0]  # fmt: skip
+        )[0]
 
     images, units = np.asarray(IMAGE[None, None], x.dtype), np.array([[0, 4, 4], [1, 3, 4]])
     found = {}
@@ -243,10 +263,14 @@ def fitted(x):
     line, steep = rates.fit_line(other, x), rates.fit_line(x, other)
     again = rates.bootstrap(other, x, key=jax.random.key(0), samples=3)
     return {
-        "slope": line.slope, "intercept": line.intercept, "residuals": line.residuals,
-        "r_squared": line.r_squared, "steep": steep.slope, "steep r_squared": steep.r_squared,
+        "slope": line.slope,
+        "intercept": line.intercept,
+        "residuals": line.residuals,
+        "r_squared": line.r_squared,
+        "steep": steep.slope,
+        "steep r_squared": steep.r_squared,
         "spread": again.r_squared,
-    }  # fmt: skip
+    }
 
 
 INVARIANT = {}
@@ -267,18 +291,23 @@ CASES = {
     "best frame": (learned, SIGNAL, INVARIANT),
     "layers": (passed, IMAGE, {"incoming": 2, "filtered": 2, "rectified": 2}),
     "weights of layers": (
-        weighted, FILTERS, {"filtered": 2, "rectified": 2, "lower": 2, "upper": 2}
+        weighted,
+        FILTERS,
+        {"filtered": 2, "rectified": 2, "lower": 2, "upper": 2},
     ),
     "frames": (tightened, BANK, {"bound": 2}),
     "observables": (measured, IMAGE, FIELD),
     "rollout": (rolled, IMAGE, {"log_energy": Log(2), "log_mass": Log(1), "log_final": Log(2)}),
     "rollout without norms": (
-        lambda x: rolled(x, "none"), IMAGE,
+        lambda x: rolled(x, "none"),
+        IMAGE,
         {"log_energy": Log(2), "log_mass": Log(1), "log_final": Log(2)},
     ),
     **{
         f"rollout of kernels, {name}": (
-            lambda x, n=name: rolled_by(x, n), np.abs(KERNEL), {"growth": Log(2)}
+            lambda x, n=name: rolled_by(x, n),
+            np.abs(KERNEL),
+            {"growth": Log(2)},
         )
         for name in ("sum", "l2", "max")
     },
@@ -288,11 +317,13 @@ CASES = {
     "drift": (drifted, FILTERS, {"weight": 1}),
     "drift by energy": (lambda x: drifted(x, "energy"), FILTERS, {"weight": 2}),
     "receptive fields": (
-        looked, FILTERS, {"signed weight": 1, "absolute weight": 1, "energy weight": 2}
+        looked,
+        FILTERS,
+        {"signed weight": 1, "absolute weight": 1, "energy weight": 2},
     ),
     "fits": (fitted, SIGNAL, {"slope": 1, "intercept": 1, "residuals": 1, "steep": -1}),
     "a network": (networked, FILTERS, {"logits": 1}),
-}  # fmt: skip
+}
 
 
 def scaled(x, c, dtype):
@@ -319,9 +350,12 @@ def assert_grown(found, wanted, tolerance, name):
     held = ~small & ~large
     size = np.nanmax(np.abs(wanted[held]), initial=0)
     np.testing.assert_allclose(
-        found[held].astype(np.complex128) / (size or 1), wanted[held] / (size or 1),
-        rtol=0, atol=tolerance, err_msg=name,
-    )  # fmt: skip
+        found[held].astype(np.complex128) / (size or 1),
+        wanted[held] / (size or 1),
+        rtol=0,
+        atol=tolerance,
+        err_msg=name,
+    )
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -352,14 +386,15 @@ SLOPES = {
     "features": (lambda x: jnp.sum(scattering.features(x, frame_of(x), ((2,), (3, 1)))), SIGNAL, 1),
     "energy of layers": (
         lambda x: jnp.sum(layers.energies([SECOND[:, :1].astype(x.dtype)], x[None]).rectified),
-        IMAGE, 2,
+        IMAGE,
+        2,
     ),
     "normalized layers": (lambda x: jnp.sum(layers._normalized(x[None], "layer") ** 3), IMAGE, 0),
     "energy of a kernel": (lambda x: mechanics.energy_momentum(x).energy, KERNEL, 2),
     "mass of a kernel": (lambda x: mechanics.energy_momentum(x).mass_squared, KERNEL, 2),
     "odd share": (lambda x: mechanics.energy_momentum(x).share, KERNEL, 0),
     "low share": (spectrum.low_frequency_share, KERNEL, 0),
-    "speed": (lambda x: jnp.sum(theory.predict(jnp.abs(x)).speed), KERNEL, 0),
+    "speed": (lambda x: jnp.sum(theory.predict(jnp.abs(x)).velocity), KERNEL, 0),
     "energy of a field": (observables.energy, IMAGE, 2),
     "log energy": (observables.log_energy, IMAGE, 0),
     "center": (lambda x: jnp.sum(observables.center(x)), IMAGE, 0),
@@ -371,7 +406,7 @@ SLOPES = {
     "shape": (lambda x: jnp.sum(_terms._misfit(x, x[:4, :4]) ** 2), IMAGE, 0),
     "drift": (lambda x: jnp.sum(networks.drift.predict([x]).displacement), FILTERS, 0),
     "line": (lambda x: rates.fit_line(x[:9], x[9:18]).r_squared, SIGNAL, 0),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", SLOPES)
@@ -527,11 +562,14 @@ def test_norms_of_small_fields_are_found_for_any_rectifier(normalize, scale):
     """tanh sees a field of any scale; only the first layer's norm is that small."""
     finals = [
         im.rollout(
-            np.abs(KERNEL).astype(dtype), (scale * IMAGE).astype(dtype), 3, rectifier="tanh",
+            np.abs(KERNEL).astype(dtype),
+            (scale * IMAGE).astype(dtype),
+            3,
+            rectifier="tanh",
             normalize=normalize,
         )[0].values
         for dtype in (np.float32, np.float64)
-    ]  # fmt: skip
+    ]
     np.testing.assert_allclose(*finals, rtol=1e-4)
 
 

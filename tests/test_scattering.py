@@ -79,9 +79,7 @@ def _energies(signal, every, prune, **options):
     return scattering.energies(signal, every, len(every) - 1, prune=prune, **options)
 
 
-def energies(
-    signal, every, prune=0.0, *, nonlinearity="modulus", max_paths=10**6, memory_mib=0.25
-):  # fmt: skip
+def energies(signal, every, prune=0.0, *, nonlinearity="modulus", max_paths=10**6, memory_mib=0.25):
     """Energies with a frame for each layer, all of them traced; compiled once for each kind."""
     options = {"nonlinearity": nonlinearity, "max_paths": max_paths, "memory_mib": memory_mib}
     return _energies(signal, tuple(every), prune, **options)
@@ -247,9 +245,12 @@ def signals(draw, samples=SAMPLES):
 
 
 @given(
-    signals(), st.lists(st.integers(0, 3), min_size=3, max_size=3), SHARES, SEEDS | st.none(),
+    signals(),
+    st.lists(st.integers(0, 3), min_size=3, max_size=3),
+    SHARES,
+    SEEDS | st.none(),
     st.booleans(),
-)  # fmt: skip
+)
 def test_brackets_hold_the_truth_however_much_is_pruned(signal, names, prune, seed, cut):
     """For tight frames and others, also where the number of paths runs out."""
     every = [FRAMES[i] for i in names]
@@ -761,7 +762,7 @@ SMALL = nameless(scattering.meyer(16, 2.0))
         (lambda: nonlinearities.lipschitz(lambda z: jnp.sum(jnp.abs(z)), 1.0), "function: got"),
         (lambda: nonlinearities.get("sigmoid"), "nonlinearity: got 'sigmoid', expected one of"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_refused_by_name(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -51,9 +51,12 @@ def drawn(seed, grid, size=1.0):
     low = reference.filtered(white, 1.0 * (reference.size(grid) <= cut)).real
     point = np.zeros(grid)
     point.flat[seed % point.size] = 1
-    wave = np.cos(sum(i * 2 * np.pi * rng.integers(n) / n for i, n in zip(
-        np.meshgrid(*map(np.arange, grid), indexing="ij"), grid, strict=True
-    )))  # fmt: skip
+    wave = np.cos(
+        sum(
+            i * 2 * np.pi * rng.integers(n) / n
+            for i, n in zip(np.meshgrid(*map(np.arange, grid), indexing="ij"), grid, strict=True)
+        )
+    )
     return size * (white, low, low, wave, point)[seed % 5]
 
 
@@ -189,9 +192,11 @@ def assert_guaranteed(signal, every, rule):
 
 
 @given(
-    st.integers(0, 10**6), st.lists(st.sampled_from(list(ON_A_LINE)), min_size=3, max_size=3),
-    st.sampled_from(bounds.RULES), st.sampled_from([1.0, 1e-3, 50.0]),
-)  # fmt: skip
+    st.integers(0, 10**6),
+    st.lists(st.sampled_from(list(ON_A_LINE)), min_size=3, max_size=3),
+    st.sampled_from(bounds.RULES),
+    st.sampled_from([1.0, 1e-3, 50.0]),
+)
 def test_guarantee_holds_on_a_line(seed, names, rule, size):
     assert_guaranteed(drawn(seed, LINE, size), [ON_A_LINE[name] for name in names], rule)
 
@@ -310,9 +315,15 @@ def test_layers_that_pruning_leaves_uncertain_are_left_out():
     pure = 2.0**-n
     reach = np.where(n < 6, 1e-3, 0.2) * pure
     account = scattering.Account(
-        1.0, pure, pure[:-1], pure[:-1], 0 * pure, np.stack([pure - reach, pure + reach], -1),
-        None, None,
-    )  # fmt: skip
+        1.0,
+        pure,
+        pure[:-1],
+        pure[:-1],
+        0 * pure,
+        np.stack([pure - reach, pure + reach], -1),
+        None,
+        None,
+    )
     found = scattering.Energies(account, account, 1.0, None, True)
     np.testing.assert_array_equal(analysis.decay(found).layers, [1, 2, 3, 4, 5])
     assert analysis.decay(found).factor == pytest.approx(2)
@@ -433,10 +444,12 @@ def test_layers_are_those_of_direct_convolution(grid, taps, rectifier, normalize
         np.testing.assert_allclose(found.incoming[n], np.sum(u**2))
 
         def apply(u, kernel=kernel):
-            return np.array([
-                sum(mechanics.convolve(x, k, "periodic") for x, k in zip(u, row, strict=True))
-                for row in kernel
-            ])  # fmt: skip
+            return np.array(
+                [
+                    sum(mechanics.convolve(x, k, "periodic") for x, k in zip(u, row, strict=True))
+                    for row in kernel
+                ]
+            )
 
         passed = apply(u)
         np.testing.assert_allclose(found.filtered[n], np.sum(passed**2))
@@ -473,9 +486,14 @@ def test_a_path_of_real_filters_is_a_rollout_and_a_stack_of_layers():
     signal = rng.normal(size=20)
     path = (2, 0, 1)
     _, trace = im.rollout(
-        taps[list(path)], signal, 3, rectifier="modulus", boundary="periodic", normalize="l2",
+        taps[list(path)],
+        signal,
+        3,
+        rectifier="modulus",
+        boundary="periodic",
+        normalize="l2",
         engine="shifts",
-    )  # fmt: skip
+    )
     stack = layers.energies([taps[i][None, None] for i in path], signal[None], rectifier="modulus")
     pair = reference.pair(bank)
     functions = [reference.modulus] * 3
@@ -554,8 +572,9 @@ def test_sound_files_are_read_in_units_of_full_scale(tmp_path, dtype, values, ex
 def wave(samples, code, bits, *, channels=1, extensible=False, more=b""):
     """A WAV file of these bytes."""
     step = channels * bits // 8
-    form = struct.pack("<HHLLHH", 0xFFFE if extensible else code, channels, 8000, 8000 * step,
-                       step, bits)  # fmt: skip
+    form = struct.pack(
+        "<HHLLHH", 0xFFFE if extensible else code, channels, 8000, 8000 * step, step, bits
+    )
     if extensible:
         guid = b"\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71"
         form += struct.pack("<HHLH", 22, bits, 0, code) + guid
@@ -570,12 +589,14 @@ SOUNDS = {
     "24 bits, extensible": (wave(HALF, 1, 24, extensible=True), [-0.5, 2.0**-23]),
     "doubles": (wave(struct.pack("<2d", 0.1, -2), 3, 64), [0.1, -2]),
     "floats, extensible": (
-        wave(struct.pack("<2f", 0.5, -2), 3, 32, extensible=True), [0.5, -2],
+        wave(struct.pack("<2f", 0.5, -2), 3, 32, extensible=True),
+        [0.5, -2],
     ),
     "notes between": (
-        wave(struct.pack("<2h", 2**14, -1), 1, 16, more=b"abcd\x02\0\0\0xy"), [0.5, -(2.0**-15)],
+        wave(struct.pack("<2h", 2**14, -1), 1, 16, more=b"abcd\x02\0\0\0xy"),
+        [0.5, -(2.0**-15)],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("content", "expected"), SOUNDS.values(), ids=SOUNDS)
@@ -710,7 +731,7 @@ F, ONE, TAPS = np.ones(24), np.ones((1, 8)), np.ones((1, 1, 3))
         (lambda: signals.signal("missing.npy"), "signal: got 'missing.npy', unreadable"),
         (lambda: signals.signal("missing.png"), "signal: got 'missing.png'"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_refused_by_name(call, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         call()

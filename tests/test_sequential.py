@@ -159,9 +159,12 @@ def test_units_of_even_kernels_look_where_they_lie(name):
 def test_lattices_by_hand():
     """Each even span puts the output half a sample of its input before it."""
     layers = (
-        Layer(1, (2,), stride=2), Layer(1, (3,), stride=3), Layer(1, (4,)),
-        Layer(1, (2,), dilation=2), Layer(1, (2,), dilation=3),
-    )  # fmt: skip
+        Layer(1, (2,), stride=2),
+        Layer(1, (3,), stride=3),
+        Layer(1, (4,)),
+        Layer(1, (2,), dilation=2),
+        Layer(1, (2,), dilation=3),
+    )
     found = lattices(Spec(1, layers, 1))
     assert [float(x.spacing[0]) for x in found] == [2, 6, 6, 6, 6]
     assert [float(x.origin[0]) for x in found] == [-0.5, -0.5, -3.5, -3.5, -6.5]

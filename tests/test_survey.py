@@ -13,34 +13,34 @@ from infomech.fields import patterns
 @pytest.fixture(scope="module")
 def outcomes():
     config = survey.LawConfig(rectifier=("relu",), resamples=200)
-    return {o.setting.size: o for o in survey.run(config)}
+    return {o.setting.kernel_size: o for o in survey.run(config)}
 
 
 @pytest.mark.parametrize(
-    ("size", "root", "share"), [(2, 0.896, 0.747), (3, 0.976, 0.899)], ids=["2x2", "3x3"]
+    ("kernel_size", "root", "share"), [(2, 0.896, 0.747), (3, 0.976, 0.899)], ids=["2x2", "3x3"]
 )
 def test_reference_values_of_the_law(outcomes, size, root, share):
     outcome = outcomes[size]
     assert abs(outcome.fit("sqrt_share", "all").r_squared - root) < 0.01
     assert abs(outcome.fit("share", "all").r_squared - share) < 0.01
-    assert outcome.fit("tangent", "idle").r_squared > 0.99995
+    assert outcome.fit("tangent", "inactive").r_squared > 0.99995
 
 
-def test_speed_is_theory_where_the_rectifier_is_idle(outcomes):
+def test_speed_is_theory_where_the_rectifier_is_inactive(outcomes):
     for size, outcome in outcomes.items():
-        idle = outcome.share <= outcome.idle_share * (1 + 1e-6)
-        np.testing.assert_allclose(outcome.speed[idle], outcome.theory[idle], atol=2e-6)
-        assert np.all(np.isnan(outcome.theory[~idle])), size
+        inactive = outcome.share <= outcome.inactive_share * (1 + 1e-6)
+        np.testing.assert_allclose(outcome.speed[inactive], outcome.theory[inactive], atol=2e-6)
+        assert np.all(np.isnan(outcome.theory[~inactive])), size
         np.testing.assert_allclose(
-            outcome.fit("tangent", "idle").slope, np.sqrt((size**2 - 1) / 12), rtol=1e-5
+            outcome.fit("tangent", "inactive").slope, np.sqrt((size**2 - 1) / 12), rtol=1e-5
         )
 
 
 def test_spread_contracts_by_one_over_gamma(outcomes):
     for size, outcome in outcomes.items():
-        idle = outcome.share < 0.99 * outcome.idle_share
-        v = outcome.speed[idle] / np.sqrt((size**2 - 1) / 12)
-        np.testing.assert_allclose(outcome.contraction[idle], np.sqrt(1 - v**2), rtol=1e-4)
+        inactive = outcome.share < 0.99 * outcome.inactive_share
+        v = outcome.speed[inactive] / np.sqrt((size**2 - 1) / 12)
+        np.testing.assert_allclose(outcome.contraction[inactive], np.sqrt(1 - v**2), rtol=1e-4)
 
 
 def test_nothing_touches_the_boundary_and_every_speed_is_given(outcomes):
@@ -70,9 +70,9 @@ def test_r_squared_below_a_bound_is_not_shown_as_the_bound(r_squared, digits, sh
 
 def test_the_survey_tells_which_speeds_are_not_steady(outcomes):
     for outcome in outcomes.values():
-        idle = outcome.share <= outcome.idle_share * (1 + 1e-6)
-        assert outcome.steady[idle].all()
-        assert not outcome.steady[~idle].all()
+        inactive = outcome.share <= outcome.inactive_share * (1 + 1e-6)
+        assert outcome.steady[inactive].all()
+        assert not outcome.steady[~inactive].all()
         assert np.isnan(outcome.r_squared[0])  # ε = 0 doesn't move
         assert np.all(outcome.r_squared[1:] > 0.99)
 
@@ -80,14 +80,14 @@ def test_the_survey_tells_which_speeds_are_not_steady(outcomes):
 def test_intervals_hold_their_estimates_and_repeat_from_the_seed(outcomes):
     fit = outcomes[3].fit("sqrt_share", "all")
     assert fit.slope_interval[0] < fit.slope < fit.slope_interval[1]
-    again = survey.run(survey.LawConfig(size=(3,), rectifier=("relu",), resamples=200))
+    again = survey.run(survey.LawConfig(kernel_size=(3,), rectifier=("relu",), resamples=200))
     assert again[0].fits == outcomes[3].fits
 
 
 @pytest.mark.parametrize("boundary", ["periodic", "reflect"])
 def test_other_boundaries_change_nothing_in_a_wide_domain(outcomes, boundary):
     config = survey.LawConfig(
-        size=(2,), rectifier=("relu",), boundary=(boundary,), shares=5, resamples=10
+        kernel_size=(2,), rectifier=("relu",), boundary=(boundary,), shares=5, resamples=10
     )
     (outcome,) = survey.run(config)
     assert np.all(outcome.status == 0)
@@ -100,9 +100,17 @@ def test_other_boundaries_change_nothing_in_a_wide_domain(outcomes, boundary):
 )
 def test_speed_is_measured_along_the_direction(dimensions, direction):
     config = survey.LawConfig(
-        size=(2,), rectifier=("relu",), dimensions=dimensions, direction=direction, shares=3,
-        radius=2.0, steps=8, burn_in=2, resamples=10, dtype="float64",
-    )  # fmt: skip
+        kernel_size=(2,),
+        rectifier=("relu",),
+        dimensions=dimensions,
+        direction=direction,
+        shares=3,
+        radius=2.0,
+        steps=8,
+        burn_in=2,
+        resamples=10,
+        dtype="float64",
+    )
     (outcome,) = survey.run(config)
     unit = np.array(outcome.setting.direction)
     np.testing.assert_allclose(np.linalg.norm(unit), 1)
@@ -114,13 +122,13 @@ def test_speed_is_measured_along_the_direction(dimensions, direction):
 
 @pytest.mark.parametrize("kind", [tuple, list, np.array])
 def test_several_directions_follow_one_another(kind):
-    config = survey.LawConfig(size=(2,), rectifier=("relu",), direction=kind([0, 2, -3, 4]))
+    config = survey.LawConfig(kernel_size=(2,), rectifier=("relu",), direction=kind([0, 2, -3, 4]))
     found = [setting.direction for setting in survey.settings(config)]
     np.testing.assert_allclose(found, [(0, 1), (-0.6, 0.8)])
 
 
 def test_identity_refuses_where_positive_and_negative_values_cancel():
-    config = survey.LawConfig(size=(3,), rectifier=("identity",), shares=11, resamples=10)
+    config = survey.LawConfig(kernel_size=(3,), rectifier=("identity",), shares=11, resamples=10)
     (outcome,) = survey.run(config)
     refused = outcome.status != 0
     assert refused[-1]
@@ -134,10 +142,10 @@ def test_identity_refuses_where_positive_and_negative_values_cancel():
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"size": (0,)}, "size: got 0"),
-        ({"size": (1,)}, "size: got 1"),
-        ({"size": (16,)}, "size: got 16"),
-        ({"size": ()}, "size: got nothing"),
+        ({"kernel_size": (0,)}, "kernel_size: got 0"),
+        ({"kernel_size": (1,)}, "kernel_size: got 1"),
+        ({"kernel_size": (16,)}, "kernel_size: got 16"),
+        ({"kernel_size": ()}, "kernel_size: got nothing"),
         ({"rectifier": ("rleu",)}, "rectifier: got 'rleu', expected one of relu, modulus"),
         ({"boundary": ("wrap",)}, "boundary: got 'wrap', expected one of zero, periodic"),
         ({"normalize": ("l1",)}, "normalize: got 'l1', expected one of none, sum"),

@@ -19,9 +19,16 @@ def observe(kernel, final, trace, setting):
 
 
 SWEEP = sweeps.Sweep(
-    axes=(sweeps.linear("share", 0, 1, 12),), dimensions=1, pattern="impulse", steps=4, burn_in=1,
-    size=(2, 3), rectifier="identity", block=4, observe=observe,
-)  # fmt: skip
+    axes=(sweeps.linear("share", 0, 1, 12),),
+    dimensions=1,
+    pattern="impulse",
+    steps=4,
+    burn_in=1,
+    kernel_size=(2, 3),
+    rectifier="identity",
+    block=4,
+    observe=observe,
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +55,7 @@ def test_a_block_of_any_nan_is_what_was_written(copy):
     "harm",
     [
         lambda path: (path / "share" / "c" / "0").unlink(),
-        lambda path: (path / "size" / "c" / "0").write_bytes(b"x"),
+        lambda path: (path / "kernel_size" / "c" / "0").write_bytes(b"x"),
     ],
 )
 def test_harmed_coordinates_are_told_and_written_anew(copy, whole, harm, capsys):

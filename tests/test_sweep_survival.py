@@ -62,9 +62,10 @@ def script(name, folder, devices=1):
         r"--xla_force_host_platform_device_count=\d+", "", os.environ.get("XLA_FLAGS", "")
     )
     environment = {
-        **os.environ, "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={devices}",
+        **os.environ,
+        "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={devices}",
         "PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path]),
-    }  # fmt: skip
+    }
     finished = subprocess.run(
         [sys.executable, HERE / name, folder], capture_output=True, text=True, env=environment
     )
@@ -135,14 +136,14 @@ def test_interrupted_it_says_how_to_go_on(tmp_path, capsys, monkeypatch):
 
 
 def chunk(path, name, number):
-    return path / name / "c" / f"{number}" / ("0" if name in ("speed", "momentum") else "")
+    return path / name / "c" / f"{number}" / ("0" if name in ("velocity", "momentum") else "")
 
 
 HARM = {
-    "a truncated chunk": lambda path: _edit(chunk(path, "speed", 1), lambda b: b[: len(b) // 2]),
-    "an empty chunk": lambda path: _edit(chunk(path, "speed", 1), lambda b: b""),
+    "a truncated chunk": lambda path: _edit(chunk(path, "velocity", 1), lambda b: b[: len(b) // 2]),
+    "an empty chunk": lambda path: _edit(chunk(path, "velocity", 1), lambda b: b""),
     "other bytes": lambda path: _edit(chunk(path, "momentum", 1), lambda b: bytes(len(b))),
-    "no chunk": lambda path: chunk(path, "speed", 1).unlink(),
+    "no chunk": lambda path: chunk(path, "velocity", 1).unlink(),
     "one number": lambda path: _set(path, "energy", 5, 2.0),
     "another checksum": lambda path: _set(path, "done", 1, 7),
     "a truncated checksum": lambda path: _edit(path / "done" / "c" / "1", lambda b: b[:3]),
@@ -221,7 +222,7 @@ def test_what_is_no_store(tmp_path, copy, capsys):
         with pytest.raises(ValueError, match="which is none"):
             sweeps.run(some(), tmp_path / name)
     assert (tmp_path / "folder" / "kept").read_text() == "text"
-    (copy / "speed" / "zarr.json").write_text("{")
+    (copy / "velocity" / "zarr.json").write_text("{")
     with pytest.raises(ValueError, match="harmed"):
         sweeps.run(some(), copy)
     assert main(["sweep", "status", str(tmp_path / "folder")]) == 2
@@ -400,7 +401,7 @@ def test_other_errors_of_the_device_are_raised(tmp_path, monkeypatch):
 def test_an_unfinished_store_reads_as_missing(tmp_path):
     sweeps.run(some(), tmp_path / "s.zarr", shard=(0, 3))
     with xarray.open_zarr(tmp_path / "s.zarr") as found:
-        assert np.isfinite(found.speed[:4]).all()
-        assert np.isnan(found.speed[4:]).all()
+        assert np.isfinite(found.velocity[:4]).all()
+        assert np.isnan(found.velocity[4:]).all()
         np.testing.assert_array_equal(found.status, [0] * 4 + [-1] * 8)
         np.testing.assert_array_equal(found.done != 0, [True, False, False])

@@ -103,35 +103,40 @@ BAD_SWEEPS = {
         r"kernels of shape \(2,\), expected \(3,\)",
     ),
     "an angle on a line": (
-        {"axes": (SHARE, sweeps.values("angle", angle=[0.0]))}, "unless dimensions is 2"
+        {"axes": (SHARE, sweeps.values("angle", angle=[0.0]))},
+        "unless dimensions is 2",
     ),
     "a direction of 0": (
-        {"axes": (SHARE, sweeps.values("direction", direction=[[0.0]]))}, "length above 0"
+        {"axes": (SHARE, sweeps.values("direction", direction=[[0.0]]))},
+        "length above 0",
     ),
     "direction of another dimension": (
-        {"axes": (SHARE, sweeps.values("direction", direction=[[0.0, 1.0]]))}, r"expected \(1,\)"
+        {"axes": (SHARE, sweeps.values("direction", direction=[[0.0, 1.0]]))},
+        r"expected \(1,\)",
     ),
     "an axis named as a setting": (
-        {"axes": (sweeps.values("steps", share=[0.1]),)}, "a name that is no setting"
+        {"axes": (sweeps.values("steps", share=[0.1]),)},
+        "a name that is no setting",
     ),
     "an axis named as an array of the store": (
-        {"axes": (sweeps.values("done", share=[0.1]),)}, "word of the store's own"
+        {"axes": (sweeps.values("done", share=[0.1]),)},
+        "word of the store's own",
     ),
     "a name for an axis": ({"axes": ("share",)}, "axes: got 'share', expected axes made by"),
     "tolerances": ({"edge_tolerance": [0.1]}, r"edge_tolerance: got shape \(1,\)"),
     "a rectifier": ({"rectifier": "foo"}, "rectifier: got 'foo'"),
-    "a setting twice": ({"size": (3, 3)}, "each once"),
-    "nothing": ({"size": ()}, "size: got nothing"),
+    "a setting twice": ({"kernel_size": (3, 3)}, "each once"),
+    "nothing": ({"kernel_size": ()}, "kernel_size: got nothing"),
     "steps": ({"steps": (0,)}, "steps: got 0"),
     "a pattern that is no name": ({"pattern": (3,)}, "pattern: got 3"),
-    "no room": ({"pixels": 3, "pattern": "box"}, "room for the pattern"),
+    "no room": ({"shape": 3, "pattern": "box"}, "room for the pattern"),
     "a late start": ({"burn_in": 5}, "burn_in: got 5, expected at most 4"),
     "four axes": ({"dimensions": 4}, "dimensions: got 4"),
     "observe": ({"observe": "math:nothing"}, "observe: got 'math:nothing'"),
     "not callable": ({"observe": "math:pi"}, "can't be called"),
     "dtype": ({"dtype": "int8"}, "dtype: got 'int8'"),
     "block": ({"block": -1}, "block: got -1"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD_SWEEPS)
@@ -155,12 +160,13 @@ def test_every_point_is_in_one_block_and_no_block_is_too_large(counts, sizes, bl
         sweeps.values(q, **{q: np.linspace(0, 1, n) if q != "seed" else np.arange(n)})
         for q, n in zip(quantities, counts, strict=True)
     )
-    sweep = sweeps.Sweep(axes=axes, size=tuple(sizes), block=block, **SMALL)
+    sweep = sweeps.Sweep(axes=axes, kernel_size=tuple(sizes), block=block, **SMALL)
     plan = _blocks.layout(sweep)
     seen = np.zeros(plan.shape, int)
     tables = [axis.table() for axis in axes]
-    whole = np.stack(np.meshgrid(*(t[q] for t, q in zip(tables, quantities, strict=True)),
-                                 indexing="ij"), -1)  # fmt: skip
+    whole = np.stack(
+        np.meshgrid(*(t[q] for t, q in zip(tables, quantities, strict=True)), indexing="ij"), -1
+    )
     for number, one in enumerate(plan.blocks()):
         assert one.number == number
         assert 1 <= one.points <= block
@@ -174,14 +180,17 @@ def test_every_point_is_in_one_block_and_no_block_is_too_large(counts, sizes, bl
 
 def test_blocks_are_of_some_seconds_unless_told():
     def points(**changes):
-        return math.prod(_blocks.layout(sweeps.Sweep(axes=(sweeps.seeds(10**6),), family="random",
-                                                    **changes)).block)  # fmt: skip
+        return math.prod(
+            _blocks.layout(
+                sweeps.Sweep(axes=(sweeps.seeds(10**6),), family="random", **changes)
+            ).block
+        )
 
-    assert points(pixels=32, steps=32, radius=1.0) == 2**16
+    assert points(shape=32, steps=32, radius=1.0) == 2**16
     # 241² × 7² × 40 layers: 2³⁶ multiply-adds are some 600 of these
-    heavy = points(size=7, pixels=241, steps=40)
+    heavy = points(kernel_size=7, shape=241, steps=40)
     assert heavy == 2**36 // (241**2 * 49 * 40)
-    assert points(pixels=5000, steps=48) == 64
+    assert points(shape=5000, steps=48) == 64
     assert points(block=7) == 7
 
 
@@ -228,11 +237,16 @@ def test_noise_has_its_energy_and_leaves_the_kernel_in_the_middle(tmp_path):
 @pytest.mark.parametrize("dtype", thinned(["float64", "float32"], 2))
 def test_laws_are_those_of_a_plain_rollout(tmp_path, dtype):
     found = swept(
-        tmp_path, axes=(SHARE,), dtype=dtype, size=(2, 3), rectifier=("relu", "modulus"),
-        pattern="box", radius=1.0,
-    )  # fmt: skip
-    assert found.sizes["size"] == 2
-    assert found.speed.dtype == dtype
+        tmp_path,
+        axes=(SHARE,),
+        dtype=dtype,
+        kernel_size=(2, 3),
+        rectifier=("relu", "modulus"),
+        pattern="box",
+        radius=1.0,
+    )
+    assert found.sizes["kernel_size"] == 2
+    assert found.velocity.dtype == dtype
     start = np.pad(np.ones(3), 20)
     for size, rectifier, share in itertools.product((2, 3), ("relu", "modulus"), range(5)):
         at = found.sel(size=size, rectifier=rectifier).isel(share=share)
@@ -243,15 +257,15 @@ def test_laws_are_those_of_a_plain_rollout(tmp_path, dtype):
         layers = np.arange(1, 7)
         speed, diffusion = (np.polyfit(layers, v[1:], 1)[0] for v in (centers, covariances))
         tolerance = 2e-5 if dtype == "float32" else 1e-12
-        np.testing.assert_allclose(at.speed, [speed], atol=tolerance)
+        np.testing.assert_allclose(at.velocity, [speed], atol=tolerance)
         np.testing.assert_allclose(at.diffusion, [[diffusion]], atol=10 * tolerance)
         np.testing.assert_allclose(at.energy, 1, atol=tolerance)
         np.testing.assert_allclose(at.odd_share, share / 4, atol=tolerance)
         np.testing.assert_allclose(at.gain, kernel.sum(), atol=tolerance)
         assert at.status == 0
         known = theory.predict(kernel, rectifier=rectifier)
-        assert bool(at.idle) == bool(known.idle)
-        np.testing.assert_allclose(at.speed_theory, known.speed, atol=tolerance)
+        assert bool(at.inactive) == bool(known.inactive)
+        np.testing.assert_allclose(at.velocity_theory, known.velocity, atol=tolerance)
 
 
 def all_of(kernel, final, trace, setting):
@@ -263,10 +277,16 @@ def test_every_setting_reaches_the_rollout(tmp_path):
     """Against a rollout of the same kernel, called directly, where all settings matter."""
     sweep = sweeps.Sweep(
         axes=(sweeps.values("share", share=[0.3]), sweeps.values("seed", seed=[4, 9])),
-        family="random", boundary=("zero", "periodic"), normalize=("max",), pixels=13,
+        family="random",
+        boundary=("zero", "periodic"),
+        normalize=("max",),
+        shape=13,
         observe=all_of,
-        every=2, edge_tolerance=0.9, radius=1.0, **{**SMALL, "pattern": "box"},
-    )  # fmt: skip
+        every=2,
+        edge_tolerance=0.9,
+        radius=1.0,
+        **{**SMALL, "pattern": "box"},
+    )
     sweeps.run(sweep, tmp_path / "s.zarr")
     found = xarray.open_zarr(tmp_path / "s.zarr", chunks=None).load()
     start = np.pad(np.ones(3, np.float32), 5)
@@ -279,8 +299,8 @@ def test_every_setting_reaches_the_rollout(tmp_path):
         for name, value in all_of(kernel, final, trace, setting).items():
             tolerance = {"rtol": 2e-4, "atol": 2e-5, "err_msg": f"{name}, {setting}"}
             np.testing.assert_allclose(at[name].values[0], value, **tolerance)
-        assert np.isfinite(at.speed_stderr).all()
-        for name, law in (("speed", rates.velocity), ("diffusion", rates.diffusion)):
+        assert np.isfinite(at.velocity_stderr).all()
+        for name, law in (("velocity", rates.velocity), ("diffusion", rates.diffusion)):
             rate = law(trace, 1, edge_tolerance=0.9)
             np.testing.assert_allclose(at[f"{name}_stderr"][0], rate.stderr, atol=1e-4)
         felt = max(float(trace.edge.max()), float(trace.cut.max()))
@@ -289,32 +309,40 @@ def test_every_setting_reaches_the_rollout(tmp_path):
 
 def test_a_point_that_dies_or_touches_the_edge_is_a_status(tmp_path):
     axes = (sweeps.values("k", taps=[[0.0, -1, 0], [0.0, 1, 0], [0.0, 0, 1]]),)
-    found = swept(tmp_path, axes=axes, family="taps", pixels=13)
+    found = swept(tmp_path, axes=axes, family="taps", shape=13)
     reasons = [rates.REASONS[int(code)].split(":")[0] for code in found.status]
-    assert reasons == ["the field died", "ok", "the pattern touched the boundary before the end of"
-                       " the fit window"]  # fmt: skip
-    assert np.isnan(found.speed[[0, 2]]).all()
-    assert found.speed[1] == 0
+    assert reasons == [
+        "the field died",
+        "ok",
+        "the pattern touched the boundary before the end of the fit window",
+    ]
+    assert np.isnan(found.velocity[[0, 2]]).all()
+    assert found.velocity[1] == 0
     assert found.edge[2] > 0.5
 
 
 def test_any_function_can_be_measured(tmp_path):
     def observe(kernel, final, trace, setting):
-        return {"last": final.values[:3], "size": jax.numpy.int32(setting.size)}
+        return {"last": final.values[:3], "kernel_size": jax.numpy.int32(setting.kernel_size)}
 
     with pytest.raises(ValueError, match="other names than the sweep's own"):
         swept(tmp_path, axes=(SHARE,), observe=observe)
 
     def fine(kernel, final, trace, setting):
-        return {"last": final.values[:3], "taps": jax.numpy.int32(setting.size)}
+        return {"last": final.values[:3], "taps": jax.numpy.int32(setting.kernel_size)}
 
-    found = swept(tmp_path, axes=(SHARE,), observe=fine, size=(2, 3), pixels=9)
-    assert found["last"].dims == ("size", "share", "last_axis_0")
+    found = swept(tmp_path, axes=(SHARE,), observe=fine, kernel_size=(2, 3), shape=9)
+    assert found["last"].dims == ("kernel_size", "share", "last_axis_0")
     np.testing.assert_array_equal(found["taps"], np.repeat([[2], [3]], 5, 1))
     with pytest.raises(ValueError, match="a dictionary of arrays"):
         swept(tmp_path / "b", axes=(SHARE,), observe=lambda k, f, t, s: t.center)
     with pytest.raises(ValueError, match="the same for all settings"):
-        swept(tmp_path / "c", axes=(SHARE,), size=(2, 3), observe=lambda k, f, t, s: {"kernel": k})
+        swept(
+            tmp_path / "c",
+            axes=(SHARE,),
+            kernel_size=(2, 3),
+            observe=lambda k, f, t, s: {"kernel": k},
+        )
 
 
 WRONG_MEASURES = {
@@ -343,11 +371,14 @@ def test_what_cannot_be_stored_is_told_before_anything_is_compiled(case):
 
 
 def test_numbers_of_numpy_and_jax_are_as_good_as_plain_ones():
-    plain = sweeps.Sweep(axes=(SHARE,), size=(2, 3), radius=2.0, block=4, **SMALL)
+    plain = sweeps.Sweep(axes=(SHARE,), kernel_size=(2, 3), radius=2.0, block=4, **SMALL)
     other = sweeps.Sweep(
-        axes=sweeps.linear("share", np.float32(0), np.int8(1), np.int64(5)), size=np.array([2, 3]),
-        radius=jax.numpy.float32(2), block=np.int16(4), **{**SMALL, "steps": np.int32(6)},
-    )  # fmt: skip
+        axes=sweeps.linear("share", np.float32(0), np.int8(1), np.int64(5)),
+        kernel_size=np.array([2, 3]),
+        radius=jax.numpy.float32(2),
+        block=np.int16(4),
+        **{**SMALL, "steps": np.int32(6)},
+    )
     assert other == plain
     assert hash(other) == hash(plain)
     assert json.loads(json.dumps(other.describe())) == json.loads(json.dumps(plain.describe()))
@@ -356,9 +387,9 @@ def test_numbers_of_numpy_and_jax_are_as_good_as_plain_ones():
 
 def test_settings_of_both_dtypes_are_stored_as_the_wider(tmp_path):
     found = swept(tmp_path, axes=(SHARE,), dtype=("float32", "float64"))
-    assert found.speed.dtype == np.float64
-    wide = found.speed.sel(dtype="float64")
-    np.testing.assert_allclose(found.speed.sel(dtype="float32"), wide, atol=1e-6)
+    assert found.velocity.dtype == np.float64
+    wide = found.velocity.sel(dtype="float64")
+    np.testing.assert_allclose(found.velocity.sel(dtype="float32"), wide, atol=1e-6)
     assert not np.array_equal(found.energy.sel(dtype="float32"), found.energy.sel(dtype="float64"))
 
 
@@ -386,8 +417,8 @@ def test_plain_xarray_reads_it_with_labels_units_and_provenance(stored):
     path, sweep, done = stored
     assert (done.points, done.computed, done.damaged) == (30, 30, 0)
     found = xarray.open_zarr(path)
-    assert dict(found.speed.sizes) == {"rectifier": 2, "share": 5, "pair": 3, "component": 1}
-    assert found.speed.attrs["units"] == "pixels per layer"
+    assert dict(found.velocity.sizes) == {"rectifier": 2, "share": 5, "pair": 3, "component": 1}
+    assert found.velocity.attrs["units"] == "pixels per layer"
     assert found.noise.dims == ("pair",)
     assert found.sel(rectifier="modulus", share=0.5).isel(pair=1).noise == 0.1
     assert found.boundary == "zero"
@@ -415,15 +446,15 @@ def test_an_explanation_counts_before_anything_runs(stored):
     assert told.batch == done.batch
     # an impulse widened by 2 pixels a layer for 6 layers, with 3 more at either end
     assert told.cell_steps == 30 * 6 * (1 + 6 * 2 + 2 * 3)
-    # 12 numbers of float32, idle and status
+    # 12 numbers of float32, inactive and status
     assert told.stored == 30 * (12 * 4 + 2)
     for words in ("points        30", "compilations  2, one per setting", "about"):
         assert words in str(told)
     narrow = sweeps.explain(sweep, batch=2)
     assert set(narrow.batch.values()) == {2}
     assert narrow.memory == told.memory / 3
-    small, large = (sweeps.explain(dataclasses.replace(sweep, size=n)) for n in (2, 7))
-    assert sweeps.explain(dataclasses.replace(sweep, size=(7, 2))).memory == large.memory
+    small, large = (sweeps.explain(dataclasses.replace(sweep, kernel_size=n)) for n in (2, 7))
+    assert sweeps.explain(dataclasses.replace(sweep, kernel_size=(7, 2))).memory == large.memory
     assert large.memory > small.memory
     with pytest.raises(ValueError, match="batch: got -1"):
         sweeps.explain(sweep, batch=-1)
@@ -471,8 +502,12 @@ def test_a_file_describes_a_sweep(tmp_path):
             sweeps.linear("share", 0, 1, 3),
             sweeps.values("pair", noise=[0, 0.1], seed=[1, 2]),
         ),
-        size=(2, 3), rectifier="modulus", dimensions=1, steps=6, burn_in=1,
-    )  # fmt: skip
+        kernel_size=(2, 3),
+        rectifier="modulus",
+        dimensions=1,
+        steps=6,
+        burn_in=1,
+    )
     assert sweeps.load(path) == expected
     np.save(tmp_path / "k.npy", np.ones((2, 3, 3)))
     path.write_text(
@@ -490,7 +525,8 @@ BAD_SPECS = {
     "a misspelt key": ("siez = 3\n", "line 1: siez: got no such key.*did you mean size?"),
     "a value": ("dimensions = 1\nsteps = 0\n", "line 2: steps: got 0"),
     "a misspelt key of an axis": (
-        "[axes.share]\nfrom = 0\nto = 1\ncout = 3\n", r"line 4: axes\.share\.cout: got no such key"
+        "[axes.share]\nfrom = 0\nto = 1\ncout = 3\n",
+        r"line 4: axes\.share\.cout: got no such key",
     ),
     "a range": ("\n[axes.share]\nfrom = 0\nto = 2\ncount = 3\n", "line 2: share: got share 2"),
     "half a range": ("[axes.share]\nfrom = 0\n", "line 1: to: got nothing, expected all of from"),
@@ -499,7 +535,8 @@ BAD_SPECS = {
     "no TOML": ("size = = 3\n", r"unreadable \(.*at line 1"),
     "no such file": ('[axes.k]\ntaps = "none.npy"\n', "line 1: taps: got 'none.npy', unreadable"),
     "an axis that doesn't fit": (
-        "[axes.share]\nvalues = [0.1]\n[axes.seed]\ncount = 3\n", "line 1: axes: got seed"
+        "[axes.share]\nvalues = [0.1]\n[axes.seed]\ncount = 3\n",
+        "line 1: axes: got seed",
     ),
     "a range of seeds": (
         "[axes.draw]\nsobol = 8\nshare = [0, 1]\nseed = [0, 9]\n",
@@ -507,17 +544,22 @@ BAD_SPECS = {
     ),
     "an axis of no quantity": ("[axes.name]\nvalues = [0]\n", "line 1: name: got 'name'"),
     "a misspelt rule": (
-        "[axes.share]\nvalue = [0]\n", r"line 2: axes\.share\.value.*did you mean values\?"
+        "[axes.share]\nvalue = [0]\n",
+        r"line 2: axes\.share\.value.*did you mean values\?",
     ),
     "a key after rows in brackets": (
         "dimensions = 1\n[axes.direction]\nvalues = [ # [\n  [1.0],\n  [0.5]\n]\ncout = 3\n",
         r"line 7: axes\.direction\.cout",
     ),
     "a relative module": (
-        'observe = ".mine:f"\n[axes.share]\nvalues = [0]\n', "line 1: observe: .*PYTHONPATH"
+        'observe = ".mine:f"\n[axes.share]\nvalues = [0]\n',
+        "line 1: observe: .*PYTHONPATH",
     ),
-    "a list of lists": ("size = [[3, 3]]\n[axes.share]\nvalues = [0]\n", "line 1: size: got"),
-}  # fmt: skip
+    "a list of lists": (
+        "size = [[3, 3]]\n[axes.share]\nvalues = [0]\n",
+        "line 1: kernel_size: got",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", BAD_SPECS)
@@ -533,8 +575,9 @@ def test_mistakes_in_a_file_are_told_with_key_and_line(tmp_path, case, capsys):
 
 
 @settings(max_examples=60)
-@given(text=st.text(max_size=80) | st.lists(st.sampled_from(SPEC.split()), max_size=12).map(
-    " ".join))  # fmt: skip
+@given(
+    text=st.text(max_size=80) | st.lists(st.sampled_from(SPEC.split()), max_size=12).map(" ".join)
+)
 def test_no_text_breaks_the_reader(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "any.toml"
     path.write_text(text, encoding="utf-8")

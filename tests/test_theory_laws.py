@@ -32,17 +32,17 @@ def taps(shape, dtype="float64", seed=0):
 def test_speed_and_diffusion_are_those_of_the_reference(shape, dtype):
     kernel = taps(shape, dtype)
     found, expected = predict(kernel), reference.predict(kernel)
-    assert found.idle
+    assert found.inactive
     assert found.speed.dtype == found.diffusion.dtype == dtype
     np.testing.assert_allclose(found.speed, expected[0], atol=TOLERANCE[dtype])
     np.testing.assert_allclose(found.diffusion, expected[1], atol=TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("rectifier", ["relu", "modulus", "identity", "leaky_relu", jax.nn.relu6])
-def test_theory_knows_which_rectifiers_can_be_idle(rectifier):
+def test_theory_knows_which_rectifiers_can_be_inactive(rectifier):
     found = theory.predict(taps((3, 3)), rectifier=rectifier)
     known = rectifier is not jax.nn.relu6
-    assert found.idle == known
+    assert found.inactive == known
     assert np.all(np.isnan(found.speed)) != known
     assert np.all(np.isnan(found.diffusion)) != known
 
@@ -66,11 +66,11 @@ def test_theory_is_silent_where_there_is_no_closed_form(kernel, rectifier):
     found = theory.predict(kernel, rectifier=rectifier)
     assert np.all(np.isnan(found.speed))
     assert np.all(np.isnan(found.diffusion))
-    assert not found.idle
+    assert not found.inactive
 
 
 @pytest.mark.parametrize(
-    ("kernel", "rectifier", "idle"),
+    ("kernel", "rectifier", "inactive"),
     [
         (taps((3,)), "relu", True),
         (taps((2,), seed=1), "modulus", True),
@@ -78,32 +78,38 @@ def test_theory_is_silent_where_there_is_no_closed_form(kernel, rectifier):
         ([-0.9, 0.1, -0.3, 0.2], "identity", True),
     ],
 )
-def test_theory_is_what_the_simulation_does(kernel, rectifier, idle):
+def test_theory_is_what_the_simulation_does(kernel, rectifier, inactive):
     kernel = np.asarray(kernel)
     pattern = im.fields.disk((31,) * kernel.ndim, 2.5)
     _, trace = im.rollout(kernel, pattern, 5, rectifier=rectifier)
     found = theory.predict(kernel, rectifier=rectifier)
-    assert found.idle == idle
+    assert found.inactive == inactive
     np.testing.assert_allclose(speed(trace).value, found.speed, atol=1e-9)
     np.testing.assert_allclose(diffusion(trace).value, found.diffusion, atol=1e-9)
 
 
 RANGES = [
-    ((2,), None), ((3,), (-2.0,)), ((7,), None), ((3, 3), (0.0, 1.0)), ((2, 5), (1.0, 2.0)),
-    ((1, 4), (3.0, 1.0)), ((4, 3), (1.0, -1.0)), ((2, 3, 4), (1.0, 0.5, -2.0)),
-]  # fmt: skip
+    ((2,), None),
+    ((3,), (-2.0,)),
+    ((7,), None),
+    ((3, 3), (0.0, 1.0)),
+    ((2, 5), (1.0, 2.0)),
+    ((1, 4), (3.0, 1.0)),
+    ((4, 3), (1.0, -1.0)),
+    ((2, 3, 4), (1.0, 0.5, -2.0)),
+]
 
 
 @pytest.mark.parametrize(("shape", "direction"), RANGES)
-def test_idle_range_ends_where_brute_force_finds_the_first_negative_tap(shape, direction):
-    found = theory.idle_range(shape, direction)
+def test_inactive_range_ends_where_brute_force_finds_the_first_negative_tap(shape, direction):
+    found = theory.inactive_range(shape, direction)
     along = np.eye(len(shape))[-1] if direction is None else direction
     shares, step = np.linspace(0, 1, 501), 0.002
     smallest = [reference.mix_share(shape, share, along).min() for share in shares]
     first_negative = shares[np.flatnonzero(np.array(smallest) < -1e-12)[0]]
     assert first_negative - step <= found.share + 1e-12 < first_negative + 1e-12
-    assert predict(reference.mix_share(shape, 0.999 * float(found.share), along)).idle
-    assert not predict(reference.mix_share(shape, 1.001 * float(found.share), along)).idle
+    assert predict(reference.mix_share(shape, 0.999 * float(found.share), along)).inactive
+    assert not predict(reference.mix_share(shape, 1.001 * float(found.share), along)).inactive
     of_ratio = reference.mix_ratio(shape, float(found.ratio), along)
     of_share = reference.mix_share(shape, float(found.share), along)
     np.testing.assert_allclose(of_ratio, of_share, atol=1e-13)
@@ -111,13 +117,13 @@ def test_idle_range_ends_where_brute_force_finds_the_first_negative_tap(shape, d
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 7])
-def test_idle_range_on_one_axis_is_spread_over_reach(n):
+def test_inactive_range_on_one_axis_is_spread_over_reach(n):
     step_spread = np.sqrt((n**2 - 1) / 12)
     np.testing.assert_allclose(theory.step_spread(n), step_spread, rtol=1e-14)
     tangent = step_spread / ((n - 1) / 2)
     for shape in [(n,), (n, n), (3, n)]:
-        np.testing.assert_allclose(theory.idle_range(shape).tangent, tangent, rtol=1e-13)
-    fastest = step_spread * theory.idle_range((n,)).tangent
+        np.testing.assert_allclose(theory.inactive_range(shape).tangent, tangent, rtol=1e-13)
+    fastest = step_spread * theory.inactive_range((n,)).tangent
     np.testing.assert_allclose(fastest, step_spread**2 / ((n - 1) / 2), rtol=1e-13)
 
 
@@ -140,9 +146,15 @@ def made_up_trace(seed=0, n=20, d=2, dtype="float64"):
     covariance[0] = 0.3
     zero = jnp.zeros(n, dtype)
     return im.Trace(
-        jnp.asarray(layer), jnp.asarray(center, dtype), jnp.asarray(covariance, dtype),
-        log_mass=zero, log_energy=zero, edge=zero, balance=zero + 1, cut=zero,
-    )  # fmt: skip
+        jnp.asarray(layer),
+        jnp.asarray(center, dtype),
+        jnp.asarray(covariance, dtype),
+        log_mass=zero,
+        log_energy=zero,
+        edge=zero,
+        balance=zero + 1,
+        cut=zero,
+    )
 
 
 @pytest.mark.parametrize("burn_in", [0, 7, 17])
@@ -262,7 +274,7 @@ def test_rounding_alone_is_steady_and_has_no_r_squared():
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.35])
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_rollouts_of_an_idle_rectifier_are_steady(share, dtype):
+def test_rollouts_of_an_inactive_rectifier_are_steady(share, dtype):
     kernel = im.kernels.mix((3, 3), share=share, dtype=dtype)
     field = im.fields.disk((120, 160), 5.0, dtype=dtype)
     _, trace = im.rollout(kernel, field, 48)
@@ -513,9 +525,9 @@ KEY, THREE = jax.random.key(0), [1.0, 2.0, 3.0]
         (lambda: theory.predict(np.zeros(0)), "kernel: got shape .*, expected at least one tap"),
         (lambda: theory.predict([1.0, np.inf]), "kernel: got 1 of 2 values not finite"),
         (lambda: theory.predict(THREE, rectifier="rely"), "rectifier: got 'rely', .* relu, "),
-        (lambda: theory.idle_range((3, 3), (0, 0)), "direction: got .*, expected .* above 0"),
-        (lambda: theory.idle_range((1, 3), (1, 0)), "direction: got .*, expected .* one tap"),
-        (lambda: theory.idle_range((3, 0)), r"shape: got \(3, 0\), expected .* positive"),
+        (lambda: theory.inactive_range((3, 3), (0, 0)), "direction: got .*, expected .* above 0"),
+        (lambda: theory.inactive_range((1, 3), (1, 0)), "direction: got .*, expected .* one tap"),
+        (lambda: theory.inactive_range((3, 0)), r"shape: got \(3, 0\), expected .* positive"),
         (lambda: theory.step_spread(0), "taps: got 0, expected a whole number of at least 1"),
     ],
 )

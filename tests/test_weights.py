@@ -329,9 +329,12 @@ def test_a_bias_of_another_length_gives_transposed_convolutions_away(weights, bi
 
 def test_layout_given_is_for_all_arrays_of_its_axes_that_may_be_convolutions():
     tree = {
-        "a.weight": wave((3, 3, 4, 8)), "b": wave((3, 3, 8, 2)), "c.weight": wave((4, 4, 3)),
-        "norm.weight": wave((4, 4, 4)), "long": wave((300, 1, 2, 2)),
-    }  # fmt: skip
+        "a.weight": wave((3, 3, 4, 8)),
+        "b": wave((3, 3, 8, 2)),
+        "c.weight": wave((4, 4, 3)),
+        "norm.weight": wave((4, 4, 4)),
+        "long": wave((300, 1, 2, 2)),
+    }
     found = {layer.name: layer.kernels.shape for layer in weights.layers(tree, layout="HWIO")}
     assert found == {"a.weight": (8, 4, 3, 3), "b": (2, 8, 3, 3), "long": (2, 2, 300, 1)}
     with pytest.raises(ValueError, match="layout: got 'NCHW', expected one of OIW, OIHW"):
@@ -417,16 +420,22 @@ def test_npy_needs_a_layout(order, dtype, tmp_path):
 KERAS_2 = [
     ("Conv2D", "zero", {"kernel": wave((3, 3, 2, 4)), "bias": wave((4,))}),
     ("DepthwiseConv2D", "depthwise_conv2d", {"depthwise_kernel": wave((3, 3, 4, 2))}),
-    ("SeparableConv2D", "sep", {
-        "depthwise_kernel": wave((3, 3, 8, 1)), "pointwise_kernel": wave((1, 1, 8, 3)),
-        "bias": wave((3,))}),
+    (
+        "SeparableConv2D",
+        "sep",
+        {
+            "depthwise_kernel": wave((3, 3, 8, 1)),
+            "pointwise_kernel": wave((1, 1, 8, 3)),
+            "bias": wave((3,)),
+        },
+    ),
     ("Conv2DTranspose", "up", {"kernel": wave((3, 3, 2, 3)), "bias": wave((2,))}),
     ("DepthwiseConv2D", "by_keras_3", {"kernel": wave((3, 3, 2, 2))}),
     ("Conv1D", "conv1d_10", {"kernel": wave((3, 2, 4))}),
     ("Conv3D", "conv3d", {"kernel": wave((3, 3, 3, 2, 4))}),
     ("EinsumDense", "mix", {"kernel": wave((3, 3, 3))}),
     ("Dense", "head", {"kernel": wave((4, 2))}),
-]  # fmt: skip
+]
 
 
 def test_whole_model_of_keras_2(tmp_path):
@@ -443,8 +452,10 @@ def test_whole_model_of_keras_2(tmp_path):
     }
     # in the order of the model, not of the names
     assert list(found)[:3] == [
-        "zero/kernel:0", "depthwise_conv2d/depthwise_kernel:0", "sep/depthwise_kernel:0",
-    ]  # fmt: skip
+        "zero/kernel:0",
+        "depthwise_conv2d/depthwise_kernel:0",
+        "sep/depthwise_kernel:0",
+    ]
     np.testing.assert_array_equal(
         found["zero/kernel:0"].kernels[2, 1], wave((3, 3, 2, 4))[::-1, ::-1, 1, 2]
     )

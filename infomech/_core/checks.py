@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def fail(argument: str, got: object, expected: str) -> ValueError:
+def error(argument: str, got: object, expected: str) -> ValueError:
     """The error for `argument`: names it, shows what came and says what was expected."""
     return ValueError(f"{argument}: got {got}, expected {expected}")
 
@@ -31,27 +31,27 @@ def unmasked(argument: str, value: Any) -> None:
     masked = sum(np.count_nonzero(np.ma.getmask(array)) for array in arrays)
     if masked:
         got = f"{masked} of {sum(array.size for array in arrays)} values masked"
-        raise fail(argument, got, "no masked values; fill or drop them")
+        raise error(argument, got, "no masked values; fill or drop them")
 
 
 def one_of(argument: str, value: object, known: Collection[str]) -> None:
     """Raises ValueError unless `value` is one of the `known` names."""
     if not isinstance(value, str) or value not in known:
-        raise fail(argument, repr(value), "one of " + ", ".join(known))
+        raise error(argument, repr(value), "one of " + ", ".join(known))
 
 
 def integer(argument: str, value: object, at_least: int) -> int:
     """`value` as an int; raises ValueError unless it is a whole number >= `at_least`."""
     if not _whole(value) or int(value) < at_least:  # type: ignore[call-overload]
-        raise fail(argument, repr(value), f"a whole number of at least {at_least}")
+        raise error(argument, repr(value), f"a whole number of at least {at_least}")
     return int(value)  # type: ignore[call-overload]
 
 
-def box(argument: str, shape: int | Sequence[int]) -> tuple[int, ...]:
-    """`shape` as a tuple of 1 to 3 positive sizes; a single int is a one-dimensional shape."""
-    sizes = tuple(shape) if isinstance(shape, tuple | list | np.ndarray) else (shape,)
+def shape(argument: str, value: int | Sequence[int]) -> tuple[int, ...]:
+    """`value` as a tuple of 1 to 3 positive sizes; a single int is a one-dimensional shape."""
+    sizes = tuple(value) if isinstance(value, tuple | list | np.ndarray) else (value,)
     if not 1 <= len(sizes) <= 3 or not all(_whole(n) and n > 0 for n in sizes):
-        raise fail(argument, repr(shape), "one to three positive whole numbers")
+        raise error(argument, repr(value), "one to three positive whole numbers")
     return tuple(int(n) for n in sizes)
 
 
@@ -59,10 +59,10 @@ def floating_dtype(dtype: Any) -> Any:
     """`dtype`, or JAX's default float if None; raises ValueError if it is no floating dtype."""
     try:
         found = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
-    except TypeError as error:
-        raise fail("dtype", repr(dtype), "a floating dtype") from error
+    except TypeError as cause:
+        raise error("dtype", repr(dtype), "a floating dtype") from cause
     if not jnp.issubdtype(found, jnp.floating):
-        raise fail("dtype", found, "a floating dtype")
+        raise error("dtype", found, "a floating dtype")
     return found
 
 
@@ -70,7 +70,7 @@ def key(value: Any) -> jax.Array:
     """`value`; raises ValueError unless it is one typed key."""
     typed = isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
     if not typed or value.shape:
-        raise fail("key", repr(value), "one key of jax.random.key(seed)")
+        raise error("key", repr(value), "one key of jax.random.key(seed)")
     return value
 
 
@@ -78,8 +78,8 @@ def hashable(argument: str, value: object) -> None:
     """Raises ValueError unless `value` can be hashed, as what is compiled for must be."""
     try:
         hash(value)
-    except TypeError as error:
-        raise fail(argument, f"{type(value).__name__}, not hashable", "a hashable one") from error
+    except TypeError as cause:
+        raise error(argument, f"{type(value).__name__}, not hashable", "a hashable one") from cause
 
 
 def floating(argument: str, value: Any, dtype: Any = None) -> jax.Array:
@@ -92,13 +92,13 @@ def floating(argument: str, value: Any, dtype: Any = None) -> jax.Array:
         unmasked(argument, value)
         try:
             value = jnp.asarray(value) if _traced(value) else np.asarray(value)
-        except (TypeError, ValueError) as error:
-            raise fail(argument, kind, "an array of real numbers") from error
+        except (TypeError, ValueError) as cause:
+            raise error(argument, kind, "an array of real numbers") from cause
         if value.dtype.kind in "OSUMm":
-            raise fail(argument, kind, "an array of real numbers")
+            raise error(argument, kind, "an array of real numbers")
     kinds = (jnp.floating, jnp.integer, jnp.bool_)
     if not any(jnp.issubdtype(value.dtype, kind) for kind in kinds):
-        raise fail(argument, f"dtype {value.dtype}", "real numbers")
+        raise error(argument, f"dtype {value.dtype}", "real numbers")
     own = value.dtype if jnp.issubdtype(value.dtype, jnp.floating) else jnp.result_type(float)
     return jnp.asarray(value, jax.dtypes.canonicalize_dtype(own) if dtype is None else dtype)
 
@@ -115,14 +115,14 @@ def finite(argument: str, value: Any) -> None:
     else:
         bad = int(np.sum(~np.isfinite(value)))
     if bad:
-        raise fail(argument, f"{bad} of {np.size(value)} values not finite", "finite numbers only")
+        raise error(argument, f"{bad} of {np.size(value)} values not finite", "finite numbers only")
 
 
 def scalar(argument: str, value: Any, dtype: Any) -> jax.Array:
     """`value` as one number in [0, 1]; raises ValueError if it is none."""
     number = floating(argument, value, dtype)
     if number.ndim:
-        raise fail(argument, f"shape {number.shape}", "one number; use jax.vmap for many")
+        raise error(argument, f"shape {number.shape}", "one number; use jax.vmap for many")
     in_unit_interval(argument, value)
     return number
 
@@ -132,7 +132,7 @@ def in_unit_interval(argument: str, value: Any) -> None:
     unmasked(argument, value)
     known = concrete(value)
     if known is not None and not np.all((known >= 0) & (known <= 1)):
-        raise fail(argument, known, "a number in [0, 1]")
+        raise error(argument, known, "a number in [0, 1]")
 
 
 def positive(argument: str, value: Any, dtype: Any, dimensions: int = 0) -> jax.Array:
@@ -140,10 +140,10 @@ def positive(argument: str, value: Any, dtype: Any, dimensions: int = 0) -> jax.
     number = floating(argument, value, dtype)
     each = f", or shape ({dimensions},)" if dimensions else ""
     if number.shape not in ((), (dimensions,)[: bool(dimensions)]):
-        raise fail(argument, f"shape {number.shape}", f"one number{each}")
+        raise error(argument, f"shape {number.shape}", f"one number{each}")
     known = concrete(value)
     if known is not None and not np.all((known > 0) & np.isfinite(known)):
-        raise fail(argument, known, f"a positive number{each}")
+        raise error(argument, known, f"a positive number{each}")
     return jnp.broadcast_to(number, (dimensions,)) if dimensions else number
 
 
@@ -151,19 +151,21 @@ def vector(argument: str, value: Any, dimensions: int, dtype: Any) -> jax.Array:
     """`value` as a vector of `dimensions` numbers; raises ValueError on another shape or on NaN."""
     array = floating(argument, value, dtype)
     if array.shape != (dimensions,):
-        raise fail(argument, f"shape {array.shape}", f"one number per axis, shape ({dimensions},)")
+        raise error(argument, f"shape {array.shape}", f"one number per axis, shape ({dimensions},)")
     finite(argument, value)
     return array
 
 
-def taps(argument: str, kernel: Any) -> jax.Array:
-    """`kernel` as a floating array of 1 to 3 axes, or ValueError if it is empty or not finite."""
-    array = floating(argument, kernel)
+def kernel(argument: str, value: Any) -> jax.Array:
+    """`value` as a floating array of 1 to 3 axes, or ValueError if it is empty or not finite."""
+    array = floating(argument, value)
     if not 1 <= array.ndim <= 3:
-        raise fail(argument, f"{array.ndim} axes", "a kernel of 1, 2 or 3 axes")
+        raise error(argument, f"{array.ndim} axes", "a kernel of 1, 2 or 3 axes")
     if math.prod(array.shape) == 0:
-        raise fail(argument, f"shape {array.shape}, which has no taps", "at least one tap per axis")
-    finite(argument, kernel)
+        raise error(
+            argument, f"shape {array.shape}, which has no taps", "at least one tap per axis"
+        )
+    finite(argument, value)
     return array
 
 

@@ -32,7 +32,7 @@ def local(argument: str, path: str | os.PathLike[str]) -> Path:
         ValueError: it is a URL, of which pathlib would make a folder such as `s3:`.
     """
     if _URL.match(os.fspath(path)):
-        raise checks.fail(argument, repr(str(path)), "a path on this machine, not a URL")
+        raise checks.error(argument, repr(str(path)), "a path on this machine, not a URL")
     return Path(path)
 
 
@@ -56,7 +56,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(suffix=path.suffix, prefix=".part-", dir=path.parent)
         os.close(handle)
     except OSError as error:
-        raise checks.fail(
+        raise checks.error(
             "out", str(path.parent), f"a folder to write to ({error.strerror})"
         ) from error
     temporary = Path(name)
@@ -78,7 +78,7 @@ def folder(path: str | os.PathLike[str]) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise checks.fail("out", str(path), f"a folder to write to ({error.strerror})") from error
+        raise checks.error("out", str(path), f"a folder to write to ({error.strerror})") from error
     with replacing(path / ".writable") as probe:
         probe.write_bytes(b"")
     (path / ".writable").unlink()
@@ -133,10 +133,13 @@ def _commit() -> str | None:
         run = [
             subprocess.run(
                 ["git", "-C", str(root), *arguments],
-                capture_output=True, text=True, timeout=10, check=True,
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=True,
             ).stdout.strip()
             for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
-        ]  # fmt: skip
+        ]
     except (OSError, subprocess.SubprocessError):
         return None
     return run[0] + ("+" if run[1] else "")

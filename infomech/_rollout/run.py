@@ -141,7 +141,7 @@ def rollout(
     steps, every = checks.integer("steps", steps, 0), checks.integer("every", every, 1)
     checks.one_of("normalize", normalize, NORMALIZATIONS)
     if not (observe is None or observe == "trace" or callable(observe)):
-        raise checks.fail("observe", repr(observe), '"trace", a function of a Field, or None')
+        raise checks.error("observe", repr(observe), '"trace", a function of a Field, or None')
     checks.hashable("observe", observe)
     kernel, field = _prepared(kernel, field, steps, rectifier, boundary)
     taps = kernel.shape[-field.values.ndim :]
@@ -149,14 +149,14 @@ def rollout(
         for n, pixels in zip(taps, field.values.shape, strict=True):
             if every > 1 and every * (n // 2) >= pixels / 2:
                 most = max(1, math.ceil(pixels / 2 / (n // 2)) - 1)
-                raise checks.fail("every", every, f"at most {most} on {pixels} periodic pixels")
+                raise checks.error("every", every, f"at most {most} on {pixels} periodic pixels")
     if observe is None:
         every = max(steps, 1)
     checks.one_of("grad_mode", grad_mode, ("auto", *plan.GRAD_MODES))
     follow = checks.integer("follow", follow, 0)
     if follow and (boundary != "zero" or observe != "trace" or mesh is not None):
         got = f"{follow} with boundary={boundary!r}, observe={observe!r}, mesh={mesh!r}"
-        raise checks.fail("follow", got, "0, or boundary='zero', observe='trace' and no mesh")
+        raise checks.error("follow", got, "0, or boundary='zero', observe='trace' and no mesh")
     stacked = kernel.ndim > len(taps)
     mesh = devices.mesh(mesh)
     how = step.How(
@@ -250,14 +250,14 @@ def _prepared(kernel, field, steps, rectifier, boundary):
     stacked = steps is not None and array.ndim == d + 1
     if array.ndim != d and not stacked:
         per_layer = "" if steps is None else f", or {d + 1} with one kernel per layer"
-        raise checks.fail("kernel", f"{array.ndim} axes for a field of {d}", f"{d}{per_layer}")
+        raise checks.error("kernel", f"{array.ndim} axes for a field of {d}", f"{d}{per_layer}")
     if stacked and array.shape[0] != steps:
-        raise checks.fail("steps", steps, f"{array.shape[0]}, the number of kernels in the stack")
+        raise checks.error("steps", steps, f"{array.shape[0]}, the number of kernels in the stack")
     if 0 in taps:
-        raise checks.fail("kernel", f"shape {array.shape}, which has no taps", "at least one tap")
+        raise checks.error("kernel", f"shape {array.shape}, which has no taps", "at least one tap")
     checks.finite("kernel", kernel)
     if any(n > most for n, most in zip(taps, pixels, strict=True)):
-        raise checks.fail("kernel", f"{taps} taps", f"no more than the field's {pixels} pixels")
+        raise checks.error("kernel", f"{taps} taps", f"no more than the field's {pixels} pixels")
     dtype = safe_math.wider(array.dtype, field.values.dtype)
     exact = safe_math.wider(dtype, jnp.float32)
     values, log_gain = field.values.astype(dtype), field.log_gain.astype(exact)

@@ -118,7 +118,13 @@ def _listing(prog: str, group: dict[str, Any]) -> str:
     version = " [--version]" if prog == "infomech" else ""
     return "\n".join(
         [
-            f"usage: {prog} [-h]{version} COMMAND ...", "", GROUPS[prog], "", "commands:", *lines,
-            "", f"{prog} COMMAND --help lists the options of a command.",
+            f"usage: {prog} [-h]{version} COMMAND ...",
+            "",
+            GROUPS[prog],
+            "",
+            "commands:",
+            *lines,
+            "",
+            f"{prog} COMMAND --help lists the options of a command.",
         ]
-    )  # fmt: skip
+    )

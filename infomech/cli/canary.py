@@ -49,7 +49,7 @@ def check(
 
     Yields:
         A `Finding` per quantity, minor axis, batch and dtype.
-    """  # fmt: skip
+    """
     random = np.random.default_rng(0)
     for dtype in dtypes:
         allowed = 2e-4 if dtype == "float32" else 1e-11
@@ -160,7 +160,10 @@ _QUANTITIES: dict[str, tuple[Callable[[Any], Any], Callable[[np.ndarray], np.nda
     "mirror energies": (parity.mirror_energies, _mirror_energies),
     "DCT energies": (spectrum.energies, lambda k: _dct(k) ** 2),
     "low-frequency share": (spectrum.low_frequency_share, _low_share),
-    "predicted speed": (lambda k: theory.predict(k).speed, lambda k: _moments(k)[1] - _middle(k)),
+    "predicted speed": (
+        lambda k: theory.predict(k).velocity,
+        lambda k: _moments(k)[1] - _middle(k),
+    ),
     "predicted diffusion": (lambda k: theory.predict(k).diffusion, lambda k: _moments(k)[2]),
     "mass": (observables.mass, lambda u: u.sum((1, 2))),
     "energy": (observables.energy, lambda u: np.sum(u**2, (1, 2))),

@@ -69,20 +69,28 @@ class Census:
         some = found.drop_dims("filter")
         result = files.to_json(
             {
-                "config": asdict(self), "provenance": files.provenance(),
-                "seconds": clock.seconds(), "files": names, "result": _plain(some),
-                "dominance": _plain(verdict), "change": None if change is None else _plain(change),
+                "config": asdict(self),
+                "provenance": files.provenance(),
+                "seconds": clock.seconds(),
+                "files": names,
+                "result": _plain(some),
+                "dominance": _plain(verdict),
+                "change": None if change is None else _plain(change),
             }
-        )  # fmt: skip
+        )
         files.write_text(names["json"], result + "\n")
         text = "\n".join(
             [
-                *_table(found), "", *_verdict(found, verdict, self.skip_nan),
-                *_changes(change, self.against), "",
-                f"figure   {names['png']}", f"numbers  {names['json']}, {names['nc']}",
+                *_table(found),
+                "",
+                *_verdict(found, verdict, self.skip_nan),
+                *_changes(change, self.against),
+                "",
+                f"figure   {names['png']}",
+                f"numbers  {names['json']}, {names['nc']}",
                 f"time     {clock}",
             ]
-        )  # fmt: skip
+        )
         print(result if self.json else text)
         return 0
 

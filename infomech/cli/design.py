@@ -1,4 +1,4 @@
-"""`infomech design`: a kernel that moves a pattern as wished."""
+"""`infomech design`: a kernel that moves a pattern as target."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class Design:
-    """Find a kernel that moves a pattern at a wished velocity, and say how good it is.
+    """Find a kernel that moves a pattern at a target velocity, and say how good it is.
 
     Writes the taps (design.npy), a picture of them (design.png) and everything else (design.json).
     Ends with 1 and the best that was found if the wish can't be met.
@@ -33,7 +33,7 @@ class Design:
 
     velocity: tuple[float, ...]
     """Pixels per layer, one number for each axis."""
-    size: tuple[int, ...] = (3,)
+    kernel_size: tuple[int, ...] = (3,)
     """Taps on each axis; one number for all axes."""
     diffusion: float | None = None
     """Growth of the variance, mean over the axes, in pixels² per layer; not asked for if absent."""
@@ -65,7 +65,7 @@ class Design:
     """Print JSON instead of text."""
 
     def run(self) -> int:
-        """Fits, writes the files, prints what was found; 1 if it isn't what was wished for."""
+        """Fits, writes the files, prints what was found; 1 if it isn't what was target for."""
         use("float32", self.compile_cache)
         clock = Clock()
         if self.animation:
@@ -74,38 +74,47 @@ class Design:
         checks.positive("tolerance", self.tolerance, "float32")
         axes = len(self.velocity)
         if not 1 <= axes <= 3:
-            raise checks.fail("velocity", f"{axes} numbers", "one to three, one per axis")
+            raise checks.error("velocity", f"{axes} numbers", "one to three, one per axis")
         for name, number in (("velocity", self.velocity), ("diffusion", self.diffusion)):
             if number is None:
                 continue
             finite_numbers(name, number)
             if np.abs(number).max() > 1e15:
-                raise checks.fail(name, number, "numbers whose squares single precision can hold")
+                raise checks.error(name, number, "numbers whose squares single precision can hold")
         if not -(2**63) <= self.seed < 2**63:
-            raise checks.fail("seed", self.seed, "a whole number of at most 63 bits")
-        size = self.size * axes if len(self.size) == 1 else self.size
-        size, out = checks.box("size", size), files.folder(self.out)
-        if len(size) != axes:
-            raise checks.fail("velocity", f"{axes} numbers", f"{len(size)}, one per axis of taps")
+            raise checks.error("seed", self.seed, "a whole number of at most 63 bits")
+        kernel_size = self.kernel_size * axes if len(self.kernel_size) == 1 else self.kernel_size
+        kernel_size, out = checks.shape("kernel_size", kernel_size), files.folder(self.out)
+        if len(kernel_size) != axes:
+            raise checks.error(
+                "velocity", f"{axes} numbers", f"{len(kernel_size)}, one per axis of taps"
+            )
         values = patterns.pattern(self.pattern, self.radius, axes, "float32")
         if not values.any():
-            raise checks.fail("pattern", f"{self.pattern}, which is dark", "one that isn't 0")
+            raise checks.error("pattern", f"{self.pattern}, which is dark", "one that isn't 0")
         conversion = patterns.conversion(self.pattern)
         tell(conversion, json=self.json)
-        first = patterns.with_room(values, size, checks.integer("steps", self.steps, 1))
+        first = patterns.with_room(values, kernel_size, checks.integer("steps", self.steps, 1))
         wish = losses.velocity(np.asarray(self.velocity, np.float32))
         if self.diffusion is not None:
             wish = wish + losses.diffusion(np.float32(self.diffusion))
         starts = design.starts(
-            size, checks.integer("starts", self.starts, 1), key=jax.random.key(self.seed)
+            kernel_size, checks.integer("starts", self.starts, 1), key=jax.random.key(self.seed)
         )
         found = design.fit(
-            wish, starts, field=first, steps=self.steps, rectifier=self.rectifier,
-            family=FAMILIES[self.family], solver=self.solver, tolerance=self.tolerance**2,
-            progress=not self.json, stop_at_first=True,
-        )  # fmt: skip
+            wish,
+            starts,
+            field=first,
+            steps=self.steps,
+            rectifier=self.rectifier,
+            family=FAMILIES[self.family],
+            solver=self.solver,
+            tolerance=self.tolerance**2,
+            progress=not self.json,
+            stop_at_first=True,
+        )
         taps = found.kernel[found.best]
-        result = self._result(found, taps, size)
+        result = self._result(found, taps, kernel_size)
         paths = {kind: out / f"design.{kind}" for kind in ("npy", "png", "json")}
         with files.replacing(paths["npy"]) as part, part.open("wb") as stream:
             np.save(stream, taps)
@@ -116,44 +125,56 @@ class Design:
             plot.animation(frames, paths[self.animation])
         text = files.to_json(
             {
-                "config": asdict(self), "provenance": files.provenance(), "files": paths,
-                "seconds": clock.seconds(), "conversion": conversion, "result": result,
+                "config": asdict(self),
+                "provenance": files.provenance(),
+                "files": paths,
+                "seconds": clock.seconds(),
+                "conversion": conversion,
+                "result": result,
             }
-        )  # fmt: skip
+        )
         files.write_text(paths["json"], text + "\n")
         print(text if self.json else _report(result, taps, self.rectifier, paths, clock))
         return 0 if result["achieved"] else 1
 
-    def _result(self, found: design.Result, taps: Any, size: tuple[int, ...]) -> dict[str, Any]:
+    def _result(
+        self, found: design.Result, taps: Any, kernel_size: tuple[int, ...]
+    ) -> dict[str, Any]:
         best = found.best
         achieved = found.status[best] == design.CONVERGED
-        too_fast = [a for a, (v, n) in enumerate(zip(self.velocity, size, strict=True))
-                    if abs(v) > (n - 1) / 2]  # fmt: skip
+        too_fast = [
+            a
+            for a, (v, n) in enumerate(zip(self.velocity, kernel_size, strict=True))
+            if abs(v) > (n - 1) / 2
+        ]
         reason = found.reason[best]
         if not achieved and too_fast:
             axis = too_fast[0]
-            most = (size[axis] - 1) / 2
+            n, most = kernel_size[axis], (kernel_size[axis] - 1) / 2
             reason = (
-                f"out of reach: a kernel of {size[axis]} {'tap' if size[axis] == 1 else 'taps'} "
+                f"out of reach: a kernel of {n} {'tap' if n == 1 else 'taps'} "
                 f"moves at most (n − 1)/2 = {most:g} "
                 f"{'pixel' if most == 1 else 'pixels'} per layer in the long run; "
                 f"{abs(self.velocity[axis]):g} along axis {axis} was asked for"
             )
         return {
-            "achieved": bool(achieved), "reason": reason, "solver": found.solver,
+            "achieved": bool(achieved),
+            "reason": reason,
+            "solver": found.solver,
             "starts_converged": int(np.sum(found.status == design.CONVERGED)),
-            "kernel": taps, "loss": found.loss[best],
+            "kernel": taps,
+            "loss": found.loss[best],
             "measured": {
-                name: _as_wished(value[best], found.wished[name])
+                name: _as_requested(value[best], found.target[name])
                 for name, value in found.achieved.items()
             },
-            "wished": found.wished,
-        }  # fmt: skip
+            "target": found.target,
+        }
 
 
-def _as_wished(measured: np.ndarray, wished: np.ndarray) -> np.ndarray:
-    """The mean over the axes of a diffusion tensor, if a number is what was wished for."""
-    return np.trace(measured) / len(measured) if measured.ndim == 2 > wished.ndim else measured
+def _as_requested(measured: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The mean over the axes of a diffusion tensor, if a number is what was target for."""
+    return np.trace(measured) / len(measured) if measured.ndim == 2 > target.ndim else measured
 
 
 def _values(field: Any) -> Any:
@@ -165,11 +186,14 @@ def _report(
 ) -> str:
     lines = ["achieved" if result["achieved"] else f"not achieved: {result['reason']}"]
     for name, value in result["measured"].items():
-        wished = numbers_in_line(np.asarray(result["wished"][name], np.float64))
-        lines.append(f"{name:<24}{numbers_in_line(np.asarray(value))}, wished {wished}")
+        target = numbers_in_line(np.asarray(result["target"][name], np.float64))
+        lines.append(f"{name:<24}{numbers_in_line(np.asarray(value))}, target {target}")
     lines += [
         f"{'starts that got there':<24}{result['starts_converged']}, by {result['solver']}",
-        "", kernel_command.described(taps, rectifier), "",
-        *(f"wrote  {path}" for path in paths.values()), f"time   {clock}",
-    ]  # fmt: skip
+        "",
+        kernel_command.described(taps, rectifier),
+        "",
+        *(f"wrote  {path}" for path in paths.values()),
+        f"time   {clock}",
+    ]
     return "\n".join(lines)

@@ -51,7 +51,8 @@ class Doctor:
                 f"{finding.batch} arrays of minor axis {finding.minor}"
             )
         print(
-            "This version of jax computes wrong numbers: install another." if wrong
+            "This version of jax computes wrong numbers: install another."
+            if wrong
             else "Compiled numbers agree with NumPy."
-        )  # fmt: skip
+        )
         return int(bool(wrong))

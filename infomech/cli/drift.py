@@ -71,29 +71,39 @@ class Drift:
         clock = Clock()
         layers = list(weights.layers(self.file, layout=self.layout, pattern=self.layer))
         params, spec = chain.chain(
-            layers, strides=self.strides, dilations=self.dilations, groups=self.groups,
+            layers,
+            strides=self.strides,
+            dilations=self.dilations,
+            groups=self.groups,
             rectifier=self.rectifier,
-        )  # fmt: skip
+        )
         params = jax.tree.map(lambda x: x.astype(self.dtype), params)
         pixels, conversion = self._images(spec)
         tell(conversion, json=self.json)
         # mistakes are told before anything is done
         out = files.folder(self.out)
         found = chain.displacements(
-            params, pixels, spec=spec, key=jax.random.key(self.seed),
+            params,
+            pixels,
+            spec=spec,
+            key=jax.random.key(self.seed),
             progress=lambda some: _watched(some, [layer.name for layer in layers]),
-        )  # fmt: skip
+        )
         names = {kind: out / f"drift.{kind}" for kind in ("json", "png")}
         plot.save(plot.drift({self.file.name: found}), names["png"])
         result = files.to_json(
             {
-                "config": asdict(self), "provenance": files.provenance(),
-                "seconds": clock.seconds(), "files": names, "reach": chain.reach(spec),
+                "config": asdict(self),
+                "provenance": files.provenance(),
+                "seconds": clock.seconds(),
+                "files": names,
+                "reach": chain.reach(spec),
                 "conversion": conversion,
-                "names": [layer.name for layer in layers], "layers": found,
+                "names": [layer.name for layer in layers],
+                "layers": found,
                 "reasons": [one.agreement.reason for one in found],
             }
-        )  # fmt: skip
+        )
         files.write_text(names["json"], result + "\n")
         ending = f"figure   {names['png']}\nnumbers  {names['json']}\ntime     {clock}"
         print(result if self.json else f"{_report(found, layers, spec)}\n\n{ending}")
@@ -110,10 +120,10 @@ class Drift:
             return random.normal(size=(count, spec.channels, *grid)).astype(self.dtype), ""
         if len(grid) != 2:
             expected = f"noise for layers of {len(grid)} axes"
-            raise checks.fail("images", repr(self.images), expected)
+            raise checks.error("images", repr(self.images), expected)
         photograph, conversion = images.read(self.images)
         if any(n < m for n, m in zip(photograph.shape, grid, strict=True)):
-            raise checks.fail("images", f"{photograph.shape} pixels", f"at least {grid}")
+            raise checks.error("images", f"{photograph.shape} pixels", f"at least {grid}")
         last = [n - m for n, m in zip(photograph.shape, grid, strict=True)]
         corners = random.integers(0, np.array(last) + 1, (count, 2))
         pieces = np.stack([photograph[y : y + grid[0], x : x + grid[1]] for y, x in corners])

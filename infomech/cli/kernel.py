@@ -61,7 +61,7 @@ def _mechanics(taps: Any, rectifier: str) -> dict[str, Any]:
         "dct_energies": spectrum.energies(taps),
         "low_frequency_share": spectrum.low_frequency_share(taps),
         "coordinates": spectrum.coordinates(taps),
-        "idle": theory.predict(taps, rectifier=rectifier).idle,
+        "inactive": theory.predict(taps, rectifier=rectifier).inactive,
     }
 
 
@@ -80,8 +80,8 @@ def _text(facts: dict[str, Any]) -> str:
         ("rapidity", _number(facts["rapidity"])),
         ("low-frequency share", _number(facts["low_frequency_share"])),
         *((f"  {n}", _number(c)) for n, c in zip(names, facts["coordinates"], strict=True)),
-        (f"{facts['rectifier']} idle", "yes" if facts["idle"] else "no"),
-        ("speed v = p/s", results.prediction(facts["speed"], "pixels per layer", caveat)),
+        (f"{facts['rectifier']} inactive", "yes" if facts["inactive"] else "no"),
+        ("velocity v = p/s", results.prediction(facts["velocity"], "pixels per layer", caveat)),
         ("diffusion D", results.prediction(facts["diffusion"], "pixels² per layer", caveat)),
     ]
     lines = [f"{name:<24}{value}" for name, value in rows]

@@ -77,17 +77,17 @@ def _report(outcomes: list[survey.Outcome], paths: dict[str, Path], clock: Clock
 
 def _table(outcome: survey.Outcome) -> str:
     setting, (speed, share) = outcome.setting, outcome.top
-    pixels = "×".join(map(str, setting.domain))
+    pixels = "×".join(map(str, setting.shape))
     curved = (outcome.status == 0) & ~outcome.steady
     lines = [
         str(setting),
         f"  domain {pixels}: dark room around the pattern, so that nothing touches the boundary",
         f"  top speed {speed:.3f} pixels a layer at ε = {share:.2f}; {_works(outcome)}",
-        f"{'whole range, 0 ≤ ε ≤ 1':>35}{'rectifier idle':>34}",
+        f"{'whole range, 0 ≤ ε ≤ 1':>35}{'rectifier inactive':>34}",
         "  linear in" + 2 * f"{' points     R²   slope  (95 % interval)':<41}",
     ]
     for law, symbol in rates.SYMBOLS.items():
-        row = "".join(_cells(outcome.fit(law, over)) for over in ("all", "idle"))
+        row = "".join(_cells(outcome.fit(law, over)) for over in ("all", "inactive"))
         lines.append(f"  {symbol:<9}{row}")
     if curved.any():
         lines.append(
@@ -98,11 +98,11 @@ def _table(outcome: survey.Outcome) -> str:
 
 
 def _works(outcome: survey.Outcome) -> str:
-    if math.isnan(outcome.idle_share):
+    if math.isnan(outcome.inactive_share):
         return "the rectifier works at every ε"
-    if outcome.idle_share >= 1:
+    if outcome.inactive_share >= 1:
         return "the rectifier never works"
-    return f"the rectifier works from ε = {outcome.idle_share:.3f}"
+    return f"the rectifier works from ε = {outcome.inactive_share:.3f}"
 
 
 def _cells(fit: rates.LawFit) -> str:
@@ -119,15 +119,15 @@ def _cells(fit: rates.LawFit) -> str:
 def _overall(outcomes: list[survey.Outcome]) -> str:
     fits = [o.fit("share", "all").r_squared for o in outcomes]
     held = sum(r >= rates.LINEAR_R_SQUARED for r in fits)
-    idle = [o.fit("tangent", "idle").r_squared for o in outcomes]
-    known = [r for r in idle if not math.isnan(r)]
+    inactive = [o.fit("tangent", "inactive").r_squared for o in outcomes]
+    known = [r for r in inactive if not math.isnan(r)]
     text = (
         f"Verdict: speed is linear in the odd share ε over the whole range in {held} of "
         f"{len(outcomes)} settings (R² ≥ {rates.LINEAR_R_SQUARED})"
     )
     if known:
         text += (
-            "; while the rectifier is idle it is linear in tan θ (smallest R² "
+            "; while the rectifier is inactive it is linear in tan θ (smallest R² "
             f"{rates.format_r_squared(min(known))})"
         )
     return text + "."
@@ -136,24 +136,48 @@ def _overall(outcomes: list[survey.Outcome]) -> str:
 def _csv(outcomes: list[survey.Outcome]) -> str:
     """One row per setting and odd share."""
     text = io.StringIO()
-    dimensions = len(outcomes[0].setting.domain)
+    dimensions = len(outcomes[0].setting.shape)
     velocity = [f"velocity_{axis}" for axis in range(dimensions)]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
-        ["size", "rectifier", "boundary", "normalize", "direction", "pattern", "share", "tangent",
-         "ratio", "speed", "stderr", "r_squared", "steady", *velocity, "contraction", "theory",
-         "status"]
-    )  # fmt: skip
+        [
+            "kernel_size",
+            "rectifier",
+            "boundary",
+            "normalize",
+            "direction",
+            "pattern",
+            "share",
+            "tangent",
+            "ratio",
+            "speed",
+            "stderr",
+            "r_squared",
+            "steady",
+            *velocity,
+            "contraction",
+            "theory",
+            "status",
+        ]
+    )
     for o in outcomes:
         s = o.setting
         curves = rates.candidates(o.share)
         direction = " ".join(f"{x:.9g}" for x in s.direction)
-        named = [s.size, s.rectifier, s.boundary, s.normalize, direction, s.pattern]
+        named = [s.kernel_size, s.rectifier, s.boundary, s.normalize, direction, s.pattern]
         for i, share in enumerate(o.share):
             numbers = [
-                share, curves["tangent"][i], curves["ratio"][i], o.speed[i], o.stderr[i],
-                o.r_squared[i], o.steady[i], *o.velocity[i], o.contraction[i], o.theory[i],
-            ]  # fmt: skip
+                share,
+                curves["tangent"][i],
+                curves["ratio"][i],
+                o.speed[i],
+                o.stderr[i],
+                o.r_squared[i],
+                o.steady[i],
+                *o.velocity[i],
+                o.contraction[i],
+                o.theory[i],
+            ]
             status = rates.REASONS[int(o.status[i])]
             writer.writerow([*named, *(f"{float(x):.9g}" for x in numbers), status])
     return text.getvalue()

@@ -109,14 +109,14 @@ class KernelChoice:
     Attributes:
         taps: numbers separated by spaces and rows by semicolons, such as "1 0 -1; 2 0 -2; 1 0 -1",
             or a .npy, .json, .csv or .txt file.
-        size: taps on each axis, for the family.
+        kernel_size: taps on each axis, for the family.
         share: odd share of the energy, 0 to 1, for the family.
         ratio: mixing ratio beta, 0 to 1, for the family instead of the share.
         direction: of the gradient, one number per axis; empty: the last axis.
     """
 
     taps: str = ""
-    size: tuple[int, ...] = (3, 3)
+    kernel_size: tuple[int, ...] = (3, 3)
     share: float | None = None
     ratio: float | None = None
     direction: tuple[float, ...] = ()
@@ -125,13 +125,15 @@ class KernelChoice:
         """The kernel. Raises ValueError naming the option that is wrong."""
         if self.taps:
             if self.share is not None or self.ratio is not None:
-                raise checks.fail("taps", "a share or ratio as well", "one or the other")
-            return checks.taps("taps", np.asarray(_read_taps(self.taps), dtype))
+                raise checks.error("taps", "a share or ratio as well", "one or the other")
+            return checks.kernel("taps", np.asarray(_read_taps(self.taps), dtype))
         if self.share is None and self.ratio is None:
-            raise checks.fail("taps", "no kernel", "--taps, or --share or --ratio with --size")
+            raise checks.error(
+                "taps", "no kernel", "--taps, or --share or --ratio with --kernel-size"
+            )
         direction = np.array(self.direction) if self.direction else None
         return kernels.mix(
-            self.size, share=self.share, ratio=self.ratio, direction=direction, dtype=dtype
+            self.kernel_size, share=self.share, ratio=self.ratio, direction=direction, dtype=dtype
         )
 
 
@@ -153,17 +155,17 @@ def _read_taps(text: str) -> np.ndarray:
             text = ";".join(path.read_text(encoding="utf-8").strip().splitlines())
             text = text.replace(",", " ")
         except (OSError, ValueError, TypeError) as error:
-            raise checks.fail(
+            raise checks.error(
                 "taps", f"{text!r}, unreadable ({error})", "a file of numbers"
             ) from error
     if "," in text:
         spaced = re.sub(" *, *", " ", text)
         expected = f'numbers separated by spaces: --taps "{spaced}"'
-        raise checks.fail("taps", repr(text), expected)
+        raise checks.error("taps", repr(text), expected)
     try:
         rows = [row.split() for row in text.strip(" ;").split(";")]
         taps = np.array([[float(tap) for tap in row] for row in rows])
     except ValueError as error:
         expected = 'rows of equally many numbers such as "1 0 -1; 2 0 -2", or a file'
-        raise checks.fail("taps", repr(text), expected) from error
+        raise checks.error("taps", repr(text), expected) from error
     return taps[0] if len(taps) == 1 else taps

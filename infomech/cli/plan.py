@@ -11,9 +11,9 @@ from infomech.engines.plan import plan
 class PlanCommand:
     """Say which engine would execute a rollout and how gradients would be taken, and why."""
 
-    size: tuple[int, ...] = (3, 3)
+    kernel_size: tuple[int, ...] = (3, 3)
     """Taps of the kernel on each axis."""
-    domain: tuple[int, ...] = (256, 256)
+    shape: tuple[int, ...] = (256, 256)
     """Pixels of the field on each axis."""
     steps: int = 1000
     """Layers."""
@@ -47,6 +47,8 @@ class PlanCommand:
         use(self.dtype)
         options = asdict(self)
         asked_json = options.pop("json")
-        found = plan(options.pop("size"), options.pop("domain"), options.pop("steps"), **options)
+        found = plan(
+            options.pop("kernel_size"), options.pop("shape"), options.pop("steps"), **options
+        )
         print(files.to_json(asdict(found)) if asked_json else found)
         return 0

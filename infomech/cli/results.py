@@ -48,10 +48,10 @@ def predicted(kernel: Any, rectifier: str) -> dict[str, Any]:
     """p/s and D of a kernel, and why they aren't known to hold; for any gain but 0.
 
     Returns:
-        "speed" and "diffusion" as of `infomech.theory.predict` for the identity, NaN if the gain is
-        0 up to rounding, and "caveat": empty where they hold for every non-negative field.
+        "velocity" and "diffusion" as of `infomech.theory.predict` for the identity, NaN if the
+        gain is 0 up to rounding, and "caveat": empty where they hold for every non-negative field.
     """
-    kernel = checks.taps("kernel", kernel)
+    kernel = checks.kernel("kernel", kernel)
     gain, linear, holds = _theory(kernel, rectifier)
     eps = np.finfo(kernel.dtype).eps
     defined = abs(float(gain)) > kernel.size * eps * np.sum(np.abs(np.asarray(kernel, np.float64)))
@@ -59,12 +59,12 @@ def predicted(kernel: Any, rectifier: str) -> dict[str, Any]:
         caveat = "gain is 0"
     elif holds:
         caveat = ""
-    elif rectifiers.get(rectifier).idle:
+    elif rectifiers.get(rectifier).inactive:
         caveat = f"some taps are negative, so {rectifier} may be active"
     else:
         caveat = f"{rectifier} changes positive values"
     found: dict[str, Any] = {"caveat": caveat}
-    for name, value in (("speed", linear.speed), ("diffusion", linear.diffusion)):
+    for name, value in (("velocity", linear.velocity), ("diffusion", linear.diffusion)):
         exact = np.asarray(value)
         # beside the largest component others are known to rounding only
         rounded = np.where(np.abs(exact) > 8 * eps * np.max(np.abs(exact)), exact, 0)
@@ -76,7 +76,7 @@ def predicted(kernel: Any, rectifier: str) -> dict[str, Any]:
 def _theory(kernel, rectifier):
     """Gain, p/s and D, and whether they hold; compiled as one."""
     linear = theory.predict(kernel, rectifier="identity")
-    holds = theory.predict(kernel, rectifier=rectifier).idle
+    holds = theory.predict(kernel, rectifier=rectifier).inactive
     return mechanics.energy_momentum(kernel).gain, linear, holds
 
 

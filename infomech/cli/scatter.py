@@ -53,7 +53,7 @@ class FrameChoice:
         if one != (name in ("meyer", "weyl-heisenberg")):
             fitting = FRAMES[1:3] if one else FRAMES[3:]
             axes = "one axis" if one else "two axes"
-            raise checks.fail("frame", name, f"for a signal of {axes} one of {', '.join(fitting)}")
+            raise checks.error("frame", name, f"for a signal of {axes} one of {', '.join(fitting)}")
         if name == "weyl-heisenberg":
             return scattering.weyl_heisenberg(grid[0], self.bands, width=self.width, dtype=dtype)
         octaves = self.octaves or (8.0 if one else 3.0)
@@ -111,16 +111,22 @@ class Scatter:
         clock = Clock()
         out = files.folder(self.out)
         values, conversion = signals.read(
-            self.signal, samples=self.samples, bandwidth=self.bandwidth, number=self.number,
-            seed=self.seed, dtype=self.dtype,
-        )  # fmt: skip
+            self.signal,
+            samples=self.samples,
+            bandwidth=self.bandwidth,
+            number=self.number,
+            seed=self.seed,
+            dtype=self.dtype,
+        )
         tell(conversion, json=self.json)
         frame = self.frame.build(values.shape, self.dtype)
         checks.one_of("nonlinearity", self.nonlinearity, ("modulus", "halves"))
         options: dict[str, Any] = {
-            "prune": self.prune, "nonlinearity": self.nonlinearity, "max_paths": self.max_paths,
+            "prune": self.prune,
+            "nonlinearity": self.nonlinearity,
+            "max_paths": self.max_paths,
             "memory_mib": self.memory_mib,
-        }  # fmt: skip
+        }
         found = scattering.energies(values, frame, self.depth, **options)
         paths = scattering.paths(values, frame, self.depth, **options) if found.complete else None
         guarantees = self._guarantees(values, frame)
@@ -132,11 +138,14 @@ class Scatter:
         )
         result = files.to_json(
             {
-                "config": asdict(self), "provenance": files.provenance(),
-                "seconds": clock.seconds(), "files": names, "conversion": conversion,
+                "config": asdict(self),
+                "provenance": files.provenance(),
+                "seconds": clock.seconds(),
+                "files": names,
+                "conversion": conversion,
                 "result": facts,
             }
-        )  # fmt: skip
+        )
         files.write_text(names["json"], result + "\n")
         print(result if self.json else f"{_report(facts)}\n\n{_end(names, clock)}")
         return 0
@@ -154,9 +163,12 @@ class Scatter:
 
 
 def _facts(
-    values: np.ndarray, frame: Frame, found: Energies, paths: Paths | None,
+    values: np.ndarray,
+    frame: Frame,
+    found: Energies,
+    paths: Paths | None,
     guarantees: dict[str, np.ndarray],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     law = analysis.decay(found) if found.energy > 0 else None
     return {
         "grid": list(values.shape),

@@ -36,7 +36,7 @@ class Simulate:
     """zero, periodic or reflect."""
     normalize: str = "l2"
     """none, sum, l2 or max."""
-    domain: tuple[int, ...] = ()
+    shape: tuple[int, ...] = ()
     """Pixels on each axis, pattern in the middle; empty: wide enough that nothing gets out."""
     dtype: str = "float32"
     """float32 or float64."""
@@ -65,9 +65,11 @@ class Simulate:
         conversion = patterns.conversion(self.pattern)
         tell(conversion, json=self.json)
         settings: dict[str, Any] = {
-            "rectifier": self.rectifier, "boundary": self.boundary, "normalize": self.normalize,
+            "rectifier": self.rectifier,
+            "boundary": self.boundary,
+            "normalize": self.normalize,
             "engine": self.engine,
-        }  # fmt: skip
+        }
         final, trace = rollout(kernel, first, self.steps, follow=self.follow, **settings)
         result = _result(kernel, trace, self.burn_in, self.rectifier)
         paths = {kind: out / f"simulate.{kind}" for kind in ("json", "npz", "png")}
@@ -81,11 +83,15 @@ class Simulate:
             np.savez_compressed(part, kernel=kernel, final=final.values, **vars(trace))
         text = files.to_json(
             {
-                "config": asdict(self), "provenance": files.provenance(), "files": paths,
-                "seconds": clock.seconds(), "conversion": conversion,
-                "result": result, "trace": trace,
+                "config": asdict(self),
+                "provenance": files.provenance(),
+                "files": paths,
+                "seconds": clock.seconds(),
+                "conversion": conversion,
+                "result": result,
+                "trace": trace,
             }
-        )  # fmt: skip
+        )
         files.write_text(paths["json"], text + "\n")
         print(text if self.json else _report(result, paths, clock))
         return 0
@@ -94,11 +100,11 @@ class Simulate:
         checks.one_of("boundary", self.boundary, observables.BOUNDARIES)
         steps = checks.integer("steps", self.steps, 0)
         values = patterns.pattern(self.pattern, self.radius, len(taps), self.dtype)
-        if not self.domain:
+        if not self.shape:
             return patterns.with_room(values, taps, steps, self.boundary)
-        size = checks.box("domain", self.domain)
+        size = checks.shape("shape", self.shape)
         if len(size) != values.ndim or any(n < m for n, m in zip(size, values.shape, strict=True)):
-            raise checks.fail("domain", size, f"{values.ndim} axes of at least {values.shape}")
+            raise checks.error("shape", size, f"{values.ndim} axes of at least {values.shape}")
         spare = [(n - m) for n, m in zip(size, values.shape, strict=True)]
         return as_field(np.pad(values, [(s // 2, s - s // 2) for s in spare]))
 
@@ -108,19 +114,21 @@ def _values(field: Any) -> Any:
 
 
 def _result(kernel: Any, trace: Trace, burn_in: int, rectifier: str) -> dict[str, Any]:
-    speed, diffusion = rates.velocity(trace, burn_in), rates.diffusion(trace, burn_in)
+    velocity, diffusion = rates.velocity(trace, burn_in), rates.diffusion(trace, burn_in)
     predicted = results.predicted(kernel, rectifier)
     return {
-        **results.record("speed", speed), "status": speed.reason,
+        **results.record("velocity", velocity),
+        "status": velocity.reason,
         **results.record("diffusion", diffusion),
         **{f"theory_{name}": value for name, value in predicted.items()},
-        "edge": np.max(np.asarray(trace.edge)), "cut": np.asarray(trace.cut)[-1],
-    }  # fmt: skip
+        "edge": np.max(np.asarray(trace.edge)),
+        "cut": np.asarray(trace.cut)[-1],
+    }
 
 
 def _report(result: dict[str, Any], paths: dict[str, Path], clock: Clock) -> str:
     lines = []
-    for name, unit in (("speed", "pixels per layer"), ("diffusion", "pixels² per layer")):
+    for name, unit in (("velocity", "pixels per layer"), ("diffusion", "pixels² per layer")):
         theory = results.prediction(result[f"theory_{name}"], unit, result["theory_caveat"])
         lines += [*results.lines(name, result, unit), f"  theory            {theory}"]
     lines.append(f"mass at boundary    {float(result['edge']):.3g} of the whole at most")

@@ -136,9 +136,14 @@ class _Bar:
     def __call__(self, progress: sweeps.Progress) -> None:
         if self.bar is None:
             self.bar = tqdm(
-                total=progress.points, initial=progress.done, unit="point", unit_scale=True,
-                desc="sweep", file=sys.stderr, disable=None,
-            )  # fmt: skip
+                total=progress.points,
+                initial=progress.done,
+                unit="point",
+                unit_scale=True,
+                desc="sweep",
+                file=sys.stderr,
+                disable=None,
+            )
         if progress.note:
             tqdm.write(f"infomech: {progress.note}", file=sys.stderr)
         self.bar.total = progress.points
@@ -172,7 +177,7 @@ def _status(path: Path, found: _store.Status) -> str:
 def _shard(text: str) -> tuple[int, int]:
     part, slash, parts = text.partition("/")
     if not (slash and part.isdecimal() and parts.isdecimal()):
-        raise checks.fail("shard", repr(text), "i/n, such as 0/4")
+        raise checks.error("shard", repr(text), "i/n, such as 0/4")
     return int(part), int(parts)
 
 
@@ -188,5 +193,5 @@ def _join(words: tuple[str, ...]) -> None:
         got = " ".join(words)
         if "," in got:
             expected += f": --distributed {got.replace(',', ' ')}"
-        raise checks.fail("distributed", repr(got), expected)
+        raise checks.error("distributed", repr(got), expected)
     jax.distributed.initialize(words[0], int(words[1]), int(words[2]))

@@ -1,6 +1,6 @@
 """The words typed for a command, checked before tyro parses them: each mistake is told in a line.
 
-Several numbers are separated by spaces (--size 3 3), and a path is one on this machine.
+Several numbers are separated by spaces (--kernel-size 3 3), and a path is one on this machine.
 """
 
 import dataclasses

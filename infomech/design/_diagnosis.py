@@ -60,8 +60,9 @@ class Diagnosis:
             f"horizon    {self.horizon} of {self.layers[-1]} layers",
         ]
         for mask, words in (
-            (self.unreached, "no derivative reaches"), (self.kinked, "the loss has a kink at"),
-        ):  # fmt: skip
+            (self.unreached, "no derivative reaches"),
+            (self.kinked, "the loss has a kink at"),
+        ):
             if mask.any():
                 where = ", ".join(str(tuple(map(int, i))) for i in np.argwhere(mask))
                 lines.append(f"{words} {where}")
@@ -109,11 +110,15 @@ def diagnose(
     scale = np.abs(np.asarray(forward)) + np.abs(np.asarray(backward))
     kinked = np.all(apart > 0.1 * np.where(scale > 0, scale, np.inf), axis=0)
     return Diagnosis(
-        np.asarray(STEPS), errors[-1], np.asarray(horizon),
+        np.asarray(STEPS),
+        errors[-1],
+        np.asarray(horizon),
         np.asarray([_norm(f[0]) for f in found]),
         np.asarray([np.nanmin(np.where(np.isfinite(e), e, np.inf)) for e in errors]),
-        gradient, unreached, kinked,
-    )  # fmt: skip
+        gradient,
+        unreached,
+        kinked,
+    )
 
 
 def _horizons(steps: int) -> list[int]:

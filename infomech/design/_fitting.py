@@ -46,7 +46,7 @@ class Result:
         loss: Σ w r² of each at double precision on a larger domain, (n,).
         status: index into `REASONS` for each, (n,).
         achieved: what each term of the loss measured there, by name, along a leading axis n.
-        wished: the target of each term, by name.
+        target: the target of each term, by name.
         history: loss after each round, (rounds + 1, n).
         solver: its name.
     """
@@ -55,7 +55,7 @@ class Result:
     loss: np.ndarray
     status: np.ndarray
     achieved: dict[str, np.ndarray]
-    wished: dict[str, np.ndarray]
+    target: dict[str, np.ndarray]
     history: np.ndarray
     solver: str
 
@@ -84,7 +84,7 @@ def starts(shape: Any, count: int, *, key: jax.Array, dtype: Any = None) -> jax.
     Returns:
         Kernels (n, *shape), dimensionless.
     """
-    shape, count = checks.box("shape", shape), checks.integer("count", count, 1)
+    shape, count = checks.shape("shape", shape), checks.integer("count", count, 1)
     ones = jnp.ones(int(np.prod(shape)), checks.floating_dtype(dtype))
     drawn = jax.random.dirichlet(checks.key(key), ones, (count,), ones.dtype)
     return drawn.reshape(count, *shape)
@@ -104,7 +104,7 @@ def fit(
     every: int = 1,
     rounds: int = 20,
     tolerance: float = 1e-10,
-    each_its_own: bool = False,
+    batched_loss: bool = False,
     stop_at_first: bool = False,
     progress: bool = True,
 ) -> Result:
@@ -128,7 +128,7 @@ def fit(
         rounds: most rounds, of 50 steps each for adam and other optax optimizers, else of 10. The
             solver goes on from one to the next: 2 rounds of 10 steps are 20 steps.
         tolerance: a loss this small is converged.
-        each_its_own: whether targets and weights have a leading axis n, one for each start; single
+        batched_loss: whether targets and weights have a leading axis n, one for each start; single
             numbers are shared.
         stop_at_first: whether to stop as soon as one start is as close as the tolerance.
         progress: whether to show a progress bar, where tqdm is installed.
@@ -138,24 +138,27 @@ def fit(
 
     Raises:
         ValueError: an argument that doesn't fit, a solver that isn't there, a loss that isn't
-            finite at any start, a domain too small for a velocity that is wished for.
+            finite at any start, a domain too small for a velocity that is target for.
     """
     setup = Setup(
-        checks.integer("steps", steps, 1), rectifiers.get(rectifier), boundary, normalize,
+        checks.integer("steps", steps, 1),
+        rectifiers.get(rectifier),
+        boundary,
+        normalize,
         checks.integer("every", every, 1),
-    )  # fmt: skip
+    )
     rounds = checks.integer("rounds", rounds, 1)
     check(loss, family)
     field = fields.as_field(field)
-    kernels = _starts(start, field, loss, each_its_own)
+    kernels = _starts(start, field, loss, batched_loss)
     _enough_room(loss, field, setup, kernels.shape[-field.values.ndim :])
     chosen = solvers.choose(solver)
-    problem = _Problem(setup, family, chosen, each_its_own)
+    problem = _Problem(setup, family, chosen, batched_loss)
     params = jax.vmap(family.free)(kernels)
     state = problem.init(params, loss, field)
     value, (_, dead, _) = _seen(problem, params, loss, field)
     if not np.isfinite(value).any():
-        raise checks.fail("start", _why(dead), "a start with a finite loss")
+        raise checks.error("start", _why(dead), "a start with a finite loss")
     history = [value]
     best, least = params, value
     active, waited = np.isfinite(value), np.zeros(len(value), bool)
@@ -174,14 +177,18 @@ def fit(
         if not active.any() or (stop_at_first and (least <= tolerance).any()):
             break
     found = jax.vmap(family.kernel)(best)
-    exact, achieved = again(loss, found, field, setup, each_its_own)
+    exact, achieved = again(loss, found, field, setup, batched_loss)
     _, signs = _seen(problem, best, loss, field)
     status = _status(signs, least, exact, active, tolerance)
     return Result(
-        np.asarray(found), exact, status, achieved,
+        np.asarray(found),
+        exact,
+        status,
+        achieved,
         {name: np.asarray(target) for name, target in loss.targets.items()},
-        np.stack(history), chosen.name,
-    )  # fmt: skip
+        np.stack(history),
+        chosen.name,
+    )
 
 
 @dataclass(frozen=True)
@@ -191,7 +198,7 @@ class _Problem:
     setup: Setup
     family: Parametrization
     solver: solvers.Solver
-    each_its_own: bool
+    batched_loss: bool
 
     @functools.partial(jax.jit, static_argnums=0)
     def look(self, params, loss, field):
@@ -227,25 +234,26 @@ class _Problem:
 
     def _each(self, function: Callable, *more: int) -> Callable:
         def mapped(params, loss, *rest):
-            axes = batch_axes(loss) if self.each_its_own else None
+            axes = batch_axes(loss) if self.batched_loss else None
             return jax.vmap(function, in_axes=(0, axes, *more))(params, loss, *rest)
 
         return mapped
 
 
-def _starts(start, field, loss, each_its_own):
+def _starts(start, field, loss, batched_loss):
     d = field.values.ndim
     kernels = checks.floating("start", start)
     if kernels.ndim < d or kernels.ndim > d + 2:
-        raise checks.fail("start", f"{kernels.ndim} axes", f"{d}, or {d + 1} with many starts")
+        raise checks.error("start", f"{kernels.ndim} axes", f"{d}, or {d + 1} with many starts")
     kernels = kernels[None] if kernels.ndim == d else kernels
     checks.finite("start", kernels)
-    for leaf in jax.tree.leaves(loss) if each_its_own else ():
+    for leaf in jax.tree.leaves(loss) if batched_loss else ():
         if np.ndim(leaf) and np.shape(leaf)[0] != len(kernels):
-            raise checks.fail(
-                "loss", f"a target or weight of shape {np.shape(leaf)}",
+            raise checks.error(
+                "loss",
+                f"a target or weight of shape {np.shape(leaf)}",
                 f"a leading axis of {len(kernels)}, one for each start",
-            )  # fmt: skip
+            )
     return kernels
 
 
@@ -266,7 +274,7 @@ def _enough_room(loss, field, setup, taps):
             continue
         known = np.asarray(known)
         if known.ndim == 0 or known.shape[-1] != len(pixels):
-            raise checks.fail(name, f"shape {known.shape}", f"{len(pixels)} numbers, one per axis")
+            raise checks.error(name, f"shape {known.shape}", f"{len(pixels)} numbers, one per axis")
         if wide:
             continue
         places = term.places(known.reshape(-1, len(pixels)), center, steps)
@@ -274,10 +282,12 @@ def _enough_room(loss, field, setup, taps):
         outside = np.maximum(first - halves - places, places - last).max(0)
         if (outside > 0).any():
             needed = np.ceil(pixels + 2 * np.maximum(outside, 0)).astype(int)
-            raise checks.fail(
-                "field", f"{field.values.shape} pixels", f"at least {tuple(needed.tolist())}, "
+            raise checks.error(
+                "field",
+                f"{field.values.shape} pixels",
+                f"at least {tuple(needed.tolist())}, "
                 f"since {name} takes the center {outside.max():.3g} pixels beyond the end",
-            )  # fmt: skip
+            )
 
 
 def _out_of_reach(values, taps, steps):

@@ -28,24 +28,29 @@ class Setup:
     def run(self, kernel: jax.Array, field: Field) -> Run:
         """The rollout of a kernel, as losses want it."""
         final, trace = rollout(
-            kernel, field, self.steps, rectifier=self.rectifier, boundary=self.boundary,
-            normalize=self.normalize, every=self.every,
-        )  # fmt: skip
+            kernel,
+            field,
+            self.steps,
+            rectifier=self.rectifier,
+            boundary=self.boundary,
+            normalize=self.normalize,
+            every=self.every,
+        )
         return Run(kernel, field, final, trace)
 
 
 def check(loss: Loss, family: Parametrization) -> None:
     """Raises ValueError for a loss or a family that is none, or a target that isn't finite."""
     if not isinstance(loss, Loss):
-        raise checks.fail("loss", type(loss).__name__, "a Loss; see infomech.losses")
+        raise checks.error("loss", type(loss).__name__, "a Loss; see infomech.losses")
     loss.check()
     if not isinstance(family, Parametrization):
-        raise checks.fail("family", type(family).__name__, "a Parametrization")
+        raise checks.error("family", type(family).__name__, "a Parametrization")
     checks.hashable("family", family)
 
 
 def again(
-    loss: Loss, kernels: Any, field: Field, setup: Setup, each_its_own: bool
+    loss: Loss, kernels: Any, field: Field, setup: Setup, batched_loss: bool
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Loss and what it measures at double precision, a zero boundary being out of reach."""
     with jax.enable_x64(True):
@@ -60,18 +65,18 @@ def again(
         log_gain = jnp.asarray(np.asarray(field.log_gain, np.float64))
         wide = replace(wide, origin=origin, log_gain=log_gain)
         loss = jax.tree.map(lambda a: jnp.asarray(np.asarray(a), jnp.float64), loss)
-        if each_its_own:
+        if batched_loss:
             loss = jax.tree.map(lambda a: a if a.ndim else jnp.full(len(kernels), a), loss)
-        value, found = _measured(loss, kernels, wide, setup, each_its_own)
+        value, found = _measured(loss, kernels, wide, setup, batched_loss)
         return np.asarray(value), {name: np.asarray(a) for name, a in found.items()}
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4))
-def _measured(loss, kernels, field, setup, each_its_own):
+def _measured(loss, kernels, field, setup, batched_loss):
     def one(kernel, loss):
         run = setup.run(kernel, field)
         return loss(run), loss.measured(run)
 
-    if each_its_own:
+    if batched_loss:
         return jax.lax.map(lambda pair: one(*pair), (kernels, loss), batch_size=64)
     return jax.lax.map(lambda kernel: one(kernel, loss), kernels, batch_size=64)

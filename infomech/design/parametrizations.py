@@ -73,7 +73,7 @@ def odd_share(share: float) -> Parametrization:
     checks.scalar("share", share, None)
     known = checks.concrete(share)
     if known is None:
-        raise checks.fail("share", "a traced value", "a known number: families are static")
+        raise checks.error("share", "a traced value", "a known number: families are static")
     return Parametrization(f"odd share {known:g}", _WithShare(float(known)), _same)
 
 
@@ -100,7 +100,7 @@ def low_order(shape: int | Sequence[int], order: int) -> Parametrization:
         shape: taps on each axis.
         order: largest sum of a mode's indices, at least 0.
     """
-    shape, order = checks.box("shape", shape), checks.integer("order", order, 0)
+    shape, order = checks.shape("shape", shape), checks.integer("order", order, 0)
     return Parametrization(
         f"DCT modes up to order {order}", _FromModes(shape, order), _ToModes(shape, order)
     )
@@ -133,7 +133,7 @@ class _ToModes:
 
     def __call__(self, taps: jax.Array) -> jax.Array:
         if taps.shape != self.shape:
-            raise checks.fail("start", f"taps of shape {taps.shape}", f"{self.shape}")
+            raise checks.error("start", f"taps of shape {taps.shape}", f"{self.shape}")
         return spectrum.dct(taps).ravel()[_kept(self.shape, self.order)]
 
 
@@ -153,7 +153,7 @@ class _Mirrored:
     def __call__(self, theta: jax.Array) -> jax.Array:
         for axis in self.axes:
             if axis >= theta.ndim:
-                raise checks.fail("axes", self.axes, f"axes of a kernel of {theta.ndim}")
+                raise checks.error("axes", self.axes, f"axes of a kernel of {theta.ndim}")
             theta = (theta + jnp.flip(theta, axis)) / 2
         return theta
 
@@ -162,8 +162,10 @@ def per_layer(family: Parametrization) -> Parametrization:
     """A stack of kernels (steps, *taps), each of the family."""
     return Parametrization(
         f"{family.name}, per layer",
-        _EachLayer(family.kernel), _EachLayer(family.free), _AnyLayer(family.bound),
-    )  # fmt: skip
+        _EachLayer(family.kernel),
+        _EachLayer(family.free),
+        _AnyLayer(family.bound),
+    )
 
 
 @dataclass(frozen=True)

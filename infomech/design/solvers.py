@@ -67,7 +67,7 @@ def choose(solver: Any) -> Solver:
             return _iterative(type(solver).__name__, solver)
         expected = f"one of {', '.join(SOLVERS)}, an optax.GradientTransformation, or a least-"
         expected += "squares solver or minimizer of optimistix"
-        raise checks.fail("solver", type(solver).__name__, expected)
+        raise checks.error("solver", type(solver).__name__, expected)
     checks.one_of("solver", solver, SOLVERS)
     if solver in ("least squares", "dogleg") and not second:
         raise extras.missing("optimistix", "design", f"solver {solver!r}")
@@ -158,7 +158,7 @@ def _iterative(name: str, solver: Any) -> Solver:
         try:
             return solver.init(function, params, None, options, output, None, frozenset())
         except KeyError as error:
-            raise checks.fail(
+            raise checks.error(
                 "solver", f"{name}, which needs the option {error}", "one that needs no options"
             ) from error
 

@@ -323,9 +323,11 @@ def _batch_tangent(operands, dims, *, function, given, shapes):
         moved.append(operand)
     axes = tuple(0 if dims[i] is not None or i in together else None for i in range(count))
     outputs = _tangent_p.bind(
-        *moved, function=_batched(function, axes, size), given=given,
+        *moved,
+        function=_batched(function, axes, size),
+        given=given,
         shapes=tuple(((size, *shape), dtype) for shape, dtype in shapes),
-    )  # fmt: skip
+    )
     return outputs, [0] * len(outputs)
 
 

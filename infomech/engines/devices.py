@@ -21,10 +21,10 @@ def mesh(value: Any) -> Mesh | None:
     if value is None:
         return None
     if not isinstance(value, Mesh):
-        raise checks.fail("mesh", repr(value), "a jax.sharding.Mesh, or None for one device")
+        raise checks.error("mesh", repr(value), "a jax.sharding.Mesh, or None for one device")
     if AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types:
         got = "a call within jax.set_mesh of a mesh with explicit axes"
-        raise checks.fail("mesh", got, "one outside of it, or automatic axes")
+        raise checks.error("mesh", got, "one outside of it, or automatic axes")
     # explicit axes, the default of jax.make_mesh, would want a sharding for each operation
     return Mesh(value.devices, value.axis_names)
 
@@ -41,16 +41,16 @@ def check(stack: Stack) -> None:
         return
     sizes = stack.mesh.axis_sizes
     if len(sizes) > len(stack.pixels):
-        raise checks.fail("mesh", f"{len(sizes)} axes", f"at most the field's {len(stack.pixels)}")
+        raise checks.error("mesh", f"{len(sizes)} axes", f"at most the field's {len(stack.pixels)}")
     if any(n % p for n, p in zip(stack.pixels, sizes, strict=False)):
         expected = f"sizes that divide the field's {stack.pixels} pixels"
-        raise checks.fail("mesh", f"axes of {sizes} devices", expected)
+        raise checks.error("mesh", f"axes of {sizes} devices", expected)
     mirror = stack.boundary == "reflect"
     for side in halo.sides(stack, 1):
         if max(side.halo) + mirror > side.pixels:
             got = f"tiles of {stack.tile} pixels"
             least = max(side.halo) + mirror
-            raise checks.fail("mesh", got, f"at least {least}, the reach of a layer, on each axis")
+            raise checks.error("mesh", got, f"at least {least}, the reach of a layer, on each axis")
 
 
 def placed(value: Mesh | None, kernel: jax.Array, field: Field) -> tuple[jax.Array, Field]:

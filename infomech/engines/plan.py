@@ -27,9 +27,12 @@ from infomech.engines.stack import Stack
 
 #: every way to execute a stack of layers; the first that has no objection is chosen
 ENGINES: dict[str, ModuleType] = {
-    "spectral": spectral, "native": native, "shifts": shifts, "convolution": convolution,
+    "spectral": spectral,
+    "native": native,
+    "shifts": shifts,
+    "convolution": convolution,
     "tiles": tiles,
-}  # fmt: skip
+}
 
 #: how derivatives are taken
 GRAD_MODES = ("forward", "checkpointed", "full")
@@ -117,9 +120,9 @@ def plan(
         ValueError: an argument out of range, an unknown name, an engine that can't do this.
         ImportError: the native engine is asked for, and there is no C compiler.
     """
-    taps, pixels = checks.box("taps", taps), checks.box("pixels", pixels)
+    taps, pixels = checks.shape("taps", taps), checks.shape("pixels", pixels)
     if len(taps) != len(pixels) or any(n > m for n, m in zip(taps, pixels, strict=True)):
-        raise checks.fail("taps", taps, f"{len(pixels)} axes, none longer than {pixels}")
+        raise checks.error("taps", taps, f"{len(pixels)} axes, none longer than {pixels}")
     steps, every = checks.integer("steps", steps, 1), checks.integer("every", every, 0)
     batch, outputs = checks.integer("batch", batch, 1), checks.integer("outputs", outputs, 1)
     checks.one_of("boundary", boundary, ("zero", "periodic", "reflect"))
@@ -127,7 +130,7 @@ def plan(
     rectifier, dtype = rectifiers.get(rectifier), checks.floating_dtype(dtype).name
     platform = platform or jax.default_backend()
     checks.one_of("platform", platform, ("cpu", "gpu", "tpu"))
-    across = devices.abstract(checks.box("mesh", mesh) if len(mesh) else ())
+    across = devices.abstract(checks.shape("mesh", mesh) if len(mesh) else ())
     rescale = rectifier.homogeneous and normalize != "none"
     alone = not rectifier.homogeneous and normalize != "none"
     at_once = 1 if alone else min(every or steps, steps)
@@ -156,7 +159,7 @@ def choose(stack: Stack, engine: str = "auto", platform: str | None = None) -> s
         if objection == build.NO_COMPILER:
             raise extras.missing("ziglang", "native", f"engine {engine!r}")
         if objection:
-            raise checks.fail("engine", f"{engine!r}, but {objection}", "another one, or 'auto'")
+            raise checks.error("engine", f"{engine!r}, but {objection}", "another one, or 'auto'")
         return engine
     objections = _objections(stack, platform)
     return next(name for name in ENGINES if objections[name] is None)

@@ -59,8 +59,13 @@ def _correlate(kernel, cotangent, boundary):
         below = [((n - 1) // 2, n // 2) for n in kernel.shape]
         padded = jnp.pad(cotangent, below, mode=mode)
         shifted = _shifted(padded, kernel.shape, cotangent.shape)
-        return sum((kernel[tuple(n - 1 - a for a, n in zip(i, kernel.shape, strict=True))] * s
-                    for i, s in shifted), start=jnp.zeros((), cotangent.dtype))  # fmt: skip
+        return sum(
+            (
+                kernel[tuple(n - 1 - a for a, n in zip(i, kernel.shape, strict=True))] * s
+                for i, s in shifted
+            ),
+            start=jnp.zeros((), cotangent.dtype),
+        )
     # what lies beyond the mirror gets its share as well, and is folded back
     wide = [(n - 1, n - 1) for n in kernel.shape]
     shape = tuple(m + n - 1 for m, n in zip(cotangent.shape, kernel.shape, strict=True))

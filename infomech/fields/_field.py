@@ -41,7 +41,7 @@ def as_field(values: Any) -> Field:
         origin = checks.vector("field.origin", values.origin, array.ndim, exact)
         log_gain = checks.floating("field.log_gain", values.log_gain, exact)
         if log_gain.ndim:
-            raise checks.fail("field.log_gain", f"shape {log_gain.shape}", "one number")
+            raise checks.error("field.log_gain", f"shape {log_gain.shape}", "one number")
         return Field(array, origin, log_gain)
     array = _samples(values)
     checks.finite("field", values)
@@ -52,7 +52,7 @@ def as_field(values: Any) -> Field:
 def _samples(values: Any) -> jax.Array:
     array = checks.floating("field", values)
     if not 1 <= array.ndim <= 3 or 0 in array.shape:
-        raise checks.fail("field", f"shape {array.shape}", "1, 2 or 3 axes of at least one pixel")
+        raise checks.error("field", f"shape {array.shape}", "1, 2 or 3 axes of at least one pixel")
     return array
 
 
@@ -70,7 +70,7 @@ def impulse(shape: int | Sequence[int], *, index: Any = None, dtype: Any = None)
     Raises:
         ValueError: `index` is outside the field.
     """
-    shape = checks.box("shape", shape)
+    shape = checks.shape("shape", shape)
     if index is None:
         index = tuple((n - 1) // 2 for n in shape)
     checks.unmasked("index", index)
@@ -78,7 +78,7 @@ def impulse(shape: int | Sequence[int], *, index: Any = None, dtype: Any = None)
     whole = pixel.dtype.kind in "iu" and bool not in map(type, jax.tree.leaves(index))
     inside = whole and pixel.shape == (len(shape),)
     if not inside or np.any(pixel < 0) or np.any(pixel >= shape):
-        raise checks.fail("index", index, f"a pixel of a field of shape {shape}")
+        raise checks.error("index", index, f"a pixel of a field of shape {shape}")
     values = np.zeros(shape)
     values[tuple(pixel)] = 1
     return as_field(jnp.asarray(values, checks.floating_dtype(dtype)))
@@ -154,7 +154,7 @@ def gaussian(
 
 def random(shape: int | Sequence[int], *, key: jax.Array, dtype: Any = None) -> Field:
     """White noise, uniform on [0, 1): non-negative, as an image is. `key` is a typed key."""
-    shape, dtype = checks.box("shape", shape), checks.floating_dtype(dtype)
+    shape, dtype = checks.shape("shape", shape), checks.floating_dtype(dtype)
     return as_field(jax.random.uniform(checks.key(key), shape, dtype))
 
 
@@ -190,7 +190,7 @@ def image(source: Any, *, page: int | None = None, margin: int = 0, dtype: Any =
 
 def _away_from(shape: int | Sequence[int], center: Any, dtype: Any) -> list[jax.Array]:
     """Distance of each pixel from the center along each axis, in arrays that broadcast."""
-    shape = checks.box("shape", shape)
+    shape = checks.shape("shape", shape)
     if center is None:
         center = np.array([(n - 1) / 2 for n in shape])
     middle = checks.vector("center", center, len(shape), checks.floating_dtype(dtype))

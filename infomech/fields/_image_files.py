@@ -18,8 +18,15 @@ FORMATS = (
 
 #: what readers raise over broken files
 _ERRORS = (
-    OSError, EOFError, ValueError, SyntaxError, TypeError, LookupError, struct.error, zlib.error,
-)  # fmt: skip
+    OSError,
+    EOFError,
+    ValueError,
+    SyntaxError,
+    TypeError,
+    LookupError,
+    struct.error,
+    zlib.error,
+)
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -80,7 +87,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _refused(path: Path, got: str, expected: str) -> ValueError:
-    return checks.fail("source", f"{str(path)!r}, {got}", expected)
+    return checks.error("source", f"{str(path)!r}, {got}", expected)
 
 
 def _one(path: Path, count: int, page: int | None) -> int:
@@ -89,7 +96,7 @@ def _one(path: Path, count: int, page: int | None) -> int:
         expected = f"a file of one picture, or page= its number, 0 to {count - 1}"
         raise _refused(path, f"{count} pictures", expected)
     if page is not None and page >= count:
-        raise checks.fail("page", page, f"0 to {count - 1}, the pictures of {str(path)!r}")
+        raise checks.error("page", page, f"0 to {count - 1}, the pictures of {str(path)!r}")
     return page or 0
 
 

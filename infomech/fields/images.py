@@ -59,11 +59,11 @@ def read(source: Any, *, page: int | None = None) -> Picture:
         allowed: tuple[tuple[int, ...], ...] = ((), (1,), (2,), (3,), (4,))
     else:
         if page is not None:
-            raise checks.fail("page", page, "None for an array")
+            raise checks.error("page", page, "None for an array")
         pixels, allowed = _array(source), ((), (1,), (3,), (4,))
     if pixels.ndim not in (2, 3) or 0 in pixels.shape or pixels.shape[2:] not in allowed:
         expected = "an image (rows, columns) or (rows, columns, 1, 3 or 4)"
-        raise checks.fail("source", f"shape {pixels.shape}", expected)
+        raise checks.error("source", f"shape {pixels.shape}", expected)
     shades = _shades(pixels, said)
     checks.finite("source", shades)
     name = f"{Path(source).name}: " if isinstance(source, str | os.PathLike) else ""
@@ -75,7 +75,7 @@ def _array(source: Any) -> np.ndarray:
     try:
         return np.asarray(source)
     except (TypeError, ValueError) as error:
-        raise checks.fail("source", type(source).__name__, "an image file or array") from error
+        raise checks.error("source", type(source).__name__, "an image file or array") from error
 
 
 def _shades(pixels: np.ndarray, said: list[str]) -> np.ndarray:
@@ -85,7 +85,7 @@ def _shades(pixels: np.ndarray, said: list[str]) -> np.ndarray:
     elif pixels.dtype.kind == "b" or jnp.issubdtype(pixels.dtype, jnp.floating):
         scale = 1.0
     else:
-        raise checks.fail("source", f"dtype {pixels.dtype}", "bool, unsigned integers or floats")
+        raise checks.error("source", f"dtype {pixels.dtype}", "bool, unsigned integers or floats")
     pixels = pixels.astype(np.float64) / scale
     if pixels.ndim == 2:
         return pixels
@@ -112,5 +112,5 @@ def _file(source: str | os.PathLike[str], page: int | None, said: list[str]) -> 
     if not path.is_file():
         known = ", ".join(PHOTOGRAPHS)
         what = "not a file" if path.exists() else "no such file"
-        raise checks.fail("source", f"{str(path)!r}, {what}", f"an image file or one of {known}")
+        raise checks.error("source", f"{str(path)!r}, {what}", f"an image file or one of {known}")
     return _image_files.read(path, page, said)

@@ -44,7 +44,7 @@ def pattern(name: str, radius: float, dimensions: int, dtype: str = "float32") -
         return np.ones((side,) * dimensions, dtype)
     names = ", ".join(PATTERNS)
     if dimensions != 2:
-        raise checks.fail("pattern", repr(name), f"one of {names} in {dimensions} dimensions")
+        raise checks.error("pattern", repr(name), f"one of {names} in {dimensions} dimensions")
     try:
         return np.asarray(_field.image(name, dtype=dtype).values)
     except ValueError as error:
@@ -69,7 +69,7 @@ def domain(
 
     A layer of n taps widens a pattern by n − 1 pixels; n pixels are left at either end. On a
     periodic domain twice that room, so that the pattern never meets itself.
-    """  # fmt: skip
+    """
     widest = [m + steps * (n - 1) + 2 * n for m, n in zip(extent, taps, strict=True)]
     return tuple(2 * m if boundary == "periodic" else m for m in widest)
 

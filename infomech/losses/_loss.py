@@ -115,7 +115,7 @@ class Loss:
     def __add__(self, other: "Loss") -> "Loss":
         """The sum of two losses."""
         if not isinstance(other, Loss):
-            raise checks.fail("loss", type(other).__name__, "another Loss to add")
+            raise checks.error("loss", type(other).__name__, "another Loss to add")
         return Loss(self.terms + other.terms)
 
     def __mul__(self, weight: Any) -> "Loss":
@@ -124,7 +124,7 @@ class Loss:
         finite_numbers("weight", weight)
         known = checks.concrete(weight)
         if known is not None and not (np.ndim(known) == 0 and known >= 0):
-            raise checks.fail("weight", weight, "a number of at least 0")
+            raise checks.error("weight", weight, "a number of at least 0")
         loss = Loss(tuple(replace(t, weight=t.weight * weight) for t in self.terms))
         loss.check()
         return loss
@@ -141,7 +141,7 @@ def difference(measured: jax.Array, target: Any) -> jax.Array:
     """What was measured less its target, of the same shape."""
     target = jnp.asarray(target, measured.dtype)
     if target.shape != measured.shape:
-        raise checks.fail("target", f"shape {target.shape}", f"{measured.shape}")
+        raise checks.error("target", f"shape {target.shape}", f"{measured.shape}")
     return measured - target
 
 
@@ -150,7 +150,7 @@ def finite_numbers(argument: str, value: Any) -> None:
     checks.floating(argument, value)
     known = checks.concrete(value)
     if known is not None and known.size <= 9 and not np.isfinite(known).all():
-        raise checks.fail(argument, known.tolist(), "finite numbers only")
+        raise checks.error(argument, known.tolist(), "finite numbers only")
     checks.finite(argument, value)
 
 
@@ -160,7 +160,7 @@ def observable(
     """Anything that can be computed of a `Run`: ‖measure(run) − target‖².
 
     So every entry of a trace, every observable of the final field and every quantity of
-    `mechanics` and `spectrum` can be wished for:
+    `mechanics` and `spectrum` can be target for:
     `observable("gain", lambda run: im.mechanics.energy_momentum(run.kernel).gain, 1.0)`.
 
     Args:
@@ -174,7 +174,7 @@ def observable(
             measured.
     """
     if not callable(measure):
-        raise checks.fail("measure", type(measure).__name__, "a function of a Run")
+        raise checks.error("measure", type(measure).__name__, "a function of a Run")
     checks.unmasked("target", target)
     finite_numbers(f"{name} target", target)
     if isinstance(target, list | tuple) and checks.concrete(target) is not None:

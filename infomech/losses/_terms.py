@@ -167,7 +167,7 @@ def _itself(run):
 def _misfit(values, pattern):
     room = [m - n for m, n in zip(values.shape, pattern.shape, strict=True)]
     if min(room) < 0:
-        raise checks.fail("pattern", f"shape {pattern.shape}", f"at most {values.shape}")
+        raise checks.error("pattern", f"shape {pattern.shape}", f"at most {values.shape}")
     pattern = jnp.pad(jnp.asarray(pattern, values.dtype), [(0, n) for n in room])
     zero = jnp.zeros(values.ndim, values.dtype)
     away = _middle(values, zero) - _middle(pattern, zero)

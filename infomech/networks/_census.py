@@ -83,7 +83,7 @@ def census(
         found.append(_of_layer(layer, every, sums, level) | _kept(layer, keep))
     if not found:
         got = f"only layers of one tap: {', '.join(pointwise)}" if pointwise else "none"
-        raise checks.fail("layers", got, "at least one with more than one tap")
+        raise checks.error("layers", got, "at least one with more than one tap")
     return _dataset(found, pointwise, level)
 
 
@@ -112,8 +112,11 @@ def dominance(found: xr.Dataset) -> xr.Dataset:
         "above_random": above_random,
         "above_shuffled": low.excess_interval.sel(bound="lower") > 0,
     }
-    return labeled({name: ("layer", said.values) for name, said in verdicts.items()},
-                    {"layer": found.layer.values}, {})  # fmt: skip
+    return labeled(
+        {name: ("layer", said.values) for name, said in verdicts.items()},
+        {"layer": found.layer.values},
+        {},
+    )
 
 
 def _of_layer(layer: Layer, every: Slices, sums: Sums, level: float) -> dict[str, Any]:
@@ -185,22 +188,35 @@ def _kept(layer: Layer, keep: int) -> dict[str, Any]:
         spectrum = modes / some.energy.reshape(-1, *(1 for _ in modes.shape[1:]))
         direction = some.momentum / np.linalg.norm(some.momentum, axis=1, keepdims=True)
     return {
-        "filter_output": rows // inputs, "filter_input": rows % inputs,
-        "filter_energy": some.energy, "filter_share": share,
-        "filter_mass_squared": some.energy - 2 * some.odd, "filter_momentum": some.momentum,
-        "filter_direction": direction, "filter_low": np.sum(some.place**2, 1),
-        "filter_spectrum": spectrum, "ball": some.place,
-    }  # fmt: skip
+        "filter_output": rows // inputs,
+        "filter_input": rows % inputs,
+        "filter_energy": some.energy,
+        "filter_share": share,
+        "filter_mass_squared": some.energy - 2 * some.odd,
+        "filter_momentum": some.momentum,
+        "filter_direction": direction,
+        "filter_low": np.sum(some.place**2, 1),
+        "filter_spectrum": spectrum,
+        "ball": some.place,
+    }
 
 
 _DIMENSIONS = {
-    "taps": ("axis",), "momentum": ("axis",), "gradient_axis": ("axis",),
+    "taps": ("axis",),
+    "momentum": ("axis",),
+    "gradient_axis": ("axis",),
     "gradient_axis_interval": ("axis", "bound"),
-    "share": ("part",), "random": ("part",), "shuffled": ("part",), "excess": ("part",),
-    "share_interval": ("part", "bound"), "random_interval": ("part", "bound"),
-    "excess_interval": ("part", "bound"), "share_quantiles": ("quantity", "quantile"),
-    "resultant": ("harmonic",), "rose": ("angle",),
-}  # fmt: skip
+    "share": ("part",),
+    "random": ("part",),
+    "shuffled": ("part",),
+    "excess": ("part",),
+    "share_interval": ("part", "bound"),
+    "random_interval": ("part", "bound"),
+    "excess_interval": ("part", "bound"),
+    "share_quantiles": ("quantity", "quantile"),
+    "resultant": ("harmonic",),
+    "rose": ("angle",),
+}
 
 
 def _dataset(found: list[dict[str, Any]], pointwise: list[str], level: float) -> xr.Dataset:
@@ -208,9 +224,11 @@ def _dataset(found: list[dict[str, Any]], pointwise: list[str], level: float) ->
     modes = tuple(f"mode_{axis}" for axis in range(most))
     dimensions = _DIMENSIONS | {"spectrum": modes}
     of_filters = {
-        "filter_momentum": ("axis",), "filter_direction": ("axis",), "ball": ("coordinate",),
+        "filter_momentum": ("axis",),
+        "filter_direction": ("axis",),
+        "ball": ("coordinate",),
         "filter_spectrum": modes,
-    }  # fmt: skip
+    }
     variables: dict[str, Any] = {}
     for name in found[0]:
         column = [np.asarray(row[name]) for row in found]
@@ -231,12 +249,16 @@ def _dataset(found: list[dict[str, Any]], pointwise: list[str], level: float) ->
     return labeled(
         variables,
         {
-            "layer": [row["layer"] for row in found], "part": list(nulls.PARTS),
-            "bound": ["lower", "upper"], "quantile": list(QUANTILES), "quantity": ["odd", "low"],
-            "harmonic": list(HARMONICS), "angle": centers,
+            "layer": [row["layer"] for row in found],
+            "part": list(nulls.PARTS),
+            "bound": ["lower", "upper"],
+            "quantile": list(QUANTILES),
+            "quantity": ["odd", "low"],
+            "harmonic": list(HARMONICS),
+            "angle": centers,
         },
         {"pointwise": pointwise, "level": level},
-    )  # fmt: skip
+    )
 
 
 def labeled(variables: Any, coordinates: Any, attributes: Any) -> xr.Dataset:

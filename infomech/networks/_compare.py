@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
 
 def compare(
-    layers: Iterable[Layer], others: Iterable[Layer], *, level: float = 0.95,
+    layers: Iterable[Layer],
+    others: Iterable[Layer],
+    *,
+    level: float = 0.95,
     skip_nan: bool = False,
-) -> xr.Dataset:  # fmt: skip
+) -> xr.Dataset:
     """How the shares of the energy change from one network's filters to another's.
 
     Layers are paired by name. Where their shapes agree, output units are paired too, as those of
@@ -48,7 +51,7 @@ def compare(
     names = [name for name in first if name in second]
     if not names:
         got, named = (", ".join(list(some)[:5]) for some in (second, first))
-        raise checks.fail("others", got, f"layers named as {named}")
+        raise checks.error("others", got, f"layers named as {named}")
     rows = [_row(first[name], second[name], level, skip_nan) for name in names]
     share, energy, change, interval, cosine = (
         np.stack(column) for column in zip(*rows, strict=True)
@@ -62,11 +65,13 @@ def compare(
             "cosine": (("layer",), cosine),
         },
         {
-            "layer": names, "network": ["first", "second"], "part": list(nulls.PARTS),
+            "layer": names,
+            "network": ["first", "second"],
+            "part": list(nulls.PARTS),
             "bound": ["lower", "upper"],
         },
         {"unmatched": sorted(first.keys() ^ second.keys()), "level": level},
-    )  # fmt: skip
+    )
 
 
 def random_like(layers: Iterable[Layer], *, seed: int = 0) -> Iterator[Layer]:
@@ -87,11 +92,11 @@ def _by_name(argument, layers):
     found = {}
     for layer in _layers.checked(argument, layers):
         if layer.name in found:
-            raise checks.fail(argument, f"{layer.name} twice", "layers of different names")
+            raise checks.error(argument, f"{layer.name} twice", "layers of different names")
         if math.prod(layer.kernels.shape[2:]) > 1:
             found[layer.name] = layer
     if not found:
-        raise checks.fail(argument, "none of more than one tap", "at least one")
+        raise checks.error(argument, "none of more than one tap", "at least one")
     return found
 
 

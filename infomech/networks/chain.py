@@ -38,9 +38,13 @@ class Displaced(NamedTuple):
 
 
 def chain(
-    layers: Iterable[Layer], *, strides: Sequence[int] = (), dilations: Sequence[int] = (),
-    groups: Sequence[int] = (), rectifier: str = "relu",
-) -> tuple[Parameters, Spec]:  # fmt: skip
+    layers: Iterable[Layer],
+    *,
+    strides: Sequence[int] = (),
+    dilations: Sequence[int] = (),
+    groups: Sequence[int] = (),
+    rectifier: str = "relu",
+) -> tuple[Parameters, Spec]:
     """Layers one after the other as a `sequential` network.
 
     What else a network has between its convolutions, such as normalization, pooling and branches,
@@ -63,13 +67,13 @@ def chain(
     """
     layers = list(layers)
     if not layers:
-        raise checks.fail("layers", "none", "at least one")
+        raise checks.error("layers", "none", "at least one")
     options = []
     for name, values in (("strides", strides), ("dilations", dilations), ("groups", groups)):
         each = list(values) or [0 if name == "groups" else 1] * len(layers)
         if len(each) != len(layers):
             names = ", ".join(layer.name for layer in layers)
-            raise checks.fail(name, f"{len(each)} of them", f"one for each of {names}")
+            raise checks.error(name, f"{len(each)} of them", f"one for each of {names}")
         options.append(each)
     channels = layers[0].kernels.shape[1]
     before, specs, filters = channels, [], []
@@ -84,10 +88,8 @@ def chain(
         if split * inputs != before or outputs % split or len(taps) != layers[0].kernels.ndim - 2:
             got = f"{layer.name} of shape {layer.kernels.shape} behind {layers[n - 1].name}"
             expected = f"inputs for {before} channels: layers that follow each other, and groups "
-            raise checks.fail("layers", got, expected + "if it is a grouped convolution")
-        specs.append(
-            sequential.Layer(outputs, tuple(taps), stride, dilation, split, rectifier)
-        )  # fmt: skip
+            raise checks.error("layers", got, expected + "if it is a grouped convolution")
+        specs.append(sequential.Layer(outputs, tuple(taps), stride, dilation, split, rectifier))
         dtype = jnp.result_type(float) if layer.kernels.dtype == np.float64 else np.float32
         bias = np.zeros(outputs) if layer.bias is None else layer.bias
         checks.unmasked(f"{layer.name} bias", bias)
@@ -109,9 +111,14 @@ def reach(spec: Spec) -> tuple[int, ...]:
 
 
 def displacements(
-    params: Parameters, images: Any, *, spec: Spec, key: jax.Array, samples: int = 1000,
+    params: Parameters,
+    images: Any,
+    *,
+    spec: Spec,
+    key: jax.Array,
+    samples: int = 1000,
     progress: Callable[[Sequence[Lattice]], Iterable[Lattice]] = iter,
-) -> list[Displaced]:  # fmt: skip
+) -> list[Displaced]:
     """Where each layer's channels have moved content by then: predicted and measured.
 
     The prediction is `drift.predict` with the gates that rectifiers have on these images; the
@@ -156,9 +163,11 @@ def _one(params, images, units, positions, key, *, spec, layer, samples):
     found = {}
     for weighting in drift.WEIGHTINGS:
         options: dict[str, Any] = {
-            "strides": [one.stride for one in layers], "groups": [one.groups for one in layers],
-            "dilations": [one.dilation for one in layers], "weighting": weighting,
-        }  # fmt: skip
+            "strides": [one.stride for one in layers],
+            "groups": [one.groups for one in layers],
+            "dilations": [one.dilation for one in layers],
+            "weighting": weighting,
+        }
         shape = functools.partial(receptive.moments, weighting=weighting)
         measured = jax.vmap(shape)(fields, positions.astype(images.dtype))
         gates = sequential.gates(params, images, spec=spec, weighting=weighting)[: layer + 1]

@@ -99,10 +99,14 @@ class Agreement(NamedTuple):
 
 
 def predict(
-    kernels: Sequence[Any], gates: Sequence[Any] | None = None, *,
-    strides: Sequence[Any] | None = None, dilations: Sequence[Any] | None = None,
-    groups: Sequence[int] | None = None, weighting: str = "signed",
-) -> Drift:  # fmt: skip
+    kernels: Sequence[Any],
+    gates: Sequence[Any] | None = None,
+    *,
+    strides: Sequence[Any] | None = None,
+    dilations: Sequence[Any] | None = None,
+    groups: Sequence[int] | None = None,
+    weighting: str = "signed",
+) -> Drift:
     """Displacement and spread from mass, momentum and second moment of the kernels alone.
 
     A path takes tap r_l of each layer l. Its displacement is r = Σ_l D_l r_l, with D_l the dilation
@@ -157,10 +161,16 @@ def predict(
 
 
 def agreement(
-    predicted: Drift, measured: Shape, *, key: jax.Array, quantity: str = "displacement",
-    least_balance: tuple[float, float] = (0.0, 0.1), most_edge: float = 0.01,
-    samples: int = 1000, level: float = 0.95,
-) -> Agreement:  # fmt: skip
+    predicted: Drift,
+    measured: Shape,
+    *,
+    key: jax.Array,
+    quantity: str = "displacement",
+    least_balance: tuple[float, float] = (0.0, 0.1),
+    most_edge: float = 0.01,
+    samples: int = 1000,
+    level: float = 0.95,
+) -> Agreement:
     """How well a prediction tells what was measured, all axes pooled, with bootstrap intervals.
 
     Intervals are percentiles when units are drawn again at random, which takes them to be
@@ -186,10 +196,10 @@ def agreement(
     checks.one_of("quantity", quantity, ("displacement", "variance"))
     checks.integer("samples", samples, 1)
     if not 0 < level < 1:
-        raise checks.fail("level", level, "a number between 0 and 1")
+        raise checks.error("level", level, "a number between 0 and 1")
     p, m = _quantity(predicted, quantity), _quantity(measured, quantity)
     if p.shape != m.shape or p.ndim != 2:
-        raise checks.fail("predicted", f"{quantity} {p.shape}", f"one per unit, {m.shape}")
+        raise checks.error("predicted", f"{quantity} {p.shape}", f"one per unit, {m.shape}")
     dtype = safe_math.wider(p.dtype, m.dtype)
     p, m = p.astype(dtype), m.astype(dtype)
     sound = jnp.all(jnp.isfinite(p) & jnp.isfinite(m), axis=1)
@@ -260,14 +270,14 @@ def _layers(kernels, groups):
     arrays = [checks.floating(f"kernels[{n}]", kernel) for n, kernel in enumerate(kernels)]
     if not arrays or not 3 <= arrays[0].ndim <= 5:
         got = f"shape {arrays[0].shape} first" if arrays else "no layer"
-        raise checks.fail("kernels", got, "(outputs, inputs/groups, *taps) per layer")
+        raise checks.error("kernels", got, "(outputs, inputs/groups, *taps) per layer")
     groups = [checks.integer("groups", g, 1) for g in _each("groups", groups, len(arrays))]
     inputs = arrays[0].shape[1] * groups[0]
     for n, (kernel, split) in enumerate(zip(arrays, groups, strict=True)):
         fits = kernel.ndim == arrays[0].ndim and kernel.size and len(kernel) % split == 0
         if not fits or kernel.shape[1] * split != inputs:
             expected = f"(outputs, {inputs}/{split}, *taps), {arrays[0].ndim - 2} axes of taps"
-            raise checks.fail(f"kernels[{n}]", f"shape {kernel.shape}", expected)
+            raise checks.error(f"kernels[{n}]", f"shape {kernel.shape}", expected)
         checks.finite(f"kernels[{n}]", kernels[n])
         inputs = len(kernel)
     dtype = safe_math.wider(jnp.float32, *(kernel.dtype for kernel in arrays))
@@ -286,10 +296,10 @@ def _gates(gates, arrays):
 
 def _each(argument, values, layers):
     if values is not None and not isinstance(values, list | tuple):
-        raise checks.fail(argument, repr(values), f"one for each of {layers} layers")
+        raise checks.error(argument, repr(values), f"one for each of {layers} layers")
     values = [1] * layers if values is None else list(values)
     if len(values) != layers:
-        raise checks.fail(argument, f"{len(values)} of them", f"one for each of {layers} layers")
+        raise checks.error(argument, f"{len(values)} of them", f"one for each of {layers} layers")
     return values
 
 

@@ -27,7 +27,7 @@ def modes(taps: Sequence[int]) -> np.ndarray:
     Raises:
         ValueError: `taps` is no box.
     """
-    box = checks.box("taps", taps)
+    box = checks.shape("taps", taps)
     gradients = sum(n > 1 for n in box)
     return np.array([math.prod(box) // 2, 1 + gradients, 1, gradients])
 
@@ -53,7 +53,7 @@ def random_shares(
             (0, 1).
     """
     count, number = modes(taps), checks.integer("filters", filters, 1)
-    whole, tail = math.prod(checks.box("taps", taps)), tails(level)
+    whole, tail = math.prod(checks.shape("taps", taps)), tails(level)
     free = (count > 0) & (count < whole)
     a, b = number * np.where(free, count, 1) / 2, number * np.where(free, whole - count, 1) / 2
     bounds = special.betaincinv(a[:, None], b[:, None], np.array(tail))
@@ -81,7 +81,7 @@ def shuffled_energies(energy: np.ndarray, gain: np.ndarray, taps: Sequence[int])
     checks.unmasked("energy", energy)
     checks.unmasked("gain", gain)
     odd, _, _, gradients = modes(taps)
-    number = math.prod(checks.box("taps", taps))
+    number = math.prod(checks.shape("taps", taps))
     dc = gain**2 / number
     each = np.maximum(energy - dc, 0) / max(number - 1, 1)
     return np.stack([odd * each, dc + gradients * each, dc, gradients * each])
@@ -94,5 +94,5 @@ def tails(level: float) -> tuple[float, float]:
         ValueError: `level` isn't inside (0, 1).
     """
     if not isinstance(level, int | float) or not 0 < level < 1:
-        raise checks.fail("level", repr(level), "a number between 0 and 1")
+        raise checks.error("level", repr(level), "a number between 0 and 1")
     return (1 - level) / 2, (1 + level) / 2

@@ -82,11 +82,11 @@ def receptive_fields(
     """
     images = checks.floating("images", images)
     if images.ndim < 3 or 0 in images.shape:
-        raise checks.fail("images", f"shape {images.shape}", "(images, channels, *grid)")
+        raise checks.error("images", f"shape {images.shape}", "(images, channels, *grid)")
     shape = jax.eval_shape(function, images[0]).shape
     if len(shape) != images.ndim - 1:
         expected = f"(outputs, *grid) of {images.ndim - 1} axes"
-        raise checks.fail("function", f"activations of shape {shape}", expected)
+        raise checks.error("function", f"activations of shape {shape}", expected)
     units = _units(units, shape)
     dtype = safe_math.wider(images.dtype, jnp.float32)
 
@@ -117,9 +117,15 @@ def receptive_fields(
 
 
 def measure(
-    function: Callable[[jax.Array], jax.Array], images: Any, units: Any, positions: Any, *,
-    weighting: str = "signed", border: int = 1, batch: int = 64,
-) -> Shape:  # fmt: skip
+    function: Callable[[jax.Array], jax.Array],
+    images: Any,
+    units: Any,
+    positions: Any,
+    *,
+    weighting: str = "signed",
+    border: int = 1,
+    batch: int = 64,
+) -> Shape:
     """Moments of the effective receptive fields of units.
 
     Args:
@@ -139,7 +145,7 @@ def measure(
     count, d = len(fields.mean), fields.mean.ndim - 2
     if positions.shape != (count, d):
         expected = f"one per unit, ({count}, {d})"
-        raise checks.fail("positions", f"shape {positions.shape}", expected)
+        raise checks.error("positions", f"shape {positions.shape}", expected)
     shape = functools.partial(moments, weighting=weighting, border=border)
     return jax.vmap(shape)(fields, positions)
 
@@ -208,7 +214,7 @@ def _units(units: Any, shape: tuple[int, ...]) -> jax.Array:
     whole = jnp.issubdtype(found.dtype, jnp.integer)
     if not whole or found.ndim != 2 or found.shape[1] != len(shape) or not len(found):
         got = f"shape {found.shape} of {found.dtype}"
-        raise checks.fail("units", got, f"whole numbers (units, {len(shape)})")
+        raise checks.error("units", got, f"whole numbers (units, {len(shape)})")
     if known is not None and not np.all((known >= 0) & (known < np.array(shape))):
-        raise checks.fail("units", known.tolist(), f"indices into activations of shape {shape}")
+        raise checks.error("units", known.tolist(), f"indices into activations of shape {shape}")
     return found

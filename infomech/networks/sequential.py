@@ -37,12 +37,12 @@ class Layer:
     def __post_init__(self) -> None:
         """Raises ValueError naming the first option that makes no sense."""
         checks.integer("outputs", self.outputs, 1)
-        if checks.box("taps", self.taps) != self.taps:
-            raise checks.fail("taps", repr(self.taps), "a tuple, as long as the image has axes")
+        if checks.shape("taps", self.taps) != self.taps:
+            raise checks.error("taps", repr(self.taps), "a tuple, as long as the image has axes")
         per_axis("stride", self.stride, len(self.taps))
         per_axis("dilation", self.dilation, len(self.taps))
         if self.outputs % checks.integer("groups", self.groups, 1):
-            raise checks.fail("groups", self.groups, f"a divisor of {self.outputs} outputs")
+            raise checks.error("groups", self.groups, f"a divisor of {self.outputs} outputs")
         checks.one_of("rectifier", self.rectifier, rectifiers.names())
 
 
@@ -70,11 +70,11 @@ class Spec:
         hashed = isinstance(self.layers, tuple) and all(isinstance(x, Layer) for x in self.layers)
         if not hashed or len({len(x.taps) for x in self.layers}) != 1:
             expected = "a tuple of one or more Layers with taps on equally many axes"
-            raise checks.fail("layers", self.layers, expected)
+            raise checks.error("layers", self.layers, expected)
         for n, layer in enumerate(self.layers):
             if inputs % layer.groups:
                 expected = f"a divisor of {inputs} inputs"
-                raise checks.fail(f"layers[{n}].groups", layer.groups, expected)
+                raise checks.error(f"layers[{n}].groups", layer.groups, expected)
             inputs = layer.outputs
 
 
@@ -181,17 +181,21 @@ def apply(params: Parameters, image: Any, *, spec: Spec) -> Response:
     shapes = _shapes(spec)
     checks.unmasked("params", params)
     if [x.kernels.shape for x in params.layers] != shapes:
-        raise checks.fail("params", [x.kernels.shape for x in params.layers], f"kernels {shapes}")
+        raise checks.error("params", [x.kernels.shape for x in params.layers], f"kernels {shapes}")
     values = checks.floating("image", image, params.layers[0].kernels.dtype)
     d = len(spec.layers[0].taps)
     if values.ndim != d + 1 or values.shape[0] != spec.channels or 0 in values.shape:
-        raise checks.fail("image", f"shape {values.shape}", f"({spec.channels}, *grid), {d} axes")
+        raise checks.error("image", f"shape {values.shape}", f"({spec.channels}, *grid), {d} axes")
     layers = []
     for filters, layer in zip(params.layers, spec.layers, strict=True):
         filtered = convolve(
-            filters.kernels, values, stride=layer.stride, dilation=layer.dilation,
-            groups=layer.groups, boundary=spec.boundary,
-        )  # fmt: skip
+            filters.kernels,
+            values,
+            stride=layer.stride,
+            dilation=layer.dilation,
+            groups=layer.groups,
+            boundary=spec.boundary,
+        )
         before = filtered + jnp.expand_dims(filters.bias, range(1, d + 1))
         values = rectifiers.get(layer.rectifier)(before)
         layers.append(Activations(before, values))
@@ -201,9 +205,14 @@ def apply(params: Parameters, image: Any, *, spec: Spec) -> Response:
 
 
 def convolve(
-    kernels: jax.Array, values: jax.Array, *, stride: int | Sequence[int] = 1,
-    dilation: int | Sequence[int] = 1, groups: int = 1, boundary: str = "zero",
-) -> jax.Array:  # fmt: skip
+    kernels: jax.Array,
+    values: jax.Array,
+    *,
+    stride: int | Sequence[int] = 1,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    boundary: str = "zero",
+) -> jax.Array:
     """One layer of true convolutions, out_o[y] = Σ_i Σ_j k_oi[j] u_i[s y − e j + c].
 
     c = (m − 1)//2 for taps that span m = e (n − 1) + 1 samples: for odd m the middle tap reads
@@ -229,7 +238,7 @@ def convolve(
     fits = values.ndim == kernels.ndim - 1 and len(values) == groups * kernels.shape[1]
     if not splits or not fits:
         expected = f"(outputs, inputs/{groups}, *taps) for values of shape {values.shape}"
-        raise checks.fail("kernels", f"shape {kernels.shape}", expected)
+        raise checks.error("kernels", f"shape {kernels.shape}", expected)
     dilations = per_axis("dilation", dilation, len(taps))
     # the operator is a cross-correlation: reflecting the kernels makes it a convolution
     out = jax.lax.conv_general_dilated(
@@ -287,7 +296,7 @@ def gates(
     checks.one_of("weighting", weighting, ("signed", "energy"))
     images = checks.floating("images", images)
     if not images.ndim or not len(images):
-        raise checks.fail("images", f"shape {images.shape}", "(images, channels, *grid)")
+        raise checks.error("images", f"shape {images.shape}", "(images, channels, *grid)")
     power = {"signed": 1, "energy": 2}[weighting]
 
     def one(image):
@@ -308,7 +317,7 @@ def per_axis(argument: str, value: Any, d: int) -> tuple[int, ...]:
     """`value` as one positive whole number per axis; raises ValueError if it is none."""
     values = tuple(value) if isinstance(value, tuple | list) else (value,) * d
     if len(values) != d:
-        raise checks.fail(argument, repr(value), f"one whole number, or {d}, one per axis")
+        raise checks.error(argument, repr(value), f"one whole number, or {d}, one per axis")
     return tuple(checks.integer(argument, n, 1) for n in values)
 
 

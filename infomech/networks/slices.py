@@ -76,7 +76,7 @@ def measure(kernels: np.ndarray, *, skip_nan: bool = False) -> tuple[Slices, Sum
     """
     outputs, _, *taps = kernels.shape
     if 0 in kernels.shape:
-        raise checks.fail("kernels", f"shape {kernels.shape}", "at least one filter and one tap")
+        raise checks.error("kernels", f"shape {kernels.shape}", "at least one filter and one tap")
     _check_squares(kernels)
     whole, found = np.zeros(outputs), []
     parts, shuffled = np.zeros((2, 4, outputs))
@@ -129,7 +129,7 @@ def _check_squares(kernels):
     )
     if largest and not SQUARES[0] <= largest <= SQUARES[1]:
         expected = f"{SQUARES[0]:g} to {SQUARES[1]:g}, whose squares float64 holds"
-        raise checks.fail("kernels", f"weights of up to {largest:.3g}", expected)
+        raise checks.error("kernels", f"weights of up to {largest:.3g}", expected)
 
 
 def _blocks(kernels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -179,8 +179,11 @@ def _mechanics(filters):
         # the DCT's first mode falls along its axis: its negative is the gradient
         place = np.column_stack([dc, *-along]) / np.sqrt(energy)[:, None]
         every = Slices(
-            energy, np.sum(odd**2, axes), np.sum(filters, axes),
+            energy,
+            np.sum(odd**2, axes),
+            np.sum(filters, axes),
             # the even part adds nothing but rounding to the momentum
-            np.tensordot(odd, offsets(taps), filters.ndim - 1), place,
-        )  # fmt: skip
+            np.tensordot(odd, offsets(taps), filters.ndim - 1),
+            place,
+        )
     return every, energies

@@ -31,22 +31,26 @@ def law(outcomes: Sequence[Outcome]) -> Figure:
     with style():
         figure = Figure(figsize=(11, 3.9), layout="constrained")
         by_share, by_tangent, by_speed = figure.subplots(1, 3)
-        sizes = sorted({o.setting.size for o in outcomes})
+        sizes = sorted({o.setting.kernel_size for o in outcomes})
         kinds = list(dict.fromkeys(_kind(o) for o in outcomes))
         for outcome in outcomes:
-            color = COLORS[sizes.index(outcome.setting.size) % len(COLORS)]
+            color = COLORS[sizes.index(outcome.setting.kernel_size) % len(COLORS)]
             kind = kinds.index(_kind(outcome))
             look = {
-                "color": color, "marker": MARKERS[kind % len(MARKERS)], "markersize": 4,
-                "linewidth": 0.8, "markerfacecolor": color if kind % 2 == 0 else "white",
+                "color": color,
+                "marker": MARKERS[kind % len(MARKERS)],
+                "markersize": 4,
+                "linewidth": 0.8,
+                "markerfacecolor": color if kind % 2 == 0 else "white",
                 "linestyle": "-" if kind % 2 == 0 else "--",
-            }  # fmt: skip
+            }
             _draw_outcome(outcome, by_share, by_tangent, by_speed, look, _label(outcome, kinds))
         _finish_law(by_share, by_tangent, by_speed, [theory.step_spread(n) for n in sizes])
         figure.legend(
-            *by_share.get_legend_handles_labels(), loc="outside lower center",
+            *by_share.get_legend_handles_labels(),
+            loc="outside lower center",
             ncols=min(5, len(outcomes) + 1),
-        )  # fmt: skip
+        )
     return figure
 
 
@@ -58,7 +62,7 @@ def _kind(outcome: Outcome) -> tuple[Any, ...]:
 def _label(outcome: Outcome, kinds: list[tuple[Any, ...]]) -> str:
     """The number of taps, and of the other settings those that differ between outcomes."""
     s = outcome.setting
-    taps = "×".join([str(s.size)] * len(s.domain))
+    taps = "×".join([str(s.kernel_size)] * len(s.shape))
     along = "along " + ",".join(f"{x:.2g}" for x in s.direction)
     words = (s.rectifier, s.boundary, s.normalize, along, Path(s.pattern).name)
     differs = [len({kind[i] for kind in kinds}) > 1 for i in range(len(words))]
@@ -67,14 +71,14 @@ def _label(outcome: Outcome, kinds: list[tuple[Any, ...]]) -> str:
 
 
 def _draw_outcome(outcome, by_share, by_tangent, by_speed, look, label):
-    limit = theory.step_spread(outcome.setting.size)
+    limit = theory.step_spread(outcome.setting.kernel_size)
     tangent = np.asarray(rates.candidates(outcome.share)["tangent"])
-    dense = np.linspace(0, outcome.idle_share, 200)
+    dense = np.linspace(0, outcome.inactive_share, 200)
     dense_tangent = np.sqrt(dense / np.maximum(1 - dense, 1e-12))
     thin = {"color": look["color"], "linewidth": 3, "alpha": 0.25, "zorder": 0}
     by_share.plot(outcome.share, outcome.speed, label=label, **look)
     by_tangent.plot(tangent, outcome.speed, **look)
-    if np.isfinite(outcome.idle_share):
+    if np.isfinite(outcome.inactive_share):
         by_share.plot(dense, limit * dense_tangent, **thin)
         by_tangent.plot(dense_tangent, limit * dense_tangent, **thin)
     by_speed.plot(outcome.speed / limit, outcome.contraction, **{**look, "linestyle": "none"})
@@ -88,7 +92,7 @@ def _finish_law(by_share, by_tangent, by_speed, limits):
         panel.set_ylim(low, min(top, panel.get_ylim()[1]))
     by_share.set_xlabel("odd share of the energy, ε")
     by_share.set_title("Speed against odd share")
-    by_share.plot([], [], color="gray", linewidth=3, alpha=0.35, label="theory, rectifier idle")
+    by_share.plot([], [], color="gray", linewidth=3, alpha=0.35, label="theory, rectifier inactive")
     by_tangent.set_xlabel("tan θ = ‖k$_o$‖ / ‖k$_e$‖  (ε = 1 lies at infinity)")
     by_tangent.set_title("Speed against tan θ")
     by_tangent.set_xlim(-0.1, 3.2)
@@ -119,7 +123,7 @@ def kernel(taps: Any) -> Figure:
     Returns:
         Figure of four panels.
     """
-    taps = np.asarray(checks.taps("taps", taps))
+    taps = np.asarray(checks.kernel("taps", taps))
     even, odd = (np.asarray(part) for part in parity.split(taps))
     energy = np.asarray(spectrum.energies(taps))
     limit = np.max(np.abs(taps)) or 1
@@ -155,9 +159,14 @@ def _draw_taps(panel, values, low, high, colors):
                 value = value if abs(value) > 1e-6 * high else 0.0
                 dark = abs(value) > 0.6 * high if low < 0 else value < 0.6 * high
                 panel.text(
-                    j, i, f"{value:.2g}", ha="center", va="center", fontsize=7,
+                    j,
+                    i,
+                    f"{value:.2g}",
+                    ha="center",
+                    va="center",
+                    fontsize=7,
                     color="white" if dark else "black",
-                )  # fmt: skip
+                )
 
 
 def _side_by_side(volume):
@@ -190,8 +199,9 @@ def simulation(first: Field, final: Field, trace: Trace) -> Figure:
             path.plot(layers, center[:, axis] - center[0, axis], **look)
             spread.plot(layers, sigma[:, axis], **look)
         for panel, title, unit in (
-            (path, "motion of the center", "pixels"), (spread, "spread σ", "pixels")
-        ):  # fmt: skip
+            (path, "motion of the center", "pixels"),
+            (spread, "spread σ", "pixels"),
+        ):
             panel.set(title=title, xlabel="layer", ylabel=unit)
             panel.legend()
     return figure
@@ -209,11 +219,17 @@ def _draw_field(panel, field, title):
     colors, low, high = _scale(values)
     panel.grid(False)
     panel.imshow(
-        values, cmap=colors, vmin=low, vmax=high,
+        values,
+        cmap=colors,
+        vmin=low,
+        vmax=high,
         extent=(
-            origin[1] - 0.5, origin[1] + columns - 0.5, origin[0] + rows - 0.5, origin[0] - 0.5
+            origin[1] - 0.5,
+            origin[1] + columns - 0.5,
+            origin[0] + rows - 0.5,
+            origin[0] - 0.5,
         ),
-    )  # fmt: skip
+    )
 
 
 def _flat(values):
@@ -242,7 +258,7 @@ def animation(frames: Any, path: str | Path, *, frame_time: float = 0.08) -> Non
 
     suffix = Path(path).suffix.lower()
     if suffix not in (".gif", ".webp"):
-        raise checks.fail("animation", str(path), "a path that ends in .gif or .webp")
+        raise checks.error("animation", str(path), "a path that ends in .gif or .webp")
     checks.unmasked("frames", frames)
     pictures = []
     for values in np.asarray(frames, np.float64):
@@ -254,6 +270,10 @@ def animation(frames: Any, path: str | Path, *, frame_time: float = 0.08) -> Non
     options: dict[str, Any] = {"lossless": True} if suffix == ".webp" else {}
     with files.replacing(path) as part:
         pictures[0].save(
-            part, save_all=True, append_images=pictures[1:], duration=int(frame_time * 1000),
-            loop=0, **options,
-        )  # fmt: skip
+            part,
+            save_all=True,
+            append_images=pictures[1:],
+            duration=int(frame_time * 1000),
+            loop=0,
+            **options,
+        )

@@ -52,14 +52,23 @@ def census(found: Any, change: Any = None, *, other: str = "the other network") 
             _entitle(panel, title)
         rows = 1 if len(chosen) < 5 else 2
         maps = figure.add_gridspec(
-            rows, math.ceil(len(chosen) / rows), left=0.33, right=0.995, bottom=0.02, top=0.395,
-            wspace=0.04, hspace=0.25,
-        )  # fmt: skip
+            rows,
+            math.ceil(len(chosen) / rows),
+            left=0.33,
+            right=0.995,
+            bottom=0.02,
+            top=0.395,
+            wspace=0.04,
+            hspace=0.25,
+        )
         _draw_maps(maps.subplots(squeeze=False).ravel(), found, chosen)
         figure.text(
-            0.66, 0.44, "Energy by DCT mode: shares of the layer's energy, DC at the top left",
-            ha="center", fontsize="large",
-        )  # fmt: skip
+            0.66,
+            0.44,
+            "Energy by DCT mode: shares of the layer's energy, DC at the top left",
+            ha="center",
+            fontsize="large",
+        )
     return figure
 
 
@@ -91,10 +100,15 @@ def _draw_drift(panel, layers):
     edge = 2 * float(np.quantile(sizes, 0.9)) if sizes.any() else 1.0
     for one, shade, shown in zip(layers, shades, measured, strict=True):
         panel.plot(
-            np.asarray(one.predicted.displacement).ravel(), shown, "o", markersize=2.5, alpha=0.6,
-            color=shade, markeredgewidth=0,
+            np.asarray(one.predicted.displacement).ravel(),
+            shown,
+            "o",
+            markersize=2.5,
+            alpha=0.6,
+            color=shade,
+            markeredgewidth=0,
             label=f"layer {one.layer}, {_agreed(one.agreement)}",
-        )  # fmt: skip
+        )
     panel.plot([-edge, edge], [-edge, edge], "k--", linewidth=0.8)
     panel.set(xlim=(-edge, edge), ylim=(-edge, edge), aspect="equal")
     panel.set(xlabel="predicted (pixels)", ylabel="measured (pixels)")
@@ -155,15 +169,27 @@ def _draw_share(panel, found, part):
     n = np.arange(1, found.sizes["layer"] + 1)
     quartiles = found.share_quantiles.sel(quantity=part, quantile=[0.25, 0.75]).values.T
     panel.fill_between(
-        n, *quartiles, step="mid", color=COLORS[0], alpha=0.12, linewidth=0,
+        n,
+        *quartiles,
+        step="mid",
+        color=COLORS[0],
+        alpha=0.12,
+        linewidth=0,
         label="middle half of the filters",
-    )  # fmt: skip
+    )
     lower, upper = some.share_interval.values.T
     share = some.share.values
     panel.errorbar(
-        n, share, np.maximum([share - lower, upper - share], 0), fmt="o-", color=COLORS[0],
-        markersize=3.5, linewidth=1, capsize=2, label="share of the layer's energy",
-    )  # fmt: skip
+        n,
+        share,
+        np.maximum([share - lower, upper - share], 0),
+        fmt="o-",
+        color=COLORS[0],
+        markersize=3.5,
+        linewidth=1,
+        capsize=2,
+        label="share of the layer's energy",
+    )
     panel.plot(n, some.random, "k--", linewidth=1, label="Gaussian taps")
     panel.plot(n, some.shuffled, ":", color=COLORS[1], linewidth=1.5, label="taps shuffled")
     panel.set(xlabel="layer", ylim=(0, 1))
@@ -174,9 +200,16 @@ def _draw_other(panel, found, change, name):
     """Shares of the other network, at the layers of the same names."""
     theirs = change.share.sel(network="first").reindex(layer=found.layer.values)
     panel.plot(
-        np.arange(1, found.sizes["layer"] + 1), theirs, "D--", color=COLORS[3], markersize=4,
-        markerfacecolor="white", linewidth=0.8, alpha=0.8, label=_short(name),
-    )  # fmt: skip
+        np.arange(1, found.sizes["layer"] + 1),
+        theirs,
+        "D--",
+        color=COLORS[3],
+        markersize=4,
+        markerfacecolor="white",
+        linewidth=0.8,
+        alpha=0.8,
+        label=_short(name),
+    )
 
 
 def _draw_rose(panel, found, planes):
@@ -210,8 +243,9 @@ def _draw_maps(panels, found, chosen):
         for (row, column), share in np.ndenumerate(shares):
             if max(shares.shape) <= 3:
                 color = "white" if share < 0.05 else "black"
-                panel.text(column, row, f"{share:.2f}", ha="center", va="center", color=color,
-                           fontsize=6.5)  # fmt: skip
+                panel.text(
+                    column, row, f"{share:.2f}", ha="center", va="center", color=color, fontsize=6.5
+                )
         _entitle(panel, f"{n + 1}: {_short(str(found.layer.values[n]))}", fontsize=7)
 
 

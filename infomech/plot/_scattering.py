@@ -15,9 +15,14 @@ from infomech.scattering.frames import Frame
 
 
 def scattering(
-    signal: Any, frame: Frame, found: Energies, guarantees: dict[str, Any],
-    paths: Paths | None = None, *, parts: int = 1,
-) -> Figure:  # fmt: skip
+    signal: Any,
+    frame: Frame,
+    found: Energies,
+    guarantees: dict[str, Any],
+    paths: Paths | None = None,
+    *,
+    parts: int = 1,
+) -> Figure:
     """The frame, in one dimension with the signal's spectrum; decay with guarantees; scales.
 
     Args:
@@ -53,20 +58,28 @@ def _draw_responses(panel, signal, frame):
     power = np.abs(np.fft.rfft(np.asarray(signal, np.float64))) ** 2
     shown = omega > 0
     panel.fill_between(
-        omega[shown], power[shown] / (power[shown].max() or 1), color="0.8", linewidth=0,
+        omega[shown],
+        power[shown] / (power[shown].max() or 1),
+        color="0.8",
+        linewidth=0,
         label="|f̂|², largest 1",
-    )  # fmt: skip
+    )
     panel.plot(
-        omega[shown], np.abs(np.asarray(frame.low)[half][shown]) ** 2, color="black",
+        omega[shown],
+        np.abs(np.asarray(frame.low)[half][shown]) ** 2,
+        color="black",
         label="low-pass |χ̂|²",
-    )  # fmt: skip
+    )
     ahead = [i for i, band in enumerate(frame.labels) if band.center[0] > 0]
     for i in ahead:
         response = np.abs(np.asarray(frame.bands)[i, half]) ** 2
         panel.plot(
-            omega[shown], response[shown], linewidth=0.9, color=COLORS[0],
+            omega[shown],
+            response[shown],
+            linewidth=0.9,
+            color=COLORS[0],
             label="band-passes |ĝ|²" if i == ahead[0] else None,
-        )  # fmt: skip
+        )
     panel.set(xscale="log", xlabel="|ω| (radians per sample)", title="Frame and signal")
     panel.set_ylim(0, 1.35)
     panel.legend(loc="upper left", ncols=2, fontsize=7)
@@ -82,14 +95,18 @@ def _draw_tiling(panel, frame):
     colors = ListedColormap(["0.6", *_of_scales(scale.max())])
     rows, columns = (np.fft.fftshift(np.fft.fftfreq(n)) * 2 * np.pi for n in frame.grid)
     panel.imshow(
-        np.fft.fftshift(strongest), cmap=colors, alpha=0.25 + 0.75 * shade, origin="lower",
+        np.fft.fftshift(strongest),
+        cmap=colors,
+        alpha=0.25 + 0.75 * shade,
+        origin="lower",
         extent=(columns[0], -columns[0], rows[0], -rows[0]),
-    )  # fmt: skip
+    )
     panel.grid(False)
     panel.set(
-        xlabel="ω along axis 1 (radians per sample)", ylabel="ω along axis 0",
+        xlabel="ω along axis 1 (radians per sample)",
+        ylabel="ω along axis 0",
         title="Frame: strongest band, by scale",
-    )  # fmt: skip
+    )
 
 
 def _draw_decay(panel, found, guarantees):
@@ -99,20 +116,32 @@ def _draw_decay(panel, found, guarantees):
     layers = np.arange(len(share))
     floor = max(min(share[share > 0], default=1), 1e-16) / 10
     panel.fill_between(
-        layers, np.maximum(low, floor), np.maximum(high, floor), color=COLORS[0], alpha=0.25,
-        linewidth=0, label="where the true W lies",
-    )  # fmt: skip
+        layers,
+        np.maximum(low, floor),
+        np.maximum(high, floor),
+        color=COLORS[0],
+        alpha=0.25,
+        linewidth=0,
+        label="where the true W lies",
+    )
     seen = share > 0
     panel.plot(layers[seen], share[seen], "o-", color=COLORS[0], markersize=4, label="measured")
     for color, (name, bound) in zip(COLORS[1:], guarantees.items(), strict=False):
         panel.plot(
-            layers, np.asarray(bound)[: len(layers)] / energy, "--", color=color, linewidth=1.2,
+            layers,
+            np.asarray(bound)[: len(layers)] / energy,
+            "--",
+            color=color,
+            linewidth=1.2,
             label=f"guarantee, {name}",
-        )  # fmt: skip
+        )
     panel.set(
-        yscale="log", xlabel="layer n", ylabel="W$_n$ / ‖f‖²", title="Propagated energy",
+        yscale="log",
+        xlabel="layer n",
+        ylabel="W$_n$ / ‖f‖²",
+        title="Propagated energy",
         ylim=(floor, 3),
-    )  # fmt: skip
+    )
     panel.xaxis.get_major_locator().set_params(integer=True)
     panel.legend(loc="lower left", fontsize=7)
 
@@ -135,9 +164,11 @@ def _draw_scales(panel, found, table):
         panel.bar(layers, parts[:, scale - 1], bottom=base, color=color, label=f"{scale}")
         base = base + parts[:, scale - 1]
     panel.set(
-        xlabel="layer n", ylabel="share of the layer's energy", title="Energy by scale of the path",
+        xlabel="layer n",
+        ylabel="share of the layer's energy",
+        title="Energy by scale of the path",
         ylim=(0, 1),
-    )  # fmt: skip
+    )
     panel.xaxis.get_major_locator().set_params(integer=True)
     panel.legend(
         title="scale", loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, reverse=True

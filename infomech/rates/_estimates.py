@@ -149,14 +149,22 @@ def growth(trace: Trace, burn_in: Any = 0, *, edge_tolerance: float = 1e-6) -> G
     prefactor = jnp.exp(line.intercept)
     return Growth(
         _estimate(
-            line.slope, slope_error, line.r_squared,
-            jnp.stack([first.slope, second.slope]), steady, status,
+            line.slope,
+            slope_error,
+            line.r_squared,
+            jnp.stack([first.slope, second.slope]),
+            steady,
+            status,
         ),
         _estimate(
-            prefactor, prefactor * intercept_error, line.r_squared,
-            jnp.exp(jnp.stack([first.intercept, second.intercept])), steady, status,
+            prefactor,
+            prefactor * intercept_error,
+            line.r_squared,
+            jnp.exp(jnp.stack([first.intercept, second.intercept])),
+            steady,
+            status,
         ),
-    )  # fmt: skip
+    )
 
 
 def candidates(share: Any) -> dict[str, jax.Array]:
@@ -220,7 +228,7 @@ def bootstrap(
     """
     checks.integer("samples", samples, 1)
     if not 0 < level < 1:
-        raise checks.fail("level", level, "a number between 0 and 1")
+        raise checks.error("level", level, "a number between 0 and 1")
     x, y, used, units = _points(x, y, where)
     # draw among the points in use: those left out have no weight
     logits = jnp.where(used, 0.0, -jnp.inf)
@@ -243,7 +251,7 @@ def bootstrap(
 
 def _of(trace: Any) -> Trace:
     if not isinstance(trace, Trace):
-        raise checks.fail("trace", type(trace).__name__, "the Trace of a rollout")
+        raise checks.error("trace", type(trace).__name__, "the Trace of a rollout")
     checks.unmasked("trace", trace)
     return trace
 
@@ -252,14 +260,14 @@ def _points(x: Any, y: Any, where: Any) -> tuple[jax.Array, jax.Array, jax.Array
     """The points over their units, so that no scale of theirs loses squares; which; the units."""
     x, y = checks.floating("x", x), checks.floating("y", y)
     if x.ndim != 1 or x.shape != y.shape:
-        raise checks.fail("x, y", f"shapes {x.shape} and {y.shape}", "two vectors of one length")
+        raise checks.error("x, y", f"shapes {x.shape} and {y.shape}", "two vectors of one length")
     dtype = safe_math.wider(x.dtype, y.dtype)
     used = jnp.isfinite(x) & jnp.isfinite(y)
     if where is not None:
         checks.unmasked("where", where)
         mask = jnp.asarray(where, bool)
         if mask.shape != x.shape:
-            raise checks.fail("where", f"shape {mask.shape}", f"{x.shape}")
+            raise checks.error("where", f"shape {mask.shape}", f"{x.shape}")
         used = used & mask
     x, y = x.astype(dtype), y.astype(dtype)
     units = [safe_math.magnitude(jnp.where(used, values, 0)) for values in (x, y)]

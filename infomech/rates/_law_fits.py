@@ -54,45 +54,45 @@ def format_r_squared(r_squared: float, digits: int = 4) -> str:
 def inactive_share(
     shape: tuple[int, ...], direction: Any, rectifier: str, *, dtype: Any = None
 ) -> float:
-    """Up to which odd share of the DC + gradient family a rectifier is idle; NaN if it never is.
+    """Largest odd share of the DC + gradient family with an inactive rectifier; NaN if none.
 
-    Arguments and errors as for `infomech.theory.idle_range`; under the identity it is always 1.
+    Arguments and errors as for `infomech.theory.inactive_range`; under the identity it is always 1.
     """
     if rectifier == "identity":
         return 1.0
-    idle = theory.idle_range(shape, direction, dtype=dtype)
-    return float(idle.share) if rectifiers.get(rectifier).idle else math.nan
+    inactive = theory.inactive_range(shape, direction, dtype=dtype)
+    return float(inactive.share) if rectifiers.get(rectifier).inactive else math.nan
 
 
 def fit_laws(
     share: np.ndarray,
     speed: np.ndarray,
-    idle_share: float,
+    inactive_share: float,
     *,
     key: jax.Array,
     resamples: int = 1000,
 ) -> tuple[LawFit, ...]:
-    """Every candidate law fitted to speeds, over all shares and where the rectifier is idle.
+    """Every candidate law fitted to speeds, over all shares and where the rectifier is inactive.
 
     Args:
         share: odd shares ε, (n,).
         speed: pixels per layer, (n,); what is NaN is left out.
-        idle_share: the rectifier is idle up to this share; NaN if it never is.
+        inactive_share: the rectifier is inactive up to this share; NaN if it never is.
         key: typed key of the bootstrap.
         resamples: of the bootstrap behind the intervals.
 
     Returns:
         One `LawFit` for each law of `infomech.rates.candidates` and each range, "all" and
-        "idle"; NaN where fewer than two points are left.
+        "inactive"; NaN where fewer than two points are left.
 
     Raises:
         ValueError: a share outside [0, 1], arrays of unequal lengths, no resamples.
     """
     checks.unmasked("share", share)
     checks.unmasked("speed", speed)
-    # a share at the very end of the idle range belongs to it, whichever way it was rounded
-    idle = share <= idle_share * (1 + 1e-6)
-    ranges = {"all": np.ones_like(idle), "idle": idle}
+    # a share at the very end of the inactive range belongs to it, whichever way it was rounded
+    inactive = share <= inactive_share * (1 + 1e-6)
+    ranges = {"all": np.ones_like(inactive), "inactive": inactive}
     curves = _estimates.candidates(jnp.asarray(share, speed.dtype))
     names = list(itertools.product(curves, ranges))
     x = np.stack([np.asarray(curves[law]) for law, _ in names])
@@ -101,12 +101,17 @@ def fit_laws(
     lines, intervals = jax.device_get(_fit_all(x, speed, used, key, resamples))
     return tuple(
         LawFit(
-            law, over, int(used[i].sum()), float(lines.slope[i]),
-            tuple(intervals.slope[i].tolist()), float(lines.intercept[i]),
-            float(lines.r_squared[i]), tuple(intervals.r_squared[i].tolist()),
+            law,
+            over,
+            int(used[i].sum()),
+            float(lines.slope[i]),
+            tuple(intervals.slope[i].tolist()),
+            float(lines.intercept[i]),
+            float(lines.r_squared[i]),
+            tuple(intervals.r_squared[i].tolist()),
         )
         for i, (law, over) in enumerate(names)
-    )  # fmt: skip
+    )
 
 
 @functools.partial(jax.jit, static_argnames="resamples")

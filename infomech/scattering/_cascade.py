@@ -15,7 +15,7 @@ from infomech.scattering import _filters, _sampling, _transform
 def no_band(step, n, frame, kind):
     """The error for a step in layer n that is no band."""
     count = len(frame.labels) * kind.parts
-    return checks.fail("which", f"step {step} in layer {n}", f"a number from 0 to {count - 1}")
+    return checks.error("which", f"step {step} in layer {n}", f"a number from 0 to {count - 1}")
 
 
 def levels(chosen, plan, stack):

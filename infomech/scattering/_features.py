@@ -33,10 +33,12 @@ class Labels(NamedTuple):
 
 
 def all_paths(
-    frame: Frame | Sequence[Frame], depth: int, *,
+    frame: Frame | Sequence[Frame],
+    depth: int,
+    *,
     nonlinearity: str | Nonlinearity | Sequence[str | Nonlinearity] = "modulus",
     max_paths: int = 10**5,
-) -> tuple[tuple[int, ...], ...]:  # fmt: skip
+) -> tuple[tuple[int, ...], ...]:
     """All paths of up to `depth` steps, short ones first, one of each mirrored pair of bands.
 
     Args:
@@ -58,16 +60,20 @@ def all_paths(
     if (count := sum(counts)) > max_paths:
         expected = f"at most max_paths={max_paths}: fewer layers, or the strongest paths only, "
         expected += "which infomech.scattering.paths finds"
-        raise checks.fail("depth", f"{depth} layers, which have {count} paths", expected)
+        raise checks.error("depth", f"{depth} layers, which have {count} paths", expected)
     return tuple(path for n in range(depth + 1) for path in itertools.product(*steps[:n]))
 
 
 def features(
-    signal: Any, frame: Frame | Sequence[Frame], which: int | Sequence[Sequence[int]], *,
-    subsample: int = 1, oversampling: int | None = None,
+    signal: Any,
+    frame: Frame | Sequence[Frame],
+    which: int | Sequence[Sequence[int]],
+    *,
+    subsample: int = 1,
+    oversampling: int | None = None,
     nonlinearity: str | Nonlinearity | Sequence[str | Nonlinearity] = "modulus",
     memory_mib: float = 1024,
-) -> jax.Array:  # fmt: skip
+) -> jax.Array:
     """The features U[q] f * χ along paths q, each a signal, as a network hands them on [E].
 
     Works under jit, vmap over signals, grad and jvp. Σ over all paths and mirrors of ‖U[q] f * χ‖²
@@ -99,7 +105,7 @@ def features(
     """
     if isinstance(which, list | tuple):
         if not all(isinstance(path, list | tuple) for path in which):
-            raise checks.fail("which", repr(which)[:60], "a number of steps, or paths of steps")
+            raise checks.error("which", repr(which)[:60], "a number of steps, or paths of steps")
         chosen = tuple(tuple(checks.integer("which", s, 0) for s in path) for path in which)
     else:
         depth = checks.integer("which", which, 0)
@@ -108,7 +114,7 @@ def features(
     values, stack, plan = _transform.prepare(signal, frame, depth, nonlinearity, 1, 2**42)
     subsample = checks.integer("subsample", subsample, 1)
     if any(n % subsample for n in plan.grid):
-        raise checks.fail("subsample", subsample, f"a divisor of every axis of {plan.grid}")
+        raise checks.error("subsample", subsample, f"a divisor of every axis of {plan.grid}")
     levels = _cascade.levels(chosen, plan, stack)
     if oversampling is None:
         kept = _sampling.full(levels, plan)
@@ -123,14 +129,16 @@ def features(
     if needed > _transform.in_bytes(memory_mib):
         got = f"{len(chosen)} paths of {plan.grid}, which take {needed / 2**20:.6g} MiB"
         expected = f"at most memory_mib={memory_mib:g}: fewer paths, or more memory_mib"
-        raise checks.fail("which", got, expected)
+        raise checks.error("which", got, expected)
     return _cascade.run(values, stack, plan=plan, chosen=chosen, subsample=subsample, kept=kept)
 
 
 def labels(
-    frame: Frame | Sequence[Frame], which: Sequence[Sequence[int]], *,
+    frame: Frame | Sequence[Frame],
+    which: Sequence[Sequence[int]],
+    *,
     nonlinearity: str | Nonlinearity | Sequence[str | Nonlinearity] = "modulus",
-) -> Labels:  # fmt: skip
+) -> Labels:
     """What the bands along paths are: order, scales, center frequencies and orientations.
 
     Args:

@@ -47,9 +47,12 @@ def full(levels: Sequence[Sequence[Path]], plan: Plan) -> Rates:
 
 
 def of_bands(
-    levels: Sequence[Sequence[Path]], chosen: Collection[Path], plan: Plan,
-    every: Sequence[Frame], oversampling: int,
-) -> Rates:  # fmt: skip
+    levels: Sequence[Sequence[Path]],
+    chosen: Collection[Path],
+    plan: Plan,
+    every: Sequence[Frame],
+    oversampling: int,
+) -> Rates:
     """The coarsest grids that hold what is wanted, and 2^oversampling times finer on each axis.
 
     A grid is that of the signal, each axis halved any number of times. It holds |z|² of the path's
@@ -98,7 +101,7 @@ def _table(frame: Frame) -> list[list[Grid]]:
     """`supports.samples` as tuples, one for each filter."""
     if any(checks.concrete(response) is None for response in (frame.low, frame.bands)):
         expected = "known ones for oversampling: jit a function of the signal only"
-        raise checks.fail("frame", "responses that are traced", expected)
+        raise checks.error("frame", "responses that are traced", expected)
     return [[tuple(row) for row in table.tolist()] for table in supports.samples(frame)]
 
 

@@ -144,9 +144,7 @@ def visit(plan, state, filters, threshold, unit, layer):
     weight = jnp.where((part < parts)[None], weight, 0).reshape(-1)
     step = (band[:, None] * plan.parts + part[None]).reshape(-1).astype(jnp.int32)
     names = jnp.repeat(state.name[layer][parent], plan.parts)
-    state = _arrive(
-        plan, state, filters, threshold, layer + 1, spectra, weight, step, names
-    )  # fmt: skip
+    state = _arrive(plan, state, filters, threshold, layer + 1, spectra, weight, step, names)
     return state, picks
 
 

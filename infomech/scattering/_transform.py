@@ -45,10 +45,15 @@ class Paths(NamedTuple):
 
 
 def energies(
-    signal: Any, frame: Frame | Sequence[Frame], depth: int, *, prune: Any = 0.0,
+    signal: Any,
+    frame: Frame | Sequence[Frame],
+    depth: int,
+    *,
+    prune: Any = 0.0,
     nonlinearity: str | Nonlinearity | Sequence[str | Nonlinearity] = "modulus",
-    max_paths: int = 10**6, memory_mib: float = 256,
-) -> Energies:  # fmt: skip
+    max_paths: int = 10**6,
+    memory_mib: float = 256,
+) -> Energies:
     """Energy of each layer of a scattering network, to any depth [E].
 
     U[q] f = ρ(… ρ(ρ(f * g_λ1) * g_λ2) … * g_λn) along a path q. Of a real signal, and of what
@@ -85,10 +90,15 @@ def energies(
 
 
 def paths(
-    signal: Any, frame: Frame | Sequence[Frame], depth: int, *, prune: float = 1e-6,
+    signal: Any,
+    frame: Frame | Sequence[Frame],
+    depth: int,
+    *,
+    prune: float = 1e-6,
     nonlinearity: str | Nonlinearity | Sequence[str | Nonlinearity] = "modulus",
-    max_paths: int = 10**5, memory_mib: float = 256,
-) -> Paths:  # fmt: skip
+    max_paths: int = 10**5,
+    memory_mib: float = 256,
+) -> Paths:
     """Each path that `energies` computes with its energy; not for use under jit.
 
     Args:
@@ -104,13 +114,13 @@ def paths(
     values, stack, plan = prepare(signal, frame, depth, nonlinearity, max_paths, memory_mib, True)
     share = _share(prune, plan, values.dtype)
     if any(checks.concrete(leaf) is None for leaf in jax.tree.leaves((values, stack, share))):
-        raise checks.fail("signal", "traced arrays", "known ones: call outside of jit")
+        raise checks.error("signal", "traced arrays", "known ones: call outside of jit")
     notes, noted, unit = jax.tree.map(np.asarray, _noted(values, stack, share, plan=plan))
     if not SQUARES[0] <= float(unit) <= SQUARES[1]:
         expected = f"{SQUARES[0]:g} to {SQUARES[1]:g}, whose squares float64 holds"
-        raise checks.fail("signal", f"numbers of up to {unit:.3g}", expected)
+        raise checks.error("signal", f"numbers of up to {unit:.3g}", expected)
     if not notes.complete:
-        raise checks.fail("max_paths", max_paths, "more, or a larger prune: the tree goes on")
+        raise checks.error("max_paths", max_paths, "more, or a larger prune: the tree goes on")
     there = notes.layer >= 0
     numbers = [kept(f, plan.layers) for f in stack]
     found: list[tuple[int, ...]] = []
@@ -134,10 +144,10 @@ def prepare(signal, frame, depth, nonlinearity, max_paths, memory_mib, record=Fa
     for one in {id(one): one for one in every}.values():
         frames.check(one)
         if one.grid != grid:
-            raise checks.fail("frame", f"grids {grid} and {one.grid}", "frames of one grid")
+            raise checks.error("frame", f"grids {grid} and {one.grid}", "frames of one grid")
     values = checks.floating("signal", signal)
     if values.shape != grid:
-        raise checks.fail("signal", f"shape {values.shape}", f"the frame's grid {grid}")
+        raise checks.error("signal", f"shape {values.shape}", f"the frame's grid {grid}")
     checks.finite("signal", signal)
     values = values.astype(safe_math.wider(values.dtype, jnp.float32))
     _normal(values)
@@ -153,7 +163,7 @@ def prepare(signal, frame, depth, nonlinearity, max_paths, memory_mib, record=Fa
     )
     max_paths = checks.integer("max_paths", max_paths, 1)
     if max_paths > _MOST:
-        raise checks.fail("max_paths", max_paths, f"at most {_MOST}")
+        raise checks.error("max_paths", max_paths, f"at most {_MOST}")
     plan = _steps.Plan(grid, layers, which, multiplicity, 0, max_paths, record)
     return values, stack, dataclasses.replace(plan, chunk=_chunk(plan, values.dtype, memory_mib))
 
@@ -166,7 +176,7 @@ def _normal(values):
     largest, least = np.abs(known).max(), np.finfo(known.dtype).tiny
     if largest < least:
         expected = f"at least {least:.3g}, the smallest normal {known.dtype}, or only zeros"
-        raise checks.fail("signal", f"numbers of up to {largest:.3g}", expected)
+        raise checks.error("signal", f"numbers of up to {largest:.3g}", expected)
 
 
 def _share(prune, plan, dtype):
@@ -175,7 +185,7 @@ def _share(prune, plan, dtype):
     known = checks.concrete(prune)
     if share.ndim or (known is not None and not 0 <= known < 1):
         got = f"shape {share.shape}" if share.ndim else known
-        raise checks.fail("prune", got, "a share of the energy, at least 0 and below 1")
+        raise checks.error("prune", got, "a share of the energy, at least 0 and below 1")
     if known is not None and known == 0:
         _check_count(plan)
     return share
@@ -195,7 +205,7 @@ def _one_each(argument, value, kind, depth):
     every = tuple(value) if isinstance(value, list | tuple) else ()
     if len(every) != depth + 1 or not all(isinstance(v, kind) for v in every):
         got = f"{len(every)} of them" if every else type(value).__name__
-        raise checks.fail(argument, got, f"one, or one for each of the layers 0 to {depth}")
+        raise checks.error(argument, got, f"one, or one for each of the layers 0 to {depth}")
     return every
 
 
@@ -224,7 +234,7 @@ def _chunk(plan, dtype, memory_mib):
     each = (2 * plan.depth + 22) * samples * dtype.itemsize + 2 * plan.depth * bands
     least = each * plan.parts
     if memory < least:
-        raise checks.fail("memory_mib", memory_mib, f"at least {least / 2**20} for one band")
+        raise checks.error("memory_mib", memory_mib, f"at least {least / 2**20} for one band")
     fits = min(memory // each, SAMPLES_AT_ONCE // samples, max(_counts(plan)))
     return max(fits // plan.parts, 1) * plan.parts
 
@@ -248,11 +258,12 @@ def _check_count(plan):
     """Raises ValueError if there are more paths than there may be, none being pruned."""
     count = sum(_counts(plan))
     if count > plan.most:
-        raise checks.fail(
-            "depth", f"{plan.depth} layers, which have {count} paths without pruning",
+        raise checks.error(
+            "depth",
+            f"{plan.depth} layers, which have {count} paths without pruning",
             f"at most max_paths={plan.most}: prune small bands (prune=1e-6 of the energy), "
             "take fewer layers, or raise max_paths",
-        )  # fmt: skip
+        )
 
 
 def _tables(scaled, unit, stack, share, plan):
@@ -295,11 +306,15 @@ def _account(scaled, unit, stack, share, lost, *, plan):
     collected = totals.collected
     total = jnp.sum(collected)
     found = Account(
-        energy, propagated, collected, totals.passed, pruned,
+        energy,
+        propagated,
+        collected,
+        totals.passed,
+        pruned,
         _bracket(propagated - slack, computed + reach + slack),
         _bracket(collected - slack[1:], collected + jnp.stack(above) * reach[:-1] + slack[1:]),
         _bracket(total - slack[-1], total + most + slack[-1]),
-    )  # fmt: skip
+    )
     return found, notes
 
 

@@ -66,10 +66,10 @@ def decay(energies: Any, *, first: int = 1, floor: float | None = None) -> Decay
             values = np.where(high <= 1.1 * low, np.asarray(values), 0)
     energy = np.asarray(checks.floating("energies", values))
     if energy.ndim != 1 or len(energy) < 2:
-        raise checks.fail("energies", f"shape {energy.shape}", "W_0 … W_N of one signal")
+        raise checks.error("energies", f"shape {energy.shape}", "W_0 … W_N of one signal")
     checks.finite("energies", energy)
     if not np.all(energy >= 0):
-        raise checks.fail("energies", f"{energy.min():.3g}", "none below 0")
+        raise checks.error("energies", f"{energy.min():.3g}", "none below 0")
     first = checks.integer("first", first, 1)
     if floor is None:
         floor = math.sqrt(np.finfo(energy.dtype).eps)
@@ -84,9 +84,14 @@ def decay(energies: Any, *, first: int = 1, floor: float | None = None) -> Decay
     ratio = 0.5 * used.sum() * math.log(max(by_log[2], 1e-300) / max(by_layer[2], 1e-300))
     low, high = (math.exp(-end) for end in by_layer[1][::-1])
     return Decay(
-        LAWS[0] if ratio >= 0 else LAWS[1], math.exp(-by_layer[0]), (low, high), -by_log[0],
-        (-by_log[1][1], -by_log[1][0]), ratio, n[used],
-    )  # fmt: skip
+        LAWS[0] if ratio >= 0 else LAWS[1],
+        math.exp(-by_layer[0]),
+        (low, high),
+        -by_log[0],
+        (-by_log[1][1], -by_log[1][0]),
+        ratio,
+        n[used],
+    )
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, tuple[float, float], float]:
@@ -113,7 +118,7 @@ def significant(paths: Paths, share: float = 0.99) -> np.ndarray:
         ValueError: a share out of range.
     """
     if not 0 < share <= 1:
-        raise checks.fail("share", share, "a number above 0 and at most 1")
+        raise checks.error("share", share, "a number above 0 and at most 1")
     found = []
     for layer in range(paths.order.max() + 1):
         here = paths.order == layer

@@ -33,7 +33,7 @@ def contraction(support: tuple[float, float]) -> float:
     """
     low, high = support
     if not 0 <= low <= high or not high > 0:
-        raise checks.fail("support", support, "two frequencies 0 ≤ A ≤ B, B > 0")
+        raise checks.error("support", support, "two frequencies 0 ≤ A ≤ B, B > 0")
     return math.inf if low == high else (high + low) / (high - low)
 
 
@@ -67,9 +67,9 @@ def widths(frame: Frame | Sequence[Frame], layers: int, *, rule: str = "factors"
         or not all(isinstance(one, Frame) for one in every)
     ):
         got = f"{len(every)} of them" if isinstance(every, list | tuple) else type(frame).__name__
-        raise checks.fail("frame", got, f"one, or one for each of {layers} layers")
+        raise checks.error("frame", got, f"one, or one for each of {layers} layers")
     if len({one.grid for one in every}) > 1:
-        raise checks.fail("frame", "frames of several grids", "frames of one grid")
+        raise checks.error("frame", "frames of several grids", "frames of one grid")
     known = {id(one): _facts(one, rule) for one in every}
     facts = [known[id(one)] for one in every]
     if len(every[0].grid) == 2 and rule == "general":
@@ -112,7 +112,7 @@ def guaranteed(
     grid = frame.grid if isinstance(frame, Frame) else frame[0].grid
     values = checks.floating("signal", signal)
     if values.shape != grid:
-        raise checks.fail("signal", f"shape {values.shape}", f"the frame's grid {grid}")
+        raise checks.error("signal", f"shape {values.shape}", f"the frame's grid {grid}")
     checks.finite("signal", signal)
     values = values.astype(safe_math.wider(values.dtype, jnp.float32))
     if len(grid) == 2:
@@ -160,16 +160,16 @@ def layers_needed(share: float, *, bandwidth: float = 1.0, factor: float | None 
         ValueError: a share, bandwidth or factor out of range.
     """
     if not 0 <= share < 1:
-        raise checks.fail("share", share, "a share of the energy, at least 0 and below 1")
+        raise checks.error("share", share, "a share of the energy, at least 0 and below 1")
     if not (math.isfinite(bandwidth) and bandwidth >= 1):
-        raise checks.fail("bandwidth", bandwidth, "a number of spectral gaps, at least 1")
+        raise checks.error("bandwidth", bandwidth, "a number of spectral gaps, at least 1")
     needed = bandwidth / (1 - math.sqrt(share))
     if factor is None:
         layers = needed - 1
     elif factor > 1:
         layers = math.log(needed) / math.log(factor)
     else:
-        raise checks.fail("factor", factor, "a number above 1, or None")
+        raise checks.error("factor", factor, "a number above 1, or None")
     return max(1, math.ceil(layers - 1e-9))
 
 
@@ -199,13 +199,13 @@ def width_for(factor: float, *, gap: float = 1.0) -> float:
     checks.positive("gap", gap, np.float32)
     width = 2 * gap / (factor - 1)
     if not width > 1:
-        raise checks.fail("factor", factor, f"less than {1 + 2 * gap:.6g} for gap={gap:g}")
+        raise checks.error("factor", factor, f"less than {1 + 2 * gap:.6g} for gap={gap:g}")
     return width
 
 
 def _above_one(factor):
     if not (math.isfinite(factor) and factor > 1):
-        raise checks.fail("factor", factor, "a number above 1")
+        raise checks.error("factor", factor, "a number above 1")
 
 
 def _facts(frame: Frame, rule: str) -> tuple[float, float, float]:
@@ -215,6 +215,6 @@ def _facts(frame: Frame, rule: str) -> tuple[float, float, float]:
     one = len(frame.grid) == 1
     if rule == "general" and opening > (math.pi / 2 if one else math.pi / 4) + 1e-9:
         got = f"bands that reach {math.degrees(opening):.4g}° away from their middle"
-        raise checks.fail("frame", got, "bands on one side of 0" if one else "at most 45°")
+        raise checks.error("frame", got, "bands on one side of 0" if one else "at most 45°")
     factor = float(supports.factors(frame).min()) if rule == "factors" else 1.0
     return gap, factor, gap if one and opening < math.pi / 2 else 0.0

@@ -36,10 +36,17 @@ class Worst(NamedTuple):
 
 
 def worst_signal(
-    frame: Frame, depth: int, *, key: jax.Array, bandwidth: float | None = None, starts: int = 4,
-    rounds: int = 10, rate: float = 0.02, prune: float = 0.0,
+    frame: Frame,
+    depth: int,
+    *,
+    key: jax.Array,
+    bandwidth: float | None = None,
+    starts: int = 4,
+    rounds: int = 10,
+    rate: float = 0.02,
+    prune: float = 0.0,
     nonlinearity: str | Nonlinearity = "modulus",
-) -> Worst:  # fmt: skip
+) -> Worst:
     """Climbs from random signals to such as keep their energy out of the features for longest.
 
     Maximizes 1 − Σ_{n ≤ N} F_n(f) = W_(N+1)(f) over ‖f‖ = 1 with f̂ = 0 for |ω| > bandwidth, by
@@ -67,7 +74,7 @@ def worst_signal(
     starts, rounds = checks.integer("starts", starts, 1), checks.integer("rounds", rounds, 0)
     inside = frames.magnitudes(frame.grid) <= (np.inf if bandwidth is None else bandwidth)
     if bandwidth is not None and not inside[frames.magnitudes(frame.grid) > 0].any():
-        raise checks.fail("bandwidth", bandwidth, "more than the grid's lowest frequency")
+        raise checks.error("bandwidth", bandwidth, "more than the grid's lowest frequency")
     frames.require_tight(frame)
     nonlinearity = _conserving(nonlinearity)
     _check(np.zeros(frame.grid), frame, depth, prune, nonlinearity)
@@ -99,7 +106,7 @@ def _check(signal, frame, depth, prune, nonlinearity):
 def _conserving(nonlinearity):
     kind = nonlinearities.get(nonlinearity)
     if not kind.conserves:
-        raise checks.fail("nonlinearity", kind.name, "one that conserves energy")
+        raise checks.error("nonlinearity", kind.name, "one that conserves energy")
     return kind
 
 
@@ -140,9 +147,15 @@ class Best(NamedTuple):
 
 
 def best_frame(
-    frame: Frame, signals: Any, depth: int, *, rounds: int = 10, rate: float = 0.02,
-    prune: float = 0.0, nonlinearity: str | Nonlinearity = "modulus",
-) -> Best:  # fmt: skip
+    frame: Frame,
+    signals: Any,
+    depth: int,
+    *,
+    rounds: int = 10,
+    rate: float = 0.02,
+    prune: float = 0.0,
+    nonlinearity: str | Nonlinearity = "modulus",
+) -> Best:
     """Learns band-passes whose features hold the most energy of a class of signals by layer N.
 
     Maximizes the mean of Σ_{n ≤ N} F_n / ‖f‖² by Adam on the responses ĝ_λ, of which each mirrored
@@ -168,11 +181,11 @@ def best_frame(
     rounds = checks.integer("rounds", rounds, 0)
     batch = checks.floating("signals", signals)
     if batch.ndim != len(frame.grid) + 1 or batch.shape[1:] != frame.grid:
-        raise checks.fail("signals", f"shape {batch.shape}", f"(signals, *{frame.grid})")
+        raise checks.error("signals", f"shape {batch.shape}", f"(signals, *{frame.grid})")
     checks.finite("signals", signals)
     known = checks.concrete(batch)
     if known is not None and not known.reshape(len(known), -1).any(1).all():
-        raise checks.fail("signals", "one that is 0 everywhere", "signals with energy")
+        raise checks.error("signals", "one that is 0 everywhere", "signals with energy")
     nonlinearity = _conserving(nonlinearity)
     _check(batch[0], frame, depth, prune, nonlinearity)
     responses, history = frame.bands[np.array(frames.firsts(frame))], []

@@ -76,13 +76,13 @@ def weyl_heisenberg(
     """
     samples, bands = checks.integer("samples", samples, 4), checks.integer("bands", bands, 1)
     if not (math.isfinite(width) and width > 1):
-        raise checks.fail("width", width, "a number above 1, so that neighbors overlap")
+        raise checks.error("width", width, "a number above 1, so that neighbors overlap")
     if not (math.isfinite(gap) and gap > 0):
-        raise checks.fail("gap", gap, "a positive number of spacings")
+        raise checks.error("gap", gap, "a positive number of spacings")
     spacing = math.pi / (gap + bands - 1 + width / 2)
     if min(gap, width / 2) * spacing < 2 * math.pi / samples:
         most = int(samples * min(gap, width / 2) / 2 + 1 - gap - width / 2)
-        raise checks.fail("bands", bands, f"at most {most} for {samples} samples of that width")
+        raise checks.error("bands", bands, f"at most {most} for {samples} samples of that width")
     first, reach = gap + width / 2, math.ceil(width) + 1
 
     def squares(omega):
@@ -97,18 +97,25 @@ def weyl_heisenberg(
 
     labels = [
         Band(
-            j + 1, ((first + j) * spacing,), None,
+            j + 1,
+            ((first + j) * spacing,),
+            None,
             ((gap + j) * spacing, min((gap + j + width) * spacing, math.pi)),
         )
         for j in range(bands)
-    ]  # fmt: skip
+    ]
     return _two_sided("bands", (samples,), squares, labels, dtype)
 
 
 def oriented(
-    shape: Sequence[int], octaves: float = 3.0, orientations: int = 6, *,
-    dilation: float = 2.0, growth: float = 0.0, dtype: Any = None,
-) -> Frame:  # fmt: skip
+    shape: Sequence[int],
+    octaves: float = 3.0,
+    orientations: int = 6,
+    *,
+    dilation: float = 2.0,
+    growth: float = 0.0,
+    dtype: Any = None,
+) -> Frame:
     """Oriented wavelets in two dimensions, each analytic in a half plane; or ever narrower wedges.
 
     A Meyer-type window of |ω|, as in `meyer`, times one of the angle: L windows over a half turn,
@@ -131,9 +138,9 @@ def oriented(
     Raises:
         ValueError: as said above, a shape that is not two sizes, or too many octaves for it.
     """
-    grid = checks.box("shape", shape)
+    grid = checks.shape("shape", shape)
     if len(grid) != 2:
-        raise checks.fail("shape", grid, "rows and columns")
+        raise checks.error("shape", grid, "rows and columns")
     checks.in_unit_interval("growth", growth)
     orientations = checks.integer("orientations", orientations, 2)
     count, delta = _scales("octaves", octaves, dilation, min(grid))
@@ -166,15 +173,15 @@ def oriented(
 
 def _scales(argument, octaves, dilation, samples):
     if not (math.isfinite(dilation) and dilation > 1):
-        raise checks.fail("dilation", dilation, "a number above 1")
+        raise checks.error("dilation", dilation, "a number above 1")
     if not (math.isfinite(octaves) and octaves > 0):
-        raise checks.fail(argument, octaves, "a positive number")
+        raise checks.error(argument, octaves, "a positive number")
     step = math.log2(dilation)
     count = math.ceil(octaves / step - 1e-9)
     delta = math.pi * dilation ** -(count + 1)
     if delta < 2 * math.pi / samples * (1 - 1e-9):
         most = math.floor(math.log2(samples / 2) / step - 1 + 1e-9) * step
-        raise checks.fail(argument, octaves, f"at most {most:.4g} for {samples} samples")
+        raise checks.error(argument, octaves, f"at most {most:.4g} for {samples} samples")
     return count, delta
 
 
@@ -208,9 +215,13 @@ def _two_sided(argument, grid, squares, labels, dtype):
 
 
 def _built(
-    argument: str, grid: tuple[int, ...], squares: Callable, labels: list[Band],
-    mirrors: list[int], dtype: Any,
-) -> Frame:  # fmt: skip
+    argument: str,
+    grid: tuple[int, ...],
+    squares: Callable,
+    labels: list[Band],
+    mirrors: list[int],
+    dtype: Any,
+) -> Frame:
     """The frame of these squared responses.
 
     ω = π and −π are one frequency of the grid: the squares there are averaged, so that the mirror
@@ -233,6 +244,6 @@ def _built(
     empty = ~bands.reshape(len(bands), -1).any(1)
     if empty.any():
         got = f"{empty.sum()} bands that fall between two frequencies of the grid {grid}"
-        raise checks.fail(argument, got, "fewer octaves or a larger dilation")
+        raise checks.error(argument, got, "fewer octaves or a larger dilation")
     dtype = safe_math.wider(checks.floating_dtype(dtype), jnp.float32)
     return Frame(jnp.asarray(low, dtype), jnp.asarray(bands, dtype), tuple(labels), tuple(mirrors))

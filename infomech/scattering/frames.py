@@ -82,16 +82,16 @@ def frame(low: Any, bands: Any, labels: Sequence[Band] | None = None) -> Frame:
     """
     low, bands = _responses("low", low), _responses("bands", bands)
     if low.ndim not in (1, 2) or 0 in low.shape:
-        raise checks.fail("low", f"shape {low.shape}", "a grid of one or two axes")
+        raise checks.error("low", f"shape {low.shape}", "a grid of one or two axes")
     if (known := checks.concrete(low)) is not None:
         off = np.abs(mirrored(known[None])[0] - known).max()
         if off > 1e2 * np.finfo(known.dtype).eps * np.abs(known).max():
             got = f"χ̂(−ω) that differs from conj χ̂(ω) by up to {off:.3g}"
-            raise checks.fail("low", got, "the response of real taps")
+            raise checks.error("low", got, "the response of real taps")
     if bands.shape[1:] != low.shape or not len(bands):
-        raise checks.fail("bands", f"shape {bands.shape}", f"(bands, *{low.shape})")
+        raise checks.error("bands", f"shape {bands.shape}", f"(bands, *{low.shape})")
     if labels is not None and len(labels) != len(bands):
-        raise checks.fail("labels", f"{len(labels)}", f"one for each of {len(bands)} bands")
+        raise checks.error("labels", f"{len(labels)}", f"one for each of {len(bands)} bands")
     known = checks.concrete(bands)
     if known is None:
         nothing = Band(0, (0.0,) * low.ndim, None, (0.0, math.pi))
@@ -117,11 +117,11 @@ def from_taps(low: Any, bands: Any, shape: int | Sequence[int]) -> Frame:
     Raises:
         ValueError: taps that don't fit into the grid, or as `frame` says.
     """
-    grid = checks.box("shape", shape)
+    grid = checks.shape("shape", shape)
     low, bands = _responses("low", low), _responses("bands", bands)
     for name, taps in (("low", low.shape), ("bands", bands.shape[1:])):
         if len(taps) != len(grid) or any(n > m for n, m in zip(taps, grid, strict=True)):
-            raise checks.fail(name, f"taps {taps}", f"taps that fit into {grid}")
+            raise checks.error(name, f"taps {taps}", f"taps that fit into {grid}")
     return frame(transfer(low, grid), transfer(bands, grid))
 
 
@@ -179,7 +179,7 @@ def with_bands(bank: Frame, responses: Any) -> Frame:
     first, responses = firsts(bank), _responses("responses", responses)
     if responses.shape != (len(first), *bank.grid):
         expected = f"({len(first)}, *{bank.grid}), one for each band of firsts"
-        raise checks.fail("responses", f"shape {responses.shape}", expected)
+        raise checks.error("responses", f"shape {responses.shape}", expected)
     images, place = mirrored(responses), {i: n for n, i in enumerate(first)}
     bands = [
         responses[place[i]] if i in place else images[place[other]]
@@ -201,7 +201,7 @@ def check(bank: Frame) -> None:
     )
     if len(bank.labels) != count or len(bank.mirrors) != count or not pairs:
         got = f"{count} bands with {len(bank.labels)} labels and mirrors {bank.mirrors}"
-        raise checks.fail("frame", got, "a label and a mirror for each; see frames.frame")
+        raise checks.error("frame", got, "a label and a mirror for each; see frames.frame")
     bands = checks.concrete(bank.bands)
     there = [i for i, m in enumerate(bank.mirrors) if m >= 0]
     if bands is None or not there:
@@ -212,7 +212,9 @@ def check(bank: Frame) -> None:
     if not off[worst] <= 1e3 * np.finfo(bands.dtype).eps * np.abs(bands).max():
         i = there[worst]
         got = f"band {i} that is off its mirror {bank.mirrors[i]} by {off[worst]:.3g}"
-        raise checks.fail("frame", got, "mirrors as stated; see frames.with_bands and frames.frame")
+        raise checks.error(
+            "frame", got, "mirrors as stated; see frames.with_bands and frames.frame"
+        )
 
 
 def littlewood_paley(bank: Frame) -> jax.Array:
@@ -246,7 +248,7 @@ def require_tight(bank: Frame) -> None:
     if not abs(total[worst] - 1) <= tolerance:
         where = ", ".join(f"{axis[worst]:.4g}" for axis in frequencies(bank.grid))
         got = f"Littlewood-Paley sum {total[worst]:.6g} at ω = ({where}) radians per sample"
-        raise checks.fail("frame", got, f"1 within {tolerance:g} everywhere; see frames.tighten")
+        raise checks.error("frame", got, f"1 within {tolerance:g} everywhere; see frames.tighten")
 
 
 def lets_through(responses: np.ndarray) -> np.ndarray:
@@ -312,13 +314,13 @@ def _mirrors(bands: np.ndarray) -> list[int]:
 
 def _check_lets_through(low, total, wanted, *, keep_low):
     if keep_low and low.max() > 1 + 1e-6:
-        raise checks.fail("bank.low", f"|χ̂|² = {low.max():.6g} at most", "at most 1 to keep it")
+        raise checks.error("bank.low", f"|χ̂|² = {low.max():.6g} at most", "at most 1 to keep it")
     shut = (total <= NOTHING * total.max()) & (wanted > 1e-6)
     if shut.any():
         where = np.unravel_index(np.argmax(shut), shut.shape)
         omega = ", ".join(f"{axis[where]:.4g}" for axis in frequencies(low.shape))
         expected = "a band that lets it through" if keep_low else "a filter that lets it through"
-        raise checks.fail("bank", f"nothing passing ω = ({omega}) radians per sample", expected)
+        raise checks.error("bank", f"nothing passing ω = ({omega}) radians per sample", expected)
 
 
 def transfer(taps: jax.Array, grid: Sequence[int]) -> jax.Array:
@@ -336,7 +338,7 @@ def _responses(argument: str, value: Any) -> jax.Array:
         try:
             value = np.asarray(value)
         except (TypeError, ValueError):
-            raise checks.fail(argument, type(value).__name__, "an array of numbers") from None
+            raise checks.error(argument, type(value).__name__, "an array of numbers") from None
     if not jnp.issubdtype(value.dtype, jnp.complexfloating):
         value = checks.floating(argument, value)
     checks.finite(argument, value)

@@ -40,9 +40,12 @@ class LayerEnergies(NamedTuple):
 
 
 def energies(
-    weights: Sequence[Any], values: Any, *, rectifier: str | Rectifier = "relu",
+    weights: Sequence[Any],
+    values: Any,
+    *,
+    rectifier: str | Rectifier = "relu",
     normalize: str = "none",
-) -> LayerEnergies:  # fmt: skip
+) -> LayerEnergies:
     """Passes an input through convolution layers and accounts for its energy in each.
 
     One layer is u_o ← φ(Σ_i k_oi * u_i), true convolutions on a periodic domain, and then, with
@@ -70,7 +73,7 @@ def energies(
     field = checks.floating("values", values)
     checks.finite("values", values)
     if field.ndim not in (2, 3):
-        raise checks.fail("values", f"shape {field.shape}", "(channels, *grid), one or two axes")
+        raise checks.error("values", f"shape {field.shape}", "(channels, *grid), one or two axes")
     checks.one_of("normalize", normalize, NORMALIZATIONS)
     field = field.astype(safe_math.wider(field.dtype, jnp.float32))
     stack, channels = [], field.shape[0]
@@ -83,11 +86,11 @@ def energies(
         )
         if not fits or kernel.shape[1] != channels or not kernel.shape[0]:
             expected = f"(outputs, {channels}, *taps) with taps that fit into {field.shape[1:]}"
-            raise checks.fail(f"weights[{n}]", f"shape {kernel.shape}", expected)
+            raise checks.error(f"weights[{n}]", f"shape {kernel.shape}", expected)
         stack.append(kernel)
         channels = kernel.shape[0]
     if not stack:
-        raise checks.fail("weights", "no layer", "at least one")
+        raise checks.error("weights", "no layer", "at least one")
     options = {"rectifier": rectifiers.get(rectifier), "normalize": normalize}
     known = [checks.concrete(array) for array in (field, *stack)]
     if any(array is None for array in known):
@@ -153,10 +156,10 @@ def random_weights(
     Raises:
         ValueError: fewer than two numbers of channels, taps that are no box, a key that is none.
     """
-    box, dtype = checks.box("taps", taps), checks.floating_dtype(dtype)
+    box, dtype = checks.shape("taps", taps), checks.floating_dtype(dtype)
     counts = [checks.integer("channels", n, 1) for n in channels]
     if len(counts) < 2:
-        raise checks.fail("channels", counts, "those of the input and of each layer's output")
+        raise checks.error("channels", counts, "those of the input and of each layer's output")
     keys = jax.random.split(checks.key(key), len(counts) - 1)
     return [
         jax.random.normal(k, (after, before, *box), dtype)

@@ -57,9 +57,7 @@ def _halves(real: jax.Array, imaginary: jax.Array) -> jax.Array:
 modulus = Nonlinearity("modulus", _modulus, conserves=True, symmetric=True, homogeneous=True)
 #: ReLU split into its two halves, of the real and of the imaginary part: four parts that together
 #: hold the energy of z; a half keeps oscillating with z, so that energy decays more slowly
-halves = Nonlinearity(
-    "halves", _halves, parts=4, conserves=True, symmetric=True, homogeneous=True
-)  # fmt: skip
+halves = Nonlinearity("halves", _halves, parts=4, conserves=True, symmetric=True, homogeneous=True)
 _KNOWN = {known.name: known for known in (modulus, halves)}
 
 
@@ -92,9 +90,9 @@ def lipschitz(
         values = function(jnp.asarray(trial))
     if not jnp.issubdtype(values.dtype, jnp.floating) or values.shape != trial.shape:
         got = f"{name}: complex {trial.shape} to {values.dtype} {values.shape}"
-        raise checks.fail("function", got, "real values, pointwise")
+        raise checks.error("function", got, "real values, pointwise")
     if not np.all(np.abs(np.asarray(values)) <= constant * np.abs(trial) * (1 + 1e-5)):
-        raise checks.fail("function", name, f"|ρ(z)| ≤ {constant:g} |z| for every z")
+        raise checks.error("function", name, f"|ρ(z)| ≤ {constant:g} |z| for every z")
     return Nonlinearity(name, _OfComplex(function), lipschitz=constant)
 
 
@@ -127,9 +125,12 @@ def parts_of(layers: tuple[Nonlinearity, ...]) -> int:
 
 
 def apply(
-    layers: tuple[Nonlinearity, ...], layer: Any, unit: jax.Array, real: jax.Array,
+    layers: tuple[Nonlinearity, ...],
+    layer: Any,
+    unit: jax.Array,
+    real: jax.Array,
     imaginary: jax.Array,
-):  # fmt: skip
+):
     """Parts of the given layer, (…, parts, *grid) of fields (…, *grid); zeros where it has fewer.
 
     Args:

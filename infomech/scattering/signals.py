@@ -29,9 +29,14 @@ class Signal(NamedTuple):
 
 
 def signal(
-    source: str, *, samples: int | None = None, bandwidth: float = math.pi, number: int = 0,
-    seed: int = 0, dtype: str = "float32",
-) -> np.ndarray:  # fmt: skip
+    source: str,
+    *,
+    samples: int | None = None,
+    bandwidth: float = math.pi,
+    number: int = 0,
+    seed: int = 0,
+    dtype: str = "float32",
+) -> np.ndarray:
     """The values of `read`."""
     return read(
         source, samples=samples, bandwidth=bandwidth, number=number, seed=seed, dtype=dtype
@@ -39,9 +44,14 @@ def signal(
 
 
 def read(
-    source: str, *, samples: int | None = None, bandwidth: float = math.pi, number: int = 0,
-    seed: int = 0, dtype: str = "float32",
-) -> Signal:  # fmt: skip
+    source: str,
+    *,
+    samples: int | None = None,
+    bandwidth: float = math.pi,
+    number: int = 0,
+    seed: int = 0,
+    dtype: str = "float32",
+) -> Signal:
     """A signal or image by name or from a file.
 
     impulse: 1 in the middle, 0 elsewhere. step: 1 in the second half, 0 in the first. noise:
@@ -73,7 +83,7 @@ def read(
         samples = checks.integer("samples", samples, 4)
     dtype = checks.floating_dtype(dtype)
     if not 0 < bandwidth <= math.pi:
-        raise checks.fail("bandwidth", bandwidth, "a number above 0 and up to π")
+        raise checks.error("bandwidth", bandwidth, "a number above 0 and up to π")
     conversion = ""
     if source in SIGNALS:
         values = _made(source, samples or 4096, bandwidth, seed)
@@ -82,11 +92,13 @@ def read(
     else:
         values, conversion = _file(source)
     if values.ndim not in (1, 2) or 0 in values.shape:
-        raise checks.fail("signal", f"shape {values.shape}", "one or two axes that aren't empty")
+        raise checks.error("signal", f"shape {values.shape}", "one or two axes that aren't empty")
     checks.finite("signal", values)
     if samples is not None:
         if min(values.shape) < samples:
-            raise checks.fail("samples", samples, f"at most {min(values.shape)}, the signal's size")
+            raise checks.error(
+                "samples", samples, f"at most {min(values.shape)}, the signal's size"
+            )
         starts = [(n - samples) // 2 for n in values.shape]
         values = values[tuple(slice(start, start + samples) for start in starts)]
     return Signal(np.asarray(values).astype(dtype), conversion)
@@ -104,7 +116,7 @@ def _made(name: str, samples: int, bandwidth: float, seed: int) -> np.ndarray:
     spectrum = np.fft.rfft(white)
     inside = 2 * np.pi * np.fft.rfftfreq(samples) <= bandwidth
     if not inside[1:].any():
-        raise checks.fail("bandwidth", bandwidth, f"at least 2π/{samples}, the lowest frequency")
+        raise checks.error("bandwidth", bandwidth, f"at least 2π/{samples}, the lowest frequency")
     spectrum[~inside] = spectrum[0] = 0
     noise = np.fft.irfft(spectrum, samples)
     return noise / noise.std()
@@ -116,7 +128,7 @@ def _digit(number: int) -> np.ndarray:
     digits = datasets.load_digits().images
     number = checks.integer("number", number, 0)
     if number >= len(digits):
-        raise checks.fail("number", number, f"less than {len(digits)}")
+        raise checks.error("number", number, f"less than {len(digits)}")
     return np.pad(digits[number] / 16, 12)
 
 
@@ -133,10 +145,10 @@ def _file(source: str) -> tuple[np.ndarray, str]:
             return np.asarray(checks.floating("signal", np.load(source, allow_pickle=False))), ""
         return _wave(source)
     except (OSError, EOFError, struct.error) as error:
-        raise checks.fail("signal", f"{source!r}, unreadable ({error})", "a file") from error
+        raise checks.error("signal", f"{source!r}, unreadable ({error})", "a file") from error
     except ValueError as error:
         got = f"{source!r}, unreadable ({error})"
-        raise checks.fail("signal", got, f"a {suffix} file of real numbers") from error
+        raise checks.error("signal", got, f"a {suffix} file of real numbers") from error
 
 
 def _wave(source: str) -> tuple[np.ndarray, str]:

@@ -19,7 +19,7 @@ def gap(bank: Frame) -> float:
     """
     support = _supports(bank)
     if not support.any():
-        raise checks.fail("frame", "bands that are 0 everywhere", "band-passes")
+        raise checks.error("frame", "bands that are 0 everywhere", "band-passes")
     return float(magnitudes(bank.grid)[support.any(0)].min())
 
 
@@ -125,7 +125,7 @@ def _supports(bank):
 def _known(responses):
     known = checks.concrete(responses)
     if known is None:
-        raise checks.fail("frame", "responses that are traced", "known ones: call outside of jit")
+        raise checks.error("frame", "responses that are traced", "known ones: call outside of jit")
     return known
 
 

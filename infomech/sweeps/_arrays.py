@@ -63,26 +63,35 @@ def make(path: Path, sweep: Sweep, variables: Sequence[Variable]) -> None:
     quantities = {_stored_as(quantity) for axis in sweep.axes for quantity in axis.quantities}
     extra = sorted({*quantities, *STATIC} - set(plan.names))
     attributes = {
-        "title": "sweep of infomech", "format": FORMAT, "infomech": version(),
+        "title": "sweep of infomech",
+        "format": FORMAT,
+        "infomech": version(),
         "sweep": {**sweep.describe(), "measured": describe(variables)},
         "layout": dataclasses.asdict(plan),
         "provenance": files.provenance(),
         "coordinates": " ".join(extra),
         "labels": digest({name: column for name, (column, _) in labels.items()}),
-    }  # fmt: skip
+    }
     group = zarr.create_group(str(path), attributes=attributes)
     for name, (column, axes) in labels.items():
         group.create_array(
-            name, shape=column.shape, chunks=column.shape, dimension_names=axes,
+            name,
+            shape=column.shape,
+            chunks=column.shape,
+            dimension_names=axes,
             dtype="string" if column.dtype.kind == "O" else column.dtype,
-        )[...] = column  # fmt: skip
+        )[...] = column
     for variable in variables:
         _array(group, plan, variable, sweep)
     group.create_array(
-        "done", shape=plan.grid, chunks=(1,) * len(plan.grid), dtype="uint64", fill_value=0,
+        "done",
+        shape=plan.grid,
+        chunks=(1,) * len(plan.grid),
+        dtype="uint64",
+        fill_value=0,
         dimension_names=[n if i < plan.varied else f"{n}_block" for i, n in enumerate(plan.names)],
         attributes={"long_name": "checksum of a block, 0 while it isn't computed"},
-    )  # fmt: skip
+    )
     with warnings.catch_warnings():
         # xarray opens it much faster; others may pass over it
         warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
@@ -118,16 +127,22 @@ def digest(columns: Mapping[str, np.ndarray]) -> str:
 
 def _array(group, plan, variable, sweep):
     known = _observed.LAWS.get(variable.name) if sweep.observe == "laws" else None
-    inner = known.axes if known else tuple(
-        f"{variable.name}_axis_{i}" for i in range(len(variable.shape))
-    )  # fmt: skip
+    inner = (
+        known.axes
+        if known
+        else tuple(f"{variable.name}_axis_{i}" for i in range(len(variable.shape)))
+    )
     # as they are: compressed they would take half of the place, and storing them a third longer
     group.create_array(
-        variable.name, compressors=None, shape=(*plan.shape, *variable.shape), dtype=variable.dtype,
-        chunks=(*plan.block, *variable.shape), fill_value=ABSENT[variable.dtype.kind],
+        variable.name,
+        compressors=None,
+        shape=(*plan.shape, *variable.shape),
+        dtype=variable.dtype,
+        chunks=(*plan.block, *variable.shape),
+        fill_value=ABSENT[variable.dtype.kind],
         dimension_names=(*plan.names, *inner),
         attributes={"long_name": known.meaning, "units": known.units} if known else {},
-    )  # fmt: skip
+    )
 
 
 def _stored_as(quantity):

@@ -50,9 +50,9 @@ class Axis:
         checks.one_of("rule", self.rule, ("values", "linear", "seeds", "sobol"))
         object.__setattr__(self, "count", checks.integer(self.name, self.count, 1))
         if not self.name.isidentifier():
-            raise checks.fail("axis", repr(self.name), "a name of letters, digits and _")
+            raise checks.error("axis", repr(self.name), "a name of letters, digits and _")
         if not self.columns:
-            raise checks.fail(self.name, "no quantity", f"some of {', '.join(QUANTITIES)}")
+            raise checks.error(self.name, "no quantity", f"some of {', '.join(QUANTITIES)}")
         for quantity, _ in self.columns:
             checks.one_of(self.name, quantity, tuple(QUANTITIES))
 
@@ -103,7 +103,7 @@ def values(name: str, /, **columns: Any) -> Axis:
         counts.add(len(array))
         kept.append((quantity, _nested(array)))
     if len(counts) > 1:
-        raise checks.fail(name, f"{sorted(counts)} values", "equally many of each quantity")
+        raise checks.error(name, f"{sorted(counts)} values", "equally many of each quantity")
     return Axis(name, "values", counts.pop() if counts else 0, tuple(kept))
 
 
@@ -151,10 +151,10 @@ def _numbers(name, quantity, given):
         array = array.astype(np.int64 if quantity == "seed" else np.float64, casting="same_kind")
     except (TypeError, ValueError) as error:
         whole = "whole numbers" if quantity == "seed" else "numbers"
-        raise checks.fail(name, f"{quantity} of {type(given).__name__}", whole) from error
+        raise checks.error(name, f"{quantity} of {type(given).__name__}", whole) from error
     axes = {"direction": (2,), "taps": (2, 3, 4)}.get(quantity, (1,))
     if array.ndim not in axes or array.size == 0:
-        raise checks.fail(name, f"{quantity} of shape {array.shape}", "a list of one per point")
+        raise checks.error(name, f"{quantity} of shape {array.shape}", "a list of one per point")
     _check_range(name, quantity, array)
     return array
 
@@ -167,10 +167,10 @@ def _ranges(name: str, ranges: dict[str, Sequence[float]]) -> tuple[tuple[str, A
     for quantity, ends in ranges.items():
         checks.one_of(name, quantity, tuple(QUANTITIES))
         if quantity in ("direction", "taps", "seed"):
-            raise checks.fail(name, f"a range of {quantity}", "one of real numbers; list values")
+            raise checks.error(name, f"a range of {quantity}", "one of real numbers; list values")
         _unmasked(name, quantity, ends)
         if np.shape(ends) != (2,):
-            raise checks.fail(name, f"{quantity} {ends!r}", "the two ends of a range")
+            raise checks.error(name, f"{quantity} {ends!r}", "the two ends of a range")
         _check_range(name, quantity, _numbers(name, quantity, ends))
     return tuple((q, (float(ends[0]), float(ends[1]))) for q, ends in ranges.items())
 
@@ -178,13 +178,13 @@ def _ranges(name: str, ranges: dict[str, Sequence[float]]) -> tuple[tuple[str, A
 def _check_range(name, quantity, array):
     if quantity == "seed" and np.any(array >= _SEEDS):
         # JAX would take it modulo this, and two points have the same numbers
-        raise checks.fail(name, f"seed {np.max(array)}", "below 2³²")
+        raise checks.error(name, f"seed {np.max(array)}", "below 2³²")
     if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
-        raise checks.fail(name, f"{quantity} with NaN or infinity", "finite numbers")
+        raise checks.error(name, f"{quantity} with NaN or infinity", "finite numbers")
     outside = (array < 0) | (array > 1) if quantity in ("share", "ratio") else array < 0
     if quantity in ("share", "ratio", "noise", "seed") and np.any(outside):
         expected = "numbers in [0, 1]" if quantity in ("share", "ratio") else "at least 0"
-        raise checks.fail(name, f"{quantity} {array[outside][0]}", expected)
+        raise checks.error(name, f"{quantity} {array[outside][0]}", expected)
 
 
 def _nested(array: np.ndarray) -> tuple[Any, ...]:

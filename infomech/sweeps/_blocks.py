@@ -84,11 +84,11 @@ def layout(sweep: Sweep) -> Layout:
     work = max(setting.work for setting in sweep.settings())
     most = sweep.block or min(max(_WORK // work, _LEAST), _MOST)
     block: list[int] = []
-    for count in reversed(sweep.shape):
+    for count in reversed(sweep.axis_lengths):
         block.insert(0, min(count, max(1, most // math.prod(block))))
     return Layout(
         (*varied, *(axis.name for axis in sweep.axes)),
-        (*(len(getattr(sweep, name)) for name in varied), *sweep.shape),
+        (*(len(getattr(sweep, name)) for name in varied), *sweep.axis_lengths),
         (*(1 for _ in varied), *block),
         len(varied),
     )

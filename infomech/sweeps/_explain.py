@@ -81,11 +81,11 @@ def explain(
     devices = devices or jax.local_devices()
     layout = _blocks.layout(sweep)
     settings = list(sweep.settings())
-    whole, each = math.prod(layout.block), math.prod(sweep.shape)
+    whole, each = math.prod(layout.block), math.prod(sweep.axis_lengths)
     batches = {s: _program.batch_size(s, whole, devices, batch) for s in settings}
-    cells = {s: float(s.steps * math.prod(s.domain)) for s in settings}
+    cells = {s: float(s.steps * math.prod(s.field_shape)) for s in settings}
     fields = [
-        _program.COPIES * math.prod(s.domain) * np.dtype(s.dtype).itemsize * b
+        _program.COPIES * math.prod(s.field_shape) * np.dtype(s.dtype).itemsize * b
         for s, b in batches.items()
     ]
     bytes_each = sum(v.dtype.itemsize * math.prod(v.shape) for v in _program.variables(sweep))
@@ -95,15 +95,18 @@ def explain(
     )
     on_cpu = devices[0].platform == "cpu"
     return Explanation(
-        points=sweep.points, compilations=len(settings),
-        blocks=math.prod(layout.grid), block_points=whole,
+        points=sweep.points,
+        compilations=len(settings),
+        blocks=math.prod(layout.grid),
+        block_points=whole,
         batch={str(s): b for s, b in batches.items()},
-        memory=max(fields), stored=sweep.points * bytes_each,
+        memory=max(fields),
+        stored=sweep.points * bytes_each,
         cell_steps=each * sum(cells.values()),
         seconds=seconds / (cores or 1) if on_cpu else None,
         compile_s=_COMPILE_S * len(settings),
         devices=f"{len(devices)} × {devices[0].device_kind}",
-    )  # fmt: skip
+    )
 
 
 def _bytes(count: float) -> str:

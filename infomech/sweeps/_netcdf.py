@@ -31,9 +31,9 @@ def export(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Any:
     opened = _store.read(path)
     if not opened.labeled():
         got = f"{path}, whose coordinates are not what was written"
-        raise checks.fail("store", got, "infomech sweep run once more, which writes them anew")
+        raise checks.error("store", got, "infomech sweep run once more, which writes them anew")
     if os.path.isdir(out):
-        raise checks.fail("out", f"{out}, a folder", "a file")
+        raise checks.error("out", f"{out}, a folder", "a file")
     found = xarray.open_zarr(path, chunks=None)
     whole = {name: np.full(a.shape, a.fill_value, a.dtype) for name, a in opened.arrays.items()}
     whole["done"] = np.zeros(opened.done.shape, opened.done.dtype)

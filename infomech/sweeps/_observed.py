@@ -23,23 +23,25 @@ class Described(NamedTuple):
 
 #: what `measure` gives
 LAWS = {
-    "speed": Described("velocity of the center", "pixels per layer", ("component",)),
-    "speed_stderr": Described("its standard error", "pixels per layer", ("component",)),
+    "velocity": Described("velocity of the center", "pixels per layer", ("component",)),
+    "velocity_stderr": Described("its standard error", "pixels per layer", ("component",)),
     "diffusion": Described(
         "growth of the covariance", "pixels² per layer", ("component", "component_2")
     ),
     "diffusion_stderr": Described(
         "its standard error", "pixels² per layer", ("component", "component_2")
     ),
-    "speed_theory": Described(
-        "velocity while the rectifier is idle, NaN where it works", "pixels per layer",
+    "velocity_theory": Described(
+        "velocity while the rectifier is inactive, NaN where it works",
+        "pixels per layer",
         ("component",),
     ),
     "diffusion_theory": Described(
-        "diffusion while the rectifier is idle, NaN where it works", "pixels² per layer",
+        "diffusion while the rectifier is inactive, NaN where it works",
+        "pixels² per layer",
         ("component", "component_2"),
     ),
-    "idle": Described("whether the rectifier does nothing to a non-negative field", "1"),
+    "inactive": Described("whether the rectifier does nothing to a non-negative field", "1"),
     "energy": Described("Σ k²", "1"),
     "odd_share": Described("odd share of the energy", "1"),
     "momentum": Described("p = Σ r k", "pixels", ("component",)),
@@ -47,11 +49,12 @@ LAWS = {
     "mass_squared": Described("‖k_e‖² − ‖k_o‖²", "1"),
     "edge": Described("largest share of the mass that felt the boundary", "1"),
     "status": Described(
-        "0: measured; else why there is no speed: " + "; ".join(
-            f"{i}: {reason}" for i, reason in enumerate(rates.REASONS) if i
-        ) + "; -1: not computed yet", "1",
+        "0: measured; else why there is no speed: "
+        + "; ".join(f"{i}: {reason}" for i, reason in enumerate(rates.REASONS) if i)
+        + "; -1: not computed yet",
+        "1",
     ),
-}  # fmt: skip
+}
 
 
 def measure(kernel: jax.Array, final: Field, trace: Trace, setting: Any) -> dict[str, jax.Array]:
@@ -66,19 +69,26 @@ def measure(kernel: jax.Array, final: Field, trace: Trace, setting: Any) -> dict
     Returns:
         Dictionary with the names, units and axes of `LAWS`; NaN where a rate is refused.
     """
-    speed = rates.velocity(trace, setting.burn_in, edge_tolerance=setting.edge_tolerance)
+    velocity = rates.velocity(trace, setting.burn_in, edge_tolerance=setting.edge_tolerance)
     diffusion = rates.diffusion(trace, setting.burn_in, edge_tolerance=setting.edge_tolerance)
     predicted = theory.predict(kernel, rectifier=setting.rectifier)
     em = mechanics.energy_momentum(kernel)
     return {
-        "speed": speed.value, "speed_stderr": speed.stderr,
-        "diffusion": diffusion.value, "diffusion_stderr": diffusion.stderr,
-        "speed_theory": predicted.speed, "diffusion_theory": predicted.diffusion,
-        "idle": predicted.idle, "energy": em.energy, "odd_share": em.share,
-        "momentum": em.momentum, "gain": em.gain, "mass_squared": em.mass_squared,
+        "velocity": velocity.value,
+        "velocity_stderr": velocity.stderr,
+        "diffusion": diffusion.value,
+        "diffusion_stderr": diffusion.stderr,
+        "velocity_theory": predicted.velocity,
+        "diffusion_theory": predicted.diffusion,
+        "inactive": predicted.inactive,
+        "energy": em.energy,
+        "odd_share": em.share,
+        "momentum": em.momentum,
+        "gain": em.gain,
+        "mass_squared": em.mass_squared,
         "edge": jnp.max(jnp.maximum(trace.edge, trace.cut)),
-        "status": speed.status.astype(jnp.int8),
-    }  # fmt: skip
+        "status": velocity.status.astype(jnp.int8),
+    }
 
 
 def name_of(observe: str | Callable[..., Any]) -> str:
@@ -104,7 +114,7 @@ def find(observe: str | Callable[..., Any]) -> Callable[..., dict[str, Any]]:
             found = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError, TypeError, ValueError) as error:
             expected = '"laws" or package.module:function, where Python (PYTHONPATH) finds it'
-            raise checks.fail("observe", f"{observe!r} ({error})", expected) from error
+            raise checks.error("observe", f"{observe!r} ({error})", expected) from error
     if not callable(found):
-        raise checks.fail("observe", f"{observe!r}, which can't be called", "a function")
+        raise checks.error("observe", f"{observe!r}, which can't be called", "a function")
     return found

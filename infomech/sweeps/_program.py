@@ -35,9 +35,14 @@ def point(sweep: Sweep, setting: Setting) -> Callable[[dict[str, jax.Array]], di
         start = jax.lax.optimization_barrier(constant)
         kernel = _kernel(setting, column)
         final, trace = rollout(
-            kernel, start, setting.steps, rectifier=setting.rectifier, boundary=setting.boundary,
-            normalize=setting.normalize, every=setting.every,
-        )  # fmt: skip
+            kernel,
+            start,
+            setting.steps,
+            rectifier=setting.rectifier,
+            boundary=setting.boundary,
+            normalize=setting.normalize,
+            every=setting.every,
+        )
         return _by_name(observe(kernel, final, trace, setting))
 
     return measured
@@ -46,7 +51,7 @@ def point(sweep: Sweep, setting: Setting) -> Callable[[dict[str, jax.Array]], di
 def wide_types(sweep: Sweep) -> None:
     """Raises ValueError if a sweep needs 64-bit types and JAX has none."""
     if "float64" in sweep.dtype and jnp.result_type(float) != jnp.float64:
-        raise checks.fail("dtype", "float64", "jax.config.update('jax_enable_x64', True) before")
+        raise checks.error("dtype", "float64", "jax.config.update('jax_enable_x64', True) before")
 
 
 def variables(sweep: Sweep) -> list[Variable]:
@@ -71,11 +76,11 @@ def variables(sweep: Sweep) -> list[Variable]:
         found = jax.eval_shape(point(sweep, setting), column)
         inner = {f"{name}_axis_{i}" for name, v in found.items() for i in range(v.ndim)}
         if clash := sorted((taken | inner) & set(found)):
-            raise checks.fail("observe", clash[0], "other names than the sweep's own")
+            raise checks.error("observe", clash[0], "other names than the sweep's own")
         for name, value in found.items():
             if getattr(value.dtype, "kind", "") not in ABSENT:
                 expected = "real numbers of 8 to 64 bits; of complex ones .real and .imag"
-                raise checks.fail("observe", f"{name} of {value.dtype}", expected)
+                raise checks.error("observe", f"{name} of {value.dtype}", expected)
             dtypes[name] = np.promote_types(dtypes.get(name, value.dtype), value.dtype)
             shapes.setdefault(name, value.shape)
     return [Variable(name, dtypes[name], shapes[name]) for name in shapes]
@@ -86,9 +91,12 @@ def lowered(sweep: Sweep, setting: Setting, devices: list[jax.Device], batch: in
     mesh = jax.sharding.Mesh(np.array(devices), ("points",))
     spread = jax.sharding.PartitionSpec("points")
     swept = jax.shard_map(
-        jax.vmap(point(sweep, setting)), mesh=mesh, in_specs=spread, out_specs=spread,
+        jax.vmap(point(sweep, setting)),
+        mesh=mesh,
+        in_specs=spread,
+        out_specs=spread,
         check_vma=False,
-    )  # fmt: skip
+    )
     sharding = jax.sharding.NamedSharding(mesh, spread)
     specs = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding),
@@ -102,7 +110,7 @@ def batch_size(setting: Setting, points: int, devices: list[jax.Device], most: i
 
     XLA compiles other instructions for another batch, and they may round the last digit otherwise.
     """
-    field = math.prod(setting.domain) * np.dtype(setting.dtype).itemsize * COPIES
+    field = math.prod(setting.field_shape) * np.dtype(setting.dtype).itemsize * COPIES
     room = _CPU_BYTES
     if devices[0].platform != "cpu":
         stats = devices[0].memory_stats() or {}
@@ -145,7 +153,7 @@ class Program:
                 if before <= len(self.devices):
                     expected = "a smaller domain: fewer pixels, or fewer steps"
                     got = f"{before}, and {self.setting} takes more than the memory there is"
-                    raise checks.fail("batch", got, expected) from error
+                    raise checks.error("batch", got, expected) from error
                 self.batch = -(-before // 2 // len(self.devices)) * len(self.devices)
                 self.compiled = None
                 self.tell(
@@ -168,7 +176,7 @@ class Program:
         got = {name: value.shape[1:] for name, value in found.items()}
         if got != self.shapes:
             expected = f"{self.shapes}, the same for all settings and as stored"
-            raise checks.fail("observe", f"shapes {got} for {self.setting}", expected)
+            raise checks.error("observe", f"shapes {got} for {self.setting}", expected)
 
 
 def batches(
@@ -187,13 +195,13 @@ def _by_name(found: Any) -> dict[str, Any]:
     """What `observe` gave; raises ValueError unless it is a dictionary of arrays or numbers."""
     if not isinstance(found, dict) or not found:
         got = "an empty dictionary" if isinstance(found, dict) else type(found).__name__
-        raise checks.fail("observe", got, "a dictionary of arrays by name")
+        raise checks.error("observe", got, "a dictionary of arrays by name")
     for name, value in found.items():
         if not (isinstance(name, str) and name.isidentifier()):
-            raise checks.fail("observe", repr(name), "names of letters, digits and _")
+            raise checks.error("observe", repr(name), "names of letters, digits and _")
         if not (hasattr(value, "dtype") or isinstance(value, bool | int | float)):
             got = f"{name} of {type(value).__name__}"
-            raise checks.fail("observe", got, "a dictionary of arrays by name")
+            raise checks.error("observe", got, "a dictionary of arrays by name")
     return found
 
 
@@ -201,9 +209,9 @@ def _by_name(found: Any) -> dict[str, Any]:
 def _start(setting: Setting) -> fields.Field:
     """The pattern in its domain."""
     values = patterns.pattern(setting.pattern, setting.radius, setting.dimensions, setting.dtype)
-    if not setting.pixels:
-        return patterns.with_room(values, setting.taps, setting.steps, setting.boundary)
-    spare = [n - m for n, m in zip(setting.domain, values.shape, strict=True)]
+    if not setting.shape:
+        return patterns.with_room(values, setting.kernel_shape, setting.steps, setting.boundary)
+    spare = [n - m for n, m in zip(setting.field_shape, values.shape, strict=True)]
     return fields.as_field(jnp.asarray(np.pad(values, [(n // 2, n - n // 2) for n in spare])))
 
 
@@ -214,15 +222,18 @@ def _kernel(setting, column):
         kernel = column["taps"]
     elif setting.family == "random":
         share = column.get("share")
-        kernel = kernels.random(setting.taps, key=key, share=share, dtype=setting.dtype)
+        kernel = kernels.random(setting.kernel_shape, key=key, share=share, dtype=setting.dtype)
     else:
         direction = column.get("direction")
         if "angle" in column:
             direction = jnp.stack([jnp.sin(column["angle"]), jnp.cos(column["angle"])])
         kernel = kernels.mix(
-            setting.taps, share=column.get("share"), ratio=column.get("ratio"),
-            direction=direction, dtype=setting.dtype,
-        )  # fmt: skip
+            setting.kernel_shape,
+            share=column.get("share"),
+            ratio=column.get("ratio"),
+            direction=direction,
+            dtype=setting.dtype,
+        )
     if "noise" not in column:
         return kernel
     white = jax.random.normal(jax.random.fold_in(key, 1), kernel.shape, kernel.dtype)

@@ -135,10 +135,10 @@ def run(
 def _shard(shard: tuple[int, int]) -> tuple[int, int]:
     """This process' part, and of how many."""
     if not (isinstance(shard, tuple | list) and len(shard) == 2):
-        raise checks.fail("shard", repr(shard), "two whole numbers (i, n) with i < n")
+        raise checks.error("shard", repr(shard), "two whole numbers (i, n) with i < n")
     part, parts = checks.integer("shard", shard[0], 0), checks.integer("shard", shard[1], 1)
     if part >= parts:
-        raise checks.fail("shard", f"{part} of {parts}", f"0 to {parts - 1} of {parts}")
+        raise checks.error("shard", f"{part} of {parts}", f"0 to {parts - 1} of {parts}")
     processes = jax.process_count()
     return part * processes + jax.process_index(), parts * processes
 

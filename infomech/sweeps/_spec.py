@@ -49,19 +49,24 @@ def load(path: str | os.PathLike[str]) -> Sweep:
         said = tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         why = getattr(error, "strerror", None) or str(error)
-        raise checks.fail("spec", f"{path}, unreadable ({why})", "a TOML file") from error
+        raise checks.error("spec", f"{path}, unreadable ({why})", "a TOML file") from error
     fields = {field.name for field in dataclasses.fields(Sweep)}
     tables = said.pop("axes", {})
     for key in said:
         _known(path, text, (key,), fields)
     if not isinstance(tables, dict) or not all(isinstance(t, dict) for t in tables.values()):
-        raise _at(path, text, ("axes",), checks.fail("axes", "no tables", "[axes.NAME] tables"))
+        raise _at(path, text, ("axes",), checks.error("axes", "no tables", "[axes.NAME] tables"))
     found = []
     for name, table in tables.items():
         try:
-            found.append(_axis(name, table, path.parent, lambda key, known, name=name: _known(
-                path, text, ("axes", name, key), known
-            )))  # fmt: skip
+            found.append(
+                _axis(
+                    name,
+                    table,
+                    path.parent,
+                    lambda key, known, name=name: _known(path, text, ("axes", name, key), known),
+                )
+            )
         except _LocatedError:
             raise
         except ValueError as error:
@@ -108,7 +113,7 @@ def _all(table, needed, known):
         known(key, needed)
     for key in needed:
         if key not in table:
-            raise checks.fail(key, "nothing", f"all of {', '.join(needed)}")
+            raise checks.error(key, "nothing", f"all of {', '.join(needed)}")
 
 
 def _array(name, given, folder):
@@ -117,7 +122,7 @@ def _array(name, given, folder):
     try:
         return np.load(folder / files.local(name, given), allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise checks.fail(name, f"{given!r}, unreadable ({error})", "a .npy file") from error
+        raise checks.error(name, f"{given!r}, unreadable ({error})", "a .npy file") from error
 
 
 def _known(path, text, keys, known):
@@ -126,7 +131,7 @@ def _known(path, text, keys, known):
         return
     near = difflib.get_close_matches(keys[-1], known, 1)
     meant = f"; did you mean {near[0]}?" if near else ""
-    error = checks.fail(".".join(keys), "no such key", f"one of {', '.join(sorted(known))}{meant}")
+    error = checks.error(".".join(keys), "no such key", f"one of {', '.join(sorted(known))}{meant}")
     raise _at(path, text, keys, error)
 
 

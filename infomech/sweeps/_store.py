@@ -93,7 +93,7 @@ class Store:
         parts = [
             found[name].astype(array.dtype).reshape(*block.shape, *found[name].shape[1:])
             for name, array in self.arrays.items()
-        ]  # fmt: skip
+        ]
         for part in parts:
             if part.dtype.kind == "f":
                 # of the many NaN, the one that Zarr gives back for chunks of nothing else
@@ -156,12 +156,12 @@ def read(path: str | os.PathLike[str], mode: Literal["r", "r+"] = "r") -> Store:
         said: dict[str, Any] = dict(group.attrs)
         there = {"format": said["format"], "infomech": said["infomech"]}
     except Exception as error:  # zarr has many for what is no store, or a harmed one
-        raise checks.fail("store", f"{path}, which is none ({_why(error)})", expected) from error
+        raise checks.error("store", f"{path}, which is none ({_why(error)})", expected) from error
     own = {"format": _arrays.FORMAT, "infomech": _arrays.version()}
     if there != own:
         got = f"{path} of infomech {there['infomech']}, format {there['format']}"
         wanted = f"infomech {own['infomech']}, format {own['format']}"
-        raise checks.fail("store", got, f"{wanted}: another store, or that version")
+        raise checks.error("store", got, f"{wanted}: another store, or that version")
     try:
         found: dict[str, Any] = dict(group.arrays())
         measured = {name: found[name] for name, *_ in said["sweep"]["measured"]}
@@ -171,7 +171,7 @@ def read(path: str | os.PathLike[str], mode: Literal["r", "r+"] = "r") -> Store:
         labels = {k: v for k, v in found.items() if k not in {*measured, "done"}}
         return Store(path, said, Layout(**named), measured, labels, found["done"])
     except Exception as error:
-        raise checks.fail("store", f"{path}, harmed ({_why(error)})", expected) from error
+        raise checks.error("store", f"{path}, harmed ({_why(error)})", expected) from error
 
 
 @dataclass(frozen=True)
@@ -223,10 +223,15 @@ def status(
             for code, count in zip(codes.tolist(), times.tolist(), strict=True):
                 counts[rates.REASONS[code]] = counts.get(rates.REASONS[code], 0) + count
     return Status(
-        points=points, blocks=math.prod(found.layout.grid), intact=intact, damaged=damaged,
-        labeled=found.labeled(), statuses=counts, infomech=found.attributes["infomech"],
+        points=points,
+        blocks=math.prod(found.layout.grid),
+        intact=intact,
+        damaged=damaged,
+        labeled=found.labeled(),
+        statuses=counts,
+        infomech=found.attributes["infomech"],
         created=found.attributes["provenance"]["created"],
-    )  # fmt: skip
+    )
 
 
 def _compare(path: Path, attributes: dict[str, Any], asked: dict[str, Any]) -> None:
@@ -234,7 +239,7 @@ def _compare(path: Path, attributes: dict[str, Any], asked: dict[str, Any]) -> N
     for key in asked:
         if there.get(key) != asked[key]:
             got, wanted = (json.dumps(d.get(key)) for d in (there, asked))
-            raise checks.fail(
+            raise checks.error(
                 "store", f"{path}, whose {key} is {_cut(got)}", f"{_cut(wanted)}, or another store"
             )
 

@@ -42,14 +42,14 @@ def opened(source: Any) -> Iterator[list[Stored]]:
     suffix = path.suffix.lower()
     if suffix in PICKLES:
         got = f"{str(path)!r}, a pickle, which can run any code as it is read"
-        raise checks.fail(
+        raise checks.error(
             "source", got, f"safetensors, made with torch and safetensors.torch by:\n{CONVERSION}"
         )
     if not path.is_file():
         what = "not a file" if path.exists() else "no such file"
-        raise checks.fail("source", f"{str(path)!r}, {what}", "a file of weights, or a pytree")
+        raise checks.error("source", f"{str(path)!r}, {what}", "a file of weights, or a pytree")
     if suffix not in SUFFIXES:
-        raise checks.fail("source", f"{str(path)!r}", f"one of {', '.join(SUFFIXES)}")
+        raise checks.error("source", f"{str(path)!r}", f"one of {', '.join(SUFFIXES)}")
     if suffix in (".keras", ".h5", ".hdf5"):
         with (_keras.zipped if suffix == ".keras" else _keras.arrays)(path) as stored:
             yield stored
@@ -65,7 +65,7 @@ def _leaves(tree: Any) -> list[Stored]:
     stored = []
     for path, leaf in leaves:
         if isinstance(leaf, jax.core.Tracer):
-            raise checks.fail("source", "arrays that are traced", "known values")
+            raise checks.error("source", "arrays that are traced", "known values")
         if isinstance(leaf, jax.Array | np.ndarray):
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             checks.unmasked(f"source {name}".rstrip(), leaf)
@@ -74,5 +74,5 @@ def _leaves(tree: Any) -> list[Stored]:
     if not stored:
         kinds = sorted({type(leaf).__name__ for _, leaf in leaves}) or ["nothing"]
         got = f"a {type(tree).__name__} without arrays, of {', '.join(kinds[:5])}"
-        raise checks.fail("source", got, "a path, or a pytree of NumPy or JAX arrays")
+        raise checks.error("source", got, "a path, or a pytree of NumPy or JAX arrays")
     return stored

@@ -116,11 +116,11 @@ def checked(argument: str, layers: Iterable[Layer]) -> Iterator[Layer]:
     """The layers one by one; raises ValueError if one is something else, such as a file's name."""
     if isinstance(layers, str) or not isinstance(layers, Iterable):
         got = f"a {type(layers).__name__}"
-        raise checks.fail(argument, got, "layers, as infomech.weights.layers(source) gives them")
+        raise checks.error(argument, got, "layers, as infomech.weights.layers(source) gives them")
     for layer in layers:
         if not isinstance(layer, Layer):
             got = f"a {type(layer).__name__} among them"
-            raise checks.fail(argument, got, "layers of infomech.weights.layers(source)")
+            raise checks.error(argument, got, "layers of infomech.weights.layers(source)")
         yield layer
 
 
@@ -162,14 +162,14 @@ def _chosen(
         convolutions = [row for row in convolutions if asked(row[0].name)]
         undecided = [row for row in undecided if asked(row[0].name)]
         if names and not convolutions and not undecided:
-            raise checks.fail("pattern", repr(pattern), f"one that fits any of {_listed(names)}")
+            raise checks.error("pattern", repr(pattern), f"one that fits any of {_listed(names)}")
     if undecided:
         shown = [f"{array.name!r} {array.shape} ({rule})" for array, rule in undecided]
         expected = f"layout= one of {', '.join(layouts.LAYOUTS)} for it, or pattern= without it"
-        raise checks.fail("source", _listed(shown), expected)
+        raise checks.error("source", _listed(shown), expected)
     if not convolutions:
         held = [f"{array.name!r} {array.shape} ({v.rule})" for array, v in judged]
-        raise checks.fail("source", _listed(held) or "nothing", "at least one convolution layer")
+        raise checks.error("source", _listed(held) or "nothing", "at least one convolution layer")
     return convolutions
 
 

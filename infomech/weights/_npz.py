@@ -16,13 +16,25 @@ from infomech.weights._stored import Stored, bounded, broken, reading
 
 #: what the zipfile of Python's library raises on files that are broken, encrypted or exotic
 ZIP_ERRORS = (
-    zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, UnicodeError,
-)  # fmt: skip
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    UnicodeError,
+)
 
 #: what NumPy raises on headers that are no literals of Python
 HEADER_ERRORS = (
-    ValueError, TypeError, KeyError, SyntaxError, tokenize.TokenError, MemoryError, RecursionError,
-)  # fmt: skip
+    ValueError,
+    TypeError,
+    KeyError,
+    SyntaxError,
+    tokenize.TokenError,
+    MemoryError,
+    RecursionError,
+)
 
 
 def members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:

@@ -39,7 +39,7 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 def broken(path: Path, what: object) -> ValueError:
     """The error for a file that is not what its name says, or not whole."""
-    return checks.fail("source", f"{str(path)!r}, {what}", "a whole, unharmed file")
+    return checks.error("source", f"{str(path)!r}, {what}", "a whole, unharmed file")
 
 
 @contextlib.contextmanager
@@ -55,4 +55,4 @@ def bounded(path: Path, what: str, unpacked: int, packed: int) -> None:
     """Raises ValueError if `packed` bytes unpack to more than weights of a network ever do."""
     if unpacked > SMALL and unpacked > RATIO * packed:
         got = f"{str(path)!r}, {what} of {packed} bytes that unpacks to {unpacked}"
-        raise checks.fail("source", got, f"at most {RATIO} times as many bytes: weights are noisy")
+        raise checks.error("source", got, f"at most {RATIO} times as many bytes: weights are noisy")

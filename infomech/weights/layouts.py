@@ -199,5 +199,6 @@ def bias_name(stored: Stored) -> str:
     bias = {"weight": "bias", "kernel": "bias", "w": "b"}
     return re.sub(
         r"(?:^|(?<=[./]))(weight|kernel|w)(?=(:0|[./]value)?$)",
-        lambda match: bias[match[1]], stored.name,
-    )  # fmt: skip
+        lambda match: bias[match[1]],
+        stored.name,
+    )
