@@ -100,7 +100,7 @@ def compete(problem: Problem, starts: int, quick: bool) -> list[dict[str, Any]]:
                 field=field,
                 steps=problem.steps,
                 solver=solver,
-                rounds=2 if quick else rounds,
+                iterations=2 if quick else rounds,
                 tolerance=ENOUGH,
                 every=4,
                 progress=False,

@@ -14,7 +14,7 @@ from benchmarks.cases import Case, difference, samples
 from benchmarks.roof import Roof
 
 #: seconds that one run may take
-LONGEST = 60.0
+MAX_SECONDS = 60.0
 #: seconds from which on a run isn't repeated without need
 SLOW = 2.0
 #: seconds that a fast contender runs before it is timed, and then again
@@ -59,7 +59,7 @@ def prepare(
     for variant, build in contender.variants.items():
         if contender.module != "infomech":
             short = build(replace(case, layers=1), kernels, fields)
-            if short and (seconds := timed(short[0])[0] * case.layers) > LONGEST:
+            if short and (seconds := timed(short[0])[0] * case.layers) > MAX_SECONDS:
                 why = f"a run would take about {seconds:.0f} s"
                 continue
         built = build(case, kernels, fields)

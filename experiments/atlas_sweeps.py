@@ -174,7 +174,7 @@ def measure(name: str, part: Part, store: Path) -> Measured:
         StoreError: it can't be written.
     """
     with tqdm(total=part.sweep.points, desc=name, unit="point") as bar:
-        done = sweeps.run(part.sweep, store, watch=lambda p: bar.update(p.done - bar.n))
+        done = sweeps.run(part.sweep, store, on_progress=lambda p: bar.update(p.done - bar.n))
     import xarray
 
     found = xarray.open_zarr(store, chunks=None).load()

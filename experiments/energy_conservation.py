@@ -32,7 +32,7 @@ LOOSE = "not tight"
 
 
 @dataclass(frozen=True)
-class Setting:
+class EnergyConservationSettings:
     """What is measured, at double precision.
 
     Attributes:
@@ -41,8 +41,8 @@ class Setting:
         depths: last layers N up to which the search counts features.
     """
 
-    signals: energy_decay.Setting
-    search: worst_signal.Setting
+    signals: energy_decay.EnergyDecaySettings
+    search: worst_signal.WorstSignalSettings
     depths: tuple[int, ...] = (0, 1)
 
 
@@ -86,7 +86,9 @@ def loosened(bank: Frame) -> Frame:
     return frames.frame(bank.low, bank.bands * weights)
 
 
-def account(setting: Setting, frame: str, bank: Frame, signal: str, values: np.ndarray) -> Account:
+def account(
+    setting: EnergyConservationSettings, frame: str, bank: Frame, signal: str, values: np.ndarray
+) -> Account:
     """Passes one signal on; what was pruned is left out on both sides."""
     about, image = setting.signals, values.ndim == 2
     depth, prune = (about.image_depth, about.image_prune) if image else (about.depth, about.prune)
@@ -102,7 +104,7 @@ def account(setting: Setting, frame: str, bank: Frame, signal: str, values: np.n
     )
 
 
-def accounts(setting: Setting) -> list[Account]:
+def accounts(setting: EnergyConservationSettings) -> list[Account]:
     """All frames and signals, and the wavelets once more, not tight."""
     found = []
     for case in tqdm(list(energy_decay.cases(setting.signals)), desc="energy_conservation"):
@@ -113,7 +115,7 @@ def accounts(setting: Setting) -> list[Account]:
     return found
 
 
-def hide(setting: Setting) -> list[Hidden]:
+def hide(setting: EnergyConservationSettings) -> list[Hidden]:
     """The signals of any bandwidth that ascent finds with the least energy in features."""
     found = []
     for frame, bank in worst_signal.banks(setting.search).items():
@@ -137,13 +139,16 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         ValueError: `out` can't be written.
     """
     out = files.folder(out)
-    setting = Setting(
-        energy_decay.Setting(samples=256, depth=4, image_depth=3), worst_signal.Setting(starts=2)
+    setting = EnergyConservationSettings(
+        energy_decay.EnergyDecaySettings(samples=256, depth=4, image_depth=3),
+        worst_signal.WorstSignalSettings(starts=2),
     )
     if quick:
-        setting = Setting(
-            energy_decay.Setting(samples=32, octaves=2, depth=2, images=(), others=False),
-            worst_signal.Setting(16, 2, 0, rounds=1, starts=2),
+        setting = EnergyConservationSettings(
+            energy_decay.EnergyDecaySettings(
+                samples=32, octaves=2, depth=2, images=(), others=False
+            ),
+            worst_signal.WorstSignalSettings(16, 2, 0, rounds=1, starts=2),
             depths=(1,),
         )
     with jax.enable_x64(True):

@@ -32,7 +32,7 @@ WAVELETS, GENERAL = "Meyer wavelets", "general"
 
 
 @dataclass(frozen=True)
-class Setting:
+class EnergyDecaySettings:
     """What is measured, at double precision.
 
     Attributes:
@@ -98,7 +98,7 @@ def general_frame(low: Any, bands: int, *, seed: int, taps: int = 8) -> Frame:
     return frames.tighten(frames.frame(low, jnp.asarray(both)), keep_low=True)
 
 
-def cases(setting: Setting) -> Iterator[tuple[str, Frame, str, np.ndarray]]:
+def cases(setting: EnergyDecaySettings) -> Iterator[tuple[str, Frame, str, np.ndarray]]:
     """Name and frame, name and signal of all that is measured."""
     wavelets = scattering.meyer(setting.samples, setting.octaves)
     banks = {WAVELETS: wavelets}
@@ -118,7 +118,9 @@ def cases(setting: Setting) -> Iterator[tuple[str, Frame, str, np.ndarray]]:
         yield "curvelets", bank, name, signals.signal(name, samples=side, dtype="float64")
 
 
-def measure(title: str, bank: Frame, name: str, values: np.ndarray, *, setting: Setting) -> Case:
+def measure(
+    title: str, bank: Frame, name: str, values: np.ndarray, *, setting: EnergyDecaySettings
+) -> Case:
     """The energies of one signal, its guarantee and the law of decay."""
     depth, prune = setting.depth, setting.prune
     if values.ndim == 2:
@@ -158,9 +160,9 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         ValueError: `out` can't be written, or a signal has too many paths.
     """
     out = files.folder(out)
-    setting = Setting()
+    setting = EnergyDecaySettings()
     if quick:
-        setting = Setting(samples=128, octaves=3, depth=5, images=(), others=False)
+        setting = EnergyDecaySettings(samples=128, octaves=3, depth=5, images=(), others=False)
     with jax.enable_x64(True):
         every = tqdm(cases(setting), desc="energy_decay", unit="signal")
         found = [measure(*case, setting=setting) for case in every]

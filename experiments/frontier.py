@@ -58,7 +58,7 @@ FAMILIES = {"non-negative": squares, "any": design.parametrizations.taps}
 
 
 @dataclass(frozen=True)
-class Setting:
+class FrontierSettings:
     """Which kernels are looked at, and how their speed is measured.
 
     Attributes:
@@ -116,7 +116,7 @@ def closed_form(speed: Any) -> tuple[np.ndarray, np.ndarray]:
     return least, greatest
 
 
-def trace_out(setting: Setting, *, seed: int = 0) -> Frontier:
+def trace_out(setting: FrontierSettings, *, seed: int = 0) -> Frontier:
     """The best found of many starts: nothing says that there is no kernel beyond.
 
     Least squares on the speed, weighted ever more, and the odd or the even share of the energy.
@@ -143,7 +143,7 @@ def trace_out(setting: Setting, *, seed: int = 0) -> Frontier:
                 rectifier=setting.rectifier,
                 family=FAMILIES[setting.family],
                 solver="least squares",
-                rounds=6,
+                iterations=6,
                 batched_loss=True,
                 progress=False,
             )
@@ -204,7 +204,7 @@ def _best(setting, speeds, velocity, result):
     return Frontier(speeds, best, kernel[rows, columns, index], there.sum(2))
 
 
-def family_curve(setting: Setting, shares: int = 61) -> tuple[np.ndarray, np.ndarray]:
+def family_curve(setting: FrontierSettings, shares: int = 61) -> tuple[np.ndarray, np.ndarray]:
     """Odd shares of constant + gradient kernels and the speeds at which they move."""
     share = np.linspace(0, 1, shares)
     direction = (0.0,) * (len(setting.shape) - 1) + (1.0,)
@@ -219,13 +219,13 @@ def family_curve(setting: Setting, shares: int = 61) -> tuple[np.ndarray, np.nda
         return share, np.asarray(jax.jit(jax.vmap(speed))(jnp.asarray(share)))
 
 
-def settings(quick: bool, full: bool) -> list[Setting]:
+def settings(quick: bool, full: bool) -> list[FrontierSettings]:
     """All sizes, non-negative and any taps, under ReLU and the modulus."""
     kinds = [("non-negative", "relu"), ("any", "relu"), ("any", "modulus")]
     if quick:
-        return [Setting((3,), "non-negative", "relu", speeds=3, starts=5)]
+        return [FrontierSettings((3,), "non-negative", "relu", speeds=3, starts=5)]
     shapes = [*((n,) for n in (range(2, 8) if full else (2, 3, 5))), (3, 3)]
-    found = [Setting(shape, *kind) for shape in shapes for kind in kinds]
+    found = [FrontierSettings(shape, *kind) for shape in shapes for kind in kinds]
     if full:
         found = [replace(s, speeds=12, starts=24) for s in found]
     # fields of two axes take long
@@ -294,7 +294,7 @@ def _number(read):
     return Number(name, wide, wanted=f"at most {ONE_SHARE}", met=wide <= ONE_SHARE)
 
 
-def reading(setting: Setting, frontier: Frontier) -> dict[str, Any]:
+def reading(setting: FrontierSettings, frontier: Frontier) -> dict[str, Any]:
     """Whether a speed goes with one share, where the range is widest, and the verdict in words."""
     least, greatest = frontier.share
     width = greatest - least
@@ -318,7 +318,9 @@ def reading(setting: Setting, frontier: Frontier) -> dict[str, Any]:
     }
 
 
-def draw(found: dict[Setting, Frontier], curves: dict[Setting, tuple[Any, Any]]) -> Figure:
+def draw(
+    found: dict[FrontierSettings, Frontier], curves: dict[FrontierSettings, tuple[Any, Any]]
+) -> Figure:
     """A panel for each size: the range of odd shares against speed, and constant + gradient."""
     shapes = list(dict.fromkeys(setting.shape for setting in found))
     columns = min(4, len(shapes))

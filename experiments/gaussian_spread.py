@@ -37,7 +37,7 @@ POSITIVE, SIGNED = "random, non-negative", "random, both signs"
 
 
 @dataclass(frozen=True)
-class Setting:
+class GaussianSpreadSettings:
     """What is filtered: a disk of radius 3.
 
     Attributes:
@@ -85,7 +85,7 @@ class Spread(NamedTuple):
         return np.all(np.abs(self.prefactor - 1) <= ONE, axis=1)
 
 
-def families(setting: Setting) -> dict[str, jax.Array]:
+def families(setting: GaussianSpreadSettings) -> dict[str, jax.Array]:
     """Kernels of each family, (kernels, *taps), all even."""
     gap, row = np.array([1.0, 0, 1]), np.array([1.0, 4, 6, 4, 1])
     fixed = {f"constant {n}×{n}": kernels.constant((n, n), dtype="float64") for n in (2, 3, 5)}
@@ -108,7 +108,7 @@ def away_from_gaussian(field: im.fields.Field) -> jax.Array:
     return 0.5 * jnp.sum(jnp.abs(field.values / jnp.sum(field.values) - bell / jnp.sum(bell)))
 
 
-def measure(stack: jax.Array, setting: Setting) -> Spread:
+def measure(stack: jax.Array, setting: GaussianSpreadSettings) -> Spread:
     """Passes the disk through layers of each kernel of a family."""
     values = patterns.pattern("disk", 3.0, 2, "float64")
     field = patterns.with_room(values, stack.shape[1:], setting.steps)
@@ -124,7 +124,7 @@ def measure(stack: jax.Array, setting: Setting) -> Spread:
     return jax.tree.map(np.asarray, jax.jit(jax.vmap(one))(stack))
 
 
-def spreads(families: dict[str, jax.Array], setting: Setting) -> dict[str, Spread]:
+def spreads(families: dict[str, jax.Array], setting: GaussianSpreadSettings) -> dict[str, Spread]:
     """Of all families, those of as many taps in one go."""
     found: dict[str, Spread] = {}
     sizes = dict.fromkeys(stack.shape[1:] for stack in families.values())
@@ -151,7 +151,11 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         ValueError: `out` can't be written.
     """
     out = files.folder(out)
-    setting = Setting(steps=24, burn_in=8, kernels=6, widest=3) if quick else Setting()
+    setting = (
+        GaussianSpreadSettings(steps=24, burn_in=8, kernels=6, widest=3)
+        if quick
+        else GaussianSpreadSettings()
+    )
     with jax.enable_x64(True):
         found = spreads(families(setting), setting)
     plot.save(draw(found, setting), out / "gaussian_spread.png")
@@ -248,7 +252,7 @@ def _line(name, spread):
     )
 
 
-def draw(found: dict[str, Spread], setting: Setting) -> Figure:
+def draw(found: dict[str, Spread], setting: GaussianSpreadSettings) -> Figure:
     """Distance to a Gaussian over layers, and exponents against prefactors."""
     with plot.style():
         figure = Figure(figsize=(11.5, 4.2), layout="constrained")

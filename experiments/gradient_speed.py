@@ -30,7 +30,7 @@ TWO_TAPS = 1e-3
 
 
 @dataclass(frozen=True)
-class Setting:
+class GradientSpeedSettings:
     """What is moved.
 
     Attributes:
@@ -88,7 +88,7 @@ class Moved:
         return f"{'×'.join([str(self.taps)] * self.axes)} taps, {self.pattern}"
 
 
-def measure(taps: int, axes: int, pattern: str, setting: Setting) -> Moved:
+def measure(taps: int, axes: int, pattern: str, setting: GradientSpeedSettings) -> Moved:
     """Center and speed of one pattern along the last axis."""
     shape = (taps,) * axes
     values = patterns.pattern(pattern, 5.0, axes, "float64")
@@ -128,9 +128,9 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         ValueError: `out` can't be written.
     """
     out = files.folder(out)
-    setting = Setting()
+    setting = GradientSpeedSettings()
     if quick:
-        setting = Setting((2, 3, 5), (1,), ("disk",), steps=40)
+        setting = GradientSpeedSettings((2, 3, 5), (1,), ("disk",), steps=40)
     cases = [(n, d, p) for d in setting.axes for p in setting.patterns for n in setting.taps]
     with jax.enable_x64(True):
         every = tqdm(cases, desc="gradient_speed", unit="rollout")
@@ -211,7 +211,7 @@ def _line(one):
     return f"{one.name:<24}v = {one.speed:.4f} px/layer, over windows {ends}"
 
 
-def draw(found: list[Moved], setting: Setting) -> Figure:
+def draw(found: list[Moved], setting: GradientSpeedSettings) -> Figure:
     """Centers against layers, speeds of all windows, and speed against the number of taps."""
     with plot.style():
         figure = Figure(figsize=(11.5, 3.8), layout="constrained")

@@ -40,7 +40,7 @@ RECTIFIERS = ("relu", "modulus")
 
 
 @dataclass(frozen=True)
-class Setting:
+class IsotropySettings:
     """What is filtered.
 
     Attributes:
@@ -94,7 +94,7 @@ class Family:
         return reach.min(-1) / reach.max(-1)
 
 
-def measure(setting: Setting) -> list[Family]:
+def measure(setting: IsotropySettings) -> list[Family]:
     """Passes all patterns through layers of all kernels, those of as many taps in one go."""
     starts = isotropy_shapes.starts(setting.photograph, setting.side, setting.seed)
     values = np.stack(list(starts.values()))
@@ -136,9 +136,9 @@ def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
         ValueError: `out` can't be written.
     """
     out = files.folder(out)
-    setting = Setting(kernels=512) if full else Setting()
+    setting = IsotropySettings(kernels=512) if full else IsotropySettings()
     if quick:
-        setting = Setting(steps=12, taps=(2, 3), kernels=6)
+        setting = IsotropySettings(steps=12, taps=(2, 3), kernels=6)
     with jax.enable_x64(True):
         found = measure(setting)
     plot.save(isotropy_figure.draw(found, EQUAL, ROUND), out / "isotropy.png")

@@ -36,7 +36,7 @@ QUANTITIES = {
 
 
 @dataclass(frozen=True)
-class Setting:
+class KernelSizesSettings:
     """What is compared.
 
     Attributes:
@@ -63,7 +63,9 @@ class Setting:
         return np.linspace(0, 1, self.ratios), np.deg2rad(self.angles)
 
 
-def measure(setting: Setting) -> tuple[dict[str, dict[int, Along]], dict[str, dict[int, Rates]]]:
+def measure(
+    setting: KernelSizesSettings,
+) -> tuple[dict[str, dict[int, Along]], dict[str, dict[int, Rates]]]:
     """Rates of the family by rectifier and size, and of random kernels by kind and size."""
     known = isotropy_shapes.starts("camera", 17, setting.seed)
     starts = np.stack([known[name] for name in setting.patterns])
@@ -104,9 +106,11 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         ValueError: `out` can't be written.
     """
     out = files.folder(out)
-    setting = Setting()
+    setting = KernelSizesSettings()
     if quick:
-        setting = Setting(6, (0.0, 45.0), ("disk", "noise"), steps=24, burn_in=8, pairs=40)
+        setting = KernelSizesSettings(
+            6, (0.0, 45.0), ("disk", "noise"), steps=24, burn_in=8, pairs=40
+        )
     with jax.enable_x64(True):
         found, pairs = measure(setting)
     shares = [n for kind, sizes in pairs.items() for n in _pairs(kind, sizes)]
@@ -268,8 +272,7 @@ def _reading(found, shares, setting):
     return (
         "At equal ε, which is equal β, 3×3 taps move and diffuse more wherever both rectifiers are "
         "inactive: √(8/3) times as fast, 8/3 times the variance. As a share of their reach they "
-        f"move less. Random 3×3 kernels move faster in {min(moves):.0%} to {max(moves):.0%} of pairs "
-        "of "
-        f"a kind, and diffuse more in {min(diffuses):.0%} to {max(diffuses):.0%}. Ratios β "
+        f"move less. Random 3×3 kernels move faster in {min(moves):.0%} to {max(moves):.0%} of "
+        f"pairs of a kind, and diffuse more in {min(diffuses):.0%} to {max(diffuses):.0%}. Ratios β "
         f"between which it fails in some direction or pattern: {'; '.join(words)}."
     )

@@ -48,7 +48,7 @@ LINEAR = rates.LINEAR_R_SQUARED
 
 
 @dataclass(frozen=True)
-class Setting:
+class LargerFiltersSettings:
     """Which kernels are tried.
 
     Attributes:
@@ -119,10 +119,12 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         ValueError: `out` can't be written.
     """
     out = files.folder(out)
-    setting = Setting()
+    setting = LargerFiltersSettings()
     if quick:
         small = Training(size=5, channels=(4, 4), epochs=1)
-        setting = Setting((small,), (0.5,), kernels=16, steps=12, burn_in=4, samples=100)
+        setting = LargerFiltersSettings(
+            (small,), (0.5,), kernels=16, steps=12, burn_in=4, samples=100
+        )
     data = out / "data" if quick else DATA
     trained = {one.size: small_cnn.trained(one, data).files for one in setting.trained}
     layers = [one for size, paths in trained.items() for one in _layers(size, paths)]
@@ -166,7 +168,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     )
 
 
-def measure(size: int, paths: dict[int, Path], setting: Setting) -> list[Moved]:
+def measure(size: int, paths: dict[int, Path], setting: LargerFiltersSettings) -> list[Moved]:
     """Rates of a disk under kernels of each kind, all in one program."""
     count, seed = setting.kernels, setting.seed
     stacks = {f"taps ≥ 0, {size}×{size}": mode_momenta.non_negative(size, count, seed)}
@@ -218,7 +220,7 @@ def _ratio(part, whole):
     return float(value), max(0.0, float(low)), min(1.0, float(high))
 
 
-def _fits(one: Moved, setting: Setting):
+def _fits(one: Moved, setting: LargerFiltersSettings):
     key = jax.random.key(setting.seed)
     for law, x in mode_momenta.candidates(one.kernels).items():
         value, ends = _linear(x, one.speed, key, samples=setting.samples)
@@ -228,7 +230,7 @@ def _fits(one: Moved, setting: Setting):
 @functools.partial(jax.jit, static_argnames=("samples",))
 def _linear(x, y, key, *, samples):
     """R² of the best line, and its interval."""
-    resampled = im.rates.bootstrap(x, y, key=key, samples=samples)
+    resampled = im.rates.bootstrap(x, y, key=key, resamples=samples)
     return im.rates.fit_line(x, y).r_squared, resampled.r_squared
 
 

@@ -35,7 +35,7 @@ ROUNDING = 1e-4
 
 
 @dataclass(frozen=True)
-class Setting:
+class LayerEnergiesSettings:
     """What is measured.
 
     Attributes:
@@ -74,7 +74,7 @@ def _energies(kernels, images, *, normalize):
     return jax.vmap(lambda image: each(kernels, image))(images)
 
 
-def measure(setting: Setting, data: Path) -> list[Case]:
+def measure(setting: LayerEnergiesSettings, data: Path) -> list[Case]:
     """Every network before and after training, without and with normalization of each channel."""
     found = []
     for training in tqdm(setting.networks, desc="layer_energies", unit="network"):
@@ -117,7 +117,11 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         ValueError: `out` can't be written.
     """
     out = files.folder(out)
-    setting = Setting((Training(channels=(3, 4), epochs=1),), 8) if quick else Setting()
+    setting = (
+        LayerEnergiesSettings((Training(channels=(3, 4), epochs=1),), 8)
+        if quick
+        else LayerEnergiesSettings()
+    )
     found = measure(setting, out / "data" if quick else DATA)
     plot.save(draw(found), out / "layer_energies.png")
     record = {

@@ -33,7 +33,7 @@ COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00")
 
 
 @dataclass(frozen=True)
-class Setting:
+class LayersNeededSettings:
     """What is measured.
 
     Attributes:
@@ -75,7 +75,7 @@ class Row:
     median: tuple[float, ...]
 
 
-def banks(setting: Setting) -> dict[str, Frame]:
+def banks(setting: LayersNeededSettings) -> dict[str, Frame]:
     """One frame of each kind, of (about) the same gap δ on the grid."""
     wavelets = scattering.meyer(setting.samples, setting.octaves)
     every = {"wavelets": wavelets}
@@ -115,7 +115,7 @@ def guaranteed(bank: Frame, bandwidth: float, depth: int = 64) -> tuple[int, ...
     return tuple(int(np.argmax(held >= share - 1e-12)) for share in SHARES)
 
 
-def measured(bank: Frame, values: np.ndarray, setting: Setting) -> np.ndarray:
+def measured(bank: Frame, values: np.ndarray, setting: LayersNeededSettings) -> np.ndarray:
     """The layers each signal needs for each share, (signals, shares); depth + 1 if not enough."""
 
     @jax.jit
@@ -129,7 +129,7 @@ def measured(bank: Frame, values: np.ndarray, setting: Setting) -> np.ndarray:
     return np.where(enough.any(2), enough.argmax(2), setting.depth + 1)
 
 
-def rows(setting: Setting) -> list[Row]:
+def rows(setting: LayersNeededSettings) -> list[Row]:
     """All kinds of frames and all bandwidths."""
     found = []
     for kind, bank in tqdm(banks(setting).items(), desc="layers_needed", unit="frame"):
@@ -171,9 +171,11 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         ValueError: `out` can't be written.
     """
     out = files.folder(out)
-    setting = Setting()
+    setting = LayersNeededSettings()
     if quick:
-        setting = Setting(samples=128, octaves=3, bandwidths=(1, 4), signals=8, depth=3)
+        setting = LayersNeededSettings(
+            samples=128, octaves=3, bandwidths=(1, 4), signals=8, depth=3
+        )
     found = rows(setting)
     plot.save(draw(found), out / "layers_needed.png")
     readings = verdicts(found)

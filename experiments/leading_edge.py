@@ -33,7 +33,7 @@ CASES = tuple((size, rectifier) for size in (2, 3) for rectifier in ("relu", "mo
 
 
 @dataclass(frozen=True)
-class Setting:
+class LeadingEdgeSettings:
     """What is moved.
 
     Attributes:
@@ -75,7 +75,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         ValueError: `out` can't be written.
     """
     out = files.folder(out)
-    setting = Setting((3.0, 6.0), 0.25, steps=32) if quick else Setting()
+    setting = LeadingEdgeSettings((3.0, 6.0), 0.25, steps=32) if quick else LeadingEdgeSettings()
     found = {}
     with jax.enable_x64(True):
         for size, rectifier in tqdm(CASES, desc="leading_edge", unit="sweep"):
@@ -124,14 +124,14 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     )
 
 
-def speeds(places: np.ndarray, setting: Setting) -> dict[str, np.ndarray]:
+def speeds(places: np.ndarray, setting: LeadingEdgeSettings) -> dict[str, np.ndarray]:
     """Pixels per layer early and late, (radii, ratios, …): places (radii, ratios, looks, …)."""
     half = setting.steps // setting.every // 2
     late = (places[:, :, -1] - places[:, :, half]) / (setting.steps - half * setting.every)
     return {"early": (places[:, :, 1] - places[:, :, 0]) / setting.every, "late": late}
 
 
-def ahead(quantiles: np.ndarray, setting: Setting) -> dict[str, float]:
+def ahead(quantiles: np.ndarray, setting: LeadingEdgeSettings) -> dict[str, float]:
     """By how much the leading quantile outruns the faster of the others at β = 1, the worst radius.
 
     As a share of the fastest of the three.
@@ -144,7 +144,7 @@ def ahead(quantiles: np.ndarray, setting: Setting) -> dict[str, float]:
     return found
 
 
-def over_ratios(places: np.ndarray, setting: Setting) -> dict[str, float]:
+def over_ratios(places: np.ndarray, setting: LeadingEdgeSettings) -> dict[str, float]:
     """Speed at β = 1 over the largest up to there, early and late, the worst radius."""
     found = {}
     for when, speed in speeds(places, setting).items():

@@ -16,7 +16,7 @@ import numpy as np
 
 from experiments import ledger, lorentz_figures, lorentz_parts
 from experiments.ledger import Finding, Number
-from experiments.lorentz_parts import Group, Plane, Setting
+from experiments.lorentz_parts import Group, LorentzSettings, Plane
 from infomech import plot, theory
 from infomech._core import files
 
@@ -45,9 +45,9 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         ValueError: `out` can't be written.
     """
     out = files.folder(out)
-    setting = Setting()
+    setting = LorentzSettings()
     if quick:
-        setting = Setting((2, 3), (), 11, draws=6, tilts=5, steps=32, burn_in=12)
+        setting = LorentzSettings((2, 3), (), 11, draws=6, tilts=5, steps=32, burn_in=12)
     with jax.enable_x64(True):
         found = lorentz_parts.on_a_line(setting)
         plane = lorentz_parts.in_the_plane(setting) if setting.plane else None
@@ -105,7 +105,7 @@ def _asked(name: str, off: np.ndarray, limit: float = EXACT) -> Number:
 
 
 def _contraction(
-    found: dict[str, Group], plane: Plane | None, setting: Setting
+    found: dict[str, Group], plane: Plane | None, setting: LorentzSettings
 ) -> Iterator[Number]:
     """The spread gained along the motion against 1/γ."""
     inactive, working = [], []
@@ -156,7 +156,7 @@ def _within(name: str, off: np.ndarray) -> Number:
     return Number(name, share, low, high, f"of {len(off)}", words, hits == len(off))
 
 
-def _invariants(found: dict[str, Group], setting: Setting) -> Iterator[Number]:
+def _invariants(found: dict[str, Group], setting: LorentzSettings) -> Iterator[Number]:
     """What is invariant, and under what."""
     signed = found["both signs"].kernel
     mass, energy = lorentz_parts.mass_squared(signed), np.sum(signed**2, 1)
@@ -204,7 +204,7 @@ def _compositions(found: dict[str, Group]) -> Iterator[Number]:
     yield _asked("artanh(tan θ) of two layers over the mean, less 1", 2 * both / each - 1, NEARLY)
 
 
-def _boosts(found: dict[str, Group], setting: Setting) -> Iterator[Number]:
+def _boosts(found: dict[str, Group], setting: LorentzSettings) -> Iterator[Number]:
     """Tilting as a boost: tanh of the rapidity, and how the center answers."""
     tilts = np.linspace(-3, 3, setting.tilts)
     for name, kernel in lorentz_parts.boosted(setting).items():

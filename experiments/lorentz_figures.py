@@ -4,11 +4,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments import lorentz_parts
-from experiments.lorentz_parts import Group, Plane, Setting
+from experiments.lorentz_parts import Group, LorentzSettings, Plane
 from infomech import plot, theory
 
 
-def draw(found: dict[str, Group], plane: Plane | None, setting: Setting) -> Figure:
+def draw(found: dict[str, Group], plane: Plane | None, setting: LorentzSettings) -> Figure:
     """Contraction, tilts as boosts, layers in turn, and rapidities of two layers."""
     with plot.style():
         figure = Figure(figsize=(11, 8.4), layout="constrained")

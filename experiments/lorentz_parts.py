@@ -21,7 +21,7 @@ PAIRS = (
 
 
 @dataclass(frozen=True)
-class Setting:
+class LorentzSettings:
     """What is measured.
 
     Attributes:
@@ -128,7 +128,7 @@ def rapidities_of_two(kernels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rapidity(composed(first, second)), rapidity(first) + rapidity(second)
 
 
-def boosted(setting: Setting) -> dict[str, np.ndarray]:
+def boosted(setting: LorentzSettings) -> dict[str, np.ndarray]:
     """Kernels that are tilted, by name, each at rest or nearly so."""
     found = {"2 equal taps": np.ones(2), "3 equal taps": np.ones(3)}
     found["1, 2, 1"] = np.array([1.0, 2, 1])
@@ -139,7 +139,7 @@ def boosted(setting: Setting) -> dict[str, np.ndarray]:
     return found
 
 
-def stacks(setting: Setting) -> dict[str, np.ndarray]:
+def stacks(setting: LorentzSettings) -> dict[str, np.ndarray]:
     """All kernels on one axis by kind: (n, taps), or (n, 2, taps) for pairs."""
     n, box, seed = setting.draws, setting.box, setting.seed
     share = np.linspace(0, 1, setting.shares)
@@ -161,7 +161,7 @@ def stacks(setting: Setting) -> dict[str, np.ndarray]:
     return found
 
 
-def on_a_line(setting: Setting) -> dict[str, Group]:
+def on_a_line(setting: LorentzSettings) -> dict[str, Group]:
     """Passes a disk and an impulse through all kernels of one axis, in one program."""
     stacked = stacks(setting)
     layers, lags = [], []
@@ -208,7 +208,7 @@ class Plane(NamedTuple):
     inactive: np.ndarray
 
 
-def in_the_plane(setting: Setting) -> Plane:
+def in_the_plane(setting: LorentzSettings) -> Plane:
     """A disk in two dimensions, moved in several directions."""
     share, directions = np.linspace(0, 1, setting.shares), motion.units(setting.degrees)
     box, steps = max(setting.plane), setting.plane_steps

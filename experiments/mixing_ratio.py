@@ -15,7 +15,7 @@ import numpy as np
 
 from experiments import ledger, mixing_ratio_figures
 from experiments.ledger import Finding, Number
-from experiments.mixing_ratio_sweeps import RECTIFIERS, Case, Setting, measure
+from experiments.mixing_ratio_sweeps import RECTIFIERS, Case, MixingRatioSettings, measure
 from infomech import plot
 from infomech._core import files
 
@@ -48,9 +48,11 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         ValueError: `out` can't be written.
     """
     out = files.folder(out)
-    setting = Setting()
+    setting = MixingRatioSettings()
     if quick:
-        setting = Setting(taps=(2, 3), axes=(1,), ratios=(11,), steps=(24,), burn_in=(8,))
+        setting = MixingRatioSettings(
+            taps=(2, 3), axes=(1,), ratios=(11,), steps=(24,), burn_in=(8,)
+        )
     with jax.enable_x64(True):
         cases = measure(setting)
     plot.save(mixing_ratio_figures.draw(cases, FASTER), out / "mixing_ratio.png")
@@ -209,8 +211,8 @@ def _reading(cases: list[Case]) -> str:
     where = [c.ratio[np.argmax(c.gain)] for c in cases if np.any(c.gain > FASTER)]
     return (
         "While the rectifier is inactive speed is σ₁ β/(1 − β), increasing, not linear, "
-        f"and the same with both. Up to β = 1 it increases throughout in {whole['relu']} of {count} "
-        f"settings with ReLU, in {whole['modulus']} with the modulus; in all settings at once up "
+        f"and the same with both. Up to β = 1 it increases throughout in {whole['relu']} of "
+        f"{count} settings with ReLU, in {whole['modulus']} with the modulus; in all settings at once up "
         f"to β = {min(ends['relu']):.2f} and {min(ends['modulus']):.2f}. The modulus is faster at "
         f"some β in {every} of {count}, by {min(gains, default=0):.3f} to "
         f"{max(gains, default=0):.3f} pixels a layer at best, at β = "

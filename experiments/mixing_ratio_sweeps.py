@@ -13,7 +13,7 @@ RECTIFIERS = ("relu", "modulus")
 
 
 @dataclass(frozen=True)
-class Setting:
+class MixingRatioSettings:
     """What is swept.
 
     Attributes:
@@ -88,14 +88,14 @@ class Case:
         return f"{'×'.join([str(self.taps)] * self.axes)} taps, {self.pattern}{angle}"
 
 
-def measure(setting: Setting) -> list[Case]:
+def measure(setting: MixingRatioSettings) -> list[Case]:
     """All cases; those of one number of axes pass through one program for each rectifier."""
     bar = tqdm(total=len(setting.axes) * len(RECTIFIERS), desc="mixing_ratio", unit="program")
     with bar:
         return [case for i in range(len(setting.axes)) for case in _of_axes(setting, i, bar)]
 
 
-def _of_axes(setting: Setting, i: int, bar: tqdm) -> Iterator[Case]:
+def _of_axes(setting: MixingRatioSettings, i: int, bar: tqdm) -> Iterator[Case]:
     axes, steps = setting.axes[i], setting.steps[i]
     ratio, box = np.linspace(0, 1, setting.ratios[i]), max(setting.taps)
     degrees = setting.degrees if axes == 2 else (0.0,)

@@ -30,7 +30,7 @@ DTYPES = ("float32", "float64")
 
 
 @dataclass(frozen=True)
-class Setting:
+class ParitySettings:
     """Which kernels are split.
 
     Attributes:
@@ -87,7 +87,7 @@ def _parts(kernels):
     return jax.vmap(im.parity.split)(kernels), jax.vmap(im.parity.mirror_split)(kernels)
 
 
-def measure(shape: tuple[int, ...], dtype: str, setting: Setting) -> Split:
+def measure(shape: tuple[int, ...], dtype: str, setting: ParitySettings) -> Split:
     """Splits random kernels of one shape; sums are taken at more than their precision."""
     draw = np.random.default_rng([setting.seed, *shape])
     kernels = draw.normal(size=(setting.kernels, *shape)).astype(dtype)
@@ -129,7 +129,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         ValueError: `out` can't be written.
     """
     out = files.folder(out)
-    setting = Setting(sizes=4, mixed=False, kernels=8) if quick else Setting()
+    setting = ParitySettings(sizes=4, mixed=False, kernels=8) if quick else ParitySettings()
     found = []
     with jax.enable_x64(True):
         for shape in tqdm(setting.shapes, desc="parity", unit="shape"):

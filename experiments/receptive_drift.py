@@ -32,7 +32,7 @@ HOLDS = 0.9
 
 
 @dataclass(frozen=True)
-class Setting:
+class ReceptiveDriftSettings:
     """What is measured.
 
     Attributes:
@@ -63,7 +63,7 @@ def canvas(training: Training, count: int) -> np.ndarray:
     return np.pad(pixels, ((0, 0), (0, 0), *((n // 2, n - n // 2) for n in short)))
 
 
-def measure(one: Trained, trained: bool, setting: Setting) -> Case:
+def measure(one: Trained, trained: bool, setting: ReceptiveDriftSettings) -> Case:
     """All layers of a network, before or after training, by each weighting."""
     path = one.files[max(one.files) if trained else min(one.files)]
     # in single precision the signed paths of deep layers cancel down to rounding
@@ -93,9 +93,11 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         ValueError: `out` can't be written.
     """
     out = files.folder(out)
-    setting = Setting()
+    setting = ReceptiveDriftSettings()
     if quick:
-        setting = Setting((Training(channels=(4, 6), epochs=1),), images=8, samples=100)
+        setting = ReceptiveDriftSettings(
+            (Training(channels=(4, 6), epochs=1),), images=8, samples=100
+        )
     data = out / "data" if quick else DATA
     found = []
     for training in tqdm(setting.networks, desc="receptive_drift", unit="network"):

@@ -29,7 +29,7 @@ LOOKS = {
     NOT_RUN: "none",
 }
 #: with more numbers than this, their table is folded up
-MANY = 16
+MAX_ROWS = 16
 OPTIONS = {"quick": " --quick", "default": "", "full": " --full"}
 
 
@@ -189,7 +189,7 @@ def _numbers(numbers: Sequence[Number]) -> str:
 {rows}
 </tbody>
 </table>"""
-    if len(numbers) <= MANY:
+    if len(numbers) <= MAX_ROWS:
         return table
     return f"<details><summary>{len(numbers)} numbers, {words}</summary>\n{table}\n</details>"
 

@@ -45,7 +45,7 @@ TARGETS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 @dataclass(frozen=True)
-class Setting:
+class SlowDecaySettings:
     """What is measured.
 
     Attributes:
@@ -74,7 +74,7 @@ def pulse(samples: int, octaves: int, scale: int) -> np.ndarray:
     return values / np.linalg.norm(values)
 
 
-def remaining(bank: Frame, values: list[np.ndarray], setting: Setting) -> np.ndarray:
+def remaining(bank: Frame, values: list[np.ndarray], setting: SlowDecaySettings) -> np.ndarray:
     """Intervals in which the shares W_1 … W_(N+1) of the energy of each signal lie."""
 
     def measure(signal):
@@ -137,7 +137,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         ValueError: `out` can't be written.
     """
     out = files.folder(out)
-    setting = Setting(octaves=8, others=4, prescribed=3) if quick else Setting()
+    setting = SlowDecaySettings(octaves=8, others=4, prescribed=3) if quick else SlowDecaySettings()
     samples, other = (2 ** (octaves + 3) for octaves in (setting.octaves, setting.others))
     wavelets = scattering.meyer(samples, setting.octaves)
     uniform = scattering.weyl_heisenberg(other, 2 ** (setting.others + 1) - 1)

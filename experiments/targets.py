@@ -22,7 +22,7 @@ TOLERANCE, WANTED = 1e-3, 0.98
 
 
 @dataclass(frozen=True)
-class Setting:
+class TargetsSettings:
     """What is simulated: a disk of radius 4 in the middle of a square domain, under ReLU.
 
     Attributes:
@@ -43,7 +43,7 @@ class Setting:
     rounds: int = 6
 
 
-def reach(setting: Setting, *, solver: str = "adam", seed: int = 0) -> design.Result:
+def reach(setting: TargetsSettings, *, solver: str = "adam", seed: int = 0) -> design.Result:
     """One kernel for each target, all in one vmapped call, each from a random start."""
     draw, first = jax.random.split(jax.random.key(seed))
     shape = (setting.targets, 2)
@@ -56,7 +56,7 @@ def reach(setting: Setting, *, solver: str = "adam", seed: int = 0) -> design.Re
         steps=setting.steps,
         every=setting.steps // 4,
         solver=solver,
-        rounds=setting.rounds,
+        iterations=setting.rounds,
         tolerance=(TOLERANCE / 2) ** 2,
         batched_loss=True,
     )
@@ -77,9 +77,9 @@ def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
         ValueError: `out` can't be written.
     """
     out = files.folder(out)
-    setting = Setting(targets=10_000) if full else Setting()
+    setting = TargetsSettings(targets=10_000) if full else TargetsSettings()
     if quick:
-        setting = Setting(targets=16, pixels=33, steps=8, rounds=4)
+        setting = TargetsSettings(targets=16, pixels=33, steps=8, rounds=4)
     begin = time.perf_counter()
     result = reach(setting)
     seconds = time.perf_counter() - begin
@@ -128,7 +128,9 @@ def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
     )
 
 
-def draw(setting: Setting, result: design.Result, error: np.ndarray, share: np.ndarray) -> Figure:
+def draw(
+    setting: TargetsSettings, result: design.Result, error: np.ndarray, share: np.ndarray
+) -> Figure:
     """Convergence, where targets were missed, and the odd share found against the speed."""
     target, reached = result.target["velocity"], error <= TOLERANCE
     speed = np.linalg.norm(target, axis=1)

@@ -32,7 +32,7 @@ WAVELETS, UNIFORM = "wavelets", "uniform filters"
 
 
 @dataclass(frozen=True)
-class Setting:
+class TopologySettings:
     """What is designed and measured.
 
     Attributes:
@@ -88,7 +88,7 @@ class Case:
         return float(fall ** (1 / (self.last - 1)))
 
 
-def designs(setting: Setting) -> Iterator[tuple[str, float, Frame]]:
+def designs(setting: TopologySettings) -> Iterator[tuple[str, float, Frame]]:
     """A frame of either kind for each factor."""
     for factor in setting.factors:
         dilation = bounds.dilation_for(factor)
@@ -103,7 +103,7 @@ def designs(setting: Setting) -> Iterator[tuple[str, float, Frame]]:
         yield UNIFORM, factor, bank
 
 
-def measure(kind: str, factor: float, bank: Frame, name: str, setting: Setting) -> Case:
+def measure(kind: str, factor: float, bank: Frame, name: str, setting: TopologySettings) -> Case:
     """Energies of one signal through one design."""
     values = signals.signal(name, samples=setting.samples, dtype="float64")
     found = scattering.energies(values, bank, setting.depth, prune=setting.prune)
@@ -135,9 +135,9 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         ValueError: `out` can't be written.
     """
     out = files.folder(out)
-    setting = Setting()
+    setting = TopologySettings()
     if quick:
-        setting = Setting((3.0,), 512, depth=3, prune=1e-5, signals=("noise",))
+        setting = TopologySettings((3.0,), 512, depth=3, prune=1e-5, signals=("noise",))
     with jax.enable_x64(True):
         found = [
             measure(kind, factor, bank, name, setting)

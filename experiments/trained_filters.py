@@ -27,7 +27,7 @@ MIRRORED = 1e-3
 
 
 @dataclass(frozen=True)
-class Setting:
+class TrainedFiltersSettings:
     """Which networks are looked at.
 
     Attributes:
@@ -91,7 +91,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         ValueError: `out` can't be written.
     """
     out = files.folder(out)
-    setting = Setting((), 2, 1, (4, 4, 4)) if quick else Setting()
+    setting = TrainedFiltersSettings((), 2, 1, (4, 4, 4)) if quick else TrainedFiltersSettings()
     data = out / "data" if quick else DATA
     plain, mirrored, others = (
         [small_cnn.trained(t, data) for t in some]

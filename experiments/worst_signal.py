@@ -34,7 +34,7 @@ LOOKS = {"Meyer wavelets": ("#0072B2", "o"), "Weyl–Heisenberg": ("#D55E00", "^
 
 
 @dataclass(frozen=True)
-class Setting:
+class WorstSignalSettings:
     """What is searched.
 
     Attributes:
@@ -86,7 +86,7 @@ class Found:
     features: float
 
 
-def banks(setting: Setting) -> dict[str, Frame]:
+def banks(setting: WorstSignalSettings) -> dict[str, Frame]:
     """The frames that worst signals are searched for."""
     found = {"Meyer wavelets": scattering.meyer(setting.samples, setting.octaves)}
     if setting.bands:
@@ -94,7 +94,7 @@ def banks(setting: Setting) -> dict[str, Frame]:
     return found
 
 
-def _tasks(setting: Setting) -> Iterator[tuple[str, Frame, float, int]]:
+def _tasks(setting: WorstSignalSettings) -> Iterator[tuple[str, Frame, float, int]]:
     """Frame, bandwidth and depth of all searches."""
     for name, bank in banks(setting).items():
         depths = setting.depths if name == "Meyer wavelets" else setting.depths[:-1]
@@ -104,7 +104,9 @@ def _tasks(setting: Setting) -> Iterator[tuple[str, Frame, float, int]]:
             yield name, bank, setting.bandwidths[-1], depth
 
 
-def search(name: str, bank: Frame, bandwidth: float, depth: int, *, setting: Setting) -> Found:
+def search(
+    name: str, bank: Frame, bandwidth: float, depth: int, *, setting: WorstSignalSettings
+) -> Found:
     """The worst signal that ascent finds, some random ones, and the guarantee for all."""
     highest = bandwidth * supports.gap(bank) * (1 + 1e-6)
     worst = extremes.worst_signal(
@@ -113,7 +115,7 @@ def search(name: str, bank: Frame, bandwidth: float, depth: int, *, setting: Set
         key=jax.random.key(setting.seed),
         bandwidth=highest,
         starts=setting.starts,
-        rounds=setting.rounds,
+        iterations=setting.rounds,
         rate=setting.rate,
     )
     width = bounds.widths(bank, depth + 1)[-1]
@@ -124,7 +126,7 @@ def search(name: str, bank: Frame, bandwidth: float, depth: int, *, setting: Set
     return Found(name, bandwidth, depth, limit, most, random, features)
 
 
-def chirps(setting: Setting, *, seed: int) -> np.ndarray:
+def chirps(setting: WorstSignalSettings, *, seed: int) -> np.ndarray:
     """A class of signals: chirps in a Gaussian window, of random place, width, start and slope."""
     draw = np.random.default_rng(seed)
     t = np.arange(setting.samples)
@@ -138,7 +140,7 @@ def chirps(setting: Setting, *, seed: int) -> np.ndarray:
     return values / np.linalg.norm(values, axis=1, keepdims=True)
 
 
-def learn(bank: Frame, setting: Setting) -> tuple[np.ndarray, np.ndarray]:
+def learn(bank: Frame, setting: WorstSignalSettings) -> tuple[np.ndarray, np.ndarray]:
     """Energy missing from the features of layers 0 and 1, (2, signals): before and after learning.
 
     Of chirps like those that the frame learned from, but others.
@@ -146,7 +148,7 @@ def learn(bank: Frame, setting: Setting) -> tuple[np.ndarray, np.ndarray]:
     known, new = (
         jnp.asarray(chirps(setting, seed=setting.seed + i), jnp.float32) for i in range(2)
     )
-    best = extremes.best_frame(bank, known, 1, rounds=setting.learning, rate=setting.rate)
+    best = extremes.best_frame(bank, known, 1, iterations=setting.learning, rate=setting.rate)
     missing = [
         [float(scattering.energies(one, frame, 1).propagated[-1]) for one in new]
         for frame in (bank, best.frame)
@@ -168,9 +170,9 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         ValueError: `out` can't be written.
     """
     out = files.folder(out)
-    setting = Setting()
+    setting = WorstSignalSettings()
     if quick:
-        setting = Setting(32, 2, 0, (3,), depths=(1,), rounds=1, learning=0)
+        setting = WorstSignalSettings(32, 2, 0, (3,), depths=(1,), rounds=1, learning=0)
     # shares far below the rounding of float32 are told apart
     with jax.enable_x64(True):
         tasks = tqdm(list(_tasks(setting)), desc="worst_signal", unit="search")

@@ -10,49 +10,51 @@ import numpy as np
 from infomech._core import checks, safe_math
 
 
-def axis_offsets(taps: int) -> np.ndarray:
+def axis_offsets(kernel_size: int) -> np.ndarray:
     """Tap positions on one axis, r_i = i - (n - 1)/2, in pixels; shape (n,)."""
-    taps = checks.integer("taps", taps, 1)
-    return np.arange(taps) - (taps - 1) / 2
+    kernel_size = checks.integer("kernel_size", kernel_size, 1)
+    return np.arange(kernel_size) - (kernel_size - 1) / 2
 
 
-def offsets(shape: int | Sequence[int]) -> np.ndarray:
+def offsets(kernel_size: int | Sequence[int]) -> np.ndarray:
     """Tap positions r_i = i - (n - 1)/2 of a box of taps, in pixels.
 
     Args:
-        shape: taps on each of the d axes.
+        kernel_size: taps on each of the d axes.
 
     Returns:
         Array of shape (*shape, d), float64.
 
     Source: [M].
     """
-    axes = [axis_offsets(n) for n in checks.shape("shape", shape)]
+    axes = [axis_offsets(n) for n in checks.shape("kernel_size", kernel_size)]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
 
 
-def constant(shape: int | Sequence[int], *, dtype: Any = None) -> jax.Array:
+def constant(kernel_size: int | Sequence[int], *, dtype: Any = None) -> jax.Array:
     """The even kernel of N equal taps, k = 1/√N: unit energy, gain √N, no momentum ([M]).
 
     Args:
-        shape: taps on each axis.
+        kernel_size: taps on each axis.
         dtype: floating dtype; JAX's default float if None.
 
     Returns:
         Taps of the given shape, dimensionless.
 
     Raises:
-        ValueError: `shape` is not one to three positive sizes.
+        ValueError: `kernel_size` is not one to three positive sizes.
     """
-    shape = checks.shape("shape", shape)
-    return jnp.full(shape, 1 / np.sqrt(np.prod(shape)), checks.floating_dtype(dtype))
+    kernel_size = checks.shape("kernel_size", kernel_size)
+    return jnp.full(kernel_size, 1 / np.sqrt(np.prod(kernel_size)), checks.floating_dtype(dtype))
 
 
-def gradient(shape: int | Sequence[int], direction: Any = None, *, dtype: Any = None) -> jax.Array:
+def gradient(
+    kernel_size: int | Sequence[int], direction: Any = None, *, dtype: Any = None
+) -> jax.Array:
     """The odd kernel k(r) ∝ r·n of unit energy, which carries momentum along +n ([M]).
 
     Args:
-        shape: taps on each of the d axes.
+        kernel_size: taps on each of the d axes.
         direction: d numbers, of any length but 0; the last axis if None. May be traced.
         dtype: floating dtype; JAX's default float if None.
 
@@ -62,14 +64,17 @@ def gradient(shape: int | Sequence[int], direction: Any = None, *, dtype: Any = 
     Raises:
         ValueError: `direction` has the wrong shape, is 0, or lies along axes of one tap only.
     """
-    shape = checks.shape("shape", shape)
+    kernel_size = checks.shape("kernel_size", kernel_size)
     dtype = checks.floating_dtype(dtype)
-    places, direction = jnp.asarray(offsets(shape), dtype), _direction(shape, direction, dtype)
+    places, direction = (
+        jnp.asarray(offsets(kernel_size), dtype),
+        _direction(kernel_size, direction, dtype),
+    )
     return _unit(jnp.matmul(places, direction, precision="highest"))
 
 
 def mix(
-    shape: int | Sequence[int],
+    kernel_size: int | Sequence[int],
     *,
     share: Any = None,
     ratio: Any = None,
@@ -82,7 +87,7 @@ def mix(
     k ∝ (1 − β) Σ̂ + β ∇̂, so that ε = β²/((1 − β)² + β²); Σ̂ is `constant`, ∇̂ is `gradient`.
 
     Args:
-        shape: taps on each of the d axes.
+        kernel_size: taps on each of the d axes.
         share: ε in [0, 1], may be traced. √ε has an infinite slope at 0 and √(1 − ε) at 1, which
             are returned as 0: differentiate with respect to `ratio` there.
         ratio: β in [0, 1], may be traced; exactly one of `share` and `ratio` is given.
@@ -95,7 +100,7 @@ def mix(
     Raises:
         ValueError: both or neither of `share` and `ratio`, a value outside [0, 1], a bad direction.
     """
-    shape = checks.shape("shape", shape)
+    kernel_size = checks.shape("kernel_size", kernel_size)
     if (share is None) == (ratio is None):
         raise checks.error(
             "share, ratio", "both" if ratio is not None else "neither", "exactly one"
@@ -108,14 +113,16 @@ def mix(
         ratio = checks.scalar("ratio", ratio, dtype)
         length = jnp.sqrt((1 - ratio) ** 2 + ratio**2)
         even, odd = (1 - ratio) / length, ratio / length
-    return even * constant(shape, dtype=dtype) + odd * gradient(shape, direction, dtype=dtype)
+    return even * constant(kernel_size, dtype=dtype) + odd * gradient(
+        kernel_size, direction, dtype=dtype
+    )
 
 
-def gaussian(shape: int | Sequence[int], sigma: Any, *, dtype: Any = None) -> jax.Array:
+def gaussian(kernel_size: int | Sequence[int], sigma: Any, *, dtype: Any = None) -> jax.Array:
     """The even kernel k(r) ∝ exp(−½ Σ_a (r_a/σ_a)²) of unit energy.
 
     Args:
-        shape: taps on each of the d axes.
+        kernel_size: taps on each of the d axes.
         sigma: spread in pixels, one number or one per axis, positive; may be traced.
         dtype: floating dtype; JAX's default float if None.
 
@@ -125,18 +132,20 @@ def gaussian(shape: int | Sequence[int], sigma: Any, *, dtype: Any = None) -> ja
     Raises:
         ValueError: `sigma` is not positive or has the wrong shape.
     """
-    shape = checks.shape("shape", shape)
-    sigma = checks.positive("sigma", sigma, checks.floating_dtype(dtype), len(shape))
+    kernel_size = checks.shape("kernel_size", kernel_size)
+    sigma = checks.positive("sigma", sigma, checks.floating_dtype(dtype), len(kernel_size))
     # the squares of anything narrower would overflow, and the taps are the same
     sigma = jnp.maximum(sigma, 1e-6)
-    scaled = jnp.asarray(offsets(shape), sigma.dtype) / jnp.expand_dims(sigma, range(len(shape)))
+    scaled = jnp.asarray(offsets(kernel_size), sigma.dtype) / jnp.expand_dims(
+        sigma, range(len(kernel_size))
+    )
     exponent = -0.5 * jnp.sum(scaled**2, axis=-1)
     # relative to the largest tap, so that a narrow bump on an even box doesn't underflow
     return _unit(jnp.exp(exponent - jax.lax.stop_gradient(jnp.max(exponent))))
 
 
 def random(
-    shape: int | Sequence[int], *, key: jax.Array, share: Any = None, dtype: Any = None
+    kernel_size: int | Sequence[int], *, key: jax.Array, share: Any = None, dtype: Any = None
 ) -> jax.Array:
     """A random kernel of unit energy, uniform on the sphere, or on the part of it with odd share ε.
 
@@ -144,7 +153,7 @@ def random(
     and of the odd kernels.
 
     Args:
-        shape: taps on each axis.
+        kernel_size: taps on each axis.
         key: typed key, `jax.random.key`.
         share: odd share ε in [0, 1], or None; may be traced.
         dtype: floating dtype; JAX's default float if None.
@@ -156,33 +165,33 @@ def random(
         ValueError: `share` outside [0, 1], or above 0 for a single tap, which has no odd part (NaN
             if such a share is traced); `key` is no typed key.
     """
-    shape = checks.shape("shape", shape)
+    kernel_size = checks.shape("kernel_size", kernel_size)
     dtype = checks.floating_dtype(dtype)
-    sample = jax.random.normal(checks.key(key), shape, dtype)
+    sample = jax.random.normal(checks.key(key), kernel_size, dtype)
     if share is None:
         return _unit(sample)
     known = checks.concrete(share)
     share = checks.scalar("share", share, dtype)
     mirrored = jnp.flip(sample)
-    if np.prod(shape) == 1:
+    if np.prod(kernel_size) == 1:
         if known is not None and known > 0:
-            raise checks.error("share", known, f"0 for {shape} taps: they have no odd part")
+            raise checks.error("share", known, f"0 for {kernel_size} taps: they have no odd part")
         return _unit(sample) * jnp.where(share > 0, jnp.nan, 1)
     even, odd = _unit(sample + mirrored), _unit(sample - mirrored)
     return safe_math.sqrt(1 - share) * even + safe_math.sqrt(share) * odd
 
 
-def _direction(shape: tuple[int, ...], direction: Any, dtype: Any) -> jax.Array:
-    given = np.eye(len(shape))[-1] if direction is None else direction
-    vector = checks.vector("direction", given, len(shape), dtype)
+def _direction(kernel_size: tuple[int, ...], direction: Any, dtype: Any) -> jax.Array:
+    given = np.eye(len(kernel_size))[-1] if direction is None else direction
+    vector = checks.vector("direction", given, len(kernel_size), dtype)
     known = checks.concrete(given)
     if known is None:
         return vector / safe_math.magnitude(vector)
     if not np.any(known):
         raise checks.error("direction", known, "a vector of length above 0")
-    if not np.any(known[np.array(shape) > 1]):
+    if not np.any(known[np.array(kernel_size) > 1]):
         raise checks.error(
-            "direction", known, f"a part along an axis with more than one tap of {shape}"
+            "direction", known, f"a part along an axis with more than one tap of {kernel_size}"
         )
     return vector / safe_math.magnitude(vector)
 

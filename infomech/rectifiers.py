@@ -1,4 +1,4 @@
-"""Pointwise rectifiers; each knows whether it is homogeneous and whether it can be inactive."""
+"""Pointwise rectifiers, with flags: homogeneous, and unchanged on non-negative values."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ class Rectifier:
         name: what it is called in tables and messages.
         function: φ, array to array of the same shape and dtype.
         homogeneous: φ(a u) = a φ(u) for every a > 0, so that norms can be factored out.
-        inactive: φ(u) = u for every u ≥ 0, so that it does nothing to a non-negative field.
+        keeps_nonnegative: φ(u) = u for every u ≥ 0: inactive on a non-negative field.
     """
 
     name: str
     function: Callable[[Any], Any]
     homogeneous: bool
-    inactive: bool
+    keeps_nonnegative: bool
 
     def __call__(self, values: Any) -> Any:
         """φ(values)."""
@@ -39,13 +39,13 @@ def _identity(values: Any) -> Any:
 _KNOWN = {
     rectifier.name: rectifier
     for rectifier in (
-        Rectifier("relu", jax.nn.relu, homogeneous=True, inactive=True),
-        Rectifier("modulus", jnp.abs, homogeneous=True, inactive=True),
-        Rectifier("identity", _identity, homogeneous=True, inactive=True),
-        Rectifier("leaky_relu", jax.nn.leaky_relu, homogeneous=True, inactive=True),
-        Rectifier("softplus", jax.nn.softplus, homogeneous=False, inactive=False),
-        Rectifier("gelu", jax.nn.gelu, homogeneous=False, inactive=False),
-        Rectifier("tanh", jnp.tanh, homogeneous=False, inactive=False),
+        Rectifier("relu", jax.nn.relu, homogeneous=True, keeps_nonnegative=True),
+        Rectifier("modulus", jnp.abs, homogeneous=True, keeps_nonnegative=True),
+        Rectifier("identity", _identity, homogeneous=True, keeps_nonnegative=True),
+        Rectifier("leaky_relu", jax.nn.leaky_relu, homogeneous=True, keeps_nonnegative=True),
+        Rectifier("softplus", jax.nn.softplus, homogeneous=False, keeps_nonnegative=False),
+        Rectifier("gelu", jax.nn.gelu, homogeneous=False, keeps_nonnegative=False),
+        Rectifier("tanh", jnp.tanh, homogeneous=False, keeps_nonnegative=False),
     )
 }
 
@@ -62,7 +62,7 @@ def get(rectifier: str | Rectifier | Callable[[Any], Any]) -> Rectifier:
 
     Known names: relu max(u, 0), with slope 0 at 0; modulus |u|; identity u; leaky_relu, slope 0.01
     below 0; softplus log(1 + eᵘ); gelu, in its tanh form; tanh. A callable is tried on numbers from
-    2⁻²⁰ to 2²⁰ of either sign to learn whether it is homogeneous and whether it can be inactive.
+    2⁻²⁰ to 2²⁰ of either sign to learn whether it is homogeneous and keeps non-negative values.
 
     Args:
         rectifier: a name, a `Rectifier`, or a function from arrays to arrays of the same shape.
@@ -100,7 +100,7 @@ def _probe(function: Callable[[Any], Any]) -> Rectifier:
                 "rectifier",
                 f"{name}, which failed on a vector ({type(error).__name__})",
                 "a pointwise function of concrete arrays; if it closes over traced values, "
-                "wrap it as Rectifier(name, function, homogeneous=…, inactive=…)",
+                "wrap it as Rectifier(name, function, homogeneous=…, keeps_nonnegative=…)",
             ) from error
 
     values = run(points)
@@ -118,5 +118,5 @@ def _probe(function: Callable[[Any], Any]) -> Rectifier:
             raise checks.error("rectifier", name, "a pointwise function: each value by itself")
     rays = np.where(points > 0, above, below) * np.abs(points)
     homogeneous = bool(np.allclose(values, rays, rtol=1e-5, atol=0))
-    inactive = bool(np.array_equal(values[points >= 0], points[points >= 0]))
-    return Rectifier(name, function, homogeneous, inactive)
+    keeps_nonnegative = bool(np.array_equal(values[points >= 0], points[points >= 0]))
+    return Rectifier(name, function, homogeneous, keeps_nonnegative)

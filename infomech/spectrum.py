@@ -11,21 +11,21 @@ from infomech._core import checks, safe_math
 from infomech.kernels import axis_offsets
 
 
-def basis(taps: int) -> np.ndarray:
+def basis(kernel_size: int) -> np.ndarray:
     """The orthonormal DCT-II basis of one axis, B[m, i] = c_m cos(π m (i + ½)/n).
 
     c_0 = √(1/n) and c_m = √(2/n); mode m is even about the middle of the axis for even m.
 
     Args:
-        taps: n, the number of taps on the axis.
+        kernel_size: n, the number of taps on the axis.
 
     Returns:
         Array (n, n), float64: one mode per row, dimensionless.
 
     Raises:
-        ValueError: `taps` is not a positive whole number.
+        ValueError: `kernel_size` is not a positive whole number.
     """
-    n = checks.integer("taps", taps, 1)
+    n = checks.integer("kernel_size", kernel_size, 1)
     modes = np.cos(np.pi * np.arange(n)[:, None] * (np.arange(n) + 0.5) / n) * np.sqrt(2 / n)
     modes[0] = np.sqrt(1 / n)
     return modes

@@ -83,7 +83,7 @@ class LawConfig:
 
 
 @dataclass(frozen=True)
-class Setting:
+class LawSetting:
     """One combination of the settings of a survey."""
 
     kernel_size: int
@@ -119,7 +119,7 @@ class Outcome:
         inactive_share: the rectifier is inactive up to this share; NaN if it never is.
     """
 
-    setting: Setting
+    setting: LawSetting
     share: np.ndarray
     speed: np.ndarray
     stderr: np.ndarray
@@ -180,7 +180,7 @@ def _without(fit: LawFit) -> str:
 
 
 def run(
-    config: LawConfig, progress: Callable[[list[Setting]], Iterable[Setting]] = iter
+    config: LawConfig, progress: Callable[[list[LawSetting]], Iterable[LawSetting]] = iter
 ) -> list[Outcome]:
     """Sweeps the odd share for every setting, each one jitted batch, and fits the candidate laws.
 
@@ -201,7 +201,7 @@ def run(
     return [_outcome(config, setting) for setting in progress(settings(config))]
 
 
-def settings(config: LawConfig) -> list[Setting]:
+def settings(config: LawConfig) -> list[LawSetting]:
     """Every combination of the settings of `config`, with the domain that each needs."""
     config.check()
     last_axis = (0.0,) * (config.dimensions - 1) + (1.0,)
@@ -217,11 +217,13 @@ def settings(config: LawConfig) -> list[Setting]:
     ):
         extent = _values(config, pattern).shape
         room = patterns.domain(extent, (kernel_size,) * config.dimensions, config.steps, boundary)
-        found.append(Setting(kernel_size, rectifier, boundary, normalize, direction, pattern, room))
+        found.append(
+            LawSetting(kernel_size, rectifier, boundary, normalize, direction, pattern, room)
+        )
     return found
 
 
-def _outcome(config: LawConfig, setting: Setting) -> Outcome:
+def _outcome(config: LawConfig, setting: LawSetting) -> Outcome:
     share = np.linspace(0, 1, config.shares)
     unit = jnp.asarray(setting.direction, config.dtype)
     taps = (setting.kernel_size,) * config.dimensions

@@ -61,7 +61,7 @@ def predict(kernel: Any, *, rectifier: Any = "relu") -> Prediction:
     kernel = checks.kernel("kernel", kernel)
     rectifier = rectifiers.get(rectifier)
     gain = jnp.sum(kernel)
-    inactive = jnp.all(kernel >= 0) & (gain > 0) & rectifier.inactive
+    inactive = jnp.all(kernel >= 0) & (gain > 0) & rectifier.keeps_nonnegative
     known = (gain != 0) if rectifier is rectifiers.identity else inactive
     scale = jnp.where(known, gain, 1)
     parts = kernel, parity.split(kernel).odd
@@ -74,12 +74,12 @@ def predict(kernel: Any, *, rectifier: Any = "relu") -> Prediction:
     return Prediction(
         jnp.where(known, v, jnp.nan),
         jnp.where(known, diffusion, jnp.nan),
-        known & rectifier.inactive,
+        known & rectifier.keeps_nonnegative,
     )
 
 
 def inactive_range(
-    shape: int | Sequence[int], direction: Any = None, *, dtype: Any = None
+    kernel_size: int | Sequence[int], direction: Any = None, *, dtype: Any = None
 ) -> InactiveRange:
     """Where the DC + gradient family has no negative taps, so the rectifier is inactive.
 
@@ -87,7 +87,7 @@ def inactive_range(
     that is σ₁/r_max with σ₁² = (n² − 1)/12 and r_max = (n − 1)/2.
 
     Args:
-        shape: taps on each of the d axes, N in all.
+        kernel_size: taps on each of the d axes, N in all.
         direction: of the gradient, d numbers; the last axis if None.
         dtype: floating dtype; JAX's default float if None.
 
@@ -97,19 +97,19 @@ def inactive_range(
     Raises:
         ValueError: as for `infomech.kernels.gradient`.
     """
-    shape = checks.shape("shape", shape)
-    steepest = jnp.max(gradient(shape, direction, dtype=dtype))
-    tangent = 1 / (math.sqrt(math.prod(shape)) * steepest)
+    kernel_size = checks.shape("kernel_size", kernel_size)
+    steepest = jnp.max(gradient(kernel_size, direction, dtype=dtype))
+    tangent = 1 / (math.sqrt(math.prod(kernel_size)) * steepest)
     return InactiveRange(tangent**2 / (1 + tangent**2), tangent / (1 + tangent), tangent)
 
 
-def step_spread(taps: int) -> float:
+def step_spread(kernel_size: int) -> float:
     """σ₁ = √((n² − 1)/12) pixels: the spread on one axis of a box of n equal taps.
 
     The spread of the constant kernel after t layers is σ₁ √t, and σ₁ is the speed that plays the
     part of light's in v = σ₁ tan θ, D = σ₁² − v².
     """
-    return math.sqrt((checks.integer("taps", taps, 1) ** 2 - 1) / 12)
+    return math.sqrt((checks.integer("kernel_size", kernel_size, 1) ** 2 - 1) / 12)
 
 
 def contraction(speed: Any, limit: Any) -> jax.Array:

@@ -31,7 +31,7 @@ for name, value in {
 }.items():
     jax.config.update(name, value)
 # many layers to a halo, which doesn't pay on fields so small
-tiles.MOST_EXTRA, tiles.MOST_LAYERS = 100.0, 3
+tiles.MAX_EXTRA_SHARE, tiles.MAX_STEPS_PER_EXCHANGE = 100.0, 3
 
 
 class Case(NamedTuple):
@@ -217,7 +217,7 @@ def ways():
         compared(found, name, *map(named, (whole, split)))
 
     # what is stale of a halo of many layers must not be taken for the size of the field
-    tiles.MOST_LAYERS = 16
+    tiles.MAX_STEPS_PER_EXCHANGE = 16
     fall = jnp.asarray([1, 2**-13 - 1], "float32"), jnp.ones(256, "float32"), 40
     settings = {"boundary": "periodic", "observe": None}
     results = (im.rollout(*fall, mesh=mesh, **settings) for mesh in (None, auto))

@@ -163,7 +163,7 @@ def test_what_is_left_of_a_core():
 def test_speeds_of_edges():
     kernel = im.kernels.mix((3, 3), ratio=0.5, dtype="float64")
     np.testing.assert_allclose(edges.mixed(3, np.array([0.5]))[0], kernel, atol=1e-12)
-    setting = leading_edge.Setting((3.0,), 1.0, 1.0, steps=8, every=4)
+    setting = leading_edge.LeadingEdgeSettings((3.0,), 1.0, 1.0, steps=8, every=4)
     places = np.array([0.0, 3.0, 6.0])[None, None] * np.array([1.0, 2.0])[None, :, None]
     assert leading_edge.over_ratios(places, setting) == {"early": 1, "late": 1}
     assert leading_edge.over_ratios(places[:, ::-1], setting) == {"early": 0.5, "late": 0.5}

@@ -38,15 +38,15 @@ def pulled_back(engine, stack, kernels, values, weights):
 def operands(stack, seed=0):
     """Kernels of largest tap 1, a field and weights of its pixels, of either sign."""
     rng = np.random.default_rng(seed)
-    kernels = rng.uniform(-0.3, 1.0, size=(stack.layers if stack.stacked else 1, *stack.taps))
-    values, weights = rng.uniform(-0.2, 1.0, stack.pixels), rng.normal(size=stack.pixels)
+    kernels = rng.uniform(-0.3, 1.0, size=(stack.steps if stack.stacked else 1, *stack.kernel_size))
+    values, weights = rng.uniform(-0.2, 1.0, stack.shape), rng.normal(size=stack.shape)
     return [jnp.asarray(a, stack.dtype) for a in (kernels / np.abs(kernels).max(), values, weights)]
 
 
 def assert_slopes(stack, given, found, tolerance):
     by_kernels, by_values, exponent = found
     name = stack.rectifier.name
-    expected = reference.pullback(*given[:2], stack.layers, name, stack.boundary, given[2])
+    expected = reference.pullback(*given[:2], stack.steps, name, stack.boundary, given[2])
     for a, b in zip((by_kernels, by_values), expected, strict=True):
         assert a.dtype == stack.dtype
         b = np.ldexp(b, -int(exponent))

@@ -116,7 +116,7 @@ def test_every_solver_finds_a_velocity(solver, rounds):
         first_starts(3),
         field=line(),
         solver=solver,
-        rounds=rounds,
+        iterations=rounds,
         tolerance=1e-8,
         **SETTINGS,
     )
@@ -177,7 +177,7 @@ def test_a_known_kernel_is_recovered():
         first_starts(2),
         field=line(),
         family=parametrizations.non_negative,
-        rounds=10,
+        iterations=10,
         tolerance=1e-14,
         **SETTINGS,
     )
@@ -189,13 +189,13 @@ def test_a_bad_start_spoils_no_other_and_each_says_what_became_of_it():
     good = first_starts(2)
     dead = -jnp.ones((1, 3))
     wish = losses.velocity(np.array([-0.2]))
-    alone = design.fit(wish, good, field=line(), solver="lbfgs", rounds=4, **SETTINGS)
+    alone = design.fit(wish, good, field=line(), solver="lbfgs", iterations=4, **SETTINGS)
     mixed = design.fit(
         wish,
         jnp.concatenate([good[:1], dead, good[1:]]),
         field=line(),
         solver="lbfgs",
-        rounds=4,
+        iterations=4,
         **SETTINGS,
     )
     np.testing.assert_allclose(mixed.kernel[[0, 2]], alone.kernel, rtol=1e-9)
@@ -210,7 +210,7 @@ def test_a_speed_out_of_reach_hits_the_bound_of_non_negative_kernels():
         field=line(96),
         solver="lbfgs",
         family=parametrizations.non_negative,
-        rounds=20,
+        iterations=20,
         **SETTINGS,
     )
     assert all(status != design.CONVERGED for status in found.status)
@@ -225,7 +225,7 @@ def test_a_pattern_that_left_is_told_and_measured_where_it_fits():
         first_starts(1),
         field=field,
         solver="lbfgs",
-        rounds=6,
+        iterations=6,
         **SETTINGS,
     )
     assert found.reason == ["the pattern left the domain"]
@@ -238,7 +238,7 @@ def test_what_single_precision_found_is_measured_at_double():
         first_starts(2, dtype="float32"),
         field=line(dtype="float32"),
         solver="lbfgs",
-        rounds=6,
+        iterations=6,
         **SETTINGS,
     )
     assert found.kernel.dtype == np.float32
@@ -270,7 +270,7 @@ def test_each_start_may_have_a_wish_of_its_own():
         first_starts(5),
         field=line(),
         solver="lbfgs",
-        rounds=6,
+        iterations=6,
         batched_loss=True,
         **SETTINGS,
     )
@@ -289,7 +289,7 @@ def test_a_stack_carries_a_pattern_along_a_path():
         steps=4,
         solver="lbfgs",
         family=parametrizations.per_layer(parametrizations.taps),
-        rounds=8,
+        iterations=8,
         progress=False,
     )
     assert found.kernel.shape == (2, 4, 3)
@@ -323,7 +323,7 @@ def test_mistakes_are_named(monkeypatch):
         ("start", lambda: design.fit(wish, jnp.full(3, jnp.nan), field=field, **SETTINGS)),
         ("solver", lambda: design.fit(wish, jnp.ones(3), field=field, solver="sgd", **SETTINGS)),
         ("steps", lambda: design.fit(wish, jnp.ones(3), field=field, steps=0)),
-        ("rounds", lambda: design.fit(wish, jnp.ones(3), field=field, rounds=0, **SETTINGS)),
+        ("rounds", lambda: design.fit(wish, jnp.ones(3), field=field, iterations=0, **SETTINGS)),
         (
             "velocity",
             lambda: design.fit(losses.velocity(np.zeros(2)), jnp.ones(3), field=field, **SETTINGS),
@@ -412,7 +412,7 @@ def test_an_even_kernel_moves_left_as_far_as_its_origin_does():
             field=field,
             steps=steps,
             solver=optax.sgd(0.1),
-            rounds=1,
+            iterations=1,
             progress=False,
         )
     with pytest.raises(ValueError, match=r"^field: got \(16,\) pixels"):
@@ -487,7 +487,7 @@ def test_options_made_anew_are_equal_and_compile_nothing(name, compiled):
     for _ in range(2):
         before = len(compiled)
         wish = losses.velocity(np.array([0.1]))
-        design.fit(wish, start, field=line(), steps=2, rounds=1, progress=False, **SAME[name]())
+        design.fit(wish, start, field=line(), steps=2, iterations=1, progress=False, **SAME[name]())
     assert before > 0
     assert len(compiled) == before
 

@@ -55,8 +55,8 @@ CASES = LINE + PLANE + SPACE + MANY
 def operands(stack, batch=(), seed=0):
     """Kernels of largest tap 1 and a field, of either sign but with a gain well above 0."""
     rng = np.random.default_rng(seed)
-    kernels = rng.uniform(-0.3, 1.0, size=(stack.layers if stack.stacked else 1, *stack.taps))
-    values = rng.uniform(-0.2, 1.0, size=(*batch, *stack.pixels))
+    kernels = rng.uniform(-0.3, 1.0, size=(stack.steps if stack.stacked else 1, *stack.kernel_size))
+    values = rng.uniform(-0.2, 1.0, size=(*batch, *stack.shape))
     return (kernels / np.abs(kernels).max()).astype(stack.dtype), values.astype(stack.dtype)
 
 
@@ -64,7 +64,7 @@ def assert_right(stack, kernels, values, found, tolerance=1.0):
     out, exponent = found
     assert out.dtype == stack.dtype
     name = stack.rectifier.name
-    expected, e = reference.layers(kernels, values, stack.layers, name, stack.boundary)
+    expected, e = reference.layers(kernels, values, stack.steps, name, stack.boundary)
     assert stack.rescale or exponent == 0
     expected = np.ldexp(expected, e - int(exponent))
     atol = tolerance * TOLERANCE[stack.dtype] * np.abs(expected).max()
@@ -324,7 +324,7 @@ def test_any_stack_is_executed_natively_as_by_the_reference(stack, seed):
 @hypothesis.settings(max_examples=12)
 @hypothesis.given(stack=stacks(16), seed=st.integers(0, 2**32 - 1))
 def test_any_stack_is_executed_by_shifts_as_by_the_reference(stack, seed):
-    hypothesis.assume(math.prod(stack.taps) <= 64)
+    hypothesis.assume(math.prod(stack.kernel_size) <= 64)
     kernels, values = operands(stack, seed=seed)
     if stack.dtype == "float32":
         kernels = kernels / np.abs(kernels).sum() * np.float32(2)
@@ -695,7 +695,7 @@ def test_a_library_that_computes_wrong_numbers_is_not_used(monkeypatch, tmp_path
 
     def wrong(stack, wanted, *operands):
         by_taps, by_field = reverse(stack, wanted, *operands)
-        return by_taps.at[0, -1, 0].add(0.1 * (stack.taps == (5, 5))), by_field
+        return by_taps.at[0, -1, 0].add(0.1 * (stack.kernel_size == (5, 5))), by_field
 
     monkeypatch.setattr(native, "_reverse", wrong)
     assert re.fullmatch(r".* slopes for the taps are wrong by .* \(5 x 5 taps\)", native._examine())

@@ -107,7 +107,7 @@ def test_a_dark_middle_does_no_work(dark):
 @pytest.mark.deep
 @pytest.mark.skipif(importlib.util.find_spec("optimistix") is None, reason="needs optimistix")
 def test_the_optimizer_finds_the_frontier_of_four_taps():
-    setting = frontier.Setting((4,), "non-negative", "relu", speeds=3, starts=5)
+    setting = frontier.FrontierSettings((4,), "non-negative", "relu", speeds=3, starts=5)
     found = frontier.trace_out(setting)
     expected = np.array([brute_force(4, v) for v in found.speed]).T
     np.testing.assert_allclose(found.share, expected, atol=1e-3)
@@ -119,7 +119,7 @@ def test_the_optimizer_finds_the_frontier_of_four_taps():
 
 @pytest.mark.deep
 def test_constant_and_gradient_move_by_their_mean_while_no_tap_is_negative():
-    share, speed = frontier.family_curve(frontier.Setting((3,), "any", "relu", steps=8))
+    share, speed = frontier.family_curve(frontier.FrontierSettings((3,), "any", "relu", steps=8))
     kernels = np.array([im.kernels.mix((3,), share=float(x), direction=(1.0,)) for x in share])
     inactive = kernels.min(1) >= 0
     assert 2 < inactive.sum() < len(share)

@@ -94,7 +94,7 @@ def assert_mirrored(frame):
 
 def assert_gap(frame):
     """No band lets anything below the gap through; the low-pass is 1 there."""
-    size, through = reference.size(frame.grid), passed(frame.bands).any(0)
+    size, through = reference.size(frame.shape), passed(frame.bands).any(0)
     gap = supports.gap(frame)
     assert gap == size[through].min()
     np.testing.assert_allclose(np.abs(frame.low)[size < gap * (1 - 1e-12)], 1, rtol=0, atol=1e-12)
@@ -108,14 +108,14 @@ def assert_gap(frame):
 def test_families_are_tight_with_mirrors_and_a_gap(family, name):
     frame = family[name]
     assert frame.low.dtype == frame.bands.dtype == np.float64
-    assert frame.grid == frame.bands.shape[1:] == frame.low.shape
+    assert frame.shape == frame.bands.shape[1:] == frame.low.shape
     assert len(frame.bands) == len(frame.labels) == len(frame.mirrors)
     assert all(i != j for i, j in enumerate(frame.mirrors))
     assert_tight(frame)
     assert_mirrored(frame)
     gap = assert_gap(frame)
     lowest = min(label.support[0] for label in frame.labels)
-    assert lowest <= gap <= lowest + 2 * 2 * np.pi / min(frame.grid)
+    assert lowest <= gap <= lowest + 2 * 2 * np.pi / min(frame.shape)
     if name in ("meyer 2 even", "oriented"):
         frames.require_tight(frame)
         np.testing.assert_allclose(frames.bounds(frame), 1, rtol=0, atol=1e-12)
@@ -150,18 +150,18 @@ def test_any_member_of_a_family_is_tight_with_mirrors_and_a_gap(frame):
 def test_labels_say_where_a_band_lies(family, name):
     """Supports to a spacing or two of the grid; nothing outside; largest near the center."""
     frame = family[name]
-    size = reference.size(frame.grid)
-    spacing = 2 * np.pi / min(frame.grid)
+    size = reference.size(frame.shape)
+    spacing = 2 * np.pi / min(frame.shape)
     for band, label in zip(np.asarray(frame.bands), frame.labels, strict=True):
         found = size[passed(band)]
         low, high = label.support
         assert low * (1 - 1e-12) <= found.min()
         assert found.max() <= high * (1 + 1e-12)
         assert low < math.hypot(*label.center) <= high * (1 + 1e-12)
-        if len(frame.grid) == 1:
+        if len(frame.shape) == 1:
             assert found.min() <= low + 2 * spacing
             assert found.max() >= high - 2 * spacing
-            near = np.abs(reference.frequencies(frame.grid)[0] - label.center[0]) <= spacing
+            near = np.abs(reference.frequencies(frame.shape)[0] - label.center[0]) <= spacing
             if label.scale < max(one.scale for one in frame.labels):
                 assert band[near].max() >= band.max() - 1e-12
             assert label.orientation is None
@@ -170,7 +170,7 @@ def test_labels_say_where_a_band_lies(family, name):
 @pytest.mark.parametrize("name", IN_A_PLANE)
 def test_labels_say_where_a_band_points(family, name):
     frame = family[name]
-    rows, columns = reference.frequencies(frame.grid)
+    rows, columns = reference.frequencies(frame.shape)
     for scale in {label.scale for label in frame.labels}:
         here = [i for i, label in enumerate(frame.labels) if label.scale == scale]
         spacing = 2 * np.pi / len(here)
@@ -200,7 +200,7 @@ def test_orientations_grow_with_scale_as_said():
 @pytest.mark.parametrize("name", ON_A_LINE)
 def test_bands_of_a_line_lie_on_one_side_of_0(family, name):
     frame = family[name]
-    omega = reference.frequencies(frame.grid)[0]
+    omega = reference.frequencies(frame.shape)[0]
     inside = np.abs(omega) < 3.1415  # pi and -pi are one frequency
     count = len(frame.bands) // 2
     for i, band in enumerate(np.asarray(frame.bands)):
@@ -213,7 +213,7 @@ def test_bands_of_a_line_lie_on_one_side_of_0(family, name):
 @pytest.mark.parametrize("name", IN_A_PLANE)
 def test_bands_of_a_plane_lie_in_half_planes(family, name):
     frame = family[name]
-    rows, columns = reference.frequencies(frame.grid)
+    rows, columns = reference.frequencies(frame.shape)
     inside = (np.abs(rows) < 3.1415) & (np.abs(columns) < 3.1415)
     for band, label in zip(np.asarray(frame.bands), frame.labels, strict=True):
         ahead = label.center[0] * rows + label.center[1] * columns
@@ -287,13 +287,13 @@ def test_uniform_filters_approach_the_formula(width, gap):
 def test_contraction_factors_of_a_plane_are_attained(family, name):
     """Each is that of some frequency of the grid, so no more than the best of all; seldom less."""
     frame = family[name]
-    axes = [np.arange(n) for n in frame.grid]
+    axes = [np.arange(n) for n in frame.shape]
     k = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
-    n = np.array(frame.grid)
+    n = np.array(frame.shape)
     away = np.abs((k[:, None] - k + n // 2) % n - n // 2) * 2 * np.pi / n
     away = np.minimum(away, 2 * np.pi - away)
     distance = np.linalg.norm(away, axis=-1)
-    size = reference.size(frame.grid).reshape(-1)
+    size = reference.size(frame.shape).reshape(-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(distance > 1e-12, size / distance, np.inf)  # (nu, omega)
     best = np.array(
@@ -334,20 +334,20 @@ def test_no_wavelet_falls_between_two_frequencies(samples):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_subsampling_is_lossless_and_the_most(family, name):
     frame = family[name]
-    common = math.gcd(*frame.grid)
+    common = math.gcd(*frame.shape)
     best = supports.subsampling(frame)
     through = np.argwhere(passed(frame.low))
 
     def lossless(stride):
         """No two frequencies that the low-pass lets through become one."""
-        kept = np.array(frame.grid) // stride
+        kept = np.array(frame.shape) // stride
         return len(np.unique(through % kept, axis=0)) == len(through)
 
     assert common % best == 0
     assert lossless(best)
     larger = [s for s in range(best + 1, common + 1) if common % s == 0]
     assert not any(lossless(s) for s in larger)
-    u = np.random.default_rng(0).normal(size=frame.grid)
+    u = np.random.default_rng(0).normal(size=frame.shape)
     smooth = reference.filtered(u, np.asarray(frame.low)).real
     few = smooth[(slice(None, None, best),) * smooth.ndim]
     np.testing.assert_allclose(np.sum(few**2) * best**smooth.ndim, np.sum(smooth**2), rtol=1e-12)
@@ -401,15 +401,15 @@ def test_real_taps_are_their_own_mirrors():
 def test_mirrors_and_labels_of_known_responses_are_found(family, name):
     known = family[name]
     order = np.random.default_rng(3).permutation(len(known.bands))
-    bands = np.concatenate([np.asarray(known.bands)[order], np.ones((1, *known.grid))])
+    bands = np.concatenate([np.asarray(known.bands)[order], np.ones((1, *known.shape))])
     alone = np.asarray(known.bands)[:1] * 0.5
     found = frames.frame(known.low, np.concatenate([bands, alone]))
     count = len(order)
     for i, j in enumerate(found.mirrors[:count]):
         assert order[j] == known.mirrors[order[i]]
     assert found.mirrors[count:] == (count, -1)
-    size = reference.size(known.grid)
-    axes = reference.frequencies(known.grid)
+    size = reference.size(known.shape)
+    axes = reference.frequencies(known.shape)
     for label, i in zip(found.labels[:count], order, strict=True):
         band = np.asarray(known.bands[i])
         assert label.scale == 0
@@ -417,7 +417,7 @@ def test_mirrors_and_labels_of_known_responses_are_found(family, name):
         np.testing.assert_allclose(label.support, [inside.min(), inside.max()])
         power = band**2 / np.sum(band**2)
         np.testing.assert_allclose(label.center, [np.sum(power * a) for a in axes], atol=1e-12)
-        if len(known.grid) == 2:
+        if len(known.shape) == 2:
             assert label.orientation == pytest.approx(math.atan2(*label.center))
         else:
             assert label.orientation is None

@@ -133,7 +133,7 @@ def test_halos_last_for_as_many_layers_as_cost_little(taps, pixels, steps, mesh,
 
 
 def test_a_halo_fits_into_its_neighbor(monkeypatch):
-    monkeypatch.setattr(tiles, "MOST_EXTRA", 100.0)
+    monkeypatch.setattr(tiles, "MAX_EXTRA_SHARE", 100.0)
     for boundary, layers in (("zero", 8), ("periodic", 8), ("reflect", 7)):
         assert im.plan((3,), (64,), 13, boundary=boundary, mesh=(8,)).exchange == layers
 

@@ -89,7 +89,7 @@ PROGRAMS = {
         ), np.linspace(0, 1, 3, dtype=np.float32),
     ),
     "intervals of a law": (
-        lambda x: rates.bootstrap(x, x**2, key=jax.random.key(0), samples=5),
+        lambda x: rates.bootstrap(x, x**2, key=jax.random.key(0), resamples=5),
         np.linspace(0, 1, 5, dtype=np.float32),
     ),
     "a sweep": (_program.point(SWEEP, *SWEEP.settings()), {"share": np.float32(0.2)}),

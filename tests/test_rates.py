@@ -100,7 +100,7 @@ WAYS = {
 @pytest.mark.parametrize("name", thinned(WAYS))
 def test_features_are_those_of_the_reference(name):
     way = WAYS[name]
-    signal = noise(1, way.every[0].grid)
+    signal = noise(1, way.every[0].shape)
     wanted = way.expected(signal)
     found = jax.jit(way.found)(signal)
     exact = way.found(signal, oversampling=None)
@@ -112,7 +112,7 @@ def test_features_are_those_of_the_reference(name):
 @pytest.mark.parametrize("frame", [MEYER, UNIFORM, THIRDS, PLANE], ids=["M", "U", "3", "2-D"])
 def test_nothing_is_lost_where_the_spectrum_ends(frame):
     """|z|² of any signal, and of any |z|² in front of it, has nothing that could fold."""
-    signal = noise(2, frame.grid)
+    signal = noise(2, frame.shape)
     paths = ((), (0,), (1,), (1, 0), (2, 0))
     run = functools.partial(scattering.features, signal, frame, paths, nonlinearity=POWER)
     exact, coarse = run(), run(oversampling=0)

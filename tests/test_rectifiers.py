@@ -66,8 +66,8 @@ def test_flags_say_what_the_function_does(name):
     rectifier, up = rectifiers.get(name), POINTS[POINTS >= 0]
     assert rectifier.homogeneous == (name in reference.HOMOGENEOUS)
     assert rectifier.homogeneous == np.allclose(rectifier(3 * POINTS), 3 * rectifier(POINTS))
-    assert rectifier.inactive == (name in IDLE)
-    assert rectifier.inactive == np.array_equal(rectifier(up), up)
+    assert rectifier.keeps_nonnegative == (name in IDLE)
+    assert rectifier.keeps_nonnegative == np.array_equal(rectifier(up), up)
 
 
 # --- callables ------------------------------------------------------------------------------
@@ -106,7 +106,7 @@ CALLABLES = {  # function, homogeneous, inactive
 @pytest.mark.parametrize(("function", "homogeneous", "inactive"), CALLABLES.values(), ids=CALLABLES)
 def test_callables_are_found_out(function, homogeneous, inactive):
     rectifier = rectifiers.get(function)
-    assert (rectifier.homogeneous, rectifier.inactive) == (homogeneous, inactive)
+    assert (rectifier.homogeneous, rectifier.keeps_nonnegative) == (homogeneous, inactive)
     np.testing.assert_array_equal(rectifier(POINTS), function(POINTS))
 
 
@@ -114,7 +114,10 @@ def test_callables_are_found_out(function, homogeneous, inactive):
 def test_known_functions_are_found_out_as_declared(name):
     known = rectifiers.get(name)
     found = rectifiers.get(known.function)
-    assert (found.homogeneous, found.inactive) == (known.homogeneous, known.inactive)
+    assert (found.homogeneous, found.keeps_nonnegative) == (
+        known.homogeneous,
+        known.keeps_nonnegative,
+    )
 
 
 def test_a_callable_is_called_by_its_name():
@@ -124,7 +127,7 @@ def test_a_callable_is_called_by_its_name():
 
 def test_a_rectifier_passes_through_as_it_is():
     """Whatever it says of itself is believed."""
-    mine = Rectifier("mine", jnp.sin, homogeneous=True, inactive=True)
+    mine = Rectifier("mine", jnp.sin, homogeneous=True, keeps_nonnegative=True)
     assert rectifiers.get(mine) is mine
     assert rectifiers.get("relu") is rectifiers.get("relu")
     assert_close(mine(POINTS), np.sin(POINTS))
@@ -162,7 +165,7 @@ def test_a_callable_that_closes_over_traced_values_is_refused(transform):
 
 def test_a_rectifier_may_close_over_traced_values():
     def use(slope):
-        mine = Rectifier("mine", lambda u: slope * u, homogeneous=True, inactive=False)
+        mine = Rectifier("mine", lambda u: slope * u, homogeneous=True, keeps_nonnegative=False)
         return jnp.sum(rectifiers.get(mine)(jnp.ones(3)))
 
     assert_close(jax.jit(jax.grad(use))(0.5), 3.0)

@@ -94,7 +94,7 @@ def featured(x):
 
 
 def learned(x):
-    best = extremes.best_frame(frame_of(x), x[None], 1, rounds=1, rate=1e-3)
+    best = extremes.best_frame(frame_of(x), x[None], 1, iterations=1, rate=1e-3)
     return {"share": best.share}
 
 
@@ -261,7 +261,7 @@ def networked(x):
 def fitted(x):
     other = np.asarray(np.arange(64) + SIGNAL, x.dtype)
     line, steep = rates.fit_line(other, x), rates.fit_line(x, other)
-    again = rates.bootstrap(other, x, key=jax.random.key(0), samples=3)
+    again = rates.bootstrap(other, x, key=jax.random.key(0), resamples=3)
     return {
         "slope": line.slope,
         "intercept": line.intercept,

@@ -646,7 +646,7 @@ def test_features_of_images():
 
 def test_features_of_a_few_paths_of_an_image_are_those_of_all():
     bank = scattering.oriented((12, 16), 1, 4)
-    image = np.random.default_rng(5).normal(size=bank.grid)
+    image = np.random.default_rng(5).normal(size=bank.shape)
     every, paths = scattering.features(image, bank, 2), scattering.all_paths(bank, 2)
     few = np.array([9, 2, 9])
     got = scattering.features(image, bank, [paths[i] for i in few])

@@ -173,12 +173,12 @@ def test_widths_of_different_frames_go_from_the_last_layer_to_the_first():
 @pytest.mark.parametrize("rule", bounds.RULES)
 def test_guarantee_is_its_formula(frame, power, rule):
     """Σ |f̂|² (1 − (1 − |ω|/w)₊^{2l}) / samples."""
-    signal = drawn(5, frame.grid)
+    signal = drawn(5, frame.shape)
     spectrum = np.abs(np.fft.fftn(signal)) ** 2 / signal.size
     expected = [np.sum(signal**2)]
     for width in bounds.widths(frame, 3, rule=rule):
         width = width if power == 2 else min(width, np.pi)
-        cone = np.maximum(1 - reference.size(frame.grid) / width, 0)
+        cone = np.maximum(1 - reference.size(frame.shape) / width, 0)
         expected.append(np.sum(spectrum * (1 - cone**power)))
     np.testing.assert_allclose(bounds.guaranteed(signal, frame, 3, rule=rule), expected)
 
@@ -214,7 +214,7 @@ def test_guarantee_of_one_frame_falls_with_every_layer(seed, name, rule):
 @given(st.integers(0, 10**6), st.sampled_from(["half planes", "narrow", "narrower"]))
 def test_guarantee_holds_in_a_plane(seed, name):
     frame = IN_A_PLANE[name]
-    signal = drawn(seed, frame.grid)
+    signal = drawn(seed, frame.shape)
     for rule in bounds.RULES[: 1 if name == "half planes" else 2]:
         found = assert_guaranteed(signal, [frame] * 2, rule)
         assert np.all(np.diff(found) <= 1e-12 * found[0])
@@ -361,7 +361,7 @@ TINY = scattering.meyer(16, 2.0)
 @pytest.fixture(scope="module")
 def worst():
     return extremes.worst_signal(
-        TINY, 1, key=jax.random.key(0), bandwidth=1.3, starts=2, rounds=1, rate=0.5
+        TINY, 1, key=jax.random.key(0), bandwidth=1.3, starts=2, iterations=1, rate=0.5
     )
 
 
@@ -388,7 +388,7 @@ def test_worst_signals_are_what_they_are_said_to_be(worst):
 @pytest.mark.deep
 def test_the_best_frame_is_tight_and_better():
     batch = np.stack([drawn(seed, (16,)) for seed in (0, 5, 10)])
-    found = extremes.best_frame(TINY, batch, 1, rounds=1, rate=0.05)
+    found = extremes.best_frame(TINY, batch, 1, iterations=1, rate=0.05)
     frames.require_tight(found.frame)
     np.testing.assert_array_equal(found.frame.low, TINY.low)
     assert found.frame.mirrors == TINY.mirrors

@@ -114,5 +114,5 @@ def test_what_another_run_has_stored_meanwhile_is_not_computed_again(tmp_path):
         if progress.done == 4:
             computed.append(sweeps.run(SWEEP, tmp_path / "s.zarr").computed)
 
-    computed.append(sweeps.run(SWEEP, tmp_path / "s.zarr", watch=other).computed)
+    computed.append(sweeps.run(SWEEP, tmp_path / "s.zarr", on_progress=other).computed)
     assert computed == [20, 4]

@@ -76,7 +76,7 @@ def script(name, folder, devices=1):
 def test_a_look_at_many_blocks_is_told(copy, monkeypatch):
     monkeypatch.setattr(sys.modules["infomech.sweeps.run"], "_MANY", 1)
     notes = []
-    done = sweeps.run(some(), copy, watch=lambda progress: notes.append(progress.note))
+    done = sweeps.run(some(), copy, on_progress=lambda progress: notes.append(progress.note))
     assert done.computed == 0
     assert re.fullmatch(r"looking which of \d+ blocks are there", notes[0])
 
@@ -168,7 +168,7 @@ def test_a_harmed_block_is_found_and_computed_again(copy, whole, harm):
     gone = harm in ("no checksum", "a truncated checksum")
     assert (found.intact, found.damaged) == (8, 0 if gone else 4)
     told = []
-    done = sweeps.run(some(), copy, watch=lambda progress: told.append(progress.note))
+    done = sweeps.run(some(), copy, on_progress=lambda progress: told.append(progress.note))
     assert done.computed == 4
     assert done.damaged == (0 if gone else 4)
     assert any("not what was written" in note for note in told) != gone
@@ -369,7 +369,7 @@ def test_a_batch_too_large_for_memory_is_halved_and_said(tmp_path, whole, monkey
 
     monkeypatch.setattr(_program, "lowered", Crowded)
     told = []
-    done = sweeps.run(some(), tmp_path / "s.zarr", watch=lambda p: told.append(p.note))
+    done = sweeps.run(some(), tmp_path / "s.zarr", on_progress=lambda p: told.append(p.note))
     assert set(done.batch.values()) == {1}
     assert [note for note in told if note] == [
         "a batch of 4 is too large for memory: 2 points at a time",

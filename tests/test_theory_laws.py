@@ -518,7 +518,7 @@ KEY, THREE = jax.random.key(0), [1.0, 2.0, 3.0]
         (lambda: rates.fit_line([THREE], [THREE]), "x, y: got shapes .*, expected two vectors"),
         (lambda: rates.fit_line(THREE, THREE, [True]), r"where: got shape \(1,\), expected \(3,\)"),
         (
-            lambda: rates.bootstrap(THREE, THREE, key=KEY, samples=0),
+            lambda: rates.bootstrap(THREE, THREE, key=KEY, resamples=0),
             "samples: got 0, expected .* 1",
         ),
         (lambda: rates.bootstrap(THREE, THREE, key=KEY, level=1), "level: got 1, .* 0 and 1"),

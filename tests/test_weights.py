@@ -816,7 +816,7 @@ def test_other_harmed_files_are_read_right_or_refused(whole, suffix, data):
 @pytest.fixture
 def small(monkeypatch):
     """A limit that is quickly passed."""
-    monkeypatch.setattr(_stored, "SMALL", 2**20)
+    monkeypatch.setattr(_stored, "MIN_CHECKED_BYTES", 2**20)
 
 
 @pytest.mark.usefixtures("small")

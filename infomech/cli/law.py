@@ -61,7 +61,7 @@ class Law:
         return 0
 
 
-def _progress(settings: list[survey.Setting]) -> Any:
+def _progress(settings: list[survey.LawSetting]) -> Any:
     return tqdm(settings, desc="settings", unit="setting", file=sys.stderr)
 
 

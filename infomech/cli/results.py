@@ -59,7 +59,7 @@ def predicted(kernel: Any, rectifier: str) -> dict[str, Any]:
         caveat = "gain is 0"
     elif holds:
         caveat = ""
-    elif rectifiers.get(rectifier).inactive:
+    elif rectifiers.get(rectifier).keeps_nonnegative:
         caveat = f"some taps are negative, so {rectifier} may be active"
     else:
         caveat = f"{rectifier} changes positive values"

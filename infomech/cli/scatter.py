@@ -156,7 +156,7 @@ class Scatter:
         if self.nonlinearity != "modulus":
             return found
         for name, rule in (("this frame", "factors"), ("any analytic frame", "general")):
-            if rule == "factors" or supports.opening(frame) < np.pi / len(frame.grid) / 2 + 1e-9:
+            if rule == "factors" or supports.opening(frame) < np.pi / len(frame.shape) / 2 + 1e-9:
                 bound = bounds.guaranteed(values, frame, self.depth + 1, rule=rule)
                 found[name] = np.asarray(bound)
         return found

@@ -57,7 +57,7 @@ class SweepRun:
             return 0
         bar = _Bar()
         try:
-            done = sweeps.run(sweep, self.store, shard=shard, batch=self.batch, watch=bar)
+            done = sweeps.run(sweep, self.store, shard=shard, batch=self.batch, on_progress=bar)
         except (KeyboardInterrupt, sweeps.StoreError) as error:
             bar.close()
             stopped = "interrupted" if isinstance(error, KeyboardInterrupt) else error.strerror
@@ -79,7 +79,7 @@ class SweepRun:
                 words += [f"--{name.replace('_', '-')}", *map(str, values)]
         return shlex.join(words)
 
-    def _report(self, done: sweeps.Done) -> str:
+    def _report(self, done: sweeps.RunReport) -> str:
         s = done.seconds
         return "\n".join(
             [

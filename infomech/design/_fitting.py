@@ -70,13 +70,13 @@ class Result:
         return [REASONS[i] for i in self.status]
 
 
-def starts(shape: Any, count: int, *, key: jax.Array, dtype: Any = None) -> jax.Array:
+def starts(kernel_size: Any, count: int, *, key: jax.Array, dtype: Any = None) -> jax.Array:
     """Random kernels to start from: non-negative taps, uniform on the simplex Σ k = 1.
 
     No field dies of them, and under ReLU theory knows what each of them does.
 
     Args:
-        shape: taps on each axis.
+        kernel_size: taps on each axis.
         count: number of kernels n.
         key: typed key, `jax.random.key`.
         dtype: floating dtype; JAX's default float if None.
@@ -84,10 +84,10 @@ def starts(shape: Any, count: int, *, key: jax.Array, dtype: Any = None) -> jax.
     Returns:
         Kernels (n, *shape), dimensionless.
     """
-    shape, count = checks.shape("shape", shape), checks.integer("count", count, 1)
-    ones = jnp.ones(int(np.prod(shape)), checks.floating_dtype(dtype))
+    kernel_size, count = checks.shape("kernel_size", kernel_size), checks.integer("count", count, 1)
+    ones = jnp.ones(int(np.prod(kernel_size)), checks.floating_dtype(dtype))
     drawn = jax.random.dirichlet(checks.key(key), ones, (count,), ones.dtype)
-    return drawn.reshape(count, *shape)
+    return drawn.reshape(count, *kernel_size)
 
 
 def fit(
@@ -102,7 +102,7 @@ def fit(
     boundary: str = "zero",
     normalize: str = "l2",
     every: int = 1,
-    rounds: int = 20,
+    iterations: int = 20,
     tolerance: float = 1e-10,
     batched_loss: bool = False,
     stop_at_first: bool = False,
@@ -125,8 +125,8 @@ def fit(
             "dogleg" (the same), "lbfgs" or "adam"; any `optax.GradientTransformation`; or any
             least-squares solver or minimizer of optimistix, with the tolerances it was made with.
             "auto" is the first that is installed of least squares and lbfgs.
-        rounds: most rounds, of 50 steps each for adam and other optax optimizers, else of 10. The
-            solver goes on from one to the next: 2 rounds of 10 steps are 20 steps.
+        iterations: most rounds, of 50 steps each for adam and other optax optimizers, else of 10.
+            The solver goes on from one to the next: 2 rounds of 10 steps are 20 steps.
         tolerance: a loss this small is converged.
         batched_loss: whether targets and weights have a leading axis n, one for each start; single
             numbers are shared.
@@ -147,7 +147,7 @@ def fit(
         normalize,
         checks.integer("every", every, 1),
     )
-    rounds = checks.integer("rounds", rounds, 1)
+    iterations = checks.integer("iterations", iterations, 1)
     check(loss, family)
     field = fields.as_field(field)
     kernels = _starts(start, field, loss, batched_loss)
@@ -162,7 +162,7 @@ def fit(
     history = [value]
     best, least = params, value
     active, waited = np.isfinite(value), np.zeros(len(value), bool)
-    for _ in _counted(range(rounds), chosen.name, progress):
+    for _ in _counted(range(iterations), chosen.name, progress):
         moved, state = problem.advance(params, state, loss, field)
         # a solver may take a round to find a step that it accepts, but not two
         waiting = ~waited & np.asarray(jax.vmap(jnp.array_equal)(moved, params))

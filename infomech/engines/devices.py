@@ -40,10 +40,10 @@ def check(stack: Stack) -> None:
     if stack.mesh is None:
         return
     sizes = stack.mesh.axis_sizes
-    if len(sizes) > len(stack.pixels):
-        raise checks.error("mesh", f"{len(sizes)} axes", f"at most the field's {len(stack.pixels)}")
-    if any(n % p for n, p in zip(stack.pixels, sizes, strict=False)):
-        expected = f"sizes that divide the field's {stack.pixels} pixels"
+    if len(sizes) > len(stack.shape):
+        raise checks.error("mesh", f"{len(sizes)} axes", f"at most the field's {len(stack.shape)}")
+    if any(n % p for n, p in zip(stack.shape, sizes, strict=False)):
+        expected = f"sizes that divide the field's {stack.shape} pixels"
         raise checks.error("mesh", f"axes of {sizes} devices", expected)
     mirror = stack.boundary == "reflect"
     for side in halo.sides(stack, 1):

@@ -51,7 +51,7 @@ class Side:
 def sides(stack: Stack, layers: int) -> list[Side]:
     """Every axis that is split over more than one device, with a halo for `layers` layers."""
     names = stack.mesh.axis_names if stack.mesh is not None else ()
-    numbers = enumerate(zip(names, stack.split, stack.tile, stack.taps, strict=False))
+    numbers = enumerate(zip(names, stack.split, stack.tile, stack.kernel_size, strict=False))
     return [
         Side(axis, name, count, pixels, (n // 2, (n - 1) // 2), layers)
         for axis, (name, count, pixels, n) in numbers

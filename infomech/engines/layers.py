@@ -55,7 +55,7 @@ def rescaled(convolution, stack, kernels, values, exponent):
 def reverse(convolution, stack, wanted, kernels, values, exponent, cotangent):
     """The wanted ones of dL/dkernels and dL/dvalues, from dL/d(values after all layers)."""
     seen, scales, own = _seen(convolution, stack, kernels, values)
-    last, first_scale = stack.layers - 1, scales[0]
+    last, first_scale = stack.steps - 1, scales[0]
     g = cotangent * power(own - exponent, values.dtype)
 
     def back(g, total, z, layer, before, scale, want_field):
@@ -121,7 +121,7 @@ def _scan(convolution, stack, kernels, values, *, keep):
     state = (values, jnp.ones((), values.dtype), jnp.zeros((), jnp.int32))
     own = kernels if stack.stacked else None
     every = layers_between_scales(stack)
-    chunks = (stack.layers - 1) // every if stack.rescale else 0
+    chunks = (stack.steps - 1) // every if stack.rescale else 0
     cut = chunks * every
     kept = None
     if chunks:
@@ -129,7 +129,7 @@ def _scan(convolution, stack, kernels, values, *, keep):
         state, kept = jax.lax.scan(chunk, state, head, length=chunks)
         kept = jax.tree.map(lambda a: a.reshape(cut, *a.shape[2:]), kept)
     tail = jax.tree.map(lambda a: a[cut:], own)
-    state, rest = jax.lax.scan(layer, state, tail, length=stack.layers - cut)
+    state, rest = jax.lax.scan(layer, state, tail, length=stack.steps - cut)
     if chunks and keep:
         rest = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), kept, rest)
     return state, rest

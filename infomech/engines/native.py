@@ -17,7 +17,7 @@ from infomech.engines import build, derivatives, layers, shifts
 from infomech.engines.stack import Stack
 
 #: the most taps of a kernel
-MOST_TAPS = 512
+MAX_TAPS = 512
 
 #: layers that tiles of a large field pass between scales
 _DEPTH = 5
@@ -42,8 +42,8 @@ def objection(stack: Stack, platform: str) -> str | None:
         return f"it has no {stack.rectifier.name}"
     if stack.dtype not in ("float32", "float64"):
         return f"it has no {stack.dtype}"
-    if int(np.prod(stack.taps)) > MOST_TAPS:
-        return f"a kernel may have {MOST_TAPS} taps"
+    if int(np.prod(stack.kernel_size)) > MAX_TAPS:
+        return f"a kernel may have {MAX_TAPS} taps"
     return _missing()
 
 
@@ -105,7 +105,7 @@ def _examine() -> str:
 def _attributes(stack: Stack, wanted: tuple[bool, ...] = ()) -> dict[str, np.ndarray]:
     boundary = ("zero", "periodic", "reflect").index(stack.boundary)
     renew = _DEPTH if stack.rescale else 0
-    numbers = [len(stack.pixels), stack.layers, boundary, renew, stack.stacked, any(wanted[:1])]
+    numbers = [len(stack.shape), stack.steps, boundary, renew, stack.stacked, any(wanted[:1])]
     slopes = _SLOPES[stack.rectifier]
     return {"numbers": np.array(numbers, np.int64), "slopes": np.array(slopes, np.float64)}
 

@@ -38,7 +38,7 @@ ENGINES: dict[str, ModuleType] = {
 GRAD_MODES = ("forward", "checkpointed", "full")
 
 #: fewer layers than this at a time are not worth remembering apart
-_SHORT = 16
+_MIN_SEGMENT = 16
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ class Plan:
 
 
 def plan(
-    taps: Sequence[int],
-    pixels: Sequence[int],
+    kernel_size: Sequence[int],
+    shape: Sequence[int],
     steps: int,
     *,
     rectifier: Any = "relu",
@@ -101,8 +101,8 @@ def plan(
     """How `infomech.rollout` would execute this, and why.
 
     Args:
-        taps: shape of the kernel.
-        pixels: shape of the field, as many axes.
+        kernel_size: shape of the kernel.
+        shape: shape of the field, as many axes.
         steps: number of layers, at least 1.
         rectifier, boundary, normalize, engine: as for `rollout`.
         every: layers between observations; 0: only the final field is asked for.
@@ -120,9 +120,13 @@ def plan(
         ValueError: an argument out of range, an unknown name, an engine that can't do this.
         ImportError: the native engine is asked for, and there is no C compiler.
     """
-    taps, pixels = checks.shape("taps", taps), checks.shape("pixels", pixels)
-    if len(taps) != len(pixels) or any(n > m for n, m in zip(taps, pixels, strict=True)):
-        raise checks.error("taps", taps, f"{len(pixels)} axes, none longer than {pixels}")
+    kernel_size, shape = checks.shape("kernel_size", kernel_size), checks.shape("shape", shape)
+    if len(kernel_size) != len(shape) or any(
+        n > m for n, m in zip(kernel_size, shape, strict=True)
+    ):
+        raise checks.error(
+            "kernel_size", kernel_size, f"{len(shape)} axes, none longer than {shape}"
+        )
     steps, every = checks.integer("steps", steps, 1), checks.integer("every", every, 0)
     batch, outputs = checks.integer("batch", batch, 1), checks.integer("outputs", outputs, 1)
     checks.one_of("boundary", boundary, ("zero", "periodic", "reflect"))
@@ -134,13 +138,13 @@ def plan(
     rescale = rectifier.homogeneous and normalize != "none"
     alone = not rectifier.homogeneous and normalize != "none"
     at_once = 1 if alone else min(every or steps, steps)
-    stack = Stack(pixels, taps, at_once, stacked, rectifier, boundary, dtype, rescale, across)
+    stack = Stack(shape, kernel_size, at_once, stacked, rectifier, boundary, dtype, rescale, across)
     devices.check(stack)
     chosen = choose(stack, engine, platform)
     objections = {n: o for n, o in _objections(stack, platform).items() if o and n != chosen}
     size = batch * _bytes(stack)
-    fields = _fields(replace(stack, layers=steps), chosen)
-    mode, reason = _grad_mode(fields, size, taps, outputs, stacked)
+    fields = _fields(replace(stack, steps=steps), chosen)
+    mode, reason = _grad_mode(fields, size, kernel_size, outputs, stacked)
     exchange = tiles.layers_per_exchange(stack) if across is not None else 0
     return Plan(chosen, objections, mode, reason, fields, _memory(), size, stack.tile, exchange)
 
@@ -166,9 +170,9 @@ def choose(stack: Stack, engine: str = "auto", platform: str | None = None) -> s
 
 
 def choose_grad_mode(stack: Stack, engine: str) -> str:
-    """How derivatives of `stack.layers` layers are taken, if one output's are asked for."""
+    """How derivatives of `stack.steps` layers are taken, if one output's are asked for."""
     fields = _fields(stack, engine)
-    return _grad_mode(fields, _bytes(stack), stack.taps, 1, stack.stacked)[0]
+    return _grad_mode(fields, _bytes(stack), stack.kernel_size, 1, stack.stacked)[0]
 
 
 def runner(name: str, grad_mode: str) -> Callable[..., tuple[jax.Array, jax.Array]]:
@@ -184,11 +188,11 @@ def runner(name: str, grad_mode: str) -> Callable[..., tuple[jax.Array, jax.Arra
 def remembered(stack: Stack, grad_mode: str, engine: str) -> int:
     """How many of a stack's layers lie between two fields that reverse mode remembers."""
     if grad_mode == "full" or engine == "spectral":
-        return stack.layers
+        return stack.steps
     if engine != "tiles":
-        return scans.piece(stack.layers, _SHORT)
+        return scans.piece(stack.steps, _MIN_SEGMENT)
     each = tiles.layers_per_exchange(stack)
-    return each * scans.piece(stack.layers // each, max(1, _SHORT // each))
+    return each * scans.piece(stack.steps // each, max(1, _MIN_SEGMENT // each))
 
 
 def _bytes(stack: Stack) -> int:
@@ -217,18 +221,18 @@ def _objections(stack: Stack, platform: str) -> dict[str, str | None]:
 
 def _worth_transforming(stack: Stack, native: bool) -> bool:
     """Whether two transforms and a power take less time than all multiply-adds, as measured."""
-    transforms = (110 if native else 16) * math.log2(max(2, math.prod(stack.pixels)))
-    return not stack.stacked and stack.layers * math.prod(stack.taps) > transforms
+    transforms = (110 if native else 16) * math.log2(max(2, math.prod(stack.shape)))
+    return not stack.stacked and stack.steps * math.prod(stack.kernel_size) > transforms
 
 
 def _fields(stack: Stack, engine: str) -> dict[str, int]:
     """Fields in memory for value and gradient, by mode."""
     each = remembered(stack, "checkpointed", engine)
-    kept = 1 if engine == "spectral" else math.ceil(stack.layers / each) + min(each, stack.layers)
+    kept = 1 if engine == "spectral" else math.ceil(stack.steps / each) + min(each, stack.steps)
     return {
-        "forward": 3 * (math.prod(stack.taps) + 2),
+        "forward": 3 * (math.prod(stack.kernel_size) + 2),
         "checkpointed": kept + 4,
-        "full": 2 * stack.layers,
+        "full": 2 * stack.steps,
     }
 
 

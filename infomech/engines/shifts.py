@@ -12,13 +12,13 @@ from infomech.engines import layers
 from infomech.engines.stack import Stack
 
 #: with more taps than this, each an operation of its own, XLA falls back to something slow
-MOST_TAPS = 200
+MAX_TAPS = 200
 
 
 def objection(stack: Stack, platform: str) -> str | None:
     """Why this engine can't execute these layers on any platform; None if it can."""
-    taps = math.prod(stack.taps)
-    return f"{taps} taps, one operation each, are too many" if taps > MOST_TAPS else None
+    taps = math.prod(stack.kernel_size)
+    return f"{taps} taps, one operation each, are too many" if taps > MAX_TAPS else None
 
 
 def pad(values: jax.Array, taps: tuple[int, ...], boundary: str) -> jax.Array:

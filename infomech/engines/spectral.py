@@ -30,13 +30,13 @@ def objection(stack: Stack, platform: str) -> str | None:
 
 def run(stack: Stack, kernels: jax.Array, values: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The field after all layers of a stack, as values and e of values · 2ᵉ."""
-    transfer = jax.vmap(lambda kernel: _transfer(kernel, stack.pixels))(kernels)
+    transfer = jax.vmap(lambda kernel: _transfer(kernel, stack.shape))(kernels)
     modes = jnp.fft.rfftn(values)
     if stack.stacked:
         modes, exponent = _one_by_one(transfer, modes, stack.rescale)
     else:
-        modes, exponent = _power(transfer[0], modes, stack.layers, stack.rescale)
-    return jnp.fft.irfftn(modes, stack.pixels).astype(values.dtype), exponent
+        modes, exponent = _power(transfer[0], modes, stack.steps, stack.rescale)
+    return jnp.fft.irfftn(modes, stack.shape).astype(values.dtype), exponent
 
 
 def _transfer(kernel, pixels):

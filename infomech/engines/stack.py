@@ -9,13 +9,13 @@ from infomech.rectifiers import Rectifier
 
 @dataclass(frozen=True)
 class Stack:
-    """`layers` layers u ← φ(k * u) on a field: everything about them that is static.
+    """`steps` layers u ← φ(k * u) on a field: everything about them that is static.
 
     Attributes:
-        pixels: shape of the field.
-        taps: shape of a kernel.
-        layers: number of layers.
-        stacked: the kernels are (layers, *taps), one per layer, instead of (1, *taps).
+        shape: shape of the field.
+        kernel_size: shape of a kernel.
+        steps: number of layers.
+        stacked: the kernels are (steps, *kernel_size), one per layer, instead of (1, *kernel_size).
         rectifier: φ.
         boundary: "zero", "periodic" or "reflect".
         dtype: of kernels and field, by name.
@@ -24,9 +24,9 @@ class Stack:
         mesh: devices that the field is split over, axis by axis; None for one device.
     """
 
-    pixels: tuple[int, ...]
-    taps: tuple[int, ...]
-    layers: int
+    shape: tuple[int, ...]
+    kernel_size: tuple[int, ...]
+    steps: int
     stacked: bool
     rectifier: Rectifier
     boundary: str
@@ -38,9 +38,9 @@ class Stack:
     def split(self) -> tuple[int, ...]:
         """Into how many tiles each axis of the field is split."""
         sizes = self.mesh.axis_sizes if self.mesh is not None else ()
-        return (*sizes, *(1 for _ in self.pixels[len(sizes) :]))
+        return (*sizes, *(1 for _ in self.shape[len(sizes) :]))
 
     @property
     def tile(self) -> tuple[int, ...]:
         """Shape of what one device holds of the field."""
-        return tuple(n // p for n, p in zip(self.pixels, self.split, strict=True))
+        return tuple(n // p for n, p in zip(self.shape, self.split, strict=True))

@@ -18,10 +18,10 @@ from infomech.engines import convolution, derivatives, halo, layers, shifts
 from infomech.engines.stack import Stack
 
 #: a halo may make a tile larger by this share, which is computed in vain
-MOST_EXTRA = 0.2
+MAX_EXTRA_SHARE = 0.2
 
 #: after so many layers to each exchange, more would save nothing that can be noticed
-MOST_LAYERS = 16
+MAX_STEPS_PER_EXCHANGE = 16
 
 
 def objection(stack: Stack, platform: str) -> str | None:
@@ -54,10 +54,10 @@ def passed(stack: Stack, kernels: jax.Array, values: jax.Array) -> tuple[jax.Arr
 
 def layers_per_exchange(stack: Stack) -> int:
     """For how many layers the halos last that are exchanged at a time."""
-    most = max(n for n in range(1, MOST_LAYERS + 1) if n == 1 or _bearable(stack, n))
-    if stack.layers <= most:
-        return stack.layers
-    even = [n for n in range(most, most // 2, -1) if stack.layers % n == 0]
+    most = max(n for n in range(1, MAX_STEPS_PER_EXCHANGE + 1) if n == 1 or _bearable(stack, n))
+    if stack.steps <= most:
+        return stack.steps
+    even = [n for n in range(most, most // 2, -1) if stack.steps % n == 0]
     return even[0] if even else most
 
 
@@ -66,7 +66,7 @@ def _bearable(stack, layers):
     mirror = stack.boundary == "reflect"
     fits = all(max(side.halo) + mirror <= side.pixels for side in around)
     extra = math.prod(1 + sum(side.halo) / side.pixels for side in around) - 1
-    return fits and extra <= MOST_EXTRA
+    return fits and extra <= MAX_EXTRA_SHARE
 
 
 def _passed_by_one(stack, kernels, tile):
@@ -74,7 +74,7 @@ def _passed_by_one(stack, kernels, tile):
     state = (tile, jnp.zeros((), jnp.int32))
     shared, own = (None, kernels) if stack.stacked else (kernels[0], None)
     run = functools.partial(_until_exchange, stack, shared)
-    return scans.in_pieces(run, state, own, stack.layers, layers_per_exchange(stack))
+    return scans.in_pieces(run, state, own, stack.steps, layers_per_exchange(stack))
 
 
 def _until_exchange(stack, shared, state, own, count):
@@ -83,7 +83,7 @@ def _until_exchange(stack, shared, state, own, count):
     around = halo.sides(stack, count)
     wide = halo.exchanged(tile, around, stack.boundary)
     between = layers.layers_between_scales(stack)
-    rescale = stack.rescale and stack.layers > between
+    rescale = stack.rescale and stack.steps > between
 
     def layer(state, number_and_own):
         number, kernel = number_and_own
@@ -110,7 +110,7 @@ def _until_exchange(stack, shared, state, own, count):
 def _layer(stack, around, kernel, padded):
     """φ(k * u) for a field that has all that taps meet along the axes that are split."""
     split = {side.axis for side in around}
-    taps = tuple(1 if a in split else n for a, n in enumerate(stack.taps))
+    taps = tuple(1 if a in split else n for a, n in enumerate(stack.kernel_size))
     padded = shifts.pad(padded, taps, stack.boundary)
     return stack.rectifier(_product(kernel, padded)).astype(padded.dtype)
 
@@ -125,7 +125,7 @@ def _ringed(wide, around):
 
 def _product(kernel, padded):
     """k * u where all taps meet pixels, with the engines' own reverse mode."""
-    few = math.prod(kernel.shape) <= shifts.MOST_TAPS
+    few = math.prod(kernel.shape) <= shifts.MAX_TAPS
     by = shifts.convolution if few else convolution.convolution
 
     def forward(kernel, padded):

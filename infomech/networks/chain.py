@@ -173,7 +173,7 @@ def _one(params, images, units, positions, key, *, spec, layer, samples):
         gates = sequential.gates(params, images, spec=spec, weighting=weighting)[: layer + 1]
         predicted, plain = (drift.predict(kernels, some, **options) for some in (gates, None))
         agreements = [
-            drift.agreement(one, measured, key=key, samples=samples) for one in (predicted, plain)
+            drift.agreement(one, measured, key=key, resamples=samples) for one in (predicted, plain)
         ]
         found[weighting] = predicted, measured, *agreements
     return found

@@ -166,9 +166,9 @@ def agreement(
     *,
     key: jax.Array,
     quantity: str = "displacement",
-    least_balance: tuple[float, float] = (0.0, 0.1),
-    most_edge: float = 0.01,
-    samples: int = 1000,
+    min_balance: tuple[float, float] = (0.0, 0.1),
+    max_edge: float = 0.01,
+    resamples: int = 1000,
     level: float = 0.95,
 ) -> Agreement:
     """How well a prediction tells what was measured, all axes pooled, with bootstrap intervals.
@@ -181,20 +181,20 @@ def agreement(
         measured: as of `infomech.networks.receptive.measure`.
         key: of `jax.random.key`.
         quantity: displacement, or variance on each axis; static.
-        least_balance: units of a smaller predicted or a smaller measured balance are left out.
-        most_edge: so are those with a larger share of their receptive field at the border.
-        samples: of the bootstrap; static.
+        min_balance: units of a smaller predicted or a smaller measured balance are left out.
+        max_edge: so are those with a larger share of their receptive field at the border.
+        resamples: of the bootstrap; static.
         level: probability that an interval covers, in (0, 1).
 
     Returns:
         `Agreement`; scores are NaN if fewer than `MIN_UNITS` units are left, too few to tell.
 
     Raises:
-        ValueError: unknown quantity, not one prediction per unit, `samples` < 1, a level outside
+        ValueError: unknown quantity, not one prediction per unit, `resamples` < 1, a level outside
             (0, 1).
     """
     checks.one_of("quantity", quantity, ("displacement", "variance"))
-    checks.integer("samples", samples, 1)
+    checks.integer("resamples", resamples, 1)
     if not 0 < level < 1:
         raise checks.error("level", level, "a number between 0 and 1")
     p, m = _quantity(predicted, quantity), _quantity(measured, quantity)
@@ -203,13 +203,13 @@ def agreement(
     dtype = safe_math.wider(p.dtype, m.dtype)
     p, m = p.astype(dtype), m.astype(dtype)
     sound = jnp.all(jnp.isfinite(p) & jnp.isfinite(m), axis=1)
-    for balance, least in zip((predicted.balance, measured.balance), least_balance, strict=True):
+    for balance, least in zip((predicted.balance, measured.balance), min_balance, strict=True):
         sound = sound & (balance >= least)
-    inside = measured.edge <= most_edge
+    inside = measured.edge <= max_edge
     used = sound & inside
     # units in use come first, and each time as many are drawn as there are
     count, order = jnp.sum(used), jnp.argsort(~used)
-    drawn = jax.random.randint(checks.key(key), (samples, len(p)), 0, jnp.maximum(count, 1))
+    drawn = jax.random.randint(checks.key(key), (resamples, len(p)), 0, jnp.maximum(count, 1))
     taken = jnp.arange(len(p)) < count
     again = jax.vmap(lambda i: _scores(p[i], m[i], taken))(order[drawn])
     tails = jnp.asarray([(1 - level) / 2, (1 + level) / 2], dtype)

@@ -40,7 +40,7 @@ def scattering(
     with style():
         figure = Figure(figsize=(12, 3.8), layout="constrained")
         responses, decay, split = figure.subplots(1, 3)
-        if len(frame.grid) == 1:
+        if len(frame.shape) == 1:
             _draw_responses(responses, signal, frame)
         else:
             _draw_tiling(responses, frame)
@@ -53,7 +53,7 @@ def scattering(
 
 
 def _draw_responses(panel, signal, frame):
-    omega = 2 * np.pi * np.fft.rfftfreq(frame.grid[0])
+    omega = 2 * np.pi * np.fft.rfftfreq(frame.shape[0])
     half = slice(0, len(omega))
     power = np.abs(np.fft.rfft(np.asarray(signal, np.float64))) ** 2
     shown = omega > 0
@@ -93,7 +93,7 @@ def _draw_tiling(panel, frame):
     strongest = np.where(low > power.max(0), 0, scale)
     shade = np.fft.fftshift(np.maximum(power.max(0), low))
     colors = ListedColormap(["0.6", *_of_scales(scale.max())])
-    rows, columns = (np.fft.fftshift(np.fft.fftfreq(n)) * 2 * np.pi for n in frame.grid)
+    rows, columns = (np.fft.fftshift(np.fft.fftfreq(n)) * 2 * np.pi for n in frame.shape)
     panel.imshow(
         np.fft.fftshift(strongest),
         cmap=colors,

@@ -209,14 +209,14 @@ def fit_line(x: Any, y: Any, where: Any = None) -> Line:
 
 
 def bootstrap(
-    x: Any, y: Any, where: Any = None, *, key: jax.Array, samples: int = 1000, level: float = 0.95
+    x: Any, y: Any, where: Any = None, *, key: jax.Array, resamples: int = 1000, level: float = 0.95
 ) -> Line:
     """Percentile intervals of slope, intercept and R² when the points are drawn again at random.
 
     Args:
         x, y, where: as for `fit`.
         key: typed key, `jax.random.key`.
-        samples: number of resamplings of the points, with replacement.
+        resamples: number of resamplings of the points, with replacement.
         level: probability that the interval covers, in (0, 1).
 
     Returns:
@@ -224,15 +224,15 @@ def bootstrap(
         residuals' own intervals.
 
     Raises:
-        ValueError: as for `fit`; `samples` < 1; `level` outside (0, 1).
+        ValueError: as for `fit`; `resamples` < 1; `level` outside (0, 1).
     """
-    checks.integer("samples", samples, 1)
+    checks.integer("resamples", resamples, 1)
     if not 0 < level < 1:
         raise checks.error("level", level, "a number between 0 and 1")
     x, y, used, units = _points(x, y, where)
     # draw among the points in use: those left out have no weight
     logits = jnp.where(used, 0.0, -jnp.inf)
-    drawn = jax.random.categorical(key, logits, shape=(samples, x.shape[0]))
+    drawn = jax.random.categorical(key, logits, shape=(resamples, x.shape[0]))
     count = jnp.sum(used)
 
     def refit(indices):

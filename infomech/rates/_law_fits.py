@@ -52,7 +52,7 @@ def format_r_squared(r_squared: float, digits: int = 4) -> str:
 
 
 def inactive_share(
-    shape: tuple[int, ...], direction: Any, rectifier: str, *, dtype: Any = None
+    kernel_size: tuple[int, ...], direction: Any, rectifier: str, *, dtype: Any = None
 ) -> float:
     """Largest odd share of the DC + gradient family with an inactive rectifier; NaN if none.
 
@@ -60,8 +60,8 @@ def inactive_share(
     """
     if rectifier == "identity":
         return 1.0
-    inactive = theory.inactive_range(shape, direction, dtype=dtype)
-    return float(inactive.share) if rectifiers.get(rectifier).inactive else math.nan
+    inactive = theory.inactive_range(kernel_size, direction, dtype=dtype)
+    return float(inactive.share) if rectifiers.get(rectifier).keeps_nonnegative else math.nan
 
 
 def fit_laws(
@@ -118,5 +118,5 @@ def fit_laws(
 def _fit_all(x, speed, used, key, resamples):
     """Lines through the points of each row of x and their bootstrap intervals."""
     lines = jax.vmap(lambda x, used: _estimates.fit_line(x, speed, used))(x, used)
-    again = functools.partial(_estimates.bootstrap, key=key, samples=resamples)
+    again = functools.partial(_estimates.bootstrap, key=key, resamples=resamples)
     return lines, jax.vmap(lambda x, used: again(x, speed, used))(x, used)

@@ -25,7 +25,7 @@ class Bank(NamedTuple):
 
 def bank(frames: tuple[Frame, ...], kept: tuple[tuple[int, ...], ...]) -> Bank:
     """These bands of the frames, as a walk wants them."""
-    grid = frames[0].grid
+    grid = frames[0].shape
     half = (*grid[:-1], grid[-1] // 2 + 1)
     most = max(map(len, kept))
     twice = np.full((1,) * len(half) + half[-1:], 2.0)
@@ -122,6 +122,6 @@ def subsampled(halves: jax.Array, grid: tuple[int, ...], every: int) -> jax.Arra
 
 def low_pass(frame: Frame) -> jax.Array:
     """The part of χ̂ that answers real signals with real ones, on their half spectra."""
-    half = frame.grid[-1] // 2 + 1
+    half = frame.shape[-1] // 2 + 1
     kind = safe_math.wider(frame.low.dtype, jnp.complex64)
     return ((frame.low + mirrored(frame.low[None])[0]) / 2)[..., :half].astype(kind)

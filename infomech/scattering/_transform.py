@@ -22,7 +22,7 @@ SAMPLES_AT_ONCE = 2**17
 #: signals whose paths have energies that float64 holds, by their largest number
 SQUARES = (1e-140, 1e140)
 #: counts are 32-bit integers
-_MOST = 2**30
+_MAX_PATHS = 2**30
 
 
 class Paths(NamedTuple):
@@ -140,11 +140,11 @@ def paths(
 def prepare(signal, frame, depth, nonlinearity, max_paths, memory_mib, record=False):
     """Checked arguments: signal, the different frames, and the plan of a walk."""
     every, layers = each_layer(frame, depth, nonlinearity)
-    depth, grid = len(layers) - 1, every[0].grid
+    depth, grid = len(layers) - 1, every[0].shape
     for one in {id(one): one for one in every}.values():
         frames.check(one)
-        if one.grid != grid:
-            raise checks.error("frame", f"grids {grid} and {one.grid}", "frames of one grid")
+        if one.shape != grid:
+            raise checks.error("frame", f"grids {grid} and {one.shape}", "frames of one grid")
     values = checks.floating("signal", signal)
     if values.shape != grid:
         raise checks.error("signal", f"shape {values.shape}", f"the frame's grid {grid}")
@@ -162,8 +162,8 @@ def prepare(signal, frame, depth, nonlinearity, max_paths, memory_mib, record=Fa
         for one, some in zip(different, numbers, strict=True)
     )
     max_paths = checks.integer("max_paths", max_paths, 1)
-    if max_paths > _MOST:
-        raise checks.error("max_paths", max_paths, f"at most {_MOST}")
+    if max_paths > _MAX_PATHS:
+        raise checks.error("max_paths", max_paths, f"at most {_MAX_PATHS}")
     plan = _steps.Plan(grid, layers, which, multiplicity, 0, max_paths, record)
     return values, stack, dataclasses.replace(plan, chunk=_chunk(plan, values.dtype, memory_mib))
 

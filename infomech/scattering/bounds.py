@@ -68,11 +68,11 @@ def widths(frame: Frame | Sequence[Frame], layers: int, *, rule: str = "factors"
     ):
         got = f"{len(every)} of them" if isinstance(every, list | tuple) else type(frame).__name__
         raise checks.error("frame", got, f"one, or one for each of {layers} layers")
-    if len({one.grid for one in every}) > 1:
+    if len({one.shape for one in every}) > 1:
         raise checks.error("frame", "frames of several grids", "frames of one grid")
     known = {id(one): _facts(one, rule) for one in every}
     facts = [known[id(one)] for one in every]
-    if len(every[0].grid) == 2 and rule == "general":
+    if len(every[0].shape) == 2 and rule == "general":
         gap = min(gap for gap, _, _ in facts)
         return gap * np.arange(1, layers + 1) ** math.log2(math.sqrt(4 / 3))
     found = [facts[0][0]]
@@ -109,7 +109,7 @@ def guaranteed(
         ValueError: a signal of the wrong shape or not finite; as of `widths`.
     """
     every = widths(frame, layers, rule=rule)
-    grid = frame.grid if isinstance(frame, Frame) else frame[0].grid
+    grid = frame.shape if isinstance(frame, Frame) else frame[0].shape
     values = checks.floating("signal", signal)
     if values.shape != grid:
         raise checks.error("signal", f"shape {values.shape}", f"the frame's grid {grid}")
@@ -212,7 +212,7 @@ def _facts(frame: Frame, rule: str) -> tuple[float, float, float]:
     """Gap, least contraction factor, and by how much a layer widens any cone."""
     frames.require_tight(frame)
     gap, opening = supports.gap(frame), supports.opening(frame)
-    one = len(frame.grid) == 1
+    one = len(frame.shape) == 1
     if rule == "general" and opening > (math.pi / 2 if one else math.pi / 4) + 1e-9:
         got = f"bands that reach {math.degrees(opening):.4g}° away from their middle"
         raise checks.error("frame", got, "bands on one side of 0" if one else "at most 45°")

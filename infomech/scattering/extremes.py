@@ -42,7 +42,7 @@ def worst_signal(
     key: jax.Array,
     bandwidth: float | None = None,
     starts: int = 4,
-    rounds: int = 10,
+    iterations: int = 10,
     rate: float = 0.02,
     prune: float = 0.0,
     nonlinearity: str | Nonlinearity = "modulus",
@@ -58,7 +58,7 @@ def worst_signal(
         key: of `jax.random.key`.
         bandwidth: largest |ω| in radians per sample; the whole grid if None.
         starts: random signals to climb from.
-        rounds: of 20 steps each.
+        iterations: of 20 steps each.
         rate: of Adam, relative to the mean size of a sample.
         prune: as of `energies`; what is pruned counts as remaining.
         nonlinearity: of all layers; one that conserves energy.
@@ -71,22 +71,25 @@ def worst_signal(
             without frequencies, or as of `energies`.
     """
     checks.key(key)
-    starts, rounds = checks.integer("starts", starts, 1), checks.integer("rounds", rounds, 0)
-    inside = frames.magnitudes(frame.grid) <= (np.inf if bandwidth is None else bandwidth)
-    if bandwidth is not None and not inside[frames.magnitudes(frame.grid) > 0].any():
+    starts, iterations = (
+        checks.integer("starts", starts, 1),
+        checks.integer("iterations", iterations, 0),
+    )
+    inside = frames.magnitudes(frame.shape) <= (np.inf if bandwidth is None else bandwidth)
+    if bandwidth is not None and not inside[frames.magnitudes(frame.shape) > 0].any():
         raise checks.error("bandwidth", bandwidth, "more than the grid's lowest frequency")
     frames.require_tight(frame)
     nonlinearity = _conserving(nonlinearity)
-    _check(np.zeros(frame.grid), frame, depth, prune, nonlinearity)
-    shape = (starts, *frame.grid)
+    _check(np.zeros(frame.shape), frame, depth, prune, nonlinearity)
+    shape = (starts, *frame.shape)
     signal = jax.random.normal(key, shape, jnp.abs(frame.bands).dtype)
     signal = _within(signal, jnp.asarray(inside))
     settings: dict[str, Any] = {"depth": depth, "nonlinearity": nonlinearity}
     places = jnp.asarray(inside)
-    size = jnp.asarray(rate / math.sqrt(math.prod(frame.grid)), signal.dtype)
+    size = jnp.asarray(rate / math.sqrt(math.prod(frame.shape)), signal.dtype)
     share = jnp.asarray(prune, signal.dtype)
     state, history = jax.vmap(_adam(0.0).init)(signal), []
-    for _ in range(rounds):
+    for _ in range(iterations):
         signal, state, heights = _worsen(signal, state, frame, places, share, size, **settings)
         history.append(heights)
     signal = _within(signal, places)
@@ -151,7 +154,7 @@ def best_frame(
     signals: Any,
     depth: int,
     *,
-    rounds: int = 10,
+    iterations: int = 10,
     rate: float = 0.02,
     prune: float = 0.0,
     nonlinearity: str | Nonlinearity = "modulus",
@@ -166,7 +169,7 @@ def best_frame(
         frame: tight; what to start from.
         signals: (signals, *grid), real.
         depth: N.
-        rounds: of 20 steps each.
+        iterations: of 20 steps each.
         rate: of Adam.
         prune, nonlinearity: as of `worst_signal`.
 
@@ -178,10 +181,10 @@ def best_frame(
             non-linearity that doesn't conserve energy, or as of `energies`.
     """
     frames.require_tight(frame)
-    rounds = checks.integer("rounds", rounds, 0)
+    iterations = checks.integer("iterations", iterations, 0)
     batch = checks.floating("signals", signals)
-    if batch.ndim != len(frame.grid) + 1 or batch.shape[1:] != frame.grid:
-        raise checks.error("signals", f"shape {batch.shape}", f"(signals, *{frame.grid})")
+    if batch.ndim != len(frame.shape) + 1 or batch.shape[1:] != frame.shape:
+        raise checks.error("signals", f"shape {batch.shape}", f"(signals, *{frame.shape})")
     checks.finite("signals", signals)
     known = checks.concrete(batch)
     if known is not None and not known.reshape(len(known), -1).any(1).all():
@@ -192,7 +195,7 @@ def best_frame(
     state = _adam(0.0).init(responses)
     size, share = (jnp.asarray(x, batch.dtype) for x in (rate, prune))
     settings: dict[str, Any] = {"depth": depth, "nonlinearity": nonlinearity}
-    for _ in range(rounds):
+    for _ in range(iterations):
         responses, state, reached = _improve(
             responses, state, frame, batch, share, size, **settings
         )

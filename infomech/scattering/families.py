@@ -17,7 +17,7 @@ from infomech.scattering import frames
 from infomech.scattering.frames import Band, Frame
 
 
-def meyer(samples: int, octaves: float = 8.0, *, dilation: float = 2.0, dtype: Any = None) -> Frame:
+def meyer(shape: int, octaves: float = 8.0, *, dilation: float = 2.0, dtype: Any = None) -> Frame:
     """Analytic Meyer-type wavelets of any dilation, in one dimension.
 
     With x = log_r(|ω|/δ), |ĝ_j|² = h(x − j + 1) − h(x − j) and |χ̂|² = 1 − h(x), where h rises
@@ -27,7 +27,7 @@ def meyer(samples: int, octaves: float = 8.0, *, dilation: float = 2.0, dtype: A
     rounding: 5/3 for r = 2.
 
     Args:
-        samples: length of the signals.
+        shape: length of the signals.
         octaves: from the spectral gap δ up to π, less one step r; bands on either side are
             K = ⌈octaves / log₂ r⌉.
         dilation: r > 1.
@@ -40,18 +40,18 @@ def meyer(samples: int, octaves: float = 8.0, *, dilation: float = 2.0, dtype: A
         ValueError: a dilation of 1 or less, or so many octaves or so small a dilation that bands
             fall between two frequencies of the grid.
     """
-    samples = checks.integer("samples", samples, 4)
-    count, delta = _scales("octaves", octaves, dilation, samples)
+    shape = checks.integer("shape", shape, 4)
+    count, delta = _scales("octaves", octaves, dilation, shape)
 
     def squares(omega):
         return _radial(np.abs(omega), delta, dilation, count)
 
     labels = [_radial_band(j, delta, dilation, count) for j in range(1, count + 1)]
-    return _two_sided("octaves", (samples,), squares, labels, dtype)
+    return _two_sided("octaves", (shape,), squares, labels, dtype)
 
 
 def weyl_heisenberg(
-    samples: int, bands: int = 16, *, width: float = 2.0, gap: float = 1.0, dtype: Any = None
+    shape: int, bands: int = 16, *, width: float = 2.0, gap: float = 1.0, dtype: Any = None
 ) -> Frame:
     """Uniform filters: translates of one prototype in frequency, in one dimension.
 
@@ -62,7 +62,7 @@ def weyl_heisenberg(
     there are others.
 
     Args:
-        samples: length of the signals.
+        shape: length of the signals.
         bands: K on either side, at least 1.
         width: support of a prototype in spacings, more than 1 so that neighbors overlap.
         gap: the spectral gap in spacings, positive.
@@ -74,15 +74,15 @@ def weyl_heisenberg(
     Raises:
         ValueError: as said above, or a gap or a prototype narrower than the grid's frequencies.
     """
-    samples, bands = checks.integer("samples", samples, 4), checks.integer("bands", bands, 1)
+    shape, bands = checks.integer("shape", shape, 4), checks.integer("bands", bands, 1)
     if not (math.isfinite(width) and width > 1):
         raise checks.error("width", width, "a number above 1, so that neighbors overlap")
     if not (math.isfinite(gap) and gap > 0):
         raise checks.error("gap", gap, "a positive number of spacings")
     spacing = math.pi / (gap + bands - 1 + width / 2)
-    if min(gap, width / 2) * spacing < 2 * math.pi / samples:
-        most = int(samples * min(gap, width / 2) / 2 + 1 - gap - width / 2)
-        raise checks.error("bands", bands, f"at most {most} for {samples} samples of that width")
+    if min(gap, width / 2) * spacing < 2 * math.pi / shape:
+        most = int(shape * min(gap, width / 2) / 2 + 1 - gap - width / 2)
+        raise checks.error("bands", bands, f"at most {most} for {shape} samples of that width")
     first, reach = gap + width / 2, math.ceil(width) + 1
 
     def squares(omega):
@@ -104,7 +104,7 @@ def weyl_heisenberg(
         )
         for j in range(bands)
     ]
-    return _two_sided("bands", (samples,), squares, labels, dtype)
+    return _two_sided("bands", (shape,), squares, labels, dtype)
 
 
 def oriented(

@@ -18,7 +18,7 @@ import numpy as np
 from infomech._core import checks, safe_math
 
 #: a response counts as 0 where its square is below this share of the largest, or within rounding
-NOTHING = 1e-24
+MIN_POWER = 1e-24
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Frame:
     mirrors: tuple[int, ...] = dataclasses.field(metadata={"static": True})
 
     @property
-    def grid(self) -> tuple[int, ...]:
+    def shape(self) -> tuple[int, ...]:
         """Samples on each axis."""
         return tuple(self.low.shape)
 
@@ -177,8 +177,8 @@ def with_bands(bank: Frame, responses: Any) -> Frame:
         ValueError: responses of another shape, NaN or infinity.
     """
     first, responses = firsts(bank), _responses("responses", responses)
-    if responses.shape != (len(first), *bank.grid):
-        expected = f"({len(first)}, *{bank.grid}), one for each band of firsts"
+    if responses.shape != (len(first), *bank.shape):
+        expected = f"({len(first)}, *{bank.shape}), one for each band of firsts"
         raise checks.error("responses", f"shape {responses.shape}", expected)
     images, place = mirrored(responses), {i: n for n, i in enumerate(first)}
     bands = [
@@ -246,7 +246,7 @@ def require_tight(bank: Frame) -> None:
     tolerance = 1e-12 if total.dtype == np.float64 else 1e-5
     worst = np.unravel_index(np.argmax(np.abs(total - 1)), total.shape)
     if not abs(total[worst] - 1) <= tolerance:
-        where = ", ".join(f"{axis[worst]:.4g}" for axis in frequencies(bank.grid))
+        where = ", ".join(f"{axis[worst]:.4g}" for axis in frequencies(bank.shape))
         got = f"Littlewood-Paley sum {total[worst]:.6g} at ω = ({where}) radians per sample"
         raise checks.error("frame", got, f"1 within {tolerance:g} everywhere; see frames.tighten")
 
@@ -255,7 +255,7 @@ def lets_through(responses: np.ndarray) -> np.ndarray:
     """Where responses aren't 0 but for what rounding leaves of the largest of them."""
     size = np.abs(responses)
     power = (size / (size.max() or 1)) ** 2
-    return power > max(NOTHING, (64 * np.finfo(size.dtype).eps) ** 2)
+    return power > max(MIN_POWER, (64 * np.finfo(size.dtype).eps) ** 2)
 
 
 def frequencies(grid: Sequence[int]) -> tuple[np.ndarray, ...]:
@@ -315,7 +315,7 @@ def _mirrors(bands: np.ndarray) -> list[int]:
 def _check_lets_through(low, total, wanted, *, keep_low):
     if keep_low and low.max() > 1 + 1e-6:
         raise checks.error("bank.low", f"|χ̂|² = {low.max():.6g} at most", "at most 1 to keep it")
-    shut = (total <= NOTHING * total.max()) & (wanted > 1e-6)
+    shut = (total <= MIN_POWER * total.max()) & (wanted > 1e-6)
     if shut.any():
         where = np.unravel_index(np.argmax(shut), shut.shape)
         omega = ", ".join(f"{axis[where]:.4g}" for axis in frequencies(low.shape))

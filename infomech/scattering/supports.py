@@ -20,7 +20,7 @@ def gap(bank: Frame) -> float:
     support = _supports(bank)
     if not support.any():
         raise checks.error("frame", "bands that are 0 everywhere", "band-passes")
-    return float(magnitudes(bank.grid)[support.any(0)].min())
+    return float(magnitudes(bank.shape)[support.any(0)].min())
 
 
 def factors(bank: Frame) -> np.ndarray:
@@ -40,7 +40,7 @@ def factors(bank: Frame) -> np.ndarray:
     Raises:
         ValueError: the responses are being traced.
     """
-    found = [_factor(band, bank.grid) if band.any() else np.inf for band in _supports(bank)]
+    found = [_factor(band, bank.shape) if band.any() else np.inf for band in _supports(bank)]
     return np.array(found)
 
 
@@ -57,7 +57,7 @@ def opening(bank: Frame) -> float:
     Raises:
         ValueError: the responses are being traced.
     """
-    omega = np.stack(frequencies(bank.grid), -1)
+    omega = np.stack(frequencies(bank.shape), -1)
     both = np.abs(omega) > np.pi * (1 - 1e-9)
     widest = 0.0
     for support in _supports(bank):
@@ -81,8 +81,8 @@ def subsampling(bank: Frame) -> int:
         ValueError: the responses are being traced.
     """
     passed = lets_through(_known(bank.low))
-    highest = [np.abs(axis[passed]).max(initial=0) for axis in frequencies(bank.grid)]
-    common = math.gcd(*bank.grid)
+    highest = [np.abs(axis[passed]).max(initial=0) for axis in frequencies(bank.shape)]
+    common = math.gcd(*bank.shape)
     fits = [s for s in range(1, common + 1) if common % s == 0 and max(highest) * s < np.pi]
     return max(fits, default=1)
 
@@ -101,7 +101,7 @@ def samples(bank: Frame) -> tuple[np.ndarray, np.ndarray]:
     """
     through = np.concatenate([_supports(bank), lets_through(_known(bank.low))[None]])
     fields, squares = [], []
-    for axis, n in enumerate(bank.grid, 1):
+    for axis, n in enumerate(bank.shape, 1):
         others = tuple(other for other in range(1, through.ndim) if other != axis)
         on = np.asarray(through.any(others))
         size = np.minimum(np.arange(n), n - np.arange(n))

@@ -12,7 +12,7 @@ from infomech.sweeps._grid import STATIC, Sweep
 #: multiply-adds worth a block of their own: some seconds of a processor
 _WORK = 2**36
 #: points of a block at most, and at least where there are as many
-_MOST, _LEAST = 2**16, 64
+_MAX_POINTS, _MIN_POINTS = 2**16, 64
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def layout(sweep: Sweep) -> Layout:
     """
     varied = [name for name in STATIC if len(getattr(sweep, name)) > 1]
     work = max(setting.work for setting in sweep.settings())
-    most = sweep.block or min(max(_WORK // work, _LEAST), _MOST)
+    most = sweep.block or min(max(_WORK // work, _MIN_POINTS), _MAX_POINTS)
     block: list[int] = []
     for count in reversed(sweep.axis_lengths):
         block.insert(0, min(count, max(1, most // math.prod(block))))

@@ -15,7 +15,7 @@ from infomech.sweeps._grid import Sweep
 from infomech.sweeps._program import Program, variables, wide_types
 
 #: with more blocks than this, looking at them all may take seconds
-_MANY = 200
+_MIN_ANNOUNCED_BLOCKS = 200
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Progress:
     note: str = ""
 
 
-class Done(NamedTuple):
+class RunReport(NamedTuple):
     """What a run did.
 
     Attributes:
@@ -62,8 +62,8 @@ def run(
     shard: tuple[int, int] = (0, 1),
     batch: int = 0,
     devices: list[jax.Device] | None = None,
-    watch: Callable[[Progress], None] | None = None,
-) -> Done:
+    on_progress: Callable[[Progress], None] | None = None,
+) -> RunReport:
     """Computes what is missing in the store of a sweep, block by block.
 
     May be stopped at any moment and run again; may run several times at once on the same store,
@@ -77,10 +77,10 @@ def run(
             `jax.distributed`, each has its share of those.
         batch: points at a time on all devices; 0: as many as memory is good for.
         devices: to compute on; all of this process if None.
-        watch: called after each block, and when there is something to tell.
+        on_progress: called after each block, and when there is something to tell.
 
     Returns:
-        `Done`.
+        `RunReport`.
 
     Raises:
         ValueError: a store of another sweep or version, a shard that is none, an `observe` that
@@ -92,7 +92,7 @@ def run(
     checks.integer("batch", batch, 0)
     wide_types(sweep)
     settings = list(sweep.settings())
-    clock = _Clock(watch or (lambda _: None))
+    clock = _Clock(on_progress or (lambda _: None))
 
     def measured():
         with clock.counting("compile_s"):
@@ -100,7 +100,7 @@ def run(
 
     opened = _store.prepare(path, sweep, measured)
     mine = [block for block in opened.layout.blocks() if block.number % parts == part]
-    if len(mine) > _MANY:
+    if len(mine) > _MIN_ANNOUNCED_BLOCKS:
         clock.tell(f"looking which of {len(mine):,} blocks are there")
     absent, damaged = [], 0
     for block in mine:
@@ -129,7 +129,7 @@ def run(
                 clock.computed += block.points
             clock.passed(block.points)
         used[str(settings[number])] = program.batch
-    return Done(total, clock.computed, damaged, used, clock.progress)
+    return RunReport(total, clock.computed, damaged, used, clock.progress)
 
 
 def _shard(shard: tuple[int, int]) -> tuple[int, int]:

@@ -17,7 +17,7 @@ import numpy as np
 from infomech.weights._stored import Stored, broken, natural
 
 #: bytes; what the reference implementation allows
-LONGEST_HEADER = 100_000_000
+MAX_HEADER_BYTES = 100_000_000
 
 #: those that hold weights
 FLOATS = {
@@ -51,7 +51,7 @@ def arrays(path: Path) -> list[Stored]:
         length, size = int.from_bytes(prefix, "little"), path.stat().st_size - 8
         if len(prefix) < 8 or length > size:
             raise broken(path, f"a header of {length} bytes in a file of {size + 8}")
-        if length > LONGEST_HEADER:
+        if length > MAX_HEADER_BYTES:
             raise broken(path, f"a header of {length} bytes")
         raw = file.read(length)
     try:

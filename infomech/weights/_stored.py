@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from infomech._core import checks
 
 #: bytes that any file may unpack to; above, at most `RATIO` times the bytes that are stored
-SMALL, RATIO = 2**28, 100
+MIN_CHECKED_BYTES, MAX_RATIO = 2**28, 100
 
 
 class Stored(NamedTuple):
@@ -53,6 +53,8 @@ def reading(path: Path, *errors: type[Exception]) -> Iterator[None]:
 
 def bounded(path: Path, what: str, unpacked: int, packed: int) -> None:
     """Raises ValueError if `packed` bytes unpack to more than weights of a network ever do."""
-    if unpacked > SMALL and unpacked > RATIO * packed:
+    if unpacked > MIN_CHECKED_BYTES and unpacked > MAX_RATIO * packed:
         got = f"{str(path)!r}, {what} of {packed} bytes that unpacks to {unpacked}"
-        raise checks.error("source", got, f"at most {RATIO} times as many bytes: weights are noisy")
+        raise checks.error(
+            "source", got, f"at most {MAX_RATIO} times as many bytes: weights are noisy"
+        )

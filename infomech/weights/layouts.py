@@ -24,7 +24,7 @@ LAYOUTS = tuple(
 )
 
 #: taps on one axis above which a name alone doesn't make an array a convolution
-LONGEST = 256
+MAX_TAPS_PER_AXIS = 256
 
 #: dtypes that are read
 DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -75,8 +75,9 @@ def judge(stored: Stored, layout: str | None, shapes: Mapping[str, tuple[int, ..
         found = verdict.layout.replace("*", _TAPS[len(stored.shape)])
         verdict = verdict._replace(layout=found)
         most = max(_axes_last(found, stored.shape)[2:])
-        if most > LONGEST:
-            reason = f"{most} taps on an axis: above {LONGEST} only layout= makes it a convolution"
+        if most > MAX_TAPS_PER_AXIS:
+            limit = f"above {MAX_TAPS_PER_AXIS} only layout= makes it a convolution"
+            reason = f"{most} taps on an axis: {limit}"
     elif layout is not None and (verdict.layout or verdict.undecided):
         verdict = Verdict(layout, "layout given")
         if len(layout) != len(stored.shape):

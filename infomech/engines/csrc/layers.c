@@ -21,7 +21,7 @@ enum { VECTOR_BYTES = 32, ROWS = 4, COLUMNS = 2 };
 #else
 enum { VECTOR_BYTES = 16, ROWS = 4, COLUMNS = 1 };
 #endif
-enum { WIDEST = 4, MOST_TAPS = 512, DOTS = 25, ZERO = 0, PERIODIC = 1, REFLECT = 2, WANT_TAPS = 1 };
+enum { WIDEST = 4, MAX_TAPS = 512, DOTS = 25, ZERO = 0, PERIODIC = 1, REFLECT = 2, WANT_TAPS = 1 };
 #define UNROLL _Pragma("GCC unroll 64")
 
 typedef struct {
@@ -314,7 +314,7 @@ static XLA_FFI_Error *run(XLA_FFI_CallFrame *frame, int reverse) {
   Stack s = stack_of(numbers, slopes, kernels, values);
   int64_t fields = 1;
   for (int64_t i = 0; i < values->rank - numbers[0]; i++) fields *= values->dims[i];
-  if (s.taps > MOST_TAPS || kernels->dtype != values->dtype)
+  if (s.taps > MAX_TAPS || kernels->dtype != values->dtype)
     return failure(frame, XLA_FFI_Error_Code_INVALID_ARGUMENT, "infomech: kernels don't fit the values");
   want_large_pages(rets[reverse ? 1 : 0]->data, fields * s.cells * (values->dtype == XLA_FFI_DataType_F32 ? 4 : 8));
   Crew *crew = gather(frame, (double)fields * s.cells * s.taps * s.layers);

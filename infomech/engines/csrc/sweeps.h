@@ -96,7 +96,7 @@ static void NAME(store)(const PATCH *p, const Stack *s, const Region *tile, REAL
 static void NAME(fill_rows)(const PATCH *p, const Stack *s, const Region *known, int64_t first, int64_t last, int boundary) {
   const int64_t *a = known->first, *e = known->last, n = s->pixels[2], before = a[2] - first, after = last - e[2];
   int whole = a[2] == 0 && e[2] == n, near = before <= LANES && after <= LANES;
-  int64_t count = 0, cells[2 * MOST_TAPS], from[2 * MOST_TAPS]; /* two halos at either end */
+  int64_t count = 0, cells[2 * MAX_TAPS], from[2 * MAX_TAPS]; /* two halos at either end */
   if (before == 0 && after == 0) return;
   for (int64_t z = a[0]; z < e[0] && near && (boundary == ZERO || (boundary == PERIODIC && whole && n >= LANES)); z++) {
     const int64_t step = p->row, rows = e[1] - a[1], width = e[2] - a[2];
@@ -335,7 +335,7 @@ static const REAL NAME(faded) = sizeof(REAL) == 4 ? (REAL)0x1p-62 : (REAL)0x1p-5
    layers; returns 0 if it faded before that. */
 static int NAME(pass_tile)(NAME(Forward) *job, const Region *tile, PATCH *p, int whole, int64_t every) {
   const Stack *s = job->s;
-  REAL taps[MOST_TAPS];
+  REAL taps[MAX_TAPS];
   NAME(Ending) end = {.slope = (REAL)s->slope};
   int64_t exponent = job->exponent, total = 0;
   NAME(load)(&p[0], s, &(NAME(Source)){.u = job->in}, s->boundary);
@@ -630,7 +630,7 @@ static void NAME(reverse)(const Stack *s, Crew *crew, const Tiling *tiling, int 
   int forgets = s->slope < 0, mirrored = s->boundary == REFLECT, back_boundary = mirrored ? ZERO : s->boundary;
   int64_t kinds = s->stacked ? s->layers : 1, total = 0, exponents[s->layers + 1];
   double sums[kinds * s->taps];
-  REAL taps[MOST_TAPS];
+  REAL taps[MAX_TAPS];
   Region whole = {{0, 0, 0}, {s->pixels[0], s->pixels[1], s->pixels[2]}};
   NAME(Pass) job = {.s = s, .tiling = tiling, .reach = whole, .taps = taps, .partial = partial, .boundary = s->boundary};
   PATCH patch[s->layers + 4], *turn = patch + s->layers + 1, *spare = patch + s->layers + 3;
