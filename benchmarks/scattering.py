@@ -87,7 +87,7 @@ TARGETS = (
 
 def cases() -> list[Case]:
     """Noise and a photograph; kymatio's J=8 has nine wavelets on eight octaves and a low-pass."""
-    noise, image = signals.signal("noise"), signals.signal("camera", samples=128)
+    noise, image = signals.signal("noise"), signals.signal("camera", shape=128)
     return [
         Case("4,096 samples, J=8, Q=1", noise, scattering.meyer(4096, 9), {"J": 8, "Q": 1}),
         Case(
@@ -273,7 +273,7 @@ def reach(target: Target, quick: bool) -> Row:
 
 
 def _run(target, quick):
-    values = jax.numpy.asarray(signals.signal(target.source, samples=target.samples))
+    values = jax.numpy.asarray(signals.signal(target.source, shape=target.samples))
     if values.ndim == 1:
         frame = scattering.meyer(target.samples, target.octaves)
     else:

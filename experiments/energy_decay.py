@@ -110,12 +110,12 @@ def cases(setting: EnergyDecaySettings) -> Iterator[tuple[str, Frame, str, np.nd
         for name in signals.SIGNALS:
             band = setting.bandwidth if name == "noise" else np.pi
             values = signals.signal(
-                name, samples=setting.samples, bandwidth=band, seed=setting.seed, dtype="float64"
+                name, shape=setting.samples, bandwidth=band, seed=setting.seed, dtype="float64"
             )
             yield title, bank, name, values
     for name, side in setting.images:
         bank = scattering.oriented((side, side), 3, 6, growth=0.5)
-        yield "curvelets", bank, name, signals.signal(name, samples=side, dtype="float64")
+        yield "curvelets", bank, name, signals.signal(name, shape=side, dtype="float64")
 
 
 def measure(

@@ -272,7 +272,7 @@ def _reading(found, shares, setting):
     return (
         "At equal ε, which is equal β, 3×3 taps move and diffuse more wherever both rectifiers are "
         "inactive: √(8/3) times as fast, 8/3 times the variance. As a share of their reach they "
-        f"move less. Random 3×3 kernels move faster in {min(moves):.0%} to {max(moves):.0%} of "
-        f"pairs of a kind, and diffuse more in {min(diffuses):.0%} to {max(diffuses):.0%}. Ratios β "
-        f"between which it fails in some direction or pattern: {'; '.join(words)}."
+        f"move less. Random 3×3 kernels move faster in {min(moves):.0%} to {max(moves):.0%} "
+        f"of pairs of a kind, and diffuse more in {min(diffuses):.0%} to {max(diffuses):.0%}. "
+        f"Ratios β between which it fails in some direction or pattern: {'; '.join(words)}."
     )

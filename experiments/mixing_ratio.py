@@ -212,8 +212,8 @@ def _reading(cases: list[Case]) -> str:
     return (
         "While the rectifier is inactive speed is σ₁ β/(1 − β), increasing, not linear, "
         f"and the same with both. Up to β = 1 it increases throughout in {whole['relu']} of "
-        f"{count} settings with ReLU, in {whole['modulus']} with the modulus; in all settings at once up "
-        f"to β = {min(ends['relu']):.2f} and {min(ends['modulus']):.2f}. The modulus is faster at "
+        f"{count} settings with ReLU, in {whole['modulus']} with the modulus; in all settings at "
+        f"once up to β = {min(ends['relu']):.2f} and {min(ends['modulus']):.2f}. The modulus is faster at "
         f"some β in {every} of {count}, by {min(gains, default=0):.3f} to "
         f"{max(gains, default=0):.3f} pixels a layer at best, at β = "
         f"{min(where, default=0):.2f} to {max(where, default=0):.2f}; at β = 1 the "

@@ -105,7 +105,7 @@ def designs(setting: TopologySettings) -> Iterator[tuple[str, float, Frame]]:
 
 def measure(kind: str, factor: float, bank: Frame, name: str, setting: TopologySettings) -> Case:
     """Energies of one signal through one design."""
-    values = signals.signal(name, samples=setting.samples, dtype="float64")
+    values = signals.signal(name, shape=setting.samples, dtype="float64")
     found = scattering.energies(values, bank, setting.depth, prune=setting.prune)
     low, high = np.asarray(found.propagated_bounds).T
     limit = bounds.guaranteed(values, bank, setting.depth + 1)

@@ -375,7 +375,7 @@ def test_doctor_fails_on_wrong_numbers(capsys, monkeypatch):
         (["scatter", "--nonlinearity", "relu"], "nonlinearity: got 'relu', expected one of"),
         (["scatter", "--bandwidth", "4"], "bandwidth: got 4.0"),
         (["scatter", "--signal", "digits", "--number", "9999"], "number: got 9999"),
-        (["scatter", "--signal", "digits", "--samples", "64"], "samples: got 64, expected at most"),
+        (["scatter", "--signal", "digits", "--shape", "64"], "shape: got 64, expected at most"),
         (["scatter", "--memory-mib", "0"], "memory_mib: got 0"),
         (["law", "--rectifier", "rleu"], "rectifier: got 'rleu', expected one of relu"),
         (["law", "--boundary", "b"], "boundary: got 'b'"),
@@ -721,7 +721,7 @@ def test_design_far_out_of_reach_prints_the_best(capsys, tmp_path):
 
 
 def test_scatter_accounts_for_all_energy(capsys, tmp_path):
-    chosen = ["--signal", "noise", "--samples", "128", "--octaves", "3", "--depth", "2"]
+    chosen = ["--signal", "noise", "--shape", "128", "--octaves", "3", "--depth", "2"]
     code, out, err = run(capsys, "scatter", *chosen, "--prune", "0", "--out", tmp_path)
     assert code == 0, err
     assert "128 samples of energy" in out

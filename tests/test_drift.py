@@ -583,7 +583,7 @@ def test_bad_measurement_is_refused(arguments, message):
     ("options", "message"),
     [
         ({"quantity": "weight"}, "quantity: got 'weight'"),
-        ({"samples": 0}, "samples: got 0"),
+        ({"resamples": 0}, "resamples: got 0"),
         ({"level": 1.0}, "level: got 1.0"),
         ({"key": 0}, "key: got 0"),
     ],

@@ -522,23 +522,23 @@ def test_random_weights_keep_the_mean_energy_through_relu():
 
 
 def test_signals_by_name():
-    impulse = signals.signal("impulse", samples=9)
+    impulse = signals.signal("impulse", shape=9)
     np.testing.assert_array_equal(impulse, np.arange(9) == 4)
     assert impulse.dtype == np.float32
-    np.testing.assert_array_equal(signals.signal("step", samples=8), np.arange(8) >= 4)
+    np.testing.assert_array_equal(signals.signal("step", shape=8), np.arange(8) >= 4)
     assert signals.signal("step").shape == (4096,)
     t = np.arange(64)
-    chirp = signals.signal("chirp", samples=64, bandwidth=2.0, dtype="float64")
+    chirp = signals.signal("chirp", shape=64, bandwidth=2.0, dtype="float64")
     np.testing.assert_allclose(chirp, np.cos(2.0 * t**2 / 128), rtol=1e-12)
-    noise = signals.signal("noise", samples=500, bandwidth=0.7, seed=3, dtype="float64")
+    noise = signals.signal("noise", shape=500, bandwidth=0.7, seed=3, dtype="float64")
     assert np.var(noise) == pytest.approx(1)
     power = np.abs(np.fft.rfft(noise)) ** 2
     omega = 2 * np.pi * np.fft.rfftfreq(500)
     assert np.all(power[omega > 0.7] < 1e-20)
     assert np.all(power[(omega > 0) & (omega < 0.7)] > 0)
-    again = signals.signal("noise", samples=500, bandwidth=0.7, seed=3, dtype="float64")
+    again = signals.signal("noise", shape=500, bandwidth=0.7, seed=3, dtype="float64")
     np.testing.assert_array_equal(noise, again)
-    assert np.any(noise != signals.signal("noise", samples=500, bandwidth=0.7, seed=4))
+    assert np.any(noise != signals.signal("noise", shape=500, bandwidth=0.7, seed=4))
 
 
 def test_digits_lie_in_the_middle():
@@ -548,7 +548,7 @@ def test_digits_lie_in_the_middle():
     assert digit.shape == (32, 32)
     np.testing.assert_array_equal(digit[12:20, 12:20], datasets.load_digits().images[7] / 16)
     assert np.sum(digit) == np.sum(digit[12:20, 12:20])
-    assert signals.signal("digits", samples=16).shape == (16, 16)
+    assert signals.signal("digits", shape=16).shape == (16, 16)
 
 
 @pytest.mark.parametrize(
@@ -639,9 +639,9 @@ def test_arrays_and_images_are_read_and_cut_in_their_middle(tmp_path):
     file = str(tmp_path / "array.npy")
     np.save(file, np.arange(10))
     np.testing.assert_array_equal(signals.signal(file), np.arange(10.0))
-    np.testing.assert_array_equal(signals.signal(file, samples=5), [2, 3, 4, 5, 6])
+    np.testing.assert_array_equal(signals.signal(file, shape=5), [2, 3, 4, 5, 6])
     np.save(file, np.arange(42.0).reshape(6, 7))
-    cut = signals.signal(file, samples=4)
+    cut = signals.signal(file, shape=4)
     np.testing.assert_array_equal(cut, np.arange(42.0).reshape(6, 7)[1:5, 1:5])
     picture = str(tmp_path / "picture.png")
     Image.fromarray(np.arange(20, dtype=np.uint8).reshape(4, 5) * 10).save(picture)
@@ -721,11 +721,11 @@ F, ONE, TAPS = np.ones(24), np.ones((1, 8)), np.ones((1, 1, 3))
         ),
         (lambda: layers.random_weights((0, 2), 3, key=jax.random.key(0)), "channels"),
         (lambda: layers.random_weights((1, 2), 3, key=5), "key"),
-        (lambda: signals.signal("noise", samples=3), "samples: got 3"),
+        (lambda: signals.signal("noise", shape=3), "shape: got 3"),
         (lambda: signals.signal("noise", bandwidth=0.0), "bandwidth"),
         (lambda: signals.signal("noise", bandwidth=4.0), "bandwidth"),
         (lambda: signals.signal("digits", number=5000), "number: got 5000"),
-        (lambda: signals.signal("digits", samples=33), "samples: got 33, expected at most 32"),
+        (lambda: signals.signal("digits", shape=33), "shape: got 33, expected at most 32"),
         (lambda: signals.signal("nothing"), "signal: got 'nothing'"),
         (lambda: signals.signal("missing.wav"), "signal: got 'missing.wav', unreadable"),
         (lambda: signals.signal("missing.npy"), "signal: got 'missing.npy', unreadable"),
@@ -791,4 +791,4 @@ def test_extremes_are_for_networks_that_lose_nothing():
 
 def test_noise_without_a_frequency_is_refused():
     with pytest.raises(ValueError, match="expected at least 2π/64"):
-        signals.signal("noise", samples=64, bandwidth=1e-3)
+        signals.signal("noise", shape=64, bandwidth=1e-3)

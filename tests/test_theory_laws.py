@@ -519,7 +519,7 @@ KEY, THREE = jax.random.key(0), [1.0, 2.0, 3.0]
         (lambda: rates.fit_line(THREE, THREE, [True]), r"where: got shape \(1,\), expected \(3,\)"),
         (
             lambda: rates.bootstrap(THREE, THREE, key=KEY, resamples=0),
-            "samples: got 0, expected .* 1",
+            "resamples: got 0, expected .* 1",
         ),
         (lambda: rates.bootstrap(THREE, THREE, key=KEY, level=1), "level: got 1, .* 0 and 1"),
         (lambda: theory.predict(np.zeros(0)), "kernel: got shape .*, expected at least one tap"),

@@ -76,7 +76,7 @@ class Scatter:
     signal: str = "chirp"
     """impulse, step, noise, chirp, digits, a photograph such as camera, or a .wav, .npy or image
     file."""
-    samples: int | None = None
+    shape: int | None = None
     """Length of the signal, or side of the square in the middle of an image; as it is if not given
     (4096 for impulse, step, noise and chirp)."""
     bandwidth: float = float(np.pi)
@@ -112,7 +112,7 @@ class Scatter:
         out = files.folder(self.out)
         values, conversion = signals.read(
             self.signal,
-            samples=self.samples,
+            shape=self.shape,
             bandwidth=self.bandwidth,
             number=self.number,
             seed=self.seed,

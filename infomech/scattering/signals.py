@@ -31,7 +31,7 @@ class Signal(NamedTuple):
 def signal(
     source: str,
     *,
-    samples: int | None = None,
+    shape: int | None = None,
     bandwidth: float = math.pi,
     number: int = 0,
     seed: int = 0,
@@ -39,14 +39,14 @@ def signal(
 ) -> np.ndarray:
     """The values of `read`."""
     return read(
-        source, samples=samples, bandwidth=bandwidth, number=number, seed=seed, dtype=dtype
+        source, shape=shape, bandwidth=bandwidth, number=number, seed=seed, dtype=dtype
     ).values
 
 
 def read(
     source: str,
     *,
-    samples: int | None = None,
+    shape: int | None = None,
     bandwidth: float = math.pi,
     number: int = 0,
     seed: int = 0,
@@ -64,7 +64,7 @@ def read(
 
     Args:
         source: name or path.
-        samples: length; a longer one is cut in its middle. For images the side of the square in the
+        shape: length; a longer one is cut in its middle. For images the side of the square in the
             middle. As it is if None, and 4096 for the signals known by name.
         bandwidth: in radians per sample, at most π.
         number: of the digit.
@@ -79,14 +79,14 @@ def read(
             signal, fewer samples than wanted, or an option out of range.
         ImportError: a package of the extra `cli` is not installed.
     """
-    if samples is not None:
-        samples = checks.integer("samples", samples, 4)
+    if shape is not None:
+        shape = checks.integer("shape", shape, 4)
     dtype = checks.floating_dtype(dtype)
     if not 0 < bandwidth <= math.pi:
         raise checks.error("bandwidth", bandwidth, "a number above 0 and up to π")
     conversion = ""
     if source in SIGNALS:
-        values = _made(source, samples or 4096, bandwidth, seed)
+        values = _made(source, shape or 4096, bandwidth, seed)
     elif source == "digits":
         values = _digit(number)
     else:
@@ -94,31 +94,29 @@ def read(
     if values.ndim not in (1, 2) or 0 in values.shape:
         raise checks.error("signal", f"shape {values.shape}", "one or two axes that aren't empty")
     checks.finite("signal", values)
-    if samples is not None:
-        if min(values.shape) < samples:
-            raise checks.error(
-                "samples", samples, f"at most {min(values.shape)}, the signal's size"
-            )
-        starts = [(n - samples) // 2 for n in values.shape]
-        values = values[tuple(slice(start, start + samples) for start in starts)]
+    if shape is not None:
+        if min(values.shape) < shape:
+            raise checks.error("shape", shape, f"at most {min(values.shape)}, the signal's size")
+        starts = [(n - shape) // 2 for n in values.shape]
+        values = values[tuple(slice(start, start + shape) for start in starts)]
     return Signal(np.asarray(values).astype(dtype), conversion)
 
 
-def _made(name: str, samples: int, bandwidth: float, seed: int) -> np.ndarray:
-    t = np.arange(samples)
+def _made(name: str, shape: int, bandwidth: float, seed: int) -> np.ndarray:
+    t = np.arange(shape)
     if name == "impulse":
-        return np.where(t == samples // 2, 1.0, 0.0)
+        return np.where(t == shape // 2, 1.0, 0.0)
     if name == "step":
-        return np.where(t >= samples // 2, 1.0, 0.0)
+        return np.where(t >= shape // 2, 1.0, 0.0)
     if name == "chirp":
-        return np.cos(bandwidth * t**2 / (2 * samples))
-    white = np.asarray(jax.random.normal(jax.random.key(seed), (samples,), "float32"), np.float64)
+        return np.cos(bandwidth * t**2 / (2 * shape))
+    white = np.asarray(jax.random.normal(jax.random.key(seed), (shape,), "float32"), np.float64)
     spectrum = np.fft.rfft(white)
-    inside = 2 * np.pi * np.fft.rfftfreq(samples) <= bandwidth
+    inside = 2 * np.pi * np.fft.rfftfreq(shape) <= bandwidth
     if not inside[1:].any():
-        raise checks.error("bandwidth", bandwidth, f"at least 2π/{samples}, the lowest frequency")
+        raise checks.error("bandwidth", bandwidth, f"at least 2π/{shape}, the lowest frequency")
     spectrum[~inside] = spectrum[0] = 0
-    noise = np.fft.irfft(spectrum, samples)
+    noise = np.fft.irfft(spectrum, shape)
     return noise / noise.std()
 
 
