@@ -267,8 +267,8 @@ def test_a_value_has_the_digits_that_its_error_supports(value, error, shown):
 @pytest.mark.parametrize("kernel_size", thinned([((2, 2, 2),), ((3,),)], 2))
 def test_simulate_draws_one_and_three_dimensions(capsys, tmp_path, kernel_size):
     code, out, _ = run(
-        capsys, "simulate", "--kernel-size", *kernel_size, "--ratio", 0.3, "--steps", 4, "--burn-in", 1,
-        "--radius", 2, "--animation", "webp", "--out", tmp_path,
+        capsys, "simulate", "--kernel-size", *kernel_size, "--ratio", 0.3, "--steps", 4,
+        "--burn-in", 1, "--radius", 2, "--animation", "webp", "--out", tmp_path,
     )  # fmt: skip
     assert code == 0
     assert "simulate.webp" in out
