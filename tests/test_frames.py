@@ -599,7 +599,7 @@ def test_where_bands_lie_is_not_for_traced_responses(question):
         question(Frame(low, bands, (), ()))
         return low
 
-    with pytest.raises(ValueError, match="frame: got responses that are traced"):
+    with pytest.raises(ValueError, match="frame: got traced responses"):
         jax.jit(ask)(LOW, BANDS)
 
 

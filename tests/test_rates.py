@@ -208,5 +208,5 @@ def test_responses_must_be_known():
         frame = dataclasses.replace(MEYER, low=low)
         return scattering.features(noise(9, (64,)), frame, 1, oversampling=0)
 
-    with pytest.raises(ValueError, match=r"frame: got responses that are traced, .* oversampling"):
+    with pytest.raises(ValueError, match=r"frame: got traced responses, .* oversampling"):
         jax.jit(run)(MEYER.low)

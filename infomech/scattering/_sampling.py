@@ -101,7 +101,7 @@ def _table(frame: Frame) -> list[list[Grid]]:
     """`supports.samples` as tuples, one for each filter."""
     if any(checks.concrete(response) is None for response in (frame.low, frame.bands)):
         expected = "known ones for oversampling: jit a function of the signal only"
-        raise checks.error("frame", "responses that are traced", expected)
+        raise checks.error("frame", "traced responses", expected)
     return [[tuple(row) for row in table.tolist()] for table in supports.samples(frame)]
 
 
