@@ -133,7 +133,7 @@ def paths(
         band, part = divmod(int(step), plan.parts)
         number = numbers[plan.which[layer - 1]][band]
         found.append((*found[parent], number * plan.layers[layer - 1].parts + part))
-    energy, collected = (_accounts.true_values(one[there], unit) for one in noted)
+    energy, collected = (_accounts.absolute_values(one[there], unit) for one in noted)
     return Paths(tuple(found), notes.layer[there], energy, collected, notes.weight[there])
 
 

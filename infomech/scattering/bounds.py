@@ -131,7 +131,7 @@ def guaranteed(
     )
     if checks.concrete(values) is None:
         return _accounts.upward(absolute, relative)
-    return _accounts.upward(_accounts.true_values(relative, unit), np.asarray(relative))
+    return _accounts.upward(_accounts.absolute_values(relative, unit), np.asarray(relative))
 
 
 def _outside_cone(shape, width):
