@@ -370,7 +370,7 @@ def test_doctor_fails_on_wrong_numbers(capsys, monkeypatch):
         (["scatter", "--frame", "gabor"], "frame: got 'gabor', expected one of"),
         (["scatter", "--octaves", "99"], "octaves: got 99.0, expected at most 10"),
         (["scatter", "--depth", "-1"], "depth: got -1"),
-        (["scatter", "--depth", "8", "--prune", "0"], "depth: got 8 layers, which have 19173961"),
+        (["scatter", "--depth", "8", "--prune", "0"], "depth: got 8 layers with 19173961"),
         (["scatter", "--prune", "1"], "prune: got 1.0, expected a share of the energy"),
         (["scatter", "--nonlinearity", "relu"], "nonlinearity: got 'relu', expected one of"),
         (["scatter", "--bandwidth", "4"], "bandwidth: got 4.0"),

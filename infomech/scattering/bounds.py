@@ -159,7 +159,7 @@ def layers_needed(share: float, *, bandwidth: float = 1.0, factor: float | None 
         ValueError: a share, bandwidth or factor out of range.
     """
     if not 0 <= share < 1:
-        raise checks.error("share", share, "a share of the energy, at least 0 and below 1")
+        raise checks.error("share", share, "a fraction of the energy, at least 0 and below 1")
     if not (math.isfinite(bandwidth) and bandwidth >= 1):
         raise checks.error("bandwidth", bandwidth, "a number of spectral gaps, at least 1")
     needed = bandwidth / (1 - math.sqrt(share))
