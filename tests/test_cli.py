@@ -366,7 +366,7 @@ def test_doctor_fails_on_wrong_numbers(capsys, monkeypatch):
         (["simulate", "--share", "0.1", "--dtype", "int8"], "dtype: got 'int8'"),
         (["scatter", "--signal", "no.wav"], "signal: got 'no.wav', unreadable"),
         (["scatter", "--signal", "no.flac"], "signal: got 'no.flac'"),
-        (["scatter", "--frame", "oriented"], "frame: got oriented, expected for a signal of one"),
+        (["scatter", "--frame", "oriented"], "frame: got oriented, expected for signals with one"),
         (["scatter", "--frame", "gabor"], "frame: got 'gabor', expected one of"),
         (["scatter", "--octaves", "99"], "octaves: got 99.0, expected at most 10"),
         (["scatter", "--depth", "-1"], "depth: got -1"),
