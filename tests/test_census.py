@@ -417,7 +417,7 @@ def test_one_output_has_no_interval():
         ([], {"level": "high"}, "level"),
         ([], {"keep": -1}, "keep: got -1"),
         ("model.npz", {}, "layers: got a str, expected layers, as infomech.weights.layers"),
-        ([np.ones((2, 2, 3))], {}, "layers: got a ndarray among them"),
+        ([np.ones((2, 2, 3))], {}, "layers: got an element of type ndarray"),
         ([layer(drawn((0, 2, 3, 3)))], {}, r"kernels: got shape \(0, 2, 3, 3\)"),
     ],
 )
