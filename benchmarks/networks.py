@@ -1,7 +1,7 @@
 """`python -m benchmarks.networks`: a census of ten million filters, and of a small file.
 
-Whole commands in processes of their own, from a file made on the fly: time with all imports and
-compilation, and peak resident memory. Writes NETWORKS.md.
+Runs complete commands in separate processes on generated files. Measures time, including imports
+and compilation, and peak resident memory. Writes NETWORKS.md.
 """
 
 import argparse
@@ -22,20 +22,20 @@ from benchmarks import report
 from infomech._core import files
 
 RUNS = 3
-#: what an `infomech census` of filters must not import
+#: packages that `infomech census` must not import
 FRAMEWORKS = ("torch", "tensorflow", "keras", "flax")
 
 
 @dataclass(frozen=True)
 class Case:
-    """A file of weights, and what a census of it may take.
+    """A weight file, and limits for its census.
 
     Attributes:
-        title: in a few words.
-        layers: each of `width` outputs and inputs, 3×3 taps, float32.
-        width: of all layers.
-        seconds: of the whole command, at most.
-        gib: of peak resident memory, at most.
+        title: short description.
+        layers: number of layers with `width` outputs and inputs, 3×3 kernels, float32.
+        width: channels of each layer.
+        seconds: maximum time of the whole command.
+        gib: maximum peak resident memory.
     """
 
     title: str
@@ -46,7 +46,7 @@ class Case:
 
 
 def cases(quick: bool) -> list[Case]:
-    """Ten million filters in ten layers, and a small network; the first alone if `quick`."""
+    """Ten million filters in ten layers, and a small network; one tiny file if `quick`."""
     width = 20 if quick else 1000
     filters = f"{10 * width * width:,} filters"
     small = Case(f"{4 * 64 * 64:,} filters", 4, 64, 5.0, 2.0)
@@ -54,7 +54,7 @@ def cases(quick: bool) -> list[Case]:
 
 
 def write(case: Case, path: Path) -> None:
-    """A safetensors file of normal weights, named as PyTorch names them."""
+    """Writes a safetensors file of normal weights with PyTorch names."""
     from safetensors.numpy import save_file
 
     random = np.random.default_rng(0)
@@ -66,26 +66,26 @@ def write(case: Case, path: Path) -> None:
 
 
 def run(case: Case, runs: int) -> tuple[list[float], int, str]:
-    """Seconds of each `infomech census` of the file, peak memory in bytes, frameworks imported."""
+    """Seconds of each `infomech census` run, peak memory in bytes, imported frameworks."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.safetensors"
-        # in a process of its own, whose memory is not this one's
+        # in a separate process, to keep the memory of this one small
         _python(f"from benchmarks.networks import *; write({case!r}, Path({str(path)!r}))")
         command = "import sys; from infomech.cli import main; failed = main(sys.argv[1:]);"
-        command += f"found = [n for n in {FRAMEWORKS} if n in sys.modules];"
+        command += f"imported = [n for n in {FRAMEWORKS} if n in sys.modules];"
         command += "import resource; peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
-        command += "print(peak, ','.join(found) or 'none'); sys.exit(failed)"
+        command += "print(peak, ','.join(imported) or 'none'); sys.exit(failed)"
         seconds = []
         for _ in range(runs):
             start = time.perf_counter()
-            said = _python(command, "census", str(path), "--out", folder)
+            output = _python(command, "census", str(path), "--out", folder)
             seconds.append(time.perf_counter() - start)
-        peak, frameworks = said.split()[-2:]
+        peak, frameworks = output.split()[-2:]
         return seconds, int(peak) * 1024, frameworks
 
 
 def _python(command, *arguments):
-    """What a command prints in a process of its own."""
+    """Output of a command run in a separate process."""
     return subprocess.run(
         [sys.executable, "-c", command, *arguments],
         check=True,
@@ -102,7 +102,7 @@ def _environment():
 
 
 def measure(quick: bool) -> str:
-    """Runs all of it; the report."""
+    """Runs the benchmark; returns the report."""
     machine = report.machine(os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0)
     lines = [
         "| census of | seconds | at most | peak memory GiB | at most | verdict |",
@@ -118,19 +118,19 @@ def measure(quick: bool) -> str:
         )
     parts = [HEAD.format(**files.provenance(), **machine)]
     if quick:
-        parts.append("**A quick run: it tests the benchmark, not the speed.**")
+        parts.append("**Quick run: tests the benchmark, not the speed.**")
     if report.busy(machine):
         parts.append(f"**{report.BUSY}**")
-    parts += ["\n".join(lines), LEGEND, f"Frameworks imported on the way: {frameworks}."]
+    parts += ["\n".join(lines), LEGEND, f"Frameworks imported: {frameworks}."]
     return "\n\n".join(parts) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the benchmark, prints the report and writes NETWORKS.md; 0 if all went well."""
+    """Runs the benchmark, prints the report and writes NETWORKS.md; returns 0."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.networks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small files, one run")
-    place = Path(__file__).parent
-    parser.add_argument("--out", type=files.argument, default=place, help="folder to write")
+    folder = Path(__file__).parent
+    parser.add_argument("--out", type=files.argument, default=folder, help="output folder")
     options = parser.parse_args(arguments)
     text = measure(options.quick)
     print(text)
@@ -141,16 +141,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 HEAD = """\
 # Benchmark of the census
 
-Written by `python -m benchmarks.networks`, which measures all of it anew.
+Written by `python -m benchmarks.networks`.
 
 - {created}, commit {commit}.
 - {cores} cores of {cpu}, {system}, load {load:.1f} at the start.
 - jax {jax}, numpy {numpy}, python {python}."""
 
 LEGEND = """\
-`infomech census` as a whole: start of Python, imports, compilation, reading, counting, figure and
-files; 3×3 filters in float32, from safetensors. Median of the runs; memory is the largest resident
-size of the process, pages of the file among it."""
+The whole `infomech census` command: Python startup, imports, compilation, reading, computing,
+figure and files; 3×3 filters in float32 from safetensors. Median over runs. Memory is the peak
+resident size of the process, including mapped pages of the file."""
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -403,7 +403,7 @@ def test_quick_census_imports_no_framework(tmp_path, capsys):
     out = capsys.readouterr().out
     assert (tmp_path / "NETWORKS.md").read_text("utf-8") == out.rstrip("\n") + "\n"
     assert "| 4,000 filters |" in out
-    assert "Frameworks imported on the way: none." in out
+    assert "Frameworks imported: none." in out
 
 
 @pytest.mark.deep

@@ -1,4 +1,4 @@
-"""The sequential CNN: against loops over pixels, where its units lie, what is refused, training."""
+"""Sequential CNN: values against loops, positions of units, invalid input, training."""
 
 import functools
 from dataclasses import replace
@@ -45,36 +45,36 @@ SPECS = {
     "a ring": Spec(1, (Layer(2, (5,), stride=3), Layer(2, (2,))), 1, boundary="periodic"),
     "mirrors": Spec(1, (Layer(2, (4, 3), dilation=2), Layer(1, (2, 1))), 1, boundary="reflect"),
 }
-GRIDS = {1: (11,), 2: (7, 8), 3: (3, 5, 4)}
+SHAPES_BY_DIMENSION = {1: (11,), 2: (7, 8), 3: (3, 5, 4)}
 run = jax.jit(apply, static_argnames="spec")
 start = jax.jit(init, static_argnames=("spec", "dtype"))
 
 
 def tuples(layer):
-    d = len(layer.taps)
+    d = len(layer.kernel_size)
     return [x if isinstance(x, tuple) else (x,) * d for x in (layer.stride, layer.dilation)]
 
 
-def drawn(spec, seed, dtype="float64"):
-    """Random parameters, biases as well, and an image."""
+def random_network(spec, seed, dtype="float64"):
+    """Random parameters, including biases, and an image."""
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(lambda: init(spec, key=jax.random.key(0)))
     params = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(dtype), shapes)
-    grid = GRIDS[len(spec.layers[0].taps)]
-    return params, rng.normal(size=(spec.channels, *grid)).astype(dtype)
+    shape = SHAPES_BY_DIMENSION[len(spec.layers[0].kernel_size)]
+    return params, rng.normal(size=(spec.channels, *shape)).astype(dtype)
 
 
 def by_loops(params, image, spec):
-    found, values = [], image
+    activations, values = [], image
     for (kernels, bias), layer in zip(params.layers, spec.layers, strict=True):
         before = reference.convolve(
             np.asarray(kernels, float), values, *tuples(layer), layer.groups, spec.boundary
         )
-        before = before + np.asarray(bias).reshape(-1, *[1] * len(layer.taps))
+        before = before + np.asarray(bias).reshape(-1, *[1] * len(layer.kernel_size))
         values = RECTIFIERS[layer.rectifier](before)
-        found.append((before, values))
+        activations.append((before, values))
     pooled = values.reshape(len(values), -1).mean(axis=1)
-    return found, np.asarray(params.head.weights) @ pooled + np.asarray(params.head.bias)
+    return activations, np.asarray(params.head.weights) @ pooled + np.asarray(params.head.bias)
 
 
 # --- values ---------------------------------------------------------------------------------
@@ -83,73 +83,74 @@ def by_loops(params, image, spec):
 @pytest.mark.parametrize(
     ("name", "dtype"), [*((name, "float64") for name in SPECS), ("a plane", "float32")]
 )
-def test_every_activation_matches_loops_over_pixels(name, dtype):
+def test_activations_match_loops(name, dtype):
     spec = SPECS[name]
-    params, image = drawn(spec, 1, dtype)
-    found = run(params, image, spec=spec)
+    params, image = random_network(spec, 1, dtype)
+    response = run(params, image, spec=spec)
     layers, logits = by_loops(params, image, spec)
     close = functools.partial(
         np.testing.assert_allclose, rtol=0, atol=1e-12 if dtype == "float64" else 3e-5
     )
-    for one, (before, after) in zip(found.layers, layers, strict=True):
-        assert one.before.dtype == one.after.dtype == dtype
-        close(one.before, before)
-        close(one.after, after)
-    close(found.logits, logits)
+    for layer, (before, after) in zip(response.layers, layers, strict=True):
+        assert layer.before.dtype == layer.after.dtype == dtype
+        close(layer.before, before)
+        close(layer.after, after)
+    close(response.logits, logits)
 
 
 @settings(max_examples=12)
 @given(
     st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(1, 9), st.integers(0, 99)
 )
-def test_one_layer_of_any_options_on_a_line(taps, stride, dilation, length, seed):
+def test_convolve_matches_loops(size, stride, dilation, length, seed):
     rng = np.random.default_rng(seed)
-    kernels, values = rng.normal(size=(2, 1, taps)), rng.normal(size=(2, length))
-    found = convolve(
+    kernels, values = rng.normal(size=(2, 1, size)), rng.normal(size=(2, length))
+    result = convolve(
         jnp.asarray(kernels), jnp.asarray(values), stride=stride, dilation=dilation, groups=2
     )
     expected = reference.convolve(kernels, values, (stride,), (dilation,), 2)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-13)
 
 
-def test_an_impulse_shows_the_kernel_as_it_is():
+def test_impulse_response_is_the_kernel():
     kernels = jnp.arange(1.0, 4.0)[None, None]
-    found = convolve(kernels, jnp.array([[0.0, 0, 1, 0, 0]]))
-    np.testing.assert_array_equal(found, [[0, 1, 2, 3, 0]])
+    result = convolve(kernels, jnp.array([[0.0, 0, 1, 0, 0]]))
+    np.testing.assert_array_equal(result, [[0, 1, 2, 3, 0]])
 
 
-def test_a_stride_keeps_every_other_sample_from_the_first_on():
+def test_stride_keeps_the_first_pixel():
     image = jnp.arange(7.0)[None]
-    found = convolve(jnp.ones((1, 1, 1)), image, stride=3)
-    np.testing.assert_array_equal(found, [[0, 3, 6]])
+    result = convolve(jnp.ones((1, 1, 1)), image, stride=3)
+    np.testing.assert_array_equal(result, [[0, 3, 6]])
 
 
-# --- where units lie ------------------------------------------------------------------------
+# --- positions of units ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["a line", "a plane", "groups in space"])
-def test_units_of_even_kernels_look_where_they_lie(name):
-    """All taps 1: by symmetry the gradient of a unit is centered on it."""
+def test_lattices_match_gradients_of_symmetric_kernels(name):
+    """With all taps 1, the gradient of a unit is centered on it by symmetry."""
     spec = SPECS[name]
     linear = tuple(replace(layer, rectifier="identity") for layer in spec.layers)
     spec = replace(spec, layers=linear)
-    d = len(spec.layers[0].taps)
+    d = len(spec.layers[0].kernel_size)
     shapes = jax.eval_shape(lambda: init(spec, key=jax.random.key(0)))
     params = jax.tree.map(lambda x: np.ones(x.shape), shapes)
-    # deep enough inside for all the taps
-    grid = {1: (33,), 2: (29, 27), 3: (7, 7, 7)}[d]
-    pixels = np.stack(np.meshgrid(*map(np.arange, grid), indexing="ij"), -1).reshape(-1, d)
+    # large enough that no receptive field reaches the border
+    shape = {1: (33,), 2: (29, 27), 3: (7, 7, 7)}[d]
+    pixels = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1).reshape(-1, d)
 
     @jax.jit
     def slopes(image):
-        found = []
+        result = []
         for n in range(len(spec.layers)):
             after, back = jax.vjp(lambda u, n=n: apply(params, u, spec=spec).layers[n].after, image)
             middle = tuple(m // 2 for m in after.shape[1:])
-            found.append((back(jnp.zeros_like(after).at[0, *middle].set(1))[0], np.array(middle)))
-        return found
+            (slope,) = back(jnp.zeros_like(after).at[0, *middle].set(1))
+            result.append((slope, np.array(middle)))
+        return result
 
-    image = jnp.zeros((spec.channels, *grid))
+    image = jnp.zeros((spec.channels, *shape))
     for lattice, (slope, middle) in zip(lattices(spec), slopes(image), strict=True):
         weights = np.asarray(slope).sum(axis=0).ravel()
         center = weights @ pixels / weights.sum()
@@ -157,7 +158,7 @@ def test_units_of_even_kernels_look_where_they_lie(name):
 
 
 def test_lattices_by_hand():
-    """Each even span puts the output half a sample of its input before it."""
+    """An even span shifts the output by half a pixel of its input."""
     layers = (
         Layer(1, (2,), stride=2),
         Layer(1, (3,), stride=3),
@@ -165,22 +166,22 @@ def test_lattices_by_hand():
         Layer(1, (2,), dilation=2),
         Layer(1, (2,), dilation=3),
     )
-    found = lattices(Spec(1, layers, 1))
-    assert [float(x.spacing[0]) for x in found] == [2, 6, 6, 6, 6]
-    assert [float(x.origin[0]) for x in found] == [-0.5, -0.5, -3.5, -3.5, -6.5]
-    np.testing.assert_array_equal(found[1].at([[0], [2]]), [[-0.5], [11.5]])
+    result = lattices(Spec(1, layers, 1))
+    assert [float(x.spacing[0]) for x in result] == [2, 6, 6, 6, 6]
+    assert [float(x.origin[0]) for x in result] == [-0.5, -0.5, -3.5, -3.5, -6.5]
+    np.testing.assert_array_equal(result[1].at([[0], [2]]), [[-0.5], [11.5]])
 
 
 # --- parameters, gates, training ------------------------------------------------------------
 
 
-def test_kernels_are_drawn_with_hes_variance():
+def test_init_has_he_variance():
     spec = Spec(8, (Layer(200, (5, 3), groups=2),), 50)
     params = start(spec, key=jax.random.key(3), dtype=jnp.float32)
     assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype("float32")}
     kernels = np.asarray(params.layers[0].kernels, float)
     assert kernels.shape == (200, 4, 5, 3)
-    # the relative standard error of a variance of n numbers is √(2/n)
+    # relative standard error of a variance of n numbers: √(2/n)
     assert kernels.var() * 60 / 2 == pytest.approx(1, abs=4 * np.sqrt(2 / kernels.size))
     weights = np.asarray(params.head.weights, float)
     assert weights.var() * 200 == pytest.approx(1, abs=4 * np.sqrt(2 / weights.size))
@@ -192,35 +193,35 @@ def test_kernels_are_drawn_with_hes_variance():
 @pytest.mark.parametrize("weighting", ["signed", "energy"])
 def test_gates_are_mean_slopes(weighting):
     spec = SPECS["a plane"]
-    params, image = drawn(spec, 5)
+    params, image = random_network(spec, 5)
     images = np.stack([image, 0.3 * image[:, ::-1], -image])
-    found = jax.jit(gates, static_argnames=("spec", "weighting", "batch"))(
+    result = jax.jit(gates, static_argnames=("spec", "weighting", "batch"))(
         params, images, spec=spec, weighting=weighting, batch=2
     )
-    each = [by_loops(params, one, spec)[0] for one in images]
+    activations = [by_loops(params, image, spec)[0] for image in images]
     slopes = [np.sign, lambda u: 1.0 * (u > 0), np.ones_like]
-    for n, (slope, gate) in enumerate(zip(slopes, found, strict=True)):
-        all_before = np.stack([layers[n][0] for layers in each])
+    for n, (slope, gate) in enumerate(zip(slopes, result, strict=True)):
+        all_before = np.stack([layers[n][0] for layers in activations])
         expected = (slope(all_before) ** (1 if weighting == "signed" else 2)).mean(axis=(0, 2, 3))
         np.testing.assert_allclose(gate, expected, atol=1e-14)
 
 
-def test_vmap_equals_one_by_one():
+def test_vmap_matches_loop():
     spec = SPECS["a line"]
-    params, image = drawn(spec, 2)
+    params, image = random_network(spec, 2)
     images = jnp.stack([image, 2 * image, image[:, ::-1]])
-    many = jax.vmap(lambda u: run(params, u, spec=spec).logits)(images)
-    one = [run(params, u, spec=spec).logits for u in images]
-    np.testing.assert_allclose(many, one, rtol=1e-13)
+    batched = jax.vmap(lambda u: run(params, u, spec=spec).logits)(images)
+    expected = [run(params, u, spec=spec).logits for u in images]
+    np.testing.assert_allclose(batched, expected, rtol=1e-13)
 
 
-def test_training_learns_which_way_a_ramp_goes():
+def test_training_classifies_ramps():
     spec = Spec(1, (Layer(4, (3,)), Layer(4, (3,), stride=2)), 2)
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 64)
     ramps = np.where(labels, 1, -1)[:, None] * np.linspace(-1, 1, 12)
     images = jnp.asarray((ramps + 0.2 * rng.normal(size=ramps.shape))[:, None], jnp.float32)
-    params = jax.tree.map(lambda x: 0.5 * x, drawn(spec, 1, "float32")[0])
+    params = jax.tree.map(lambda x: 0.5 * x, random_network(spec, 1, "float32")[0])
     optimizer = optax.sgd(0.1, momentum=0.9)
 
     def cost(params):
@@ -253,17 +254,17 @@ SHAPES = jax.eval_shape(lambda: init(SPEC, key=jax.random.key(0)))
     ("options", "message"),
     [
         ({"outputs": 0}, "outputs: got 0, expected a whole number of at least 1"),
-        ({"taps": (3, 0)}, "taps: got"),
-        ({"taps": [3, 3]}, "taps: got .*a tuple"),
-        ({"taps": 3}, "taps: got 3, expected a tuple"),
+        ({"kernel_size": (3, 0)}, "kernel_size: got"),
+        ({"kernel_size": [3, 3]}, "kernel_size: got .*a tuple"),
+        ({"kernel_size": 3}, "kernel_size: got 3, expected a tuple"),
         ({"stride": 0}, "stride: got 0"),
-        ({"stride": (1, 1, 1)}, "stride: got .*expected one whole number, or 2"),
+        ({"stride": (1, 1, 1)}, "stride: got .*expected one integer, or 2"),
         ({"dilation": 1.5}, "dilation: got 1.5"),
         ({"groups": 3}, "groups: got 3, expected a divisor of 4 outputs"),
         ({"rectifier": "step"}, "rectifier: got 'step', expected one of relu"),
     ],
 )
-def test_bad_layer_is_refused(options, message):
+def test_invalid_layer_raises(options, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         replace(LAYER, **options)
 
@@ -275,19 +276,19 @@ def test_bad_layer_is_refused(options, message):
         ({"classes": 2.0}, "classes: got 2.0"),
         ({"layers": ()}, "layers: got .*one or more Layers"),
         ({"layers": [LAYER]}, "layers: got .*a tuple"),
-        ({"layers": (LAYER, Layer(1, (3,)))}, "layers: got .*equally many axes"),
+        ({"layers": (LAYER, Layer(1, (3,)))}, "layers: got .*same number of axes"),
         ({"layers": (replace(LAYER, groups=4),)}, r"layers\[0\].groups: got 4, .*of 2 inputs"),
         ({"boundary": "same"}, "boundary: got 'same'"),
     ],
 )
-def test_bad_spec_is_refused(options, message):
+def test_invalid_spec_raises(options, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         replace(SPEC, **options)
 
 
-def test_what_does_not_fit_is_refused():
+def test_mismatched_arguments_raise():
     params = jax.tree.map(lambda x: np.ones(x.shape), SHAPES)
-    with pytest.raises(ValueError, match=r"^image: got shape \(1, 5, 5\), expected \(2, \*grid\)"):
+    with pytest.raises(ValueError, match=r"^image: got shape \(1, 5, 5\), expected \(2, \*shape\)"):
         apply(params, np.zeros((1, 5, 5)), spec=SPEC)
     with pytest.raises(ValueError, match=r"^image: got shape \(2, 5\)"):
         apply(params, np.zeros((2, 5)), spec=SPEC)

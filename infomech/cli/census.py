@@ -1,4 +1,4 @@
-"""`infomech census`: the mechanics of the filters in a file of weights."""
+"""`infomech census`: mechanics of the filters in a weight file."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -17,63 +17,63 @@ from infomech.weights import Layer
 
 @dataclass(frozen=True)
 class Census:
-    """Count what the filters of a network are: energy, odd share, momentum, low frequencies.
+    """Summarize a network's filters: energy, odd share, momentum, low frequencies.
 
-    Prints a table by layer and whether DC and gradients dominate, and writes a figure (census.png),
-    the numbers (census.json) and the labeled dataset (census.nc).
+    Prints a table by layer and whether DC and gradients dominate. Writes a figure (census.png), the
+    numbers (census.json) and a labeled dataset (census.nc).
     """
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """Weights: .safetensors, .npz, .npy, .keras or .h5."""
+    """Weight file: .safetensors, .npz, .npy, .keras or .h5."""
     against: str = ""
-    """A second file, such as the network before training, whose layers are paired by name; or
-    random: Gaussian taps of the same shapes."""
+    """Second file to compare with, such as the network before training; layers are paired by name.
+    Or random: Gaussian taps of the same shapes."""
     layer: str = "*"
-    """Names of the layers to count, as a shell writes patterns."""
+    """Layers to include (shell wildcard)."""
     layout: str | None = None
-    """Order of the axes of all of them, such as OIHW; by the framework's names if not given."""
+    """Axis order of all layers, such as OIHW; inferred from names by default."""
     describe: bool = False
-    """Only list what the file holds."""
+    """List the arrays of the file and exit."""
     skip_nan: bool = False
-    """Leave out filters that hold NaN or infinity; otherwise their layers have no shares."""
+    """Skip filters that contain NaN or infinity; otherwise their layers have no shares."""
     seed: int = 0
-    """Of the random filters."""
+    """Seed of the random filters."""
     out: Path = Path("out/census")
-    """Folder for the files written; made if need be."""
+    """Output folder; created if missing."""
     json: bool = False
-    """Print the whole result as JSON instead of a table."""
+    """Print the result as JSON instead of a table."""
 
     def run(self) -> int:
-        """Counts, writes the files and prints table and verdict."""
+        """Computes the census, writes the files, prints table and verdict."""
         with typed(self, source="FILE", layers="FILE", pattern="--layer"):
             return self._run()
 
     def _run(self) -> int:
         if self.describe:
-            held = weights.describe(self.file)
-            print(files.to_json([e._asdict() for e in held]) if self.json else _listing(held))
+            entries = weights.describe(self.file)
+            print(files.to_json([e._asdict() for e in entries]) if self.json else _listing(entries))
             return 0
         clock = Clock()
-        # mistakes in either file are told before anything is done
+        # raise early if either file is invalid
         layers, other = self._layers(), self._other()
         out = files.folder(self.out)
-        watched = _watched(layers, self.file.name)
-        found = networks.census(watched, skip_nan=self.skip_nan)
-        verdict = networks.dominance(found)
+        layers = _with_progress(layers, self.file.name)
+        dataset = networks.census(layers, skip_nan=self.skip_nan)
+        verdict = networks.dominance(dataset)
         change = other and self._change(other)
         names = {kind: out / f"census.{kind}" for kind in ("json", "nc", "png")}
-        plot.save(plot.census(found, change, other=Path(self.against).name), names["png"])
+        plot.save(plot.census(dataset, change, other=Path(self.against).name), names["png"])
         with files.replacing(names["nc"]) as part:
-            # by SciPy: a file of one kind, whatever else is installed
-            found.assign_attrs(pointwise=", ".join(found.pointwise)).to_netcdf(part, engine="scipy")
-        some = found.drop_dims("filter")
+            # fixed engine: the format must not depend on installed packages
+            attributes = {"pointwise": ", ".join(dataset.pointwise)}
+            dataset.assign_attrs(attributes).to_netcdf(part, engine="scipy")
         result = files.to_json(
             {
                 "config": asdict(self),
                 "provenance": files.provenance(),
                 "seconds": clock.seconds(),
                 "files": names,
-                "result": _plain(some),
+                "result": _plain(dataset.drop_dims("filter")),
                 "dominance": _plain(verdict),
                 "change": None if change is None else _plain(change),
             }
@@ -81,9 +81,9 @@ class Census:
         files.write_text(names["json"], result + "\n")
         text = "\n".join(
             [
-                *_table(found),
+                *_table(dataset),
                 "",
-                *_verdict(found, verdict, self.skip_nan),
+                *_verdict(dataset, verdict, self.skip_nan),
                 *_changes(change, self.against),
                 "",
                 f"figure   {names['png']}",
@@ -98,7 +98,7 @@ class Census:
         return weights.layers(self.file, layout=self.layout, pattern=self.layer)
 
     def _other(self) -> Iterator[Layer] | None:
-        """The network before, or one of random taps."""
+        """Layers of the network to compare with."""
         if self.against == "random":
             seed = checks.integer("seed", self.seed, 0)
             return networks.random_like(self._layers(), seed=seed)
@@ -106,11 +106,11 @@ class Census:
             return None
         words = {"source": "--against", "pattern": "--layer"}
         with typed(self, **words):
-            found = weights.layers(Path(self.against), layout=self.layout, pattern=self.layer)
-        return self._told(found, words)
+            layers = weights.layers(Path(self.against), layout=self.layout, pattern=self.layer)
+        return self._typed(layers, words)
 
-    def _told(self, layers: Iterable[Layer], words: dict[str, str]) -> Iterator[Layer]:
-        """The layers, read one by one: what is wrong with one is told by these words too."""
+    def _typed(self, layers: Iterable[Layer], words: dict[str, str]) -> Iterator[Layer]:
+        """Yields the layers; errors raised on reading name the options in `words`."""
         with typed(self, **words):
             yield from layers
 
@@ -119,7 +119,7 @@ class Census:
             return networks.compare(other, self._layers(), skip_nan=self.skip_nan)
 
 
-def _watched(layers: Iterable[Layer], title: str) -> Iterator[Layer]:
+def _with_progress(layers: Iterable[Layer], title: str) -> Iterator[Layer]:
     with tqdm(desc=title, unit=" filters", delay=2, leave=False, disable=None) as bar:
         for layer in layers:
             yield layer
@@ -127,39 +127,39 @@ def _watched(layers: Iterable[Layer], title: str) -> Iterator[Layer]:
 
 
 def _plain(dataset: Any) -> dict[str, Any]:
-    """Coordinates and variables as arrays, each with the names of its axes."""
+    """Coordinates and variables as arrays with the names of their axes."""
     return {
         name: {"axes": list(array.dims), "values": array.values}
         for name, array in {**dataset.coords, **dataset.data_vars}.items()
     }
 
 
-def _listing(held: list[weights.Entry]) -> str:
-    wide = min(max(len(e.name) for e in held), 60) if held else 0
-    shapes = ["×".join(map(str, e.shape)) or "scalar" for e in held]
+def _listing(entries: list[weights.Entry]) -> str:
+    width = min(max(len(e.name) for e in entries), 60) if entries else 0
+    shapes = ["×".join(map(str, e.shape)) or "scalar" for e in entries]
     lines = [
-        f"{e.name:<{wide}}  {shape:<18}{e.dtype:<10}{e.layout or ('?' if e.undecided else '–'):<8}"
+        f"{e.name:<{width}}  {shape:<18}{e.dtype:<10}{e.layout or ('?' if e.undecided else '–'):<8}"
         f"{e.rule}"
-        for e, shape in zip(held, shapes, strict=True)
+        for e, shape in zip(entries, shapes, strict=True)
     ]
-    convolutions = [e for e in held if e.layout]
-    return "\n".join([*lines, f"{len(held)} arrays, {len(convolutions)} of them convolutions"])
+    convolutions = [e for e in entries if e.layout]
+    return "\n".join([*lines, f"{len(entries)} arrays, {len(convolutions)} convolutions"])
 
 
-def _table(found: Any) -> list[str]:
-    names = [_cut(str(name), 28) for name in found.layer.values]
-    wide = max(5, *map(len, names))
+def _table(dataset: Any) -> list[str]:
+    names = [_truncate(str(name), 28) for name in dataset.layer.values]
+    width = max(5, *map(len, names))
     lines = [
-        f"{'layer':<{wide}}  {'filters':>9}  {'taps':<7}DC + gradients (95 %)    random shuffled"
+        f"{'layer':<{width}}  {'filters':>9}  {'kernel':<7}DC + gradients (95 %)    random shuffled"
         "   odd share (95 %)         random   one-sided (random)"
     ]
     for n, name in enumerate(names):
-        row = found.isel(layer=n)
-        taps = "×".join(str(int(t)) for t in row.taps.values if np.isfinite(t))
+        row = dataset.isel(layer=n)
+        size = "×".join(str(int(m)) for m in row.kernel_size.values if np.isfinite(m))
         low, odd = (_share(row.sel(part=part)) for part in ("low", "odd"))
         null = row.sel(part="low")
         lines.append(
-            f"{name:<{wide}}  {int(row.filters):>9,}  {taps:<7}{low:<25}{float(null.random):5.3f}"
+            f"{name:<{width}}  {int(row.filters):>9,}  {size:<7}{low:<25}{float(null.random):5.3f}"
             f"  {float(null.shuffled):5.3f}      {odd:<25}{float(row.sel(part='odd').random):5.3f}"
             f"    {float(row.resultant[0]):5.3f} ({float(row.resultant_random):.3f})"
         )
@@ -171,50 +171,53 @@ def _share(row: Any) -> str:
     return f"{float(row.share):.3f} ({low:.3f} to {high:.3f})"
 
 
-def _verdict(found: Any, verdict: Any, skip_nan: bool) -> list[str]:
-    left = ", left out" if skip_nan else ": no shares; --skip-nan leaves them out"
-    skipped = {"zero": "", "not_finite": left}
-    count = found.sizes["layer"]
+def _verdict(dataset: Any, verdict: Any, skip_nan: bool) -> list[str]:
+    skipped = ", skipped" if skip_nan else ": no shares; use --skip-nan to skip them"
+    consequence = {"zero": "", "not_finite": skipped}
+    count = dataset.sizes["layer"]
     yes, no = int(verdict.dominated.sum()), int(verdict.not_dominated.sum())
-    said = {
+    descriptions = {
         "dominated": "more than half of their energy in DC and gradients, and more than random",
-        "above_random": "more of it there than Gaussian taps",
-        "above_shuffled": "more of it there than the same taps in another order",
+        "above_random": "a larger share there than Gaussian taps",
+        "above_shuffled": "a larger share there than the same taps shuffled",
     }
     lines = [
-        f"{int(verdict[name].sum())} of {count} layers have {words}" for name, words in said.items()
+        f"{int(verdict[name].sum())} of {count} layers have {text}"
+        for name, text in descriptions.items()
     ]
-    word = "not known" if not yes + no else "holds" if yes == count else "fails" if not yes else ""
+    word = "undecided" if not yes + no else "holds" if yes == count else "fails" if not yes else ""
     lines.append(
         "Small filters are dominated by DC and gradients [arXiv 2512.24338]: "
         f"{word or 'holds in some layers'}"
-        f" ({yes} layers are, {no} aren't, of {count - yes - no} it can't be told; 95 % intervals)"
+        f" (yes in {yes} layers, no in {no}, undecided in {count - yes - no}; 95 % intervals)"
     )
-    for name, words in (("zero", "all zeros"), ("not_finite", "NaN or infinite")):
-        for row in np.flatnonzero(found[name].values):
-            layer, number = found.layer.values[row], int(found[name][row])
-            lines.append(f"{layer}: {number:,} filters are {words}{skipped[name]}")
-    if found.pointwise:
-        lines.append(f"left out, of one tap each: {', '.join(found.pointwise[:8])}")
+    for name, text in (("zero", "all zeros"), ("not_finite", "NaN or infinite")):
+        for row in np.flatnonzero(dataset[name].values):
+            layer, number = dataset.layer.values[row], int(dataset[name][row])
+            lines.append(f"{layer}: {number:,} filters are {text}{consequence[name]}")
+    if dataset.pointwise:
+        lines.append(f"skipped, only one tap: {', '.join(dataset.pointwise[:8])}")
     return lines
 
 
 def _changes(change: Any, against: str) -> list[str]:
     if change is None:
         return []
-    lines = ["", f"change from {against} to this file, and its 95 % interval"]
+    lines = ["", f"change from {against} to this file (95 % interval)"]
     for name in change.layer.values:
         row = change.sel(layer=name)
         parts = []
-        for part, words in (("low", "DC + gradients"), ("odd", "odd share")):
+        for part, text in (("low", "DC + gradients"), ("odd", "odd share")):
             low, high = row.change_interval.sel(part=part).values
             value = float(row.change.sel(part=part))
-            parts.append(f"{words} {value:+.3f} ({low:+.3f} to {high:+.3f})")
-        lines.append(f"{_cut(str(name), 28)}  {'  '.join(parts)}  cosine {float(row.cosine):.3f}")
+            parts.append(f"{text} {value:+.3f} ({low:+.3f} to {high:+.3f})")
+        lines.append(
+            f"{_truncate(str(name), 28)}  {'  '.join(parts)}  cosine {float(row.cosine):.3f}"
+        )
     if change.unmatched:
-        lines.append(f"in one of them only: {', '.join(change.unmatched[:8])}")
+        lines.append(f"only in one of the two: {', '.join(change.unmatched[:8])}")
     return lines
 
 
-def _cut(name: str, most: int) -> str:
-    return name if len(name) <= most else "…" + name[1 - most :]
+def _truncate(name: str, length: int) -> str:
+    return name if len(name) <= length else "…" + name[1 - length :]

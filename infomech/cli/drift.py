@@ -1,4 +1,4 @@
-"""`infomech drift`: where the filters in a file of weights move content, layer after layer."""
+"""`infomech drift`: displacement of content through the layers of a weight file."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -24,45 +24,45 @@ from infomech.weights import Layer
 
 @dataclass(frozen=True)
 class Drift:
-    """Predict from momenta where layers move content, and measure it by gradients.
+    """Predict the displacement of content from momenta, and measure it by gradients.
 
-    The layers chosen are taken as one network, one after the other with a rectifier behind each;
-    normalization, pooling and branches aren't in it. Prints a table and writes a figure (drift.png)
-    and the numbers (drift.json).
+    The selected layers are stacked into one network with a rectifier after each; normalization,
+    pooling and branches are ignored. Prints a table and writes a figure (drift.png) and the numbers
+    (drift.json).
     """
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """Weights: .safetensors, .npz, .npy, .keras or .h5."""
+    """Weight file: .safetensors, .npz, .npy, .keras or .h5."""
     layer: str = "*"
-    """Names of the layers, as a shell writes patterns; they must follow each other."""
+    """Layers to include (shell wildcard), in network order."""
     layout: str | None = None
-    """Order of the axes of all of them, such as OIHW; by the framework's names if not given."""
+    """Axis order of all layers, such as OIHW; inferred from names by default."""
     strides: tuple[int, ...] = ()
-    """Of each layer; all 1 if not given."""
+    """Stride of each layer; 1 by default."""
     dilations: tuple[int, ...] = ()
-    """Of each layer; all 1 if not given."""
+    """Dilation of each layer; 1 by default."""
     groups: tuple[int, ...] = ()
-    """Of each layer; if not given, as many as channels for depthwise layers and 1 for others."""
+    """Groups of each layer; by default the channels of depthwise layers, 1 for others."""
     rectifier: str = "relu"
-    """Behind each layer."""
+    """Rectifier after each layer."""
     images: str = "noise"
-    """On which gradients are taken: noise, or pieces of a photograph such as camera, the same for
-    all channels."""
+    """Images at which gradients are taken: noise, or crops of a photograph such as camera, the same
+    for all channels."""
     count: int = 32
-    """Of these images."""
+    """Number of these images."""
     seed: int = 0
-    """Of the noise, of where pieces are taken, and of the bootstrap."""
+    """Seed of the noise, the crops and the bootstrap."""
     dtype: str = "float64"
-    """float32 or float64; in float32 the signed paths of deep networks cancel down to rounding."""
+    """float32 or float64; in float32 the signed paths of deep networks cancel up to rounding."""
     out: Path = Path("out/drift")
-    """Folder for the figure and the numbers; made if need be."""
+    """Output folder; created if missing."""
     compile_cache: Path | None = None
-    """Folder that keeps compiled code, so that the next time it need not be compiled again."""
+    """Folder for compiled code, reused by later runs."""
     json: bool = False
-    """Print the whole result as JSON instead of a table."""
+    """Print the result as JSON instead of a table."""
 
     def run(self) -> int:
-        """Predicts, measures, writes the files and prints how well they agree."""
+        """Predicts, measures, writes the files and prints the agreement."""
         with typed(self, source="FILE", layers="--layer", pattern="--layer"):
             return self._run()
 
@@ -78,19 +78,19 @@ class Drift:
             rectifier=self.rectifier,
         )
         params = jax.tree.map(lambda x: x.astype(self.dtype), params)
-        pixels, conversion = self._images(spec)
+        inputs, conversion = self._images(spec)
         tell(conversion, json=self.json)
-        # mistakes are told before anything is done
+        # raise early if the folder can't be written
         out = files.folder(self.out)
-        found = chain.displacements(
+        results = chain.displacements(
             params,
-            pixels,
+            inputs,
             spec=spec,
             key=jax.random.key(self.seed),
-            progress=lambda some: _watched(some, [layer.name for layer in layers]),
+            progress=lambda lattices: _with_progress(lattices, [layer.name for layer in layers]),
         )
         names = {kind: out / f"drift.{kind}" for kind in ("json", "png")}
-        plot.save(plot.drift({self.file.name: found}), names["png"])
+        plot.save(plot.drift({self.file.name: results}), names["png"])
         result = files.to_json(
             {
                 "config": asdict(self),
@@ -100,39 +100,39 @@ class Drift:
                 "reach": chain.reach(spec),
                 "conversion": conversion,
                 "names": [layer.name for layer in layers],
-                "layers": found,
-                "reasons": [one.agreement.reason for one in found],
+                "layers": results,
+                "reasons": [result.agreement.reason for result in results],
             }
         )
         files.write_text(names["json"], result + "\n")
         ending = f"figure   {names['png']}\nnumbers  {names['json']}\ntime     {clock}"
-        print(result if self.json else f"{_report(found, layers, spec)}\n\n{ending}")
+        print(result if self.json else f"{_report(results, layers, spec)}\n\n{ending}")
         return 0
 
     def _images(self, spec: Spec) -> tuple[np.ndarray, str]:
-        """Images that no receptive field leaves, and how they became gray."""
+        """Images larger than any receptive field, and how they were converted to gray."""
         count = checks.integer("count", self.count, 1)
-        # the unit in the middle may lie half a spacing off it
+        # the central unit may lie up to half a spacing off center
         spacing = np.ceil(networks.sequential.lattices(spec)[-1].spacing).astype(int)
-        grid = tuple(n + 4 + int(m) for n, m in zip(chain.reach(spec), spacing, strict=True))
+        shape = tuple(n + 4 + int(m) for n, m in zip(chain.reach(spec), spacing, strict=True))
         random = np.random.default_rng(checks.integer("seed", self.seed, 0))
         if self.images == "noise":
-            return random.normal(size=(count, spec.channels, *grid)).astype(self.dtype), ""
-        if len(grid) != 2:
-            expected = f"noise for layers of {len(grid)} axes"
+            return random.normal(size=(count, spec.channels, *shape)).astype(self.dtype), ""
+        if len(shape) != 2:
+            expected = f"noise for layers with {len(shape)} axes"
             raise checks.error("images", repr(self.images), expected)
         photograph, conversion = images.read(self.images)
-        if any(n < m for n, m in zip(photograph.shape, grid, strict=True)):
-            raise checks.error("images", f"{photograph.shape} pixels", f"at least {grid}")
-        last = [n - m for n, m in zip(photograph.shape, grid, strict=True)]
+        if any(n < m for n, m in zip(photograph.shape, shape, strict=True)):
+            raise checks.error("images", f"{photograph.shape} pixels", f"at least {shape}")
+        last = [n - m for n, m in zip(photograph.shape, shape, strict=True)]
         corners = random.integers(0, np.array(last) + 1, (count, 2))
-        pieces = np.stack([photograph[y : y + grid[0], x : x + grid[1]] for y, x in corners])
-        pieces = (pieces - pieces.mean()) / pieces.std()
-        return np.repeat(pieces[:, None], spec.channels, 1).astype(self.dtype), conversion
+        crops = np.stack([photograph[y : y + shape[0], x : x + shape[1]] for y, x in corners])
+        crops = (crops - crops.mean()) / crops.std()
+        return np.repeat(crops[:, None], spec.channels, 1).astype(self.dtype), conversion
 
 
-def _watched(layers: Sequence[Any], names: Sequence[str]) -> Iterator[Any]:
-    """Says on a terminal which layer has its turn: most of the time goes into compiling."""
+def _with_progress(layers: Sequence[Any], names: Sequence[str]) -> Iterator[Any]:
+    """Shows the current layer on a terminal; most of the time is spent compiling."""
     with tqdm(total=len(layers), unit="layer", leave=False, disable=None, file=sys.stderr) as bar:
         for layer, name in zip(layers, names, strict=True):
             bar.set_description(f"{name}: compiling, measuring")
@@ -140,52 +140,52 @@ def _watched(layers: Sequence[Any], names: Sequence[str]) -> Iterator[Any]:
             bar.update()
 
 
-def _report(found: Sequence[Displaced], layers: Sequence[Layer], spec: Spec) -> str:
+def _report(results: Sequence[Displaced], layers: Sequence[Layer], spec: Spec) -> str:
     lines = [
         *(
-            f"{n:5d}  {layer.name}, {'×'.join(map(str, layer.kernels.shape))}, stride {one.stride}"
-            for n, (layer, one) in enumerate(zip(layers, spec.layers, strict=True), 1)
+            f"{n:5d}  {layer.name}, {'×'.join(map(str, layer.kernels.shape))}, stride {opts.stride}"
+            for n, (layer, opts) in enumerate(zip(layers, spec.layers, strict=True), 1)
         ),
         "",
-        "how far content has moved and spread from the image to each layer, in pixels, medians "
-        "over channels; R² and slope of the measured against the predicted displacements (95 %)",
+        "displacement and spread of content from the image to each layer, in pixels (medians over "
+        "channels); R² and slope of measured against predicted displacements (95 %)",
         "",
         "layer  paths   predicted  measured  spread  R² (95 %)             slope (95 %)"
-        "            gates alike  channels",
+        "            equal gates  channels",
     ]
-    for one in found:
-        a, plain = one.agreement, one.ungated
+    for result in results:
+        a = result.agreement
         sizes = [
             _median(np.linalg.norm(part.displacement, axis=-1))
-            for part in (one.predicted, one.measured)
+            for part in (result.predicted, result.measured)
         ]
         lines.append(
-            f"{one.layer:5d}  {one.weighting:<8}{sizes[0]:9.3f}  {sizes[1]:8.3f}"
-            f"  {_spread(one.measured):6.2f}  {_scores(a):<46}{_ungated(plain):<13}"
-            f"{int(a.used)} of {len(one.measured.balance)}"
+            f"{result.layer:5d}  {result.weighting:<8}{sizes[0]:9.3f}  {sizes[1]:8.3f}"
+            f"  {_spread(result.measured):6.2f}  {_scores(a):<46}{_ungated(result.ungated):<13}"
+            f"{int(a.used)} of {len(result.measured.balance)}"
             + (f", {int(a.at_border)} at the border" if a.at_border else "")
         )
     reach = "×".join(map(str, chain.reach(spec)))
-    return "\n".join([*lines, "", f"a unit of the last layer sees {reach} pixels"])
+    return "\n".join([*lines, "", f"receptive field of the last layer: {reach} pixels"])
 
 
 def _median(values: Any) -> float:
-    known = values[np.isfinite(values)]
-    return float(np.median(known)) if len(known) else np.nan
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else np.nan
 
 
 def _spread(measured: Any) -> float:
-    """Root of the median variance over channels; signed weights may have a negative one."""
+    """Root of the median variance over channels; NaN if signed weights make it negative."""
     variance = _median(np.trace(np.asarray(measured.covariance), axis1=-2, axis2=-1))
     return float(np.sqrt(variance)) if variance > 0 else np.nan
 
 
 def _scores(a: Agreement) -> str:
-    """R² and slope with their intervals, or why there are none."""
+    """R² and slope with intervals, or the reason why they are undefined."""
     if a.reason:
         return a.reason
     r_squared, low, high = (
-        rates.format_r_squared(float(one.r_squared), 2) for one in (a.scores, a.low, a.high)
+        rates.format_r_squared(float(scores.r_squared), 2) for scores in (a.scores, a.low, a.high)
     )
     slopes = f"{a.scores.slope:.2f} ({a.low.slope:.2f} to {a.high.slope:.2f})"
     return f"{f'{r_squared} ({low} to {high})':<22}{slopes}"

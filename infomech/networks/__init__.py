@@ -1,4 +1,4 @@
-"""Filters of trained networks: weights from files, their mechanics, and where they move content."""
+"""Filters of trained networks: their mechanics, null models, and the drift of content."""
 
 from infomech.networks import chain, drift, nulls, receptive, sequential, slices
 from infomech.networks._census import census, dominance

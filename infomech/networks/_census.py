@@ -1,4 +1,4 @@
-"""A census of a network's filters: energy, odd share, momentum and low frequencies, by layer."""
+"""A census of a network's filters by layer: energy, odd share, momentum, low frequencies."""
 
 from __future__ import annotations
 
@@ -20,126 +20,132 @@ if TYPE_CHECKING:
     import xarray as xr
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-#: orders of the harmonics of directions: one-sided, along an axis, along the axes of the grid
+#: angular harmonics of the directions: one-sided, along one axis, along both axes of the grid
 HARMONICS = (1, 2, 4)
-#: bins of the rose of directions
+#: bins of the histogram of directions
 BINS = 36
 
 
 def census(
     layers: Iterable[Layer], *, level: float = 0.95, keep: int = 2000, skip_nan: bool = False
 ) -> xr.Dataset:
-    """The mechanics of the filters of each layer, beside what filters without any order would have.
+    """Mechanics of the filters of each layer, compared with two null models.
 
-    Every slice k_oi of an output o and an input i is one filter. Shares of a layer's energy are
-    ratios of sums over all of its filters, Σ part / Σ E, and their intervals treat the output units
-    as independent. Two null models: independent Gaussian taps (`nulls.random_shares`), and the
-    same taps in any order (`nulls.shuffled_energies`). Layers of one tap have no mechanics; they
-    are left out and named in `attrs["pointwise"]`.
+    Each slice k_oi, from input i to output o, is one filter. Shares of a layer's energy are ratios
+    of sums over all its filters, Σ part / Σ E. Their intervals treat output units as independent.
+    The null models are independent Gaussian taps (`nulls.random_shares`) and random permutations
+    of the taps (`nulls.shuffled_energies`). Layers with one tap have no mechanics; they are skipped
+    and listed in `attrs["pointwise"]`.
 
     Args:
-        layers: as of `infomech.weights.layers`.
-        level: probability of the intervals.
-        keep: how many filters of each layer stay in the result one by one, evenly spaced.
-        skip_nan: leave out filters that hold NaN or infinity; otherwise they make shares NaN.
+        layers: from `infomech.weights.layers`.
+        level: confidence level of the intervals.
+        keep: number of filters per layer to return individually, evenly spaced.
+        skip_nan: skip filters that contain NaN or infinity; otherwise they make shares NaN.
 
     Returns:
-        Dataset of variables with dimension `layer`, and `axis` 0 … d − 1 of the taps (y before x):
+        Dataset with dimension `layer`, and `axis` 0 … d − 1 of the kernels (y before x):
 
-        - taps (layer, axis); outputs, inputs, filters (with energy), zero, not_finite: counts.
-        - energy, even, odd, mass_squared: Σ over filters, in the units of the weights squared.
-        - share (layer, part): of the odd part, of DC and the gradients ("low"), of DC, of the
-          gradients; share_interval (layer, part, bound); share_quantiles (layer, part, quantile)
-          of "odd" and "low" over filters.
-        - random, random_interval: of Gaussian filters, as many; shuffled: mean over all orders of
-          the taps; excess, excess_interval: share − shuffled.
+        - kernel_size (layer, axis); outputs, inputs, filters (with energy), zero, not_finite:
+          counts.
+        - energy, even, odd, mass_squared: Σ over filters, in squared units of the weights.
+        - share (layer, part): of the odd part, of DC and gradients ("low"), of DC, of the
+          gradients; share_interval (layer, part, bound); share_quantiles (layer, quantity,
+          quantile) of "odd" and "low" over filters.
+        - random, random_interval: for as many Gaussian filters; shuffled: mean over all
+          permutations of the taps; excess, excess_interval: share − shuffled.
         - spectrum (layer, mode_0, …): share of each DCT-II mode.
         - momentum (layer, axis): mean of p/‖k‖, pixels; gradient_axis (layer, axis): share of each
           axis in the energy of the gradients, with gradient_axis_interval (layer, axis, bound).
-        - resultant (layer, harmonic): |mean of exp(i m θ)| of the directions θ of the momenta, from
-          +x towards +y; of 1 or 3 axes of more than one tap the length of the mean direction,
-          m = 1 only; resultant_random: what one in 20 layers of independent, isotropic directions
-          exceeds. Filters of one unit are seldom independent, nor are random ones of a box that
-          is no square isotropic.
-        - rose (layer, angle): share of the directions in each of 36 bins, of two such axes.
-        - filter_layer, filter_output, filter_input (filter), where it stands; filter_energy,
-          filter_share, its odd share, filter_low, filter_mass_squared, filter_momentum (filter,
-          axis) in pixels, filter_direction of it, filter_spectrum (filter, mode_0, …), ball
-          (filter, coordinate), its place in that of (DC, ∇ on axis 0, …): one by one.
+        - resultant (layer, harmonic): |mean of exp(i m θ)| over the directions θ of the momenta,
+          from +x towards +y. Kernels with 1 or 3 axes of more than one tap have m = 1 only, the
+          length of the mean direction. resultant_random: exceeded by one in 20 layers with
+          independent, isotropic directions. Filters of one unit are seldom independent, and random
+          filters of a non-square kernel are not isotropic.
+        - rose (layer, angle): share of the directions in each of 36 bins, for two such axes.
+        - individual filters: filter_layer, filter_output, filter_input (filter) locate them;
+          filter_energy, filter_share (odd share), filter_low, filter_mass_squared,
+          filter_momentum (filter, axis) in pixels and its direction filter_direction,
+          filter_spectrum (filter, mode_0, …), ball (filter, coordinate): amplitudes of the
+          unit-energy filter on (DC, ∇ on axis 0, …).
 
-        Where a layer has fewer axes or modes than another there is NaN.
+        Layers with fewer axes or modes than others are padded with NaN.
 
     Raises:
-        ValueError: no layer with more than one tap, or a bad `level` or `keep`.
+        ValueError: no layer with more than one tap, or invalid `level` or `keep`.
     """
     nulls.tails(level)
     keep = checks.integer("keep", keep, 0)
-    found, pointwise = [], []
+    rows, pointwise = [], []
     for layer in _layers.checked("layers", layers):
         if math.prod(layer.kernels.shape[2:]) < 2:
             pointwise.append(layer.name)
             continue
-        every, sums = slices.measure(layer.kernels, skip_nan=skip_nan)
-        found.append(_of_layer(layer, every, sums, level) | _kept(layer, keep))
-    if not found:
-        got = f"only layers of one tap: {', '.join(pointwise)}" if pointwise else "none"
-        raise checks.error("layers", got, "at least one with more than one tap")
-    return _dataset(found, pointwise, level)
+        filters, sums = slices.measure(layer.kernels, skip_nan=skip_nan)
+        rows.append(_summary(layer, filters, sums, level) | _individual(layer, keep))
+    if not rows:
+        got = f"only layers with one tap: {', '.join(pointwise)}" if pointwise else "none"
+        raise checks.error("layers", got, "at least one layer with more than one tap")
+    return _dataset(rows, pointwise, level)
 
 
-def dominance(found: xr.Dataset) -> xr.Dataset:
-    """Whether DC and the gradients dominate the filters of each layer, as [M] says of small ones.
+def dominance(dataset: xr.Dataset) -> xr.Dataset:
+    """Whether DC and gradients dominate the filters of each layer, as [M] states for small kernels.
 
-    Where they are most of the modes, as of 2×2 taps, more than half alone says nothing: their share
-    has to be above that of Gaussian taps too.
+    In 2×2 kernels DC and gradients are most of the modes, so a share above one half proves nothing
+    by itself. It must also exceed the share of Gaussian taps.
 
     Args:
-        found: of `census`.
+        dataset: from `census`.
 
     Returns:
-        Dataset of truth values (layer): above_random, the lower bound of their share is above the
-        upper bound of Gaussian taps; above_shuffled, the lower bound of the excess over shuffled
-        taps is above 0: low modes hold more than the DC component alone explains; dominated,
-        the lower bound is above one half, and above_random; not_dominated, the upper bound is not
-        above one half. Neither of both where the interval can't tell, or doesn't exist.
+        Dataset of booleans (layer). above_random: the lower bound of the share exceeds the upper
+        bound for Gaussian taps. above_shuffled: the lower bound of the excess over shuffled taps
+        exceeds 0, so low modes hold more than the DC component alone explains. dominated: the lower
+        bound exceeds one half, and above_random. not_dominated: the upper bound is at most one
+        half. Neither holds if the interval contains one half or doesn't exist.
     """
-    low = found.sel(part="low")
-    least, most = (low.share_interval.sel(bound=end) for end in ("lower", "upper"))
-    above_random = least > low.random_interval.sel(bound="upper")
+    low = dataset.sel(part="low")
+    lower, upper = (low.share_interval.sel(bound=end) for end in ("lower", "upper"))
+    above_random = lower > low.random_interval.sel(bound="upper")
     verdicts = {
-        "dominated": (least > 0.5) & above_random,
-        "not_dominated": most <= 0.5,
+        "dominated": (lower > 0.5) & above_random,
+        "not_dominated": upper <= 0.5,
         "above_random": above_random,
         "above_shuffled": low.excess_interval.sel(bound="lower") > 0,
     }
     return labeled(
-        {name: ("layer", said.values) for name, said in verdicts.items()},
-        {"layer": found.layer.values},
+        {name: ("layer", verdict.values) for name, verdict in verdicts.items()},
+        {"layer": dataset.layer.values},
         {},
     )
 
 
-def _of_layer(layer: Layer, every: Slices, sums: Sums, level: float) -> dict[str, Any]:
-    outputs, inputs, *taps = layer.kernels.shape
-    share, interval = ratio(sums.parts, sums.whole, level)
-    shuffled, _ = ratio(sums.shuffled, sums.whole, level)
-    excess, excess_interval = ratio(sums.parts - sums.shuffled, sums.whole, level)
-    random, random_interval = nulls.random_shares(taps, max(sums.filters, 1), level=level)
-    energy, odd = sums.whole.sum(), sums.parts[0].sum()
+def _summary(layer: Layer, filters: Slices, sums: Sums, level: float) -> dict[str, Any]:
+    outputs, inputs, *kernel_size = layer.kernels.shape
+    share, interval = ratio(sums.parts, sums.energy, level)
+    shuffled, _ = ratio(sums.shuffled, sums.energy, level)
+    excess, excess_interval = ratio(sums.parts - sums.shuffled, sums.energy, level)
+    random, random_interval = nulls.random_shares(kernel_size, max(sums.filters, 1), level=level)
+    energy, odd = sums.energy.sum(), sums.parts[0].sum()
     axes, axes_interval = ratio(sums.gradients, sums.gradients.sum(0), level)
     with np.errstate(invalid="ignore", divide="ignore"):
-        of_filters = [_quantiles(every.odd / every.energy), _quantiles(np.sum(every.place**2, 1))]
-        length = np.sqrt(every.energy)[:, None]
-        unit = every.momentum / length
+        quantiles = [
+            _quantiles(filters.odd / filters.energy),
+            _quantiles(np.sum(filters.ball**2, 1)),
+        ]
+        length = np.sqrt(filters.energy)[:, None]
+        unit = filters.momentum / length
         spectrum = sums.modes / energy
-    wide = [axis for axis, n in enumerate(taps) if n > 1]
-    directions = _directions(every.momentum[every.energy > 0][:, wide])
+    axes_used = [axis for axis, n in enumerate(kernel_size) if n > 1]
+    directions = _directions(filters.momentum[filters.energy > 0][:, axes_used])
     return {
-        "layer": layer.name, "taps": np.array(taps), "outputs": outputs, "inputs": inputs,
-        "filters": sums.filters, "zero": sums.zero, "not_finite": sums.not_finite,
+        "layer": layer.name, "kernel_size": np.array(kernel_size),
+        "outputs": outputs, "inputs": inputs, "filters": sums.filters,
+        "zero": sums.zero, "not_finite": sums.not_finite,
         "energy": energy, "even": energy - odd, "odd": odd, "mass_squared": energy - 2 * odd,
         "share": share, "share_interval": np.clip(interval, 0, 1),
-        "share_quantiles": np.stack(of_filters),
+        "share_quantiles": np.stack(quantiles),
         "random": random, "random_interval": random_interval,
         "shuffled": shuffled, "excess": excess, "excess_interval": excess_interval,
         "spectrum": spectrum, "gradient_axis": axes,
@@ -159,7 +165,7 @@ def _mean(rows):
 
 
 def _directions(momentum: np.ndarray) -> dict[str, Any]:
-    """How one-sided the directions of the momenta are, and where they point."""
+    """Anisotropy and histogram of the directions of the momenta."""
     size = np.linalg.norm(momentum, axis=1)
     unit = momentum[size > 0] / size[size > 0][:, None]
     count, axes = unit.shape
@@ -172,37 +178,37 @@ def _directions(momentum: np.ndarray) -> dict[str, Any]:
         rose = np.histogram(angle, BINS, (-np.pi, np.pi))[0] / count
     elif count:
         resultant[0] = np.linalg.norm(unit.mean(0))
-    # d N R² is distributed as χ² of d degrees of freedom
+    # d N R² follows a χ² distribution with d degrees of freedom
     limit = np.sqrt(special.chdtri(axes, 0.05) / (axes * count)) if count else np.nan
     return {"resultant": resultant, "resultant_random": limit, "rose": rose}
 
 
-def _kept(layer: Layer, keep: int) -> dict[str, Any]:
-    """Up to `keep` filters, one by one."""
+def _individual(layer: Layer, keep: int) -> dict[str, Any]:
+    """Quantities of up to `keep` individual filters."""
     outputs, inputs = layer.kernels.shape[:2]
     last = outputs * inputs - 1
     rows = np.unique(np.linspace(0, last, min(keep, last + 1)).astype(int))
-    some, modes = slices.some(layer.kernels, rows)
+    filters, modes = slices.measure_rows(layer.kernels, rows)
     with np.errstate(invalid="ignore", divide="ignore"):
-        share = some.odd / some.energy
-        spectrum = modes / some.energy.reshape(-1, *(1 for _ in modes.shape[1:]))
-        direction = some.momentum / np.linalg.norm(some.momentum, axis=1, keepdims=True)
+        share = filters.odd / filters.energy
+        spectrum = modes / filters.energy.reshape(-1, *(1 for _ in modes.shape[1:]))
+        direction = filters.momentum / np.linalg.norm(filters.momentum, axis=1, keepdims=True)
     return {
         "filter_output": rows // inputs,
         "filter_input": rows % inputs,
-        "filter_energy": some.energy,
+        "filter_energy": filters.energy,
         "filter_share": share,
-        "filter_mass_squared": some.energy - 2 * some.odd,
-        "filter_momentum": some.momentum,
+        "filter_mass_squared": filters.energy - 2 * filters.odd,
+        "filter_momentum": filters.momentum,
         "filter_direction": direction,
-        "filter_low": np.sum(some.place**2, 1),
+        "filter_low": np.sum(filters.ball**2, 1),
         "filter_spectrum": spectrum,
-        "ball": some.place,
+        "ball": filters.ball,
     }
 
 
 _DIMENSIONS = {
-    "taps": ("axis",),
+    "kernel_size": ("axis",),
     "momentum": ("axis",),
     "gradient_axis": ("axis",),
     "gradient_axis_interval": ("axis", "bound"),
@@ -219,37 +225,37 @@ _DIMENSIONS = {
 }
 
 
-def _dataset(found: list[dict[str, Any]], pointwise: list[str], level: float) -> xr.Dataset:
-    most = max(len(row["taps"]) for row in found)
-    modes = tuple(f"mode_{axis}" for axis in range(most))
+def _dataset(rows: list[dict[str, Any]], pointwise: list[str], level: float) -> xr.Dataset:
+    axes = max(len(row["kernel_size"]) for row in rows)
+    modes = tuple(f"mode_{axis}" for axis in range(axes))
     dimensions = _DIMENSIONS | {"spectrum": modes}
-    of_filters = {
+    filter_dimensions = {
         "filter_momentum": ("axis",),
         "filter_direction": ("axis",),
         "ball": ("coordinate",),
         "filter_spectrum": modes,
     }
     variables: dict[str, Any] = {}
-    for name in found[0]:
-        column = [np.asarray(row[name]) for row in found]
+    for name in rows[0]:
+        column = [np.asarray(row[name]) for row in rows]
         if name == "layer":
             continue
         if name.endswith("spectrum"):
-            # a layer of fewer axes has one mode on those that it lacks
-            full = most + name.startswith("filter")
+            # layers with fewer axes have one mode on each missing axis
+            full = axes + name.startswith("filter")
             column = [c.reshape(*c.shape, *(1,) * (full - c.ndim)) for c in column]
         if name.startswith("filter_") or name == "ball":
-            rest = of_filters.get(name, ())
-            variables[name] = ("filter", *rest), np.concatenate(_padded(column, first=1))
+            dims = filter_dimensions.get(name, ())
+            variables[name] = ("filter", *dims), np.concatenate(_padded(column, first=1))
         else:
             variables[name] = ("layer", *dimensions.get(name, ())), np.stack(_padded(column))
-    numbers = np.repeat(np.arange(len(found)), [len(row["filter_energy"]) for row in found])
+    numbers = np.repeat(np.arange(len(rows)), [len(row["filter_energy"]) for row in rows])
     variables["filter_layer"] = ("filter",), numbers
     centers = (np.arange(BINS) + 0.5) * 2 * np.pi / BINS - np.pi
     return labeled(
         variables,
         {
-            "layer": [row["layer"] for row in found],
+            "layer": [row["layer"] for row in rows],
             "part": list(nulls.PARTS),
             "bound": ["lower", "upper"],
             "quantile": list(QUANTILES),
@@ -262,10 +268,10 @@ def _dataset(found: list[dict[str, Any]], pointwise: list[str], level: float) ->
 
 
 def labeled(variables: Any, coordinates: Any, attributes: Any) -> xr.Dataset:
-    """The Dataset of these.
+    """Build a Dataset.
 
     Raises:
-        ImportError: xarray isn't installed.
+        ImportError: xarray is not installed.
     """
     with extras.needed("networks", "a census"):
         import xarray as xr
@@ -273,15 +279,15 @@ def labeled(variables: Any, coordinates: Any, attributes: Any) -> xr.Dataset:
 
 
 def _padded(arrays: list[np.ndarray], first: int = 0) -> list[np.ndarray]:
-    """The arrays with NaN behind their ends on all but the first axes, all of one size."""
+    """Pad the arrays with NaN to a common shape, except on the first axes."""
     sizes = np.max([a.shape[first:] for a in arrays], 0).astype(int)
     if all(a.shape[first:] == tuple(sizes) for a in arrays):
         return arrays
-    rooms = [
+    widths = [
         [(0, 0)] * first + [(0, n - m) for n, m in zip(sizes, a.shape[first:], strict=True)]
         for a in arrays
     ]
     return [
-        np.pad(a.astype(np.float64), room, constant_values=np.nan)
-        for a, room in zip(arrays, rooms, strict=True)
+        np.pad(a.astype(np.float64), width, constant_values=np.nan)
+        for a, width in zip(arrays, widths, strict=True)
     ]

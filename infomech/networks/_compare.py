@@ -1,4 +1,4 @@
-"""Two networks' filters side by side: before and after training, or beside random ones."""
+"""Compare the filters of two networks, such as before and after training."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ def compare(
     level: float = 0.95,
     skip_nan: bool = False,
 ) -> xr.Dataset:
-    """How the shares of the energy change from one network's filters to another's.
+    """Change in the shares of energy from one network's filters to another's.
 
-    Layers are paired by name. Where their shapes agree, output units are paired too, as those of
-    one network before and after training are; else the two are independent.
+    Layers are paired by name. If their shapes agree, output units are paired too, as before and
+    after training of one network; otherwise the layers are treated as independent.
 
     Args:
-        layers: of the first network, as of `infomech.weights.layers`.
-        others: of the second one.
-        level: probability of the intervals.
-        skip_nan: leave out filters that hold NaN or infinity; otherwise they make shares NaN.
+        layers: of the first network, from `infomech.weights.layers`.
+        others: of the second network.
+        level: confidence level of the intervals.
+        skip_nan: skip filters that contain NaN or infinity; otherwise they make shares NaN.
 
     Returns:
-        Dataset with dimension `layer`: share (network, layer, part) as of `census`; change (layer,
-        part), second less first, with change_interval (layer, part, bound); energy (network,
-        layer); cosine (layer), Σ k k' / √(Σ k² Σ k'²), NaN where shapes differ. Layers that only
-        one of them has are named in attrs["unmatched"].
+        Dataset with dimension `layer`: share (layer, network, part) as in `census`; change (layer,
+        part), second − first, with change_interval (layer, part, bound); energy (layer, network);
+        cosine (layer), Σ k k' / √(Σ k² Σ k'²), NaN where shapes differ. attrs["unmatched"] lists
+        the layers that only one network has.
 
     Raises:
-        ValueError: no layer of more than one tap that both have, or two of one name.
+        ValueError: no common layer with more than one tap, or a duplicate name.
     """
     nulls.tails(level)
     first, second = _by_name("layers", layers), _by_name("others", others)
     names = [name for name in first if name in second]
     if not names:
-        got, named = (", ".join(list(some)[:5]) for some in (second, first))
-        raise checks.error("others", got, f"layers named as {named}")
+        got, expected = (", ".join(list(network)[:5]) for network in (second, first))
+        raise checks.error("others", got, f"layers named as {expected}")
     rows = [_row(first[name], second[name], level, skip_nan) for name in names]
     share, energy, change, interval, cosine = (
         np.stack(column) for column in zip(*rows, strict=True)
@@ -75,11 +75,11 @@ def compare(
 
 
 def random_like(layers: Iterable[Layer], *, seed: int = 0) -> Iterator[Layer]:
-    """Layers of the same names and shapes with independent normal taps of He's variance.
+    """Yield layers of equal names and shapes with independent normal taps of He variance.
 
     Args:
-        layers: to be imitated; their weights aren't read.
-        seed: of the numbers.
+        layers: templates; their weights are not used.
+        seed: of the random taps.
     """
     random = np.random.default_rng(checks.integer("seed", seed, 0))
     for layer in layers:
@@ -89,34 +89,35 @@ def random_like(layers: Iterable[Layer], *, seed: int = 0) -> Iterator[Layer]:
 
 
 def _by_name(argument, layers):
-    found = {}
+    named = {}
     for layer in _layers.checked(argument, layers):
-        if layer.name in found:
+        if layer.name in named:
             raise checks.error(argument, f"{layer.name} twice", "layers of different names")
         if math.prod(layer.kernels.shape[2:]) > 1:
-            found[layer.name] = layer
-    if not found:
-        raise checks.error(argument, "none of more than one tap", "at least one")
-    return found
+            named[layer.name] = layer
+    if not named:
+        raise checks.error(argument, "no layer with more than one tap", "at least one")
+    return named
 
 
 def _row(first, second, level, skip_nan):
     _, a = slices.measure(first.kernels, skip_nan=skip_nan)
     _, b = slices.measure(second.kernels, skip_nan=skip_nan)
-    same = first.kernels.shape == second.kernels.shape
-    shares, change, interval = ratio_change(a, b, level, paired=same)
-    energies = np.array([a.whole.sum(), b.whole.sum()])
-    return shares, energies, change, interval, _cosine(first, second, skip_nan) if same else np.nan
+    paired = first.kernels.shape == second.kernels.shape
+    shares, change, interval = ratio_change(a, b, level, paired=paired)
+    energies = np.array([a.energy.sum(), b.energy.sum()])
+    cosine = _cosine(first, second, skip_nan) if paired else np.nan
+    return shares, energies, change, interval, cosine
 
 
 def _cosine(first, second, skip_nan):
-    """Summed unit by unit, so that little of two large files is in memory."""
+    """Cosine similarity, summed by unit to keep little of two large files in memory."""
     products, axes = np.zeros(3), tuple(range(1, first.kernels.ndim - 1))
     for pair in zip(first.kernels, second.kernels, strict=True):
         k, other = (np.asarray(kernel, np.float64) for kernel in pair)
         if skip_nan:
-            good = np.isfinite(k + other).all(axes)
-            k, other = k[good], other[good]
+            finite = np.isfinite(k + other).all(axes)
+            k, other = k[finite], other[finite]
         products += [np.sum(k * other), np.sum(k * k), np.sum(other * other)]
     scale = math.sqrt(products[1]) * math.sqrt(products[2])
     return products[0] / scale if scale else np.nan

@@ -1,4 +1,4 @@
-"""Layers of a file as one network, and where it moves content: predicted beside measured."""
+"""Treat layers as one network and compare its predicted and measured displacements."""
 
 import functools
 import math
@@ -18,15 +18,15 @@ from infomech.weights._layers import Layer
 
 
 class Displaced(NamedTuple):
-    """What one layer of a network does to content, channel by channel; see `displacements`.
+    """Displacement of content up to one layer, for each channel; see `displacements`.
 
     Attributes:
         layer: counted from 1.
         weighting: signed or energy.
-        predicted: by momenta, gains and the rectifiers' gates.
-        measured: of one unit in the middle of each channel.
+        predicted: from momenta, gains and the rectifiers' gates.
+        measured: for one unit in the middle of each channel.
         agreement: of the displacements.
-        ungated: the same with all gates alike: by momenta and gains alone.
+        ungated: agreement with equal gates, that is, from momenta and gains alone.
     """
 
     layer: int
@@ -45,51 +45,53 @@ def chain(
     groups: Sequence[int] = (),
     rectifier: str = "relu",
 ) -> tuple[Parameters, Spec]:
-    """Layers one after the other as a `sequential` network.
+    """Stack layers into a `sequential` network.
 
-    What else a network has between its convolutions, such as normalization, pooling and branches,
-    isn't in it. Biases that come with the weights are; the dense layer is empty.
+    Normalization, pooling and branches between the convolutions are ignored. Biases of the layers
+    are used; the dense layer is zero.
 
     Args:
-        layers: as of `infomech.weights.layers`, in the order in which they follow each other.
+        layers: from `infomech.weights.layers`, in network order.
         strides: of each layer; 1 if empty.
         dilations: of each layer; 1 if empty.
-        groups: of each layer; if empty as many as channels for a layer of one input per output,
-            a depthwise one, and 1 for others.
-        rectifier: behind each layer.
+        groups: of each layer; if empty, the number of channels for depthwise layers (one input per
+            output) and 1 for others.
+        rectifier: after each layer.
 
     Returns:
         `Parameters` and `Spec`.
 
     Raises:
-        ValueError: no layer, or one whose inputs don't fit the outputs of the one before, or that
-            holds NaN; not one stride, dilation or number of groups per layer.
+        ValueError: no layers; a layer that doesn't match the previous layer's outputs or contains
+            NaN; not one stride, dilation or number of groups per layer.
     """
     layers = list(layers)
     if not layers:
         raise checks.error("layers", "none", "at least one")
     options = []
     for name, values in (("strides", strides), ("dilations", dilations), ("groups", groups)):
-        each = list(values) or [0 if name == "groups" else 1] * len(layers)
-        if len(each) != len(layers):
+        values = list(values) or [0 if name == "groups" else 1] * len(layers)
+        if len(values) != len(layers):
             names = ", ".join(layer.name for layer in layers)
-            raise checks.error(name, f"{len(each)} of them", f"one for each of {names}")
-        options.append(each)
+            raise checks.error(name, f"{len(values)} values", f"one for each of {names}")
+        options.append(values)
     channels = layers[0].kernels.shape[1]
     before, specs, filters = channels, [], []
     for n, (layer, stride, dilation, split) in enumerate(zip(layers, *options, strict=True)):
-        outputs, inputs, *taps = layer.kernels.shape
+        outputs, inputs, *kernel_size = layer.kernels.shape
         checks.finite(layer.name, layer.kernels)
         checks.integer(f"strides[{n}]", stride, 1)
         checks.integer(f"dilations[{n}]", dilation, 1)
         split = split or (before if n and inputs == 1 else 1)
         if n == 0:
             before = channels = inputs * checks.integer("groups[0]", split, 1)
-        if split * inputs != before or outputs % split or len(taps) != layers[0].kernels.ndim - 2:
-            got = f"{layer.name} of shape {layer.kernels.shape} behind {layers[n - 1].name}"
-            expected = f"inputs for {before} channels: layers that follow each other, and groups "
-            raise checks.error("layers", got, expected + "if it is a grouped convolution")
-        specs.append(sequential.Layer(outputs, tuple(taps), stride, dilation, split, rectifier))
+        fits = split * inputs == before and outputs % split == 0
+        if not fits or len(kernel_size) != layers[0].kernels.ndim - 2:
+            got = f"{layer.name} of shape {layer.kernels.shape} after {layers[n - 1].name}"
+            expected = f"inputs for {before} channels: layers in network order, and groups "
+            raise checks.error("layers", got, expected + "for grouped convolutions")
+        size = tuple(kernel_size)
+        specs.append(sequential.Layer(outputs, size, stride, dilation, split, rectifier))
         dtype = jnp.result_type(float) if layer.kernels.dtype == np.float64 else np.float32
         bias = np.zeros(outputs) if layer.bias is None else layer.bias
         checks.unmasked(f"{layer.name} bias", bias)
@@ -100,14 +102,15 @@ def chain(
 
 
 def reach(spec: Spec) -> tuple[int, ...]:
-    """Pixels of the image that a unit of the last layer sees, on each axis."""
+    """Receptive field of a unit of the last layer, in pixels of the image on each axis."""
     lattices = sequential.lattices(spec)
-    spacings = [np.ones(len(spec.layers[0].taps)), *(lattice.spacing for lattice in lattices)]
-    seen = np.ones(len(spec.layers[0].taps))
+    d = len(spec.layers[0].kernel_size)
+    spacings = [np.ones(d), *(lattice.spacing for lattice in lattices)]
+    size = np.ones(d)
     for layer, spacing in zip(spec.layers, spacings[:-1], strict=True):
-        dilation = np.array(sequential.per_axis("dilation", layer.dilation, len(layer.taps)))
-        seen = seen + spacing * dilation * (np.array(layer.taps) - 1)
-    return tuple(math.ceil(n) for n in seen)
+        dilation = np.array(sequential.per_axis("dilation", layer.dilation, d))
+        size = size + spacing * dilation * (np.array(layer.kernel_size) - 1)
+    return tuple(math.ceil(n) for n in size)
 
 
 def displacements(
@@ -119,61 +122,65 @@ def displacements(
     samples: int = 1000,
     progress: Callable[[Sequence[Lattice]], Iterable[Lattice]] = iter,
 ) -> list[Displaced]:
-    """Where each layer's channels have moved content by then: predicted and measured.
+    """Displacement of content from the image to the channels of each layer, predicted and measured.
 
-    The prediction is `drift.predict` with the gates that rectifiers have on these images; the
-    measurement is that of `receptive.measure` in front of the rectifier, for the unit of each
-    channel nearest to the middle of the image.
+    The prediction is `drift.predict` with the mean gates of the rectifiers on these images. The
+    measurement is `receptive.measure` before the rectifier, for the unit of each channel nearest to
+    the center of the image.
 
     Args:
         params: of the network.
-        images: (images, channels, *grid), larger than `reach`, or borders cut receptive fields.
+        images: (images, channels, *shape), larger than `reach`; otherwise borders cut receptive
+            fields.
         spec: of the network; static.
-        key: of the bootstrap, of `jax.random.key`.
-        samples: of the bootstrap; static.
-        progress: wraps the lattices of the layers while these are worked off, as `tqdm.tqdm` does.
+        key: for the bootstrap, from `jax.random.key`.
+        samples: bootstrap resamples; static.
+        progress: wraps the iterable of lattices, one per layer, as `tqdm.tqdm` does.
 
     Returns:
-        For each layer one of weighting "signed" and one of "energy".
+        For each layer one result with weighting "signed" and one with "energy".
 
     Raises:
-        ValueError: images of another shape than the network's.
+        ValueError: images of the wrong shape.
     """
     images = checks.floating("images", images)
-    found = []
+    results = []
     for n, lattice in enumerate(progress(sequential.lattices(spec))):
         middle = (np.array(images.shape[2:]) - 1) / 2
         index = np.rint((middle - lattice.origin) / lattice.spacing).astype(int)
         channels = spec.layers[n].outputs
         units = np.column_stack([np.arange(channels), np.tile(index, (channels, 1))])
         positions = np.tile(lattice.at(index), (channels, 1))
-        both = _one(params, images, units, positions, key, spec=spec, layer=n, samples=samples)
-        found += [Displaced(n + 1, weighting, *both[weighting]) for weighting in drift.WEIGHTINGS]
-    return found
+        by_weighting = _displaced(
+            params, images, units, positions, key, spec=spec, layer=n, resamples=samples
+        )
+        results += [Displaced(n + 1, name, *by_weighting[name]) for name in drift.WEIGHTINGS]
+    return results
 
 
-@functools.partial(jax.jit, static_argnames=("spec", "layer", "samples"))
-def _one(params, images, units, positions, key, *, spec, layer, samples):
+@functools.partial(jax.jit, static_argnames=("spec", "layer", "resamples"))
+def _displaced(params, images, units, positions, key, *, spec, layer, resamples):
     def function(image):
         return sequential.apply(params, image, spec=spec).layers[layer].before
 
     fields = receptive.receptive_fields(function, images, units)
     layers = spec.layers[: layer + 1]
     kernels = [filters.kernels for filters in params.layers[: layer + 1]]
-    found = {}
+    results = {}
     for weighting in drift.WEIGHTINGS:
         options: dict[str, Any] = {
-            "strides": [one.stride for one in layers],
-            "groups": [one.groups for one in layers],
-            "dilations": [one.dilation for one in layers],
+            "strides": [x.stride for x in layers],
+            "groups": [x.groups for x in layers],
+            "dilations": [x.dilation for x in layers],
             "weighting": weighting,
         }
         shape = functools.partial(receptive.moments, weighting=weighting)
         measured = jax.vmap(shape)(fields, positions.astype(images.dtype))
         gates = sequential.gates(params, images, spec=spec, weighting=weighting)[: layer + 1]
-        predicted, plain = (drift.predict(kernels, some, **options) for some in (gates, None))
+        predictions = [drift.predict(kernels, g, **options) for g in (gates, None)]
         agreements = [
-            drift.agreement(one, measured, key=key, resamples=samples) for one in (predicted, plain)
+            drift.agreement(predicted, measured, key=key, resamples=resamples)
+            for predicted in predictions
         ]
-        found[weighting] = predicted, measured, *agreements
-    return found
+        results[weighting] = predictions[0], measured, *agreements
+    return results

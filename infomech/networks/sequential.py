@@ -1,4 +1,4 @@
-"""A small sequential CNN of true convolutions, and where on the image each of its units lies."""
+"""A small sequential CNN of true convolutions, and the image positions of its units."""
 
 import math
 from collections.abc import Sequence
@@ -19,28 +19,29 @@ class Layer:
     """Static options of one layer u_o ← φ(Σ_i k_oi * u_i + b_o).
 
     Attributes:
-        outputs: channels behind the layer.
-        taps: on each axis of the image.
-        stride: samples 0, s, 2s, … are kept; one number, or one per axis.
-        dilation: samples from one tap to the next; one number, or one per axis.
-        groups: into which inputs and outputs are split, each output reading those of its group.
-        rectifier: φ, a name that `infomech.rectifiers` knows.
+        outputs: output channels.
+        kernel_size: taps on each axis of the image.
+        stride: keeps the pixels 0, s, 2s, …; one number, or one per axis.
+        dilation: pixels between neighboring taps; one number, or one per axis.
+        groups: inputs and outputs are split into groups; outputs read the inputs of their group.
+        rectifier: φ, a name from `infomech.rectifiers`.
     """
 
     outputs: int
-    taps: tuple[int, ...]
+    kernel_size: tuple[int, ...]
     stride: int | tuple[int, ...] = 1
     dilation: int | tuple[int, ...] = 1
     groups: int = 1
     rectifier: str = "relu"
 
     def __post_init__(self) -> None:
-        """Raises ValueError naming the first option that makes no sense."""
+        """Raises ValueError naming the first invalid option."""
         checks.integer("outputs", self.outputs, 1)
-        if checks.shape("taps", self.taps) != self.taps:
-            raise checks.error("taps", repr(self.taps), "a tuple, as long as the image has axes")
-        per_axis("stride", self.stride, len(self.taps))
-        per_axis("dilation", self.dilation, len(self.taps))
+        if checks.shape("kernel_size", self.kernel_size) != self.kernel_size:
+            expected = "a tuple with one number per axis of the image"
+            raise checks.error("kernel_size", repr(self.kernel_size), expected)
+        per_axis("stride", self.stride, len(self.kernel_size))
+        per_axis("dilation", self.dilation, len(self.kernel_size))
         if self.outputs % checks.integer("groups", self.groups, 1):
             raise checks.error("groups", self.groups, f"a divisor of {self.outputs} outputs")
         checks.one_of("rectifier", self.rectifier, rectifiers.names())
@@ -48,13 +49,13 @@ class Layer:
 
 @dataclass(frozen=True)
 class Spec:
-    """Static options of a network: layers, then the mean over positions and a dense layer.
+    """Static options of a network: layers, mean over positions, and a dense layer.
 
     Attributes:
         channels: of the image.
-        layers: at least one, all with taps on the same number of axes, d = 1 to 3.
+        layers: at least one, all with the same number of axes, d = 1 to 3.
         classes: outputs of the dense layer.
-        boundary: what lies outside the image, one of `infomech.observables.BOUNDARIES`.
+        boundary: boundary condition, one of `infomech.observables.BOUNDARIES`.
     """
 
     channels: int
@@ -63,13 +64,13 @@ class Spec:
     boundary: str = "zero"
 
     def __post_init__(self) -> None:
-        """Raises ValueError naming the first option that makes no sense."""
+        """Raises ValueError naming the first invalid option."""
         inputs = checks.integer("channels", self.channels, 1)
         checks.integer("classes", self.classes, 1)
         checks.one_of("boundary", self.boundary, observables.BOUNDARIES)
-        hashed = isinstance(self.layers, tuple) and all(isinstance(x, Layer) for x in self.layers)
-        if not hashed or len({len(x.taps) for x in self.layers}) != 1:
-            expected = "a tuple of one or more Layers with taps on equally many axes"
+        valid = isinstance(self.layers, tuple) and all(isinstance(x, Layer) for x in self.layers)
+        if not valid or len({len(x.kernel_size) for x in self.layers}) != 1:
+            expected = "a tuple of one or more Layers with the same number of axes"
             raise checks.error("layers", self.layers, expected)
         for n, layer in enumerate(self.layers):
             if inputs % layer.groups:
@@ -79,7 +80,7 @@ class Spec:
 
 
 class Filters(NamedTuple):
-    """Parameters of one layer: kernels (outputs, inputs/groups, *taps) and bias (outputs,)."""
+    """Parameters of a layer: kernels (outputs, inputs/groups, *kernel_size) and bias (outputs,)."""
 
     kernels: jax.Array
     bias: jax.Array
@@ -100,49 +101,49 @@ class Parameters(NamedTuple):
 
 
 class Activations(NamedTuple):
-    """Activations of one layer before and after its rectifier, (outputs, *grid) each."""
+    """Activations of one layer before and after its rectifier, (outputs, *shape) each."""
 
     before: jax.Array
     after: jax.Array
 
 
 class Response(NamedTuple):
-    """What a network makes of one image: `Activations` per layer, and the logits (classes,)."""
+    """Response to one image: `Activations` per layer, and the logits (classes,)."""
 
     layers: tuple[Activations, ...]
     logits: jax.Array
 
 
 class Lattice(NamedTuple):
-    """Where the units of a layer lie: unit j at origin + spacing · j, in pixels of the image.
+    """Positions of the units of a layer: unit j lies at origin + spacing · j, in image pixels.
 
     Attributes:
-        origin: position of the unit of index 0, shape (d,).
-        spacing: from one unit to the next, shape (d,).
+        origin: position of unit 0, shape (d,).
+        spacing: distance between neighboring units, shape (d,).
     """
 
     origin: np.ndarray
     spacing: np.ndarray
 
     def at(self, index: Any) -> np.ndarray:
-        """Positions of the units of these indices, (…, d) to (…, d)."""
+        """Positions of units by index, (…, d) to (…, d)."""
         checks.unmasked("index", index)
         return self.origin + self.spacing * np.asarray(index)
 
 
 def init(spec: Spec, *, key: jax.Array, dtype: Any = None) -> Parameters:
-    """Random parameters: normal kernels of He's variance 2/(inputs/groups · taps), biases 0.
+    """Random parameters: normal kernels with He variance 2/(inputs/groups · taps), zero biases.
 
     Args:
         spec: of the network.
-        key: of `jax.random.key`.
+        key: from `jax.random.key`.
         dtype: floating dtype; JAX's default float if None.
 
     Returns:
         `Parameters`; the dense layer's weights have variance 1/channels.
 
     Raises:
-        ValueError: a key that is none, no floating dtype.
+        ValueError: invalid key, or dtype that is not floating.
     """
     dtype = checks.floating_dtype(dtype)
     keys = jax.random.split(checks.key(key), len(spec.layers) + 1)
@@ -161,31 +162,30 @@ def init(spec: Spec, *, key: jax.Array, dtype: Any = None) -> Parameters:
 
 
 def apply(params: Parameters, image: Any, *, spec: Spec) -> Response:
-    """Passes one image through the network; batch with `jax.vmap`.
+    """Apply the network to one image; batch with `jax.vmap`.
 
-    u ← φ(k * u + b) per layer, true convolutions at every stride-th sample, then
-    logits = weights · mean over positions of u + bias. Under `jax.jit` what is not used is not
-    computed.
+    Each layer is u ← φ(k * u + b), a true convolution at every stride-th pixel, and
+    logits = weights · mean over positions of u + bias. `jax.jit` removes unused outputs.
 
     Args:
-        params: of `init`; kernels of libraries that correlate are point-reflected first.
-        image: (channels, *grid); computed with in the dtype of the parameters.
+        params: from `init`; point-reflect the kernels of frameworks that cross-correlate.
+        image: (channels, *shape); converted to the dtype of the parameters.
         spec: of the network; static.
 
     Returns:
         `Response`.
 
     Raises:
-        ValueError: an image or parameters of another shape than the spec's.
+        ValueError: image or parameters whose shape doesn't match the spec.
     """
     shapes = _shapes(spec)
     checks.unmasked("params", params)
     if [x.kernels.shape for x in params.layers] != shapes:
         raise checks.error("params", [x.kernels.shape for x in params.layers], f"kernels {shapes}")
     values = checks.floating("image", image, params.layers[0].kernels.dtype)
-    d = len(spec.layers[0].taps)
+    d = len(spec.layers[0].kernel_size)
     if values.ndim != d + 1 or values.shape[0] != spec.channels or 0 in values.shape:
-        raise checks.error("image", f"shape {values.shape}", f"({spec.channels}, *grid), {d} axes")
+        raise checks.error("image", f"shape {values.shape}", f"({spec.channels}, *shape), {d} axes")
     layers = []
     for filters, layer in zip(params.layers, spec.layers, strict=True):
         filtered = convolve(
@@ -215,36 +215,36 @@ def convolve(
 ) -> jax.Array:
     """One layer of true convolutions, out_o[y] = Σ_i Σ_j k_oi[j] u_i[s y − e j + c].
 
-    c = (m − 1)//2 for taps that span m = e (n − 1) + 1 samples: for odd m the middle tap reads
-    the sample itself, for even m the output lies half a sample before it; see `lattices`.
+    c = (m − 1)//2 for taps that span m = e (n − 1) + 1 pixels. For odd m the middle tap reads the
+    pixel itself; for even m the output lies half a pixel before it; see `lattices`.
 
     Args:
-        kernels: (outputs, inputs/groups, *taps).
-        values: (inputs, *grid).
-        stride: s, one number or one per axis; static, as all that follow.
+        kernels: (outputs, inputs/groups, *kernel_size).
+        values: (inputs, *shape).
+        stride: s, one number or one per axis; static, like all following arguments.
         dilation: e, one number or one per axis.
-        groups: into which inputs and outputs are split.
+        groups: groups of inputs and outputs.
         boundary: one of `infomech.observables.BOUNDARIES`.
 
     Returns:
-        (outputs, *⌈grid/stride⌉).
+        (outputs, *⌈shape/stride⌉).
 
     Raises:
-        ValueError: shapes that don't fit each other, an unknown boundary.
+        ValueError: mismatched shapes, unknown boundary.
     """
-    taps = kernels.shape[2:]
+    kernel_size = kernels.shape[2:]
     checks.one_of("boundary", boundary, observables.BOUNDARIES)
-    splits = len(kernels) % checks.integer("groups", groups, 1) == 0
+    divisible = len(kernels) % checks.integer("groups", groups, 1) == 0
     fits = values.ndim == kernels.ndim - 1 and len(values) == groups * kernels.shape[1]
-    if not splits or not fits:
-        expected = f"(outputs, inputs/{groups}, *taps) for values of shape {values.shape}"
+    if not divisible or not fits:
+        expected = f"(outputs, inputs/{groups}, *kernel_size) for values of shape {values.shape}"
         raise checks.error("kernels", f"shape {kernels.shape}", expected)
-    dilations = per_axis("dilation", dilation, len(taps))
-    # the operator is a cross-correlation: reflecting the kernels makes it a convolution
+    dilations = per_axis("dilation", dilation, len(kernel_size))
+    # the operator is a cross-correlation; reflected kernels make it a convolution
     out = jax.lax.conv_general_dilated(
-        shifts.pad(values, (1, *_spans(taps, dilations)), boundary)[None],
+        shifts.pad(values, (1, *_spans(kernel_size, dilations)), boundary)[None],
         jnp.flip(kernels, range(2, kernels.ndim)),
-        window_strides=per_axis("stride", stride, len(taps)),
+        window_strides=per_axis("stride", stride, len(kernel_size)),
         padding="VALID",
         rhs_dilation=dilations,
         feature_group_count=groups,
@@ -254,52 +254,52 @@ def convolve(
 
 
 def lattices(spec: Spec) -> tuple[Lattice, ...]:
-    """Where the units of each layer lie on the image, at the middle of what their taps span.
+    """Image positions of the units of each layer, at the center of the span of their taps.
 
-    origin += spacing · (c − (m − 1)/2), which is 0 or −½ samples (see `convolve`), and
-    spacing *= stride: a network of mirror-symmetric kernels looks exactly there.
+    origin += spacing · (c − (m − 1)/2), which is 0 or −½ pixels (see `convolve`), and
+    spacing *= stride. A network of mirror-symmetric kernels looks exactly there.
 
     Returns:
-        One `Lattice` per layer, in pixels of the image, whose first pixel lies at 0.
+        One `Lattice` per layer, in pixels of the image; the first pixel lies at 0.
     """
-    d = len(spec.layers[0].taps)
-    origin, spacing, found = np.zeros(d), np.ones(d), []
+    d = len(spec.layers[0].kernel_size)
+    origin, spacing, result = np.zeros(d), np.ones(d), []
     for layer in spec.layers:
-        spans = np.array(_spans(layer.taps, per_axis("dilation", layer.dilation, d)))
+        spans = np.array(_spans(layer.kernel_size, per_axis("dilation", layer.dilation, d)))
         origin = origin + spacing * ((spans - 1) // 2 - (spans - 1) / 2)
         spacing = spacing * np.array(per_axis("stride", layer.stride, d))
-        found.append(Lattice(origin, spacing))
-    return tuple(found)
+        result.append(Lattice(origin, spacing))
+    return tuple(result)
 
 
 def gates(
     params: Parameters, images: Any, *, spec: Spec, weighting: str = "signed", batch: int = 64
 ) -> tuple[jax.Array, ...]:
-    """How far the rectifiers of each channel let gradients through, on the mean over images.
+    """Mean slope of the rectifiers in each channel.
 
-    The mean over images and positions of φ'(u) with weighting "signed" and of φ'(u)² with
-    "energy"; for ReLU both are the share of positions where it is open.
+    The mean over images and positions of φ'(u) for weighting "signed", of φ'(u)² for "energy". For
+    ReLU both are the share of positions where it is open.
 
     Args:
         params: of the network.
-        images: (images, channels, *grid).
-        spec: of the network; static, as all that follow.
-        weighting: signed or energy.
-        batch: how many images are worked on at once.
+        images: (images, channels, *shape).
+        spec: of the network; static, like all following arguments.
+        weighting: "signed" or "energy".
+        batch: images per step.
 
     Returns:
-        One array (outputs,) per layer, as `infomech.networks.drift.predict` takes them.
+        One array (outputs,) per layer, for `infomech.networks.drift.predict`.
 
     Raises:
-        ValueError: unknown weighting, no images, otherwise as `apply`.
+        ValueError: unknown weighting, no images, otherwise as in `apply`.
     """
     checks.one_of("weighting", weighting, ("signed", "energy"))
     images = checks.floating("images", images)
     if not images.ndim or not len(images):
-        raise checks.error("images", f"shape {images.shape}", "(images, channels, *grid)")
+        raise checks.error("images", f"shape {images.shape}", "(images, channels, *shape)")
     power = {"signed": 1, "energy": 2}[weighting]
 
-    def one(image):
+    def mean_slopes(image):
         slopes = []
         for layer, (before, _) in zip(
             spec.layers, apply(params, image, spec=spec).layers, strict=True
@@ -309,24 +309,27 @@ def gates(
             slopes.append(jnp.mean(slope**power, axis=range(1, slope.ndim)))
         return tuple(slopes)
 
-    means = jax.lax.map(one, images, batch_size=checks.integer("batch", batch, 1))
+    means = jax.lax.map(mean_slopes, images, batch_size=checks.integer("batch", batch, 1))
     return tuple(jnp.mean(x, axis=0) for x in means)
 
 
 def per_axis(argument: str, value: Any, d: int) -> tuple[int, ...]:
-    """`value` as one positive whole number per axis; raises ValueError if it is none."""
+    """Expands `value` to one positive integer per axis; raises ValueError if invalid."""
     values = tuple(value) if isinstance(value, tuple | list) else (value,) * d
     if len(values) != d:
-        raise checks.error(argument, repr(value), f"one whole number, or {d}, one per axis")
+        raise checks.error(argument, repr(value), f"one integer, or {d}, one per axis")
     return tuple(checks.integer(argument, n, 1) for n in values)
 
 
-def _spans(taps: Sequence[int], dilations: Sequence[int]) -> tuple[int, ...]:
-    """Samples from the first to the last tap on each axis, both counted."""
-    return tuple(e * (n - 1) + 1 for n, e in zip(taps, dilations, strict=True))
+def _spans(kernel_size: Sequence[int], dilations: Sequence[int]) -> tuple[int, ...]:
+    """Pixels from the first to the last tap on each axis, inclusive."""
+    return tuple(e * (n - 1) + 1 for n, e in zip(kernel_size, dilations, strict=True))
 
 
 def _shapes(spec: Spec) -> list[tuple[int, ...]]:
     """Shape of the kernels of each layer."""
     inputs = (spec.channels, *(layer.outputs for layer in spec.layers[:-1]))
-    return [(x.outputs, n // x.groups, *x.taps) for x, n in zip(spec.layers, inputs, strict=True)]
+    return [
+        (layer.outputs, n // layer.groups, *layer.kernel_size)
+        for layer, n in zip(spec.layers, inputs, strict=True)
+    ]

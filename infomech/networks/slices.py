@@ -1,4 +1,4 @@
-"""The mechanics of all filter slices of a layer, by chunks, and their sums by output unit."""
+"""Mechanics of all filter slices of a layer, computed in chunks, and sums by output unit."""
 
 import math
 from collections.abc import Iterator
@@ -11,45 +11,46 @@ from infomech._core import checks
 from infomech.kernels import offsets
 from infomech.networks import nulls
 
-#: largest weights of a layer whose squares float64 holds
-SQUARES = (1e-140, 1e140)
-#: taps measured at once
+#: range of the largest weight of a layer; float64 can represent the squares
+SAFE_RANGE = (1e-140, 1e140)
+#: taps per chunk
 CHUNK = 2**17
 
 
 class Slices(NamedTuple):
-    """Mechanics of the filters of a layer, k_oi of output o and input i; N of them, d axes of taps.
+    """Mechanics of the N filters k_oi of a layer (output o, input i), with d axes of taps.
 
     Attributes:
         energy: E = ‖k‖², (N,).
         odd: ‖k_o‖², (N,).
         gain: s = Σ k, (N,).
         momentum: p = Σ r k(r), pixels, (N, d).
-        place: in the ball of (DC, ∇ on axis 0, …), (N, d + 1); NaN for a filter of zeros.
+        ball: amplitudes of the unit-energy filter on (DC, ∇ on axis 0, …), (N, d + 1); NaN for an
+            all-zero filter.
     """
 
     energy: Any
     odd: Any
     gain: Any
     momentum: Any
-    place: Any
+    ball: Any
 
 
 class Sums(NamedTuple):
-    """Energies of a layer by output unit; C units of d axes of taps.
+    """Energies of a layer by output unit; C units, d axes of taps.
 
     Attributes:
-        whole: Σ E over the filters of a unit, (C,).
+        energy: Σ E over the filters of a unit, (C,).
         parts: energies in the `nulls.PARTS`, (4, C).
-        shuffled: what these would be with the taps of each filter in any order, (4, C).
+        shuffled: mean of these over all permutations of the taps of each filter, (4, C).
         gradients: energy of the gradient along each axis, (d, C).
-        modes: energy of each DCT-II mode, all units together, (*taps).
-        filters: how many filters hold energy.
-        zero: how many are all zeros.
-        not_finite: how many hold NaN or infinity.
+        modes: energy of each DCT-II mode, summed over units, (*kernel_size).
+        filters: number of filters with energy.
+        zero: number of all-zero filters.
+        not_finite: number of filters that contain NaN or infinity.
     """
 
-    whole: np.ndarray
+    energy: np.ndarray
     parts: np.ndarray
     shuffled: np.ndarray
     gradients: np.ndarray
@@ -60,95 +61,97 @@ class Sums(NamedTuple):
 
 
 def measure(kernels: np.ndarray, *, skip_nan: bool = False) -> tuple[Slices, Sums]:
-    """The mechanics of every filter of a layer and the sums over each output unit.
+    """Mechanics of each filter of a layer, and sums over each output unit.
 
     Args:
-        kernels: true convolutions, (outputs, inputs, *taps); may lie in a file that is mapped.
-        skip_nan: leave filters that hold NaN or infinity out of the sums; otherwise they make the
-            sums of their units, and all that is made of these, NaN.
+        kernels: true convolutions, (outputs, inputs, *kernel_size); may be memory-mapped.
+        skip_nan: skip filters that contain NaN or infinity in the sums; otherwise they make the
+            sums of their units, and all derived quantities, NaN.
 
     Returns:
         `Slices` in the order (output, input), and `Sums`.
 
     Raises:
-        ValueError: an axis of length 0; float64 weights so small or so large that their squares are
-            no float64.
+        ValueError: an axis of length 0; float64 weights whose squares under- or overflow.
     """
-    outputs, _, *taps = kernels.shape
+    outputs, _, *kernel_size = kernels.shape
     if 0 in kernels.shape:
         raise checks.error("kernels", f"shape {kernels.shape}", "at least one filter and one tap")
     _check_squares(kernels)
-    whole, found = np.zeros(outputs), []
+    energies, chunks = np.zeros(outputs), []
     parts, shuffled = np.zeros((2, 4, outputs))
-    gradients = np.zeros((len(taps), outputs))
-    modes, counts = np.zeros(taps), np.zeros(3, int)
-    bad = 0.0 if skip_nan else np.nan
+    gradients = np.zeros((len(kernel_size), outputs))
+    modes, counts = np.zeros(kernel_size), np.zeros(3, int)
+    masked = 0.0 if skip_nan else np.nan
     for first, block in _blocks(kernels):
         rows = slice(first, first + block.shape[0])
-        slices, energies = _mechanics(block.reshape(-1, *taps))
+        slices, spectra = _mechanics(block.reshape(-1, *kernel_size))
         energy, odd, gain = slices[:3]
-        good = np.isfinite(energy)
-        counts += [np.sum(energy > 0), np.sum(energy == 0), np.sum(~good)]
-        dc, along = _low(energies)
-        own = np.stack([energy, odd, dc + along.sum(0), dc, along.sum(0)])
-        columns = np.concatenate([own, nulls.shuffled_energies(energy, gain, taps), along])
-        columns = np.where(good, columns, bad).reshape(len(columns), *block.shape[:2]).sum(2)
-        whole[rows] += columns[0]
+        finite = np.isfinite(energy)
+        counts += [np.sum(energy > 0), np.sum(energy == 0), np.sum(~finite)]
+        dc, along = _low(spectra)
+        actual = np.stack([energy, odd, dc + along.sum(0), dc, along.sum(0)])
+        columns = np.concatenate(
+            [actual, nulls.shuffled_energies(energy, gain, kernel_size), along]
+        )
+        columns = np.where(finite, columns, masked).reshape(len(columns), *block.shape[:2]).sum(2)
+        energies[rows] += columns[0]
         parts[:, rows] += columns[1:5]
         shuffled[:, rows] += columns[5:9]
         gradients[:, rows] += columns[9:]
-        modes += np.sum(energies[good], 0) + (0 if good.all() else bad)
-        found.append(slices)
-    every = Slices(*(np.concatenate(column) for column in zip(*found, strict=True)))
-    return every, Sums(whole, parts, shuffled, gradients, modes, *(int(n) for n in counts))
+        modes += np.sum(spectra[finite], 0) + (0 if finite.all() else masked)
+        chunks.append(slices)
+    slices = Slices(*(np.concatenate(column) for column in zip(*chunks, strict=True)))
+    return slices, Sums(energies, parts, shuffled, gradients, modes, *(int(n) for n in counts))
 
 
-def some(kernels: np.ndarray, rows: np.ndarray) -> tuple[Slices, np.ndarray]:
-    """The mechanics of these filters, counted in the order (output, input), one by one.
+def measure_rows(kernels: np.ndarray, rows: np.ndarray) -> tuple[Slices, np.ndarray]:
+    """Mechanics of selected filters, indexed in the order (output, input).
 
     Returns:
-        `Slices`, and the energy of each DCT-II mode of each, (N, *taps).
+        `Slices`, and the energy of each DCT-II mode of each filter, (N, *kernel_size).
     """
     output, inner = np.divmod(rows, kernels.shape[1])
-    size = _at_once(kernels)
-    parts = [
+    size = _chunk_size(kernels)
+    chunks = [
         _mechanics(kernels[output[n : n + size], inner[n : n + size]])
         for n in range(0, max(len(rows), 1), size)
     ]
-    every = Slices(*(np.concatenate(c) for c in zip(*(one for one, _ in parts), strict=True)))
-    return every, np.concatenate([energies for _, energies in parts])
+    columns = zip(*(slices for slices, _ in chunks), strict=True)
+    spectra = np.concatenate([energies for _, energies in chunks])
+    return Slices(*(np.concatenate(column) for column in columns)), spectra
 
 
 def _check_squares(kernels):
-    """Those of half and single precision all have squares in double precision."""
+    """Half and single precision need no check: their squares fit into double precision."""
     if kernels.dtype.itemsize < 8:
         return
     largest = max(
         float(np.max(np.abs(block), where=np.isfinite(block), initial=0))
         for _, block in _blocks(kernels)
     )
-    if largest and not SQUARES[0] <= largest <= SQUARES[1]:
-        expected = f"{SQUARES[0]:g} to {SQUARES[1]:g}, whose squares float64 holds"
+    if largest and not SAFE_RANGE[0] <= largest <= SAFE_RANGE[1]:
+        expected = f"{SAFE_RANGE[0]:g} to {SAFE_RANGE[1]:g}, whose squares fit into float64"
         raise checks.error("kernels", f"weights of up to {largest:.3g}", expected)
 
 
 def _blocks(kernels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Number of the first output and filters (outputs, inputs, *taps), at most a chunk at once."""
+    """Index of the first output and filters (outputs, inputs, *kernel_size), chunk by chunk."""
     outputs, inputs = kernels.shape[:2]
-    size = _at_once(kernels)
-    each = max(1, size // inputs)
-    for first in range(0, outputs, each):
+    size = _chunk_size(kernels)
+    step = max(1, size // inputs)
+    for first in range(0, outputs, step):
         for start in range(0, inputs, size):
-            yield first, kernels[first : first + each, start : start + size]
+            yield first, kernels[first : first + step, start : start + size]
 
 
-def _at_once(kernels):
-    """Filters of a chunk."""
+def _chunk_size(kernels):
+    """Filters per chunk."""
     return max(1, CHUNK // math.prod(kernels.shape[2:]))
 
 
 def _low(modes):
-    """What is there of DC, (N,), and of the mode 1 along each axis, (d, N); 0 along one tap."""
+    """Components on DC, (N,), and on mode 1 along each axis, (d, N); 0 on axes with one tap."""
     axes = range(modes.ndim - 1)
     dc = modes[:, *(0 for _ in axes)]
     along = [
@@ -159,31 +162,31 @@ def _low(modes):
 
 
 def _mechanics(filters):
-    """`Slices` of a chunk and the energy of each DCT mode; NaN for filters that aren't finite.
+    """`Slices` of a chunk and the energy of each DCT mode; NaN for nonfinite filters.
 
-    What `mechanics` and `spectrum` say of one kernel, in double precision and without JAX: to
-    compile it takes longer than to count a million filters.
+    Same quantities as `mechanics` and `spectrum`, in double precision and without JAX: compiling
+    would take longer than a million filters.
     """
-    axes, taps = tuple(range(1, filters.ndim)), filters.shape[1:]
+    axes, kernel_size = tuple(range(1, filters.ndim)), filters.shape[1:]
     filters = np.array(filters, np.float64)
     filters[~np.isfinite(filters).all(axes)] = np.nan
     odd = (filters - np.flip(filters, axes)) / 2
     modes = filters
-    for n in taps:
-        # takes the first axis of taps away and puts its modes behind the last: in turn, all
+    for n in kernel_size:
+        # replaces the first axis of taps by its modes at the end; after the loop, all axes
         modes = np.tensordot(modes, spectrum.basis(n), (1, 1))
     dc, along = _low(modes)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         energies = modes**2
         energy = np.sum(filters**2, axes)
-        # the DCT's first mode falls along its axis: its negative is the gradient
-        place = np.column_stack([dc, *-along]) / np.sqrt(energy)[:, None]
-        every = Slices(
+        # the first DCT mode decreases along its axis, so the gradient is its negative
+        ball = np.column_stack([dc, *-along]) / np.sqrt(energy)[:, None]
+        slices = Slices(
             energy,
             np.sum(odd**2, axes),
             np.sum(filters, axes),
-            # the even part adds nothing but rounding to the momentum
-            np.tensordot(odd, offsets(taps), filters.ndim - 1),
-            place,
+            # the even part would add only rounding errors to the momentum
+            np.tensordot(odd, offsets(kernel_size), filters.ndim - 1),
+            ball,
         )
-    return every, energies
+    return slices, energies

@@ -1,4 +1,4 @@
-"""Convolution weights of trained networks, read from files and from live models."""
+"""Convolution weights of trained networks, from files and from live models."""
 
 from infomech.weights import layouts
 from infomech.weights._layers import Entry, Layer, describe, layers

@@ -1,4 +1,4 @@
-"""Opens a source of weights, a file or a pytree, and lists what it holds without reading it."""
+"""Opens a source of weights, a file or a pytree, and lists its arrays without reading them."""
 
 import contextlib
 import functools
@@ -13,10 +13,10 @@ from infomech._core import checks, files
 from infomech.weights import _keras, _npz, _safetensors
 from infomech.weights._stored import Stored, reading
 
-#: suffixes of pickles, which can run any code as they are read
+#: suffixes of pickle files, which can run arbitrary code when loaded
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 
-#: what turns a PyTorch state dict into a file that is read here
+#: converts a PyTorch state dict to safetensors
 CONVERSION = """\
 state = torch.load(path, weights_only=True);
 safetensors.torch.save_file({k: v.contiguous().clone() for k, v in state.items()}, "new.safetensors")
@@ -27,13 +27,13 @@ SUFFIXES = (".safetensors", ".npz", ".npy", ".keras", ".h5", ".hdf5")
 
 @contextlib.contextmanager
 def opened(source: Any) -> Iterator[list[Stored]]:
-    """What a source holds, to be read while the context lasts; what was read outlives it.
+    """Lists the arrays of a source; read them inside the context, they stay valid outside it.
 
     Args:
         source: path of a file with one of `SUFFIXES`, or a pytree with arrays.
 
     Raises:
-        ValueError: no such file, another suffix, a pickle, a broken file, a pytree without arrays.
+        ValueError: missing file, unknown suffix, pickle, corrupt file, or pytree without arrays.
     """
     if not isinstance(source, str | os.PathLike):
         yield _leaves(source)
@@ -41,13 +41,15 @@ def opened(source: Any) -> Iterator[list[Stored]]:
     path = files.local("source", source)
     suffix = path.suffix.lower()
     if suffix in PICKLES:
-        got = f"{str(path)!r}, a pickle, which can run any code as it is read"
+        got = f"{str(path)!r}, a pickle, which can run arbitrary code when loaded"
         raise checks.error(
-            "source", got, f"safetensors, made with torch and safetensors.torch by:\n{CONVERSION}"
+            "source",
+            got,
+            f"a safetensors file; convert with torch, safetensors.torch:\n{CONVERSION}",
         )
     if not path.is_file():
-        what = "not a file" if path.exists() else "no such file"
-        raise checks.error("source", f"{str(path)!r}, {what}", "a file of weights, or a pytree")
+        problem = "not a file" if path.exists() else "no such file"
+        raise checks.error("source", f"{str(path)!r}, {problem}", "a weight file or a pytree")
     if suffix not in SUFFIXES:
         raise checks.error("source", f"{str(path)!r}", f"one of {', '.join(SUFFIXES)}")
     if suffix in (".keras", ".h5", ".hdf5"):
@@ -65,14 +67,14 @@ def _leaves(tree: Any) -> list[Stored]:
     stored = []
     for path, leaf in leaves:
         if isinstance(leaf, jax.core.Tracer):
-            raise checks.error("source", "arrays that are traced", "known values")
+            raise checks.error("source", "traced arrays", "concrete values")
         if isinstance(leaf, jax.Array | np.ndarray):
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             checks.unmasked(f"source {name}".rstrip(), leaf)
             read = functools.partial(np.asarray, leaf)
             stored.append(Stored(name or "array", tuple(leaf.shape), str(leaf.dtype), read))
     if not stored:
-        kinds = sorted({type(leaf).__name__ for _, leaf in leaves}) or ["nothing"]
-        got = f"a {type(tree).__name__} without arrays, of {', '.join(kinds[:5])}"
-        raise checks.error("source", got, "a path, or a pytree of NumPy or JAX arrays")
+        kinds = sorted({type(leaf).__name__ for _, leaf in leaves}) or ["none"]
+        got = f"a {type(tree).__name__} without arrays, leaves: {', '.join(kinds[:5])}"
+        raise checks.error("source", got, "a path or a pytree of NumPy or JAX arrays")
     return stored

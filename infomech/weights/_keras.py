@@ -1,4 +1,4 @@
-"""Keras's HDF5 files, of version 2 (.h5) and 3 (.weights.h5, .keras), and other HDF5 files."""
+"""Readers for Keras 2 (.h5) and Keras 3 (.weights.h5, .keras) files, and other HDF5 files."""
 
 import contextlib
 import json
@@ -18,36 +18,36 @@ from infomech.weights._npz import ZIP_ERRORS, members
 from infomech.weights._stored import Stored, bounded, broken, natural, reading
 from infomech.weights.layouts import KERAS
 
-#: what h5py raises on files that are broken
+#: exceptions that h5py raises on corrupt files
 H5_ERRORS = (OSError, RuntimeError, KeyError, TypeError, ValueError, SystemError)
 
 
 class _Model(NamedTuple):
-    """What a file says of its model: the class of each layer by name, and the layers' order."""
+    """Class and position of each layer by name, as the file's model configuration states them."""
 
     classes: dict[str, str]
     order: dict[str, int]
 
-    def place(self, found: "_Found") -> tuple:
-        """What arrays are sorted by: place of the layer in the model, then names."""
-        outermost = self.order.get(found.name.split("/")[0], len(self.order))
-        return self.order.get(found.owner, outermost), natural(found.name)
+    def sort_key(self, item: "_Item") -> tuple:
+        """Position of the array's layer in the model, then the name of the array."""
+        outermost = self.order.get(item.name.split("/")[0], len(self.order))
+        return self.order.get(item.owner, outermost), natural(item.name)
 
 
 @contextlib.contextmanager
 def zipped(path: Path) -> Iterator[list[Stored]]:
-    """The arrays of a .keras archive, in the order of the model's layers.
+    """Lists the arrays of a .keras archive, in the order of the model's layers.
 
     Raises:
-        ValueError: it is broken, a zip bomb or has no model.weights.h5; h5py is not installed.
+        ValueError: corrupt archive, zip bomb, or no model.weights.h5; h5py is not installed.
     """
     with tempfile.TemporaryFile() as unpacked:
         with reading(path, *ZIP_ERRORS), zipfile.ZipFile(path) as archive:
             names = {info.filename for info in members(path, archive)}
             if "model.weights.h5" not in names:
-                raise broken(path, "no model.weights.h5 in it")
+                raise broken(path, "no model.weights.h5 in the archive")
             config = archive.read("config.json") if "config.json" in names else b"{}"
-            # a file on disk, as HDF5 reads here and there and the model may not fit into memory
+            # a file on disk: HDF5 needs random access, and the model may not fit into memory
             with archive.open("model.weights.h5") as weights:
                 shutil.copyfileobj(weights, unpacked)
         with arrays(path, unpacked, _model(path, config)) as stored:
@@ -56,18 +56,18 @@ def zipped(path: Path) -> Iterator[list[Stored]]:
 
 @contextlib.contextmanager
 def arrays(path: Path, file: Any = None, model: _Model | None = None) -> Iterator[list[Stored]]:
-    """The arrays of an HDF5 file; links to other files and references are not followed.
+    """Lists the arrays of an HDF5 file; external links and references are not followed.
 
     Args:
         path: of the file.
-        file: the file itself, where it is not at `path`.
-        model: what is known of the model; what the file says of it if None.
+        file: open file to read instead of `path`; `path` then only appears in messages.
+        model: classes and order of the layers; read from the file if None.
 
     Returns:
-        In the order of the model's layers if that is known, then by name, numbers as numbers.
+        In the order of the model's layers if known, then by name in natural order.
 
     Raises:
-        ValueError: it is broken, or unpacks to too much.
+        ValueError: corrupt file, or suspiciously high compression.
         ImportError: h5py is not installed.
     """
     with extras.needed("networks", f"source {str(path)!r}"):
@@ -78,16 +78,16 @@ def arrays(path: Path, file: Any = None, model: _Model | None = None) -> Iterato
         with reading(path, *H5_ERRORS):
             config = opened.attrs.get("model_config")
             names = np.ravel(opened.attrs.get("layer_names", ()))
-            found = _found(opened, h5py)
+            items = _items(opened, h5py)
         if model is None and config is not None:
             model = _model(path, config)
         elif model is None:
             model = _Model({}, {_text(name): n for n, name in enumerate(names)})
-        yield [_stored(path, item, model) for item in sorted(found, key=model.place)]
+        yield [_stored(path, item, model) for item in sorted(items, key=model.sort_key)]
 
 
-class _Found(NamedTuple):
-    """A dataset or link of an HDF5 file; `owner` is the layer it belongs to, `group` its group."""
+class _Item(NamedTuple):
+    """A dataset or link of an HDF5 file; `owner` names its layer, `group` its group."""
 
     name: str
     owner: str
@@ -99,53 +99,53 @@ class _Found(NamedTuple):
     dataset: Any
 
 
-def _found(file: Any, h5py: Any) -> list[_Found]:
-    items: dict[str, Any] = {}
+def _items(file: Any, h5py: Any) -> list[_Item]:
+    objects: dict[str, Any] = {}
     links: dict[str, Any] = {}
-    # each object once, by hard links only
-    file.visititems(lambda name, item: items.update({name: item}))
+    # visits each object once, by hard links only
+    file.visititems(lambda name, item: objects.update({name: item}))
     file.visititems_links(lambda name, link: links.update({name: link}))
-    found = [_dataset(name, item) for name, item in items.items() if hasattr(item, "dtype")]
+    items = [_dataset(name, item) for name, item in objects.items() if hasattr(item, "dtype")]
     for name, link in links.items():
         if not isinstance(link, h5py.HardLink):
-            found.append(_Found(name, "", "", (), "a link", 0, 0, None))
-    return found
+            items.append(_Item(name, "", "", (), "a link", 0, 0, None))
+    return items
 
 
-def _dataset(name: str, item: Any) -> _Found:
-    *_, outer, own, _ = ("", "", *name.split("/"))
-    # Keras 3 keeps the name of the layer beside its numbered arrays
-    owner = _text(item.parent.attrs.get("name", "")) if own == "vars" else own
-    group = outer if own == "vars" else own
-    shape = item.shape or ()
-    if item.is_virtual or item.external:
-        return _Found(name, owner, group, shape, "data in other files", 0, 0, None)
-    unpacked, packed = math.prod(shape) * item.dtype.itemsize, item.id.get_storage_size()
-    dtype = item.dtype.newbyteorder("=").name
-    return _Found(name, owner, group, shape, dtype, unpacked, packed, item)
+def _dataset(name: str, dataset: Any) -> _Item:
+    *_, outer, inner, _ = ("", "", *name.split("/"))
+    # Keras 3 stores the layer's name as an attribute of the group of its numbered arrays
+    owner = _text(dataset.parent.attrs.get("name", "")) if inner == "vars" else inner
+    group = outer if inner == "vars" else inner
+    shape = dataset.shape or ()
+    if dataset.is_virtual or dataset.external:
+        return _Item(name, owner, group, shape, "data in other files", 0, 0, None)
+    unpacked, packed = math.prod(shape) * dataset.dtype.itemsize, dataset.id.get_storage_size()
+    dtype = dataset.dtype.newbyteorder("=").name
+    return _Item(name, owner, group, shape, dtype, unpacked, packed, dataset)
 
 
-def _stored(path: Path, found: _Found, model: _Model) -> Stored:
-    bounded(path, repr(found.name), found.unpacked, found.packed)
-    # Keras 3 names groups after classes; Keras 2 after layers, whose own names come from classes
-    by_group = _SNAKES.get(re.sub(r"_\d+$", "", found.group), "")
-    layer = model.classes.get(found.owner, by_group)
+def _stored(path: Path, item: _Item, model: _Model) -> Stored:
+    bounded(path, repr(item.name), item.unpacked, item.packed)
+    # Keras 3 names groups after classes; Keras 2 after layers, whose names derive from classes
+    by_group = _CLASS_OF_GROUP.get(re.sub(r"_\d+$", "", item.group), "")
+    layer = model.classes.get(item.owner, by_group)
 
     def read() -> np.ndarray:
         with reading(path, *H5_ERRORS):
-            return found.dataset[()]
+            return item.dataset[()]
 
-    return Stored(found.name, found.shape, found.dtype, read, layer=layer)
+    return Stored(item.name, item.shape, item.dtype, read, layer=layer)
 
 
 def _snake(name: str) -> str:
-    """conv2d_transpose of Conv2DTranspose, as Keras does it."""
+    """Snake case as Keras writes it: Conv2DTranspose → conv2d_transpose."""
     name = re.sub(r"\W+", "", name)
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-_SNAKES = {_snake(name): name for name in KERAS}
+_CLASS_OF_GROUP = {_snake(name): name for name in KERAS}
 
 
 def _text(value: Any) -> str:
@@ -154,24 +154,25 @@ def _text(value: Any) -> str:
 
 def _model(path: Path, config: Any) -> _Model:
     try:
-        found = list(_layers_of(json.loads(_text(config))))
+        layers = list(_layers_of(json.loads(_text(config))))
     except (ValueError, RecursionError) as error:
-        raise broken(path, f"a configuration that can't be read ({error})") from error
+        raise broken(path, f"unreadable model configuration ({error})") from error
     classes: dict[str, str] = {}
     order: dict[str, int] = {}
-    for n, (name, kind) in enumerate(found):
-        # of two layers of one name and different classes, the file doesn't say which is which
+    for n, (name, kind) in enumerate(layers):
+        # if two layers share a name but not a class, the class is ambiguous
         classes[name] = kind if classes.get(name, kind) == kind else ""
         order.setdefault(name, n)
     return _Model({name: kind for name, kind in classes.items() if kind}, order)
 
 
 def _layers_of(config: Any) -> Iterator[tuple[str, str]]:
-    """Name and class of all layers in the configuration of a model."""
+    """Name and class of every layer in a model configuration."""
     if isinstance(config, dict):
-        kind, own = config.get("class_name"), config.get("config")
-        if isinstance(kind, str) and isinstance(own, dict) and isinstance(own.get("name"), str):
-            yield own["name"], kind
+        kind, options = config.get("class_name"), config.get("config")
+        name = options.get("name") if isinstance(options, dict) else None
+        if isinstance(kind, str) and isinstance(name, str):
+            yield name, kind
         for value in config.values():
             yield from _layers_of(value)
     elif isinstance(config, list):

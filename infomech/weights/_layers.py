@@ -1,4 +1,4 @@
-"""Convolution weights of trained networks, one layer at a time, as true convolutions."""
+"""Convolution weights of trained networks as true convolutions, read layer by layer."""
 
 import fnmatch
 import functools
@@ -15,16 +15,16 @@ from infomech.weights.layouts import Verdict
 
 
 class Entry(NamedTuple):
-    """What a source holds under one name.
+    """One named array of a source.
 
     Attributes:
         name: as the source spells it; in a pytree the path to the array, with / between.
         shape: as stored.
         dtype: as stored.
-        layout: one of `infomech.weights.layouts.LAYOUTS`; None if it is no convolution, or if
-            that can't be told.
-        rule: why it has this layout, or none.
-        undecided: whether only the user can tell if it is a convolution and of which layout.
+        layout: one of `infomech.weights.layouts.LAYOUTS`; None if it is no convolution or
+            undecided.
+        rule: reason for this layout, or for having none.
+        undecided: whether only the user can decide if this is a convolution, and its layout.
     """
 
     name: str
@@ -40,11 +40,11 @@ class Layer(NamedTuple):
 
     Attributes:
         name: as the source spells it.
-        kernels: true convolutions, (outputs, inputs of one group, *taps), float32 or float64; not
-            to be written to. One input of a group: a depthwise layer, or one input channel.
-        layout: that the array has in the source, one of `infomech.weights.layouts.LAYOUTS`.
-        rule: how that was told.
-        bias: of each output, (outputs,), in the dtype of the kernels; None if there is none.
+        kernels: true convolutions, (outputs, inputs/groups, *kernel_size), float32 or float64,
+            read-only. One input per group: a depthwise layer, or one input channel.
+        layout: of the array in the source, one of `infomech.weights.layouts.LAYOUTS`.
+        rule: how the layout was inferred.
+        bias: of each output, (outputs,), in the dtype of the kernels; None without bias.
     """
 
     name: str
@@ -55,125 +55,130 @@ class Layer(NamedTuple):
 
 
 def describe(source: Any) -> list[Entry]:
-    """Everything that a source holds, convolution or not, and how that was told; reads no array.
+    """List every array of a source, with its layout and how it was inferred; reads no array.
 
     Args:
-        source: as of `layers`.
+        source: as in `layers`.
 
     Returns:
         One `Entry` per array, in the order of the source.
 
     Raises:
-        ValueError: as of `layers`, but for sources that hold no convolutions.
+        ValueError: as in `layers`, except for sources without convolutions.
     """
     with _formats.opened(source) as stored:
         return [
             Entry(array.name, array.shape, array.dtype, *verdict)
-            for array, verdict in _judged(stored, None)
+            for array, verdict in _verdicts(stored, None)
         ]
 
 
 def layers(
     source: Any, *, layout: str | None = None, pattern: str | None = None
 ) -> Iterator[Layer]:
-    """The convolution layers of a source, each read when its turn comes.
+    """Iterate over the convolution layers of a source; each is read on demand.
 
-    Frameworks store weights of cross-correlations, which leave here point-reflected, as the true
+    Frameworks store the weights of cross-correlations. They are point-reflected here into the true
     convolutions that `infomech.rollout` iterates: w[o, i, r] → k[o, i, −r]. float16 and bfloat16
-    become float32, which is exact; float32 and float64 stay, as views of what was read.
+    are converted to float32, which is exact; float32 and float64 arrays are returned as views.
 
-    Which arrays are convolutions is told by their names, as `describe` shows: `weight` is PyTorch's
-    and Equinox's (outputs, inputs, *taps), `kernel` Flax's and Keras's (*taps, inputs, outputs),
-    `w` in a module named conv Haiku's, `depthwise_kernel` and `depthwise_weights` (*taps, channels,
-    multiplier). Files of Keras say of which class a layer is, safetensors of which framework they
-    are. Transposed convolutions are left out: those that names, classes or the length of the bias
-    give away. PyTorch's without a bias look like others; leave them out by `pattern`.
+    Names decide which arrays are convolutions, as `describe` shows: `weight` is (outputs, inputs,
+    *kernel_size) as in PyTorch and Equinox, `kernel` is (*kernel_size, inputs, outputs) as in Flax
+    and Keras, `w` in a module named conv is Haiku's, `depthwise_kernel` and `depthwise_weights` are
+    (*kernel_size, channels, multiplier). Keras files also state the class of each layer,
+    safetensors files the framework. Transposed convolutions are skipped if a name, a class or the
+    length of the bias identifies them. PyTorch's without bias can't be identified; exclude them
+    with `pattern`.
 
     Args:
         source: path of a .safetensors, .npz, .npy, .keras or .h5 file, or a pytree of arrays, such
             as a Flax state or an Equinox module.
-        layout: of all arrays whose names don't rule a convolution out and that have as many axes;
-            one of `infomech.weights.layouts.LAYOUTS`. By name if None.
-        pattern: names of layers as a shell writes them, such as "features.*"; all if None.
+        layout: applies to all arrays with as many axes whose names don't exclude a convolution;
+            one of `infomech.weights.layouts.LAYOUTS`. Inferred from names if None.
+        pattern: shell wildcard for layer names, such as "features.*"; all layers if None.
 
     Returns:
-        Iterator over `Layer`, in the order of the source; in Keras's files in that of the model as
-        far as the file tells it.
+        Iterator over `Layer`, in the order of the source; for Keras files in the order of the
+        model, if the file states it.
 
     Raises:
-        ValueError: no such file, a pickle, a file that is broken or unpacks to too much; no
-            convolution, or none of that name; a name that doesn't tell the layout; an unknown
-            layout; a package that isn't installed.
+        ValueError: missing file, pickle, corrupt file or zip bomb; no convolution, or none that
+            matches `pattern`; a name that doesn't determine the layout; unknown layout; missing
+            package.
     """
     if layout is not None:
         checks.one_of("layout", layout, layouts.LAYOUTS)
     with _formats.opened(source) as stored:
-        _chosen(stored, layout, pattern)
+        _select(stored, layout, pattern)
     return _read(source, layout, pattern)
 
 
 def checked(argument: str, layers: Iterable[Layer]) -> Iterator[Layer]:
-    """The layers one by one; raises ValueError if one is something else, such as a file's name."""
+    """Yields the layers; raises ValueError for anything else, such as a file name."""
     if isinstance(layers, str) or not isinstance(layers, Iterable):
         got = f"a {type(layers).__name__}"
-        raise checks.error(argument, got, "layers, as infomech.weights.layers(source) gives them")
+        raise checks.error(argument, got, "layers from infomech.weights.layers(source)")
     for layer in layers:
         if not isinstance(layer, Layer):
-            got = f"a {type(layer).__name__} among them"
-            raise checks.error(argument, got, "layers of infomech.weights.layers(source)")
+            got = f"an element of type {type(layer).__name__}"
+            raise checks.error(argument, got, "layers from infomech.weights.layers(source)")
         yield layer
 
 
 def _read(source: Any, layout: str | None, pattern: str | None) -> Iterator[Layer]:
-    # opened again rather than kept open, as nobody may ever ask for the first layer
+    # reopened rather than kept open, since the iterator may never be consumed
     with _formats.opened(source) as stored:
-        others = {array.name: array for array in stored}
-        for array, axes, rule in _chosen(stored, layout, pattern):
+        arrays = {array.name: array for array in stored}
+        for array, axes, rule in _select(stored, layout, pattern):
             values = array.read()
             wide = np.promote_types(values.dtype, np.float32)
             kernels = layouts.convolution(values.astype(wide, copy=False), axes)
             kernels.flags.writeable = False
-            bias = _bias(others.get(layouts.bias_name(array)), len(kernels), wide)
+            bias = _bias(arrays.get(layouts.bias_name(array)), len(kernels), wide)
             yield Layer(array.name, kernels, axes, rule, bias)
 
 
 def _bias(stored: Stored | None, outputs: int, dtype: Any) -> np.ndarray | None:
-    # Equinox keeps an axis of length 1 for each axis of the image
+    # Equinox biases have an axis of length 1 per axis of the image
     fits = stored is not None and max(stored.shape, default=0) == math.prod(stored.shape) == outputs
     return np.asarray(stored.read()).astype(dtype).reshape(-1) if stored and fits else None
 
 
-def _judged(stored: list[Stored], layout: str | None) -> Iterator[tuple[Stored, Verdict]]:
+def _verdicts(stored: list[Stored], layout: str | None) -> Iterator[tuple[Stored, Verdict]]:
     shapes = {array.name: array.shape for array in stored}
     for array in stored:
         yield array, layouts.judge(array, layout, shapes)
 
 
-def _chosen(
+def _select(
     stored: list[Stored], layout: str | None, pattern: str | None
 ) -> list[tuple[Stored, str, str]]:
-    """The convolutions that are asked for, with layout and rule."""
-    judged = list(_judged(stored, layout))
-    convolutions = [(array, v.layout, v.rule) for array, v in judged if v.layout]
-    undecided = [(array, v.rule) for array, v in judged if v.undecided]
+    """The requested convolutions with their layouts and rules."""
+    verdicts = list(_verdicts(stored, layout))
+    convolutions = [(array, v.layout, v.rule) for array, v in verdicts if v.layout]
+    undecided = [(array, v.rule) for array, v in verdicts if v.undecided]
     if pattern is not None:
-        asked = functools.partial(fnmatch.fnmatchcase, pat=pattern)
-        names = [array.name for array, v in judged if v.layout or v.undecided]
-        convolutions = [row for row in convolutions if asked(row[0].name)]
-        undecided = [row for row in undecided if asked(row[0].name)]
+        matches = functools.partial(fnmatch.fnmatchcase, pat=pattern)
+        names = [array.name for array, v in verdicts if v.layout or v.undecided]
+        convolutions = [row for row in convolutions if matches(row[0].name)]
+        undecided = [row for row in undecided if matches(row[0].name)]
         if names and not convolutions and not undecided:
-            raise checks.error("pattern", repr(pattern), f"one that fits any of {_listed(names)}")
+            raise checks.error(
+                "pattern", repr(pattern), f"a pattern that matches any of {_listed(names)}"
+            )
     if undecided:
-        shown = [f"{array.name!r} {array.shape} ({rule})" for array, rule in undecided]
-        expected = f"layout= one of {', '.join(layouts.LAYOUTS)} for it, or pattern= without it"
-        raise checks.error("source", _listed(shown), expected)
+        arrays = [f"{array.name!r} {array.shape} ({rule})" for array, rule in undecided]
+        expected = f"layout= one of {', '.join(layouts.LAYOUTS)}, or pattern= to exclude it"
+        raise checks.error("source", _listed(arrays), expected)
     if not convolutions:
-        held = [f"{array.name!r} {array.shape} ({v.rule})" for array, v in judged]
-        raise checks.error("source", _listed(held) or "nothing", "at least one convolution layer")
+        arrays = [f"{array.name!r} {array.shape} ({v.rule})" for array, v in verdicts]
+        raise checks.error(
+            "source", _listed(arrays) or "no arrays", "at least one convolution layer"
+        )
     return convolutions
 
 
-def _listed(items: Iterable[str], most: int = 12) -> str:
+def _listed(items: Iterable[str], limit: int = 12) -> str:
     items = list(items)
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(items[:most]) + more
+    more = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(items[:limit]) + more

@@ -1,4 +1,4 @@
-"""NumPy's files: .npy mapped into memory, .npz one member at a time. Nothing is unpickled."""
+"""Readers for NumPy files: .npy is memory-mapped, .npz read by member. Nothing is unpickled."""
 
 import functools
 import math
@@ -14,7 +14,7 @@ import numpy as np
 
 from infomech.weights._stored import Stored, bounded, broken, reading
 
-#: what the zipfile of Python's library raises on files that are broken, encrypted or exotic
+#: exceptions that `zipfile` raises on corrupt, encrypted or unsupported archives
 ZIP_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
@@ -25,7 +25,7 @@ ZIP_ERRORS = (
     UnicodeError,
 )
 
-#: what NumPy raises on headers that are no literals of Python
+#: exceptions that NumPy raises on malformed headers
 HEADER_ERRORS = (
     ValueError,
     TypeError,
@@ -38,9 +38,9 @@ HEADER_ERRORS = (
 
 
 def members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """What a zip archive lists. Raises ValueError if a name comes twice or it unpacks to too much.
+    """Members of a zip archive. Raises ValueError on duplicate names and on zip bombs.
 
-    Sizes are those that the archive states, which `zipfile` never reads beyond.
+    Sizes are those stated in the archive; `zipfile` never reads beyond them.
     """
     infos = archive.infolist()
     for name, count in Counter(info.filename for info in infos).most_common(1):
@@ -51,7 +51,7 @@ def members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
 
 
 def archived(path: Path) -> list[Stored]:
-    """The arrays of an .npz, in its order. Raises ValueError if it is broken or a zip bomb."""
+    """Lists the arrays of an .npz in its order. Raises ValueError if corrupt or a zip bomb."""
     stored = []
     with reading(path, *ZIP_ERRORS), zipfile.ZipFile(path) as archive:
         for info in members(path, archive):
@@ -62,12 +62,12 @@ def archived(path: Path) -> list[Stored]:
             with archive.open(info) as stream:
                 shape, _, dtype = _header(path, name, stream, info.file_size)
             read = functools.partial(_unpack, path, info.filename)
-            stored.append(Stored(name, shape, _spelled(dtype), read))
+            stored.append(Stored(name, shape, _dtype_name(dtype), read))
     return stored
 
 
 def single(path: Path) -> list[Stored]:
-    """The array of an .npy, named as the file is. Raises ValueError if it is broken."""
+    """The array of an .npy, named after the file. Raises ValueError if the file is corrupt."""
     with path.open("rb") as stream:
         shape, fortran, dtype = _header(path, path.stem, stream, path.stat().st_size)
         begin = stream.tell()
@@ -76,17 +76,17 @@ def single(path: Path) -> list[Stored]:
     def read() -> np.ndarray:
         return np.memmap(path, dtype, "r", begin, shape, order).view(np.ndarray)  # type: ignore[call-overload]
 
-    return [Stored(path.stem, shape, _spelled(dtype), read)]
+    return [Stored(path.stem, shape, _dtype_name(dtype), read)]
 
 
-def _spelled(dtype: np.dtype) -> str:
+def _dtype_name(dtype: np.dtype) -> str:
     return "void16" if dtype.str == "|V2" else dtype.name
 
 
 def _header(
     path: Path, name: str, stream: IO[bytes], size: int
 ) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether columns come first, and dtype; the stream is left where the array begins."""
+    """Shape, Fortran order and dtype; leaves the stream at the start of the data."""
     with reading(path, *HEADER_ERRORS):
         version = np.lib.format.read_magic(stream)
         if version not in ((1, 0), (2, 0)):
@@ -97,9 +97,9 @@ def _header(
             else np.lib.format.read_array_header_2_0
         )
         shape, fortran, dtype = read(stream)
-    wanted = math.prod(shape) * dtype.itemsize
-    if any(n < 0 for n in shape) or (not dtype.hasobject and wanted != size - stream.tell()):
-        raise broken(path, f"{size - stream.tell()} bytes for {name!r}, {shape} of {dtype}")
+    required, available = math.prod(shape) * dtype.itemsize, size - stream.tell()
+    if any(n < 0 for n in shape) or (not dtype.hasobject and required != available):
+        raise broken(path, f"{available} bytes for {name!r}, {shape} of {dtype}")
     return tuple(map(int, shape)), fortran, dtype
 
 

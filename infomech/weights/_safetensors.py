@@ -1,7 +1,7 @@
-"""Safetensors files: a JSON header and raw arrays, each mapped into memory by itself.
+"""Reader for safetensors files: a JSON header and raw arrays, each memory-mapped separately.
 
-Read here and not by the library of that name because its NumPy side takes the last of two tensors
-of one name, copies each tensor, and in older releases has no bfloat16.
+The safetensors package is not used: its NumPy interface keeps only the last of two tensors with the
+same name, copies each tensor, and in older releases lacks bfloat16.
 """
 
 import functools
@@ -16,10 +16,10 @@ import numpy as np
 
 from infomech.weights._stored import Stored, broken, natural
 
-#: bytes; what the reference implementation allows
+#: limit of the reference implementation
 MAX_HEADER_BYTES = 100_000_000
 
-#: those that hold weights
+#: dtypes of weights
 FLOATS = {
     "F16": np.dtype("<f2"),
     "BF16": np.dtype(jnp.bfloat16),
@@ -27,7 +27,7 @@ FLOATS = {
     "F64": np.dtype("<f8"),
 }
 
-#: bits of an element
+#: bits per element
 BITS = {
     **dict.fromkeys(("I64", "U64", "F64", "C64"), 64),
     **dict.fromkeys(("I32", "U32", "F32"), 32),
@@ -40,11 +40,11 @@ BITS = {
 
 
 def arrays(path: Path) -> list[Stored]:
-    """What a safetensors file holds, in the order of its header.
+    """Lists the tensors of a safetensors file, in the order of its header.
 
     Raises:
-        ValueError: the header is longer than the file, is no JSON or names a tensor twice; tensors
-            of an unknown dtype, that overlap, leave gaps or don't fill the file.
+        ValueError: the header is longer than the file, invalid JSON or names a tensor twice; a
+            dtype is unknown; tensors overlap, leave gaps or don't fill the file.
     """
     with path.open("rb") as file:
         prefix = file.read(8)
@@ -57,15 +57,15 @@ def arrays(path: Path) -> list[Stored]:
     try:
         header = json.loads(raw.decode(), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
-        raise broken(path, f"a header that can't be read ({error})") from error
+        raise broken(path, f"unreadable header ({error})") from error
     if not isinstance(header, dict):
-        raise broken(path, "a header that is no table")
+        raise broken(path, "a header that is not an object")
     metadata = header.pop("__metadata__", {})
     maker = metadata.get("format", "") if isinstance(metadata, dict) else ""
     return _tensors(path, header, 8 + length, size - length, maker if maker in MAKERS else "")
 
 
-#: values of "format" in the metadata
+#: accepted values of "format" in the metadata
 MAKERS = ("pt", "tf", "flax", "np", "mlx")
 
 
@@ -73,7 +73,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) < len(pairs):
         (name, count), *_ = Counter(name for name, _ in pairs).most_common(1)
-        raise ValueError(f"{name!r} {count} times")
+        raise ValueError(f"{name!r} occurs {count} times")
     return table
 
 
@@ -91,39 +91,39 @@ def _tensors(path: Path, header: dict[str, Any], start: int, size: int, maker: s
     filled = 0
     for begin, end, name in sorted(spans):
         if begin != filled or end > size:
-            got = f"bytes {begin} to {end}, where the last tensor ends at {filled} of {size}"
+            got = f"bytes {begin} to {end}, previous tensor ends at {filled} of {size}"
             raise broken(path, f"tensor {name!r} at {got}")
         filled = end
     if filled != size:
-        raise broken(path, f"{size - filled} bytes that belong to no tensor")
+        raise broken(path, f"{size - filled} bytes belong to no tensor")
     names: dict[str, list[str]] = {}
     for array in stored:
         names.setdefault(array.dtype, []).append(array.name)
-    # sorted by the library that wrote it, in which order 10 comes before 2
-    by_alphabet = all(some == sorted(some) for some in names.values())
-    return sorted(stored, key=lambda array: natural(array.name)) if by_alphabet else stored
+    # the library that wrote the file sorted names as text, which puts 10 before 2
+    alphabetical = all(group == sorted(group) for group in names.values())
+    return sorted(stored, key=lambda array: natural(array.name)) if alphabetical else stored
 
 
 def _problem(entry: Any) -> str:
-    """What is wrong with the description of a tensor, taken by itself."""
+    """The first problem in the header entry of a tensor, or an empty string."""
     if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= entry.keys():
-        return "no dtype, shape and data_offsets"
+        return "dtype, shape or data_offsets missing"
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in BITS:
         return f"unknown dtype {dtype!r}"
-    if not _whole(shape) or len(shape) > 64:
-        return "a shape that is no list of at most 64 whole numbers from 0"
-    if not _whole(offsets) or len(offsets) != 2:
-        return "data_offsets that are no two whole numbers from 0"
+    if not _naturals(shape) or len(shape) > 64:
+        return "shape is not a list of at most 64 nonnegative integers"
+    if not _naturals(offsets) or len(offsets) != 2:
+        return "data_offsets are not two nonnegative integers"
     if math.prod(shape) * BITS[dtype] != 8 * (offsets[1] - offsets[0]):
         return f"{offsets[1] - offsets[0]} bytes for shape {tuple(shape)} of {dtype}"
     return ""
 
 
-def _whole(numbers: Any) -> bool:
+def _naturals(numbers: Any) -> bool:
     return isinstance(numbers, list) and all(type(n) is int and n >= 0 for n in numbers)
 
 
 def _map(path: Path, dtype: Any, begin: int, shape: tuple[int, ...]) -> np.ndarray:
-    # a mapping of its own, so that its pages are given back with the array
+    # one mapping per array: its pages are freed together with the array
     return np.memmap(path, dtype, "r", begin, shape).view(np.ndarray)

@@ -1,4 +1,4 @@
-"""What a source of weights holds before any of it is read, and how much may come out of it."""
+"""Arrays of a source that are not read yet, and limits on how far they may unpack."""
 
 import contextlib
 import re
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from infomech._core import checks
 
-#: bytes that any file may unpack to; above, at most `RATIO` times the bytes that are stored
+#: files that unpack to more bytes than this may have at most `MAX_RATIO` times their stored size
 MIN_CHECKED_BYTES, MAX_RATIO = 2**28, 100
 
 
@@ -19,9 +19,9 @@ class Stored(NamedTuple):
         name: as the source spells it.
         shape: of the array as stored.
         dtype: its NumPy name, or the source's own for types that NumPy lacks.
-        read: gives the array; of no use for what is none.
-        maker: the framework that the file says it comes from, such as pt, flax, tf or mlx, or "".
-        layer: class of the Keras layer that the array belongs to, or "".
+        read: returns the array; undefined for entries that are no arrays.
+        maker: framework named in the file, such as pt, flax, tf or mlx, or "".
+        layer: class of the Keras layer that owns the array, or "".
     """
 
     name: str
@@ -33,28 +33,26 @@ class Stored(NamedTuple):
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """What names are sorted by so that numbers in them count as numbers: 2 before 10."""
+    """Sort key for natural order: conv2 comes before conv10."""
     return [(int(n or -1), word) for n, word in re.findall(r"(\d*)(\D*)", name)]
 
 
-def broken(path: Path, what: object) -> ValueError:
-    """The error for a file that is not what its name says, or not whole."""
-    return checks.error("source", f"{str(path)!r}, {what}", "a whole, unharmed file")
+def broken(path: Path, problem: object) -> ValueError:
+    """The error for a corrupt, incomplete or mislabeled file."""
+    return checks.error("source", f"{str(path)!r}, {problem}", "an intact file")
 
 
 @contextlib.contextmanager
 def reading(path: Path, *errors: type[Exception]) -> Iterator[None]:
-    """Turns `errors` of the library that reads `path` into a ValueError that names the file."""
+    """Converts `errors` of the reading library into a ValueError that names the file."""
     try:
         yield
     except errors as error:
         raise broken(path, f"unreadable ({type(error).__name__}: {error})") from error
 
 
-def bounded(path: Path, what: str, unpacked: int, packed: int) -> None:
-    """Raises ValueError if `packed` bytes unpack to more than weights of a network ever do."""
+def bounded(path: Path, part: str, unpacked: int, packed: int) -> None:
+    """Raises ValueError if `packed` bytes unpack to more than network weights ever would."""
     if unpacked > MIN_CHECKED_BYTES and unpacked > MAX_RATIO * packed:
-        got = f"{str(path)!r}, {what} of {packed} bytes that unpacks to {unpacked}"
-        raise checks.error(
-            "source", got, f"at most {MAX_RATIO} times as many bytes: weights are noisy"
-        )
+        got = f"{str(path)!r}, {part} of {packed} bytes that unpacks to {unpacked}"
+        raise checks.error("source", got, f"at most {MAX_RATIO} times the stored bytes")
