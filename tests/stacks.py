@@ -1,4 +1,4 @@
-"""Stacks of layers that the tests of engines and of their derivatives share."""
+"""Stacks of layers shared by the tests of engines and of their derivatives."""
 
 import jax.numpy as jnp
 import pytest
@@ -11,10 +11,10 @@ RECTIFIERS = ("relu", "modulus", "identity", "leaky_relu")
 SPECTRAL = {"rectifier": "identity", "boundary": "periodic"}
 
 
-def stack_of(
-    taps,
-    pixels,
-    layers=7,  # more than a float32 field may pass between two scales
+def make_stack(
+    kernel_size,
+    shape,
+    steps=7,  # more than float32 fields run between two rescalings
     *,
     stacked=False,
     rectifier="relu",
@@ -23,13 +23,13 @@ def stack_of(
     rescale=True,
 ):
     rectifier = rectifiers.get(rectifier)
-    return Stack(pixels, taps, layers, stacked, rectifier, boundary, dtype, rescale)
+    return Stack(shape, kernel_size, steps, stacked, rectifier, boundary, dtype, rescale)
 
 
 needs_native = pytest.mark.skipif(
-    native.objection(stack_of((3,), (9,)), "cpu") is not None, reason="no C compiler"
+    native.objection(make_stack((3,), (9,)), "cpu") is not None, reason="no C compiler"
 )
-EVERY_ENGINE = [pytest.param("native", marks=needs_native), "shifts", "convolution"]
+ENGINES = [pytest.param("native", marks=needs_native), "shifts", "convolution"]
 
 
 def execute(engine, stack, kernels, values):

@@ -610,8 +610,8 @@ def test_plan_says_which_engine_and_why(capsys):
     )
     assert code == 0
     assert "engine     shifts" in out
-    assert "not spectral     it is for the identity, not relu" in out
-    assert "not native       it is for the CPU, not gpu" in out
+    assert "not spectral     supports only the identity, not relu" in out
+    assert "not native       supports only the CPU, not gpu" in out
     code, out, _ = run(
         capsys, "plan", "--kernel-size", 3, "--shape", 64, "--steps", 100, "--outputs", 9, "--json"
     )

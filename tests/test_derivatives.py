@@ -1,4 +1,4 @@
-"""Derivatives of every engine and every way to take them, against plain JAX and the reference."""
+"""Compare derivatives of all engines and modes with plain JAX and the reference."""
 
 import functools
 import math
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import reference
 from jax.extend.core import jaxpr_as_fun
-from stacks import EVERY_ENGINE, RECTIFIERS, SPECTRAL, execute, needs_native, stack_of
+from stacks import ENGINES, RECTIFIERS, SPECTRAL, execute, make_stack, needs_native
 from thinned import thinned
 
 import infomech as im
@@ -21,10 +21,7 @@ BOUNDARIES = ("zero", "periodic", "reflect")
 MODES = ("checkpointed", "forward", "full")
 
 
-NATIVE = EVERY_ENGINE[0]
-
-
-def pulled_back(engine, stack, kernels, values, weights):
+def pull_back(engine, stack, kernels, values, weights):
     """dL/dkernels and dL/dvalues of L = Σ weights · values, and the exponent of the values."""
 
     def out(kernels, values):
@@ -36,25 +33,25 @@ def pulled_back(engine, stack, kernels, values, weights):
 
 
 def operands(stack, seed=0):
-    """Kernels of largest tap 1, a field and weights of its pixels, of either sign."""
+    """Kernels of largest tap 1, a field, and weights of its pixels, of both signs."""
     rng = np.random.default_rng(seed)
     kernels = rng.uniform(-0.3, 1.0, size=(stack.steps if stack.stacked else 1, *stack.kernel_size))
     values, weights = rng.uniform(-0.2, 1.0, stack.shape), rng.normal(size=stack.shape)
     return [jnp.asarray(a, stack.dtype) for a in (kernels / np.abs(kernels).max(), values, weights)]
 
 
-def assert_slopes(stack, given, found, tolerance):
-    by_kernels, by_values, exponent = found
+def assert_gradients(stack, inputs, result, tolerance):
+    dk, du, exponent = result
     name = stack.rectifier.name
-    expected = reference.pullback(*given[:2], stack.steps, name, stack.boundary, given[2])
-    for a, b in zip((by_kernels, by_values), expected, strict=True):
+    expected = reference.pullback(*inputs[:2], stack.steps, name, stack.boundary, inputs[2])
+    for a, b in zip((dk, du), expected, strict=True):
         assert a.dtype == stack.dtype
         b = np.ldexp(b, -int(exponent))
         atol = tolerance * np.abs(b).max()
         np.testing.assert_allclose(a, b, rtol=0, atol=atol, err_msg=str(stack))
 
 
-# --- one engine's reverse mode against the reference ---
+# --- reverse mode of engines against the reference ---
 
 CASES = [
     ((1,), (9,)),
@@ -82,59 +79,66 @@ CASES = [
 
 
 @needs_native
-@pytest.mark.parametrize(("taps", "pixels"), thinned(CASES))
-def test_native_slopes_are_those_of_the_reference(taps, pixels):
+@pytest.mark.parametrize(("kernel_size", "shape"), thinned(CASES))
+def test_native_gradients_match_reference(kernel_size, shape):
     for i, boundary in enumerate(BOUNDARIES):
         for j, rectifier in enumerate(RECTIFIERS):
-            bits = (5 * sum(taps) + 3 * i + j) % 4
-            stack = stack_of(
-                taps,
-                pixels,
-                7 if math.prod(taps) < 30 else 3,
+            bits = (5 * sum(kernel_size) + 3 * i + j) % 4
+            stack = make_stack(
+                kernel_size,
+                shape,
+                7 if math.prod(kernel_size) < 30 else 3,
                 stacked=bool(bits & 1),
                 rectifier=rectifier,
                 boundary=boundary,
                 rescale=bool(bits >> 1),
             )
-            given = operands(stack, seed=i)
-            assert_slopes(stack, given, pulled_back("native", stack, *given), 1e-11)
+            inputs = operands(stack, seed=i)
+            assert_gradients(stack, inputs, pull_back("native", stack, *inputs), 1e-11)
 
 
 @needs_native
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-def test_native_slopes_in_float32(boundary):
-    for taps, pixels in [((3,), (40,)), ((3, 3), (9, 21)), ((2, 3, 2), (4, 5, 18))]:
-        stack = stack_of(taps, pixels, rectifier="identity", boundary=boundary, dtype="float32")
-        given = operands(stack)
-        assert_slopes(stack, given, pulled_back("native", stack, *given), 1e-4)
+def test_native_gradients_in_float32(boundary):
+    for kernel_size, shape in [((3,), (40,)), ((3, 3), (9, 21)), ((2, 3, 2), (4, 5, 18))]:
+        stack = make_stack(
+            kernel_size, shape, rectifier="identity", boundary=boundary, dtype="float32"
+        )
+        inputs = operands(stack)
+        assert_gradients(stack, inputs, pull_back("native", stack, *inputs), 1e-4)
 
 
 @needs_native
 @pytest.mark.parametrize(
-    "taps", thinned([((3, 3),), ((2, 2),), ((4, 4),), ((5, 5),), ((1, 3),)], 5)
+    "kernel_size", thinned([((3, 3),), ((2, 2),), ((4, 4),), ((5, 5),), ((1, 3),)], 5)
 )
-def test_native_slopes_are_right_at_every_width(taps):
-    """Rows end within a vector, and the last rows are fewer than others are taken at a time."""
-    for width in [*range(taps[1], 22), 31, 32, 33, 36]:
-        height = taps[0] + width % 4
-        stack = stack_of(
-            taps, (height, width), 1, rectifier="identity", boundary="periodic", dtype="float32"
+def test_native_gradients_at_all_row_lengths(kernel_size):
+    """Rows end within a vector, and the last block of rows is incomplete."""
+    for width in [*range(kernel_size[1], 22), 31, 32, 33, 36]:
+        height = kernel_size[0] + width % 4
+        stack = make_stack(
+            kernel_size,
+            (height, width),
+            1,
+            rectifier="identity",
+            boundary="periodic",
+            dtype="float32",
         )
-        given = operands(stack, seed=width)
-        assert_slopes(stack, given, pulled_back("native", stack, *given), 1e-5)
+        inputs = operands(stack, seed=width)
+        assert_gradients(stack, inputs, pull_back("native", stack, *inputs), 1e-5)
 
 
 @pytest.mark.parametrize(
-    ("engine", "taps", "pixels"),
+    ("engine", "kernel_size", "shape"),
     thinned([("shifts", *case) for case in CASES[1::4]], 5)
     + thinned([("convolution", *case) for case in CASES[3::4]], 5),
 )
-def test_slopes_in_jax_are_those_of_the_reference(engine, taps, pixels):
-    index = CASES.index((taps, pixels))
+def test_jax_gradients_match_reference(engine, kernel_size, shape):
+    index = CASES.index((kernel_size, shape))
     stacks = [
-        stack_of(
-            taps,
-            pixels,
+        make_stack(
+            kernel_size,
+            shape,
             3,
             stacked=index // 4 % 2 == 0,
             rectifier=RECTIFIERS[(index // 4 + i) % 4],
@@ -142,68 +146,68 @@ def test_slopes_in_jax_are_those_of_the_reference(engine, taps, pixels):
         )
         for i, boundary in enumerate(BOUNDARIES)
     ]
-    given = [operands(s) for s in stacks]
+    inputs = [operands(s) for s in stacks]
     run = jax.jit(
-        lambda given: [pulled_back(engine, s, *g) for s, g in zip(stacks, given, strict=True)]
+        lambda inputs: [pull_back(engine, s, *x) for s, x in zip(stacks, inputs, strict=True)]
     )
-    for stack, one, found in zip(stacks, given, run(given), strict=True):
-        assert_slopes(stack, one, found, 1e-11)
+    for stack, stack_inputs, result in zip(stacks, inputs, run(inputs), strict=True):
+        assert_gradients(stack, stack_inputs, result, 1e-11)
 
 
 @needs_native
-@pytest.mark.parametrize(("taps", "pixels"), [((3, 3), (60, 2100)), ((3,), (70000,))])
+@pytest.mark.parametrize(("kernel_size", "shape"), [((3, 3), (60, 2100)), ((3,), (70000,))])
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-def test_tiles_side_by_side_do_not_disturb_each_other(taps, pixels, boundary):
+def test_native_tiles_have_no_data_races(kernel_size, shape, boundary):
     for rectifier in ("relu", "modulus"):
-        stack = stack_of(taps, pixels, 3, rectifier=rectifier, boundary=boundary)
-        given = operands(stack)
+        stack = make_stack(kernel_size, shape, 3, rectifier=rectifier, boundary=boundary)
+        inputs = operands(stack)
         for _ in range(4):
-            assert_slopes(stack, given, pulled_back("native", stack, *given), 1e-11)
+            assert_gradients(stack, inputs, pull_back("native", stack, *inputs), 1e-11)
 
 
 @needs_native
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-def test_slopes_of_large_fields_are_those_of_the_reference(boundary):
-    for taps, pixels in [((4, 3), (300, 301)), ((3, 2, 3), (40, 21, 22)), ((5,), (9000,))]:
-        stack = stack_of(taps, pixels, 3, rectifier="leaky_relu", boundary=boundary)
-        given = operands(stack)
-        assert_slopes(stack, given, pulled_back("native", stack, *given), 1e-11)
+def test_native_gradients_of_large_fields_match_reference(boundary):
+    for kernel_size, shape in [((4, 3), (300, 301)), ((3, 2, 3), (40, 21, 22)), ((5,), (9000,))]:
+        stack = make_stack(kernel_size, shape, 3, rectifier="leaky_relu", boundary=boundary)
+        inputs = operands(stack)
+        assert_gradients(stack, inputs, pull_back("native", stack, *inputs), 1e-11)
 
 
 @needs_native
 @pytest.mark.parametrize("stacked", [False, True])
-def test_deep_stacks_are_gone_back_through_with_their_scales(stacked):
-    """Reverse mode meets layers where the scale of the field was taken out."""
-    for dtype, layers in [("float32", 17), ("float64", 60)]:
-        stack = stack_of(
-            (3, 3), (12, 20), layers, stacked=stacked, rectifier="identity", dtype=dtype
+def test_native_gradients_of_rescaled_deep_stacks(stacked):
+    """Reverse mode passes layers after which the field was rescaled."""
+    for dtype, steps in [("float32", 17), ("float64", 60)]:
+        stack = make_stack(
+            (3, 3), (12, 20), steps, stacked=stacked, rectifier="identity", dtype=dtype
         )
-        given = operands(stack)
+        inputs = operands(stack)
         tolerance = {"float32": 1e-3, "float64": 1e-10}[dtype]
-        assert_slopes(stack, given, pulled_back("native", stack, *given), tolerance)
+        assert_gradients(stack, inputs, pull_back("native", stack, *inputs), tolerance)
 
 
 @needs_native
 @pytest.mark.parametrize("batch", [2, 3, 40])
-def test_a_batch_of_slopes_is_that_of_single_ones(batch):
-    stack = stack_of((3, 2), (30, 31), 6, boundary="reflect")
+def test_native_batched_gradients_match_reference(batch):
+    stack = make_stack((3, 2), (30, 31), 6, boundary="reflect")
     kernels, fields, weights = (
         jnp.stack(a) for a in zip(*(operands(stack, seed) for seed in range(batch)), strict=True)
     )
-    together = jax.vmap(functools.partial(pulled_back, "native", stack))(kernels, fields, weights)
+    results = jax.vmap(functools.partial(pull_back, "native", stack))(kernels, fields, weights)
     for i in {0, 1, batch - 1}:
-        one = [together[j][i] for j in range(3)]
-        assert_slopes(stack, (kernels[i], fields[i], weights[i]), one, 1e-11)
+        single = [result[i] for result in results]
+        assert_gradients(stack, (kernels[i], fields[i], weights[i]), single, 1e-11)
 
 
 @st.composite
 def stacks(draw):
     d = draw(st.integers(1, 3))
-    pixels = tuple(draw(st.integers(1, (40, 12, 6)[d - 1])) for _ in range(d))
-    taps = tuple(draw(st.integers(1, min(n, 9 if d == 1 else 4))) for n in pixels)
-    return stack_of(
-        taps,
-        pixels,
+    shape = tuple(draw(st.integers(1, (40, 12, 6)[d - 1])) for _ in range(d))
+    kernel_size = tuple(draw(st.integers(1, min(n, 9 if d == 1 else 4))) for n in shape)
+    return make_stack(
+        kernel_size,
+        shape,
         draw(st.integers(1, 6)),
         stacked=draw(st.booleans()),
         rectifier=draw(st.sampled_from(RECTIFIERS)),
@@ -214,10 +218,10 @@ def stacks(draw):
 
 @needs_native
 @hypothesis.settings(max_examples=60)
-@hypothesis.given(stack=stacks(), seed=st.integers(0, 2**32 - 1))
-def test_any_stack_has_the_native_slopes_of_the_reference(stack, seed):
-    given = operands(stack, seed)
-    assert_slopes(stack, given, pulled_back("native", stack, *given), 1e-10)
+@hypothesis.inputs(stack=stacks(), seed=st.integers(0, 2**32 - 1))
+def test_native_gradients_match_reference_for_any_stack(stack, seed):
+    inputs = operands(stack, seed)
+    assert_gradients(stack, inputs, pull_back("native", stack, *inputs), 1e-10)
 
 
 # --- rollouts against plain JAX ------------------------------------------------------------------
@@ -232,38 +236,42 @@ PAD = {"zero": "constant", "periodic": "wrap", "reflect": "reflect"}
 
 
 def plain_layers(kernels, u, steps, rectifier="relu", boundary="zero"):
-    """All fields of a rollout without scales, with nothing but shifted slices."""
-    taps, fields = kernels.shape[kernels.ndim - u.ndim :], [u]
+    """All fields of a rollout without rescaling, from shifted slices only."""
+    kernel_size, fields = kernels.shape[kernels.ndim - u.ndim :], [u]
     for t in range(steps):
         k = kernels if kernels.ndim == u.ndim else kernels[t]
-        wide = jnp.pad(fields[-1], [(n // 2, (n - 1) // 2) for n in taps], mode=PAD[boundary])
+        padded = jnp.pad(
+            fields[-1], [(n // 2, (n - 1) // 2) for n in kernel_size], mode=PAD[boundary]
+        )
         z = jnp.zeros(u.shape)
-        for i in np.ndindex(*taps):
-            start = [n - 1 - j for n, j in zip(taps, i, strict=True)]
-            box = tuple(slice(a, a + m) for a, m in zip(start, u.shape, strict=True))
-            z = z + k[i] * wide[box]
+        for i in np.ndindex(*kernel_size):
+            start = [n - 1 - j for n, j in zip(kernel_size, i, strict=True)]
+            window = tuple(slice(a, a + m) for a, m in zip(start, u.shape, strict=True))
+            z = z + k[i] * padded[window]
         fields.append(PHI[rectifier](z))
     return fields
 
 
 def plain_end(kernels, u, steps, *, rectifier="relu", boundary="zero"):
-    """Values of unit norm and the logarithm of the true norm."""
+    """Values of unit norm, and the logarithm of the true norm."""
     last = plain_layers(kernels, u, steps, rectifier, boundary)[-1]
     norm = jnp.sqrt(jnp.sum(last**2))
     return last / norm, jnp.log(norm)
 
 
-def plain_seen(kernels, u, steps, every, *, rectifier="relu", boundary="zero"):
-    """Center without the origin, second moments, log mass and log energy of layers observed."""
-    seen = []
+def plain_trace(kernels, u, steps, every, *, rectifier="relu", boundary="zero"):
+    """Center without the origin, second moments, log mass and log energy of observed layers."""
+    observed = []
     for u_t in plain_layers(kernels, u, steps, rectifier, boundary)[::every]:
         x = jnp.stack(jnp.meshgrid(*(jnp.arange(1.0 * n) for n in u.shape), indexing="ij"))
         mass, axes = jnp.sum(u_t), tuple(range(1, u.ndim + 1))
         center = jnp.sum(x * u_t[None], axes) / mass
-        away = x - center.reshape(-1, *(1,) * u.ndim)
-        moments = jnp.sum(away[:, None] * away[None] * u_t[None, None], tuple(a + 1 for a in axes))
-        seen.append((center, moments / mass, jnp.log(mass), jnp.log(jnp.sum(u_t**2))))
-    return tuple(jnp.stack(a) for a in zip(*seen, strict=True))
+        offset = x - center.reshape(-1, *(1,) * u.ndim)
+        moments = jnp.sum(
+            offset[:, None] * offset[None] * u_t[None, None], tuple(a + 1 for a in axes)
+        )
+        observed.append((center, moments / mass, jnp.log(mass), jnp.log(jnp.sum(u_t**2))))
+    return tuple(jnp.stack(a) for a in zip(*observed, strict=True))
 
 
 def random_weights(like, seed=9):
@@ -275,13 +283,13 @@ def overlap(weights, numbers):
     return sum(jnp.sum(w.astype(a.dtype) * a) for w, a in zip(weights, numbers, strict=True))
 
 
-def sample(taps, pixels, stacked, steps, seed=0):
-    """A kernel with a negative tap, so that the rectifier works, whose gain keeps the field."""
+def make_operands(kernel_size, shape, stacked, steps, seed=0):
+    """A kernel with one negative tap, to activate the rectifier, and a field."""
     rng = np.random.default_rng(seed)
-    kernel = rng.uniform(0.2, 1.0, size=(steps if stacked else 1, math.prod(taps)))
+    kernel = rng.uniform(0.2, 1.0, size=(steps if stacked else 1, math.prod(kernel_size)))
     kernel[:, 0] *= -0.4
-    kernel = kernel.reshape((steps, *taps) if stacked else taps)
-    return jnp.asarray(kernel), jnp.asarray(rng.uniform(0.1, 1.5, size=pixels))
+    kernel = kernel.reshape((steps, *kernel_size) if stacked else kernel_size)
+    return jnp.asarray(kernel), jnp.asarray(rng.uniform(0.1, 1.5, size=shape))
 
 
 ENDS = [
@@ -306,15 +314,15 @@ ENDS = [
 
 
 @pytest.mark.parametrize(
-    ("engine", "grad_mode", "taps", "pixels", "rectifier", "boundary", "stacked"),
+    ("engine", "grad_mode", "kernel_size", "shape", "rectifier", "boundary", "stacked"),
     thinned([pytest.param(*row, marks=needs_native if row[0] == "native" else ()) for row in ENDS]),
     ids=["-".join(map(str, (*row[:3], *row[4:]))) for row in ENDS],
 )
-def test_slopes_of_the_end_are_those_of_plain_jax(
-    engine, grad_mode, taps, pixels, rectifier, boundary, stacked
+def test_gradients_of_final_field_match_plain_jax(
+    engine, grad_mode, kernel_size, shape, rectifier, boundary, stacked
 ):
     steps, settings = 4, {"rectifier": rectifier, "boundary": boundary}
-    point = sample(taps, pixels, stacked, steps)
+    point = make_operands(kernel_size, shape, stacked, steps)
 
     def end(kernel, u):
         final, _ = im.rollout(
@@ -328,7 +336,7 @@ def test_slopes_of_the_end_are_those_of_plain_jax(
     along = tuple(random_weights(point))
 
     @jax.jit
-    def slopes(kernel, u):
+    def gradients(kernel, u):
         def weighted(kernel, u):
             return overlap(weights, end(kernel, u))
 
@@ -336,7 +344,7 @@ def test_slopes_of_the_end_are_those_of_plain_jax(
         return pushed, jax.grad(weighted, argnums=(0, 1))(kernel, u)
 
     expected = jax.jit(jax.jacfwd(lambda *a: overlap(weights, plain(*a)), argnums=(0, 1)))(*point)
-    pushed, reverse = slopes(*point)
+    pushed, reverse = gradients(*point)
     for a, b in zip(reverse, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-10)
     np.testing.assert_allclose(pushed, overlap(along, expected), rtol=1e-9, atol=1e-10)
@@ -349,7 +357,7 @@ def test_slopes_of_the_end_are_those_of_plain_jax(
 
 
 @pytest.mark.parametrize(
-    ("engine", "grad_mode", "stacked", "every", "dtype", "taps", "pixels"),
+    ("engine", "grad_mode", "stacked", "every", "dtype", "kernel_size", "shape"),
     [
         pytest.param(
             "native", "checkpointed", False, 1, "float64", (2, 3), (9, 8), marks=needs_native
@@ -368,27 +376,27 @@ def test_slopes_of_the_end_are_those_of_plain_jax(
         ("shifts", "checkpointed", True, 1, "float32", (3,), (18,)),
     ],
 )
-def test_slopes_of_a_trace_are_those_of_plain_jax(
-    engine, grad_mode, stacked, every, dtype, taps, pixels
+def test_gradients_of_trace_match_plain_jax(
+    engine, grad_mode, stacked, every, dtype, kernel_size, shape
 ):
     steps = 7
-    kernel, u = sample(taps, pixels, stacked, steps)
+    kernel, u = make_operands(kernel_size, shape, stacked, steps)
     names = ("center", "covariance", "log_mass", "log_energy")
 
-    def seen(kernel, u):
+    def observed(kernel, u):
         _, trace = im.rollout(kernel, u, steps, every=every, engine=engine, grad_mode=grad_mode)
         return tuple(getattr(trace, name) for name in names)
 
-    plain = functools.partial(plain_seen, steps=steps, every=every)
+    plain = functools.partial(plain_trace, steps=steps, every=every)
     weights = random_weights(jax.eval_shape(plain, kernel, u))
 
-    def slope(of):
+    def gradient(of):
         return jax.jit(jax.grad(lambda *a: overlap(weights, of(*a)), argnums=(0, 1)))
 
-    expected = slope(plain)(kernel, u)
-    found = slope(seen)(kernel.astype(dtype), u.astype(dtype))
+    expected = gradient(plain)(kernel, u)
+    result = gradient(observed)(kernel.astype(dtype), u.astype(dtype))
     rtol = {"float32": 2e-4, "float64": 1e-9}[dtype]
-    for a, b in zip(found, expected, strict=True):
+    for a, b in zip(result, expected, strict=True):
         assert a.dtype == dtype
         np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * np.abs(b).max())
 
@@ -396,11 +404,11 @@ def test_slopes_of_a_trace_are_those_of_plain_jax(
 # --- higher orders and transformations ---
 
 
-@pytest.mark.parametrize("engine", thinned([*EVERY_ENGINE, "spectral"], 2))
-def test_second_derivatives_by_any_order_of_modes_are_those_of_plain_jax(engine):
+@pytest.mark.parametrize("engine", thinned([*ENGINES, "spectral"], 2))
+def test_second_derivatives_match_plain_jax(engine):
     settings = {**SPECTRAL} if engine == "spectral" else {"boundary": "reflect"}
-    stack = stack_of((3,), (6,), 3, rescale=False, **settings)
-    kernel, u = sample((3,), (6,), False, 3)
+    stack = make_stack((3,), (6,), 3, rescale=False, **settings)
+    kernel, u = make_operands((3,), (6,), False, 3)
     weights = random_weights([u])
 
     def end(point):
@@ -423,14 +431,14 @@ def test_second_derivatives_by_any_order_of_modes_are_those_of_plain_jax(engine)
     point, along = jnp.concatenate([kernel, u]), random_weights([jnp.zeros(9)])[0]
     exact = np.asarray(jax.jit(jax.jacfwd(jax.jacfwd(plain)))(point))
     assert np.abs(exact).max() > 0.1
-    for name, found in curvatures(point, along).items():
+    for name, result in curvatures(point, along).items():
         expected = exact @ along if name == "product" else exact
-        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9, err_msg=name)
+        np.testing.assert_allclose(result, expected, rtol=1e-8, atol=1e-9, err_msg=name)
 
 
 @pytest.mark.parametrize("grad_mode", thinned(MODES))
-def test_second_derivatives_by_any_grad_mode_are_those_of_plain_jax(grad_mode):
-    kernel, u = sample((2,), (7,), False, 3)
+def test_second_derivatives_match_for_all_grad_modes(grad_mode):
+    kernel, u = make_operands((2,), (7,), False, 3)
     weights = random_weights([u, u[0]])
 
     def end(kernel):
@@ -438,16 +446,16 @@ def test_second_derivatives_by_any_grad_mode_are_those_of_plain_jax(grad_mode):
         return overlap(weights, (final.values, final.log_gain))
 
     exact = jax.jit(jax.jacfwd(jax.jacfwd(lambda k: overlap(weights, plain_end(k, u, 3)))))(kernel)
-    found = jax.jit(lambda k: (jax.hessian(end)(k), jax.jacrev(jax.jacrev(end))(k)))(kernel)
-    for one in found:
-        np.testing.assert_allclose(one, exact, rtol=1e-8, atol=1e-9)
+    results = jax.jit(lambda k: (jax.hessian(end)(k), jax.jacrev(jax.jacrev(end))(k)))(kernel)
+    for result in results:
+        np.testing.assert_allclose(result, exact, rtol=1e-8, atol=1e-9)
 
 
 @needs_native
-def test_a_third_derivative_is_that_of_plain_jax():
-    kernel, u = sample((2,), (6,), False, 3)
+def test_third_derivative_matches_plain_jax():
+    kernel, u = make_operands((2,), (6,), False, 3)
     weights = random_weights([u])
-    stack = stack_of((2,), (6,), 3, rescale=False)
+    stack = make_stack((2,), (6,), 3, rescale=False)
 
     def end(k):
         return overlap(weights, execute("native", stack, k[None], u)[:1])
@@ -455,10 +463,10 @@ def test_a_third_derivative_is_that_of_plain_jax():
     def plain(k):
         return overlap(weights, plain_layers(k, u, 3)[-1:])
 
-    found = jax.jit(jax.jacfwd(jax.jacrev(jax.grad(end))))(kernel)
+    result = jax.jit(jax.jacfwd(jax.jacrev(jax.grad(end))))(kernel)
     expected = jax.jit(jax.jacfwd(jax.jacfwd(jax.jacfwd(plain))))(kernel)
     assert np.abs(expected).max() > 0.1
-    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-10)
+    np.testing.assert_allclose(result, expected, rtol=1e-9, atol=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -469,7 +477,7 @@ def test_a_third_derivative_is_that_of_plain_jax():
         ("shifts", "checkpointed"),
     ],
 )
-def test_slopes_of_batches_are_those_of_single_ones(engine, grad_mode):
+def test_batched_gradients_equal_single_ones(engine, grad_mode):
     rng = np.random.default_rng(1)
     kernels = jnp.asarray(rng.uniform(-0.2, 1.0, size=(3, 2)))
     fields = jnp.asarray(rng.uniform(0.1, 1.0, size=(3, 6)))
@@ -481,7 +489,7 @@ def test_slopes_of_batches_are_those_of_single_ones(engine, grad_mode):
         )
         return overlap(weights, (final.values, final.log_gain))
 
-    slope = jax.grad(end, argnums=(0, 1))
+    gradient = jax.grad(end, argnums=(0, 1))
 
     @jax.jit
     def all_ways(kernels, fields):
@@ -498,8 +506,8 @@ def test_slopes_of_batches_are_those_of_single_ones(engine, grad_mode):
             return jnp.sum(jax.vmap(lambda k: jax.vmap(lambda u: end(k, u))(fields))(kernels))
 
         return {
-            "slopes of pairs": jax.vmap(slope)(kernels, fields),
-            "slopes at one kernel": jax.vmap(slope, (None, 0))(kernels[0], fields),
+            "gradients of pairs": jax.vmap(gradient)(kernels, fields),
+            "gradients at one kernel": jax.vmap(gradient, (None, 0))(kernels[0], fields),
             "one kernel": jax.grad(shared_kernel, argnums=(0, 1))(kernels[0], fields),
             "one field": jax.grad(shared_field, argnums=(0, 1))(kernels, fields[0]),
             "pairs": jax.grad(pairs, argnums=(0, 1))(kernels, fields),
@@ -509,13 +517,13 @@ def test_slopes_of_batches_are_those_of_single_ones(engine, grad_mode):
             "pushed": jax.jvp(jax.vmap(end), (kernels, fields), (kernels, fields))[1],
         }
 
-    found, alone = all_ways(kernels, fields), jax.jit(slope)
-    single = [[alone(k, u) for u in fields] for k in kernels]
+    results, compiled = all_ways(kernels, fields), jax.jit(gradient)
+    single = [[compiled(k, u) for u in fields] for k in kernels]
     k, u = (np.array([[pair[a] for pair in row] for row in single]) for a in (0, 1))
     pairs = (np.arange(3), np.arange(3))
     expected = {
-        "slopes of pairs": (k[pairs], u[pairs]),
-        "slopes at one kernel": (k[0], u[0]),
+        "gradients of pairs": (k[pairs], u[pairs]),
+        "gradients at one kernel": (k[0], u[0]),
         "one kernel": (k[0].sum(0), u[0]),
         "one field": (k[:, 0], u[:, 0].sum(0)),
         "pairs": (k[pairs], u[pairs]),
@@ -525,16 +533,16 @@ def test_slopes_of_batches_are_those_of_single_ones(engine, grad_mode):
         "pushed": np.sum(k[pairs] * kernels, 1) + np.sum(u[pairs] * fields, 1),
     }
     for name, numbers in expected.items():
-        for a, b in zip(jax.tree.leaves(found[name]), jax.tree.leaves(numbers), strict=True):
+        for a, b in zip(jax.tree.leaves(results[name]), jax.tree.leaves(numbers), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11, err_msg=name)
 
 
 @pytest.mark.parametrize("grad_mode", MODES)
 @pytest.mark.parametrize("stacked", [False, True])
-def test_the_slope_along_the_kernel_is_that_along_the_last_field_once_per_layer(grad_mode, stacked):
+def test_euler_identity_per_layer(grad_mode, stacked):
     """Σ k ∂L/∂k = ⟨u_T, ∂L/∂u_T⟩ for each layer's kernel, as u_T is homogeneous in each."""
     steps = 19
-    kernel, u = sample((3,), (12,), stacked, steps)
+    kernel, u = make_operands((3,), (12,), stacked, steps)
     kernel = kernel / jnp.sum(kernel, -1, keepdims=True)
     weights = jnp.asarray(np.random.default_rng(2).normal(size=12))
 
@@ -551,15 +559,15 @@ def test_the_slope_along_the_kernel_is_that_along_the_last_field_once_per_layer(
         end = last(kernel)
         return jnp.sum(end * jax.grad(loss)(end)), jax.grad(lambda k: loss(last(k)))(kernel)
 
-    along_field, slope = both(kernel)
-    along_kernel = np.sum(kernel * slope, axis=-1)
+    along_field, gradient = both(kernel)
+    along_kernel = np.sum(kernel * gradient, axis=-1)
     assert abs(along_field) > 1e-3
-    times = 1 if stacked else steps
-    np.testing.assert_allclose(along_kernel, times * along_field, rtol=1e-9)
+    factor = 1 if stacked else steps
+    np.testing.assert_allclose(along_kernel, factor * along_field, rtol=1e-9)
 
 
-def test_no_rounding_of_scales_is_seen_by_a_deep_derivative():
-    """Log gain grows by one per layer and unit of the logarithm of the kernel, at any scale."""
+def test_deep_gradient_is_accurate_at_any_scale():
+    """The log gain has derivative 1 per layer in the log of the kernel's scale, at any scale."""
     kernel, u = np.array([0.2, 0.5, 0.4], np.float32), np.ones(32, np.float32)
     for grad_mode in MODES:
 
@@ -573,16 +581,16 @@ def test_no_rounding_of_scales_is_seen_by_a_deep_derivative():
                 grad_mode=grad_mode,
             )[0].log_gain
 
-        slope = jax.jit(jax.grad(gain))
+        gradient = jax.jit(jax.grad(gain))
         for size in (1e-20, 1.0, 1e20):
-            found = slope(jnp.zeros((), np.float32), kernel * np.float32(size))
-            np.testing.assert_allclose(found, 300, rtol=1e-4)
+            result = gradient(jnp.zeros((), np.float32), kernel * np.float32(size))
+            np.testing.assert_allclose(result, 300, rtol=1e-4)
 
 
 # --- memory ---
 
 
-def bytes_of_a_gradient(steps, grad_mode, observe=None, engine="shifts"):
+def gradient_memory(steps, grad_mode, observe=None, engine="shifts"):
     kernel, u = jnp.ones(2, jnp.float32), jnp.ones(8192, jnp.float32)
 
     def loss(kernel):
@@ -597,33 +605,33 @@ def bytes_of_a_gradient(steps, grad_mode, observe=None, engine="shifts"):
 
 @pytest.mark.optimized
 @pytest.mark.parametrize("observe", [None, "trace"])
-def test_reverse_mode_remembers_fields_as_the_square_root_of_the_layers(observe):
-    few, many = (bytes_of_a_gradient(steps, "checkpointed", observe) for steps in (256, 4096))
-    assert 16 < few < 100
-    assert 2.5 * few < many < 6 * few
+def test_reverse_mode_memory_grows_as_square_root(observe):
+    shallow, deep = (gradient_memory(steps, "checkpointed", observe) for steps in (256, 4096))
+    assert 16 < shallow < 100
+    assert 2.5 * shallow < deep < 6 * shallow
 
 
 @pytest.mark.optimized
 @needs_native
-def test_native_reverse_mode_remembers_fields_as_the_square_root_of_the_layers():
-    few, many = (bytes_of_a_gradient(n, "checkpointed", engine="native") for n in (256, 4096))
-    assert 8 < few < 60
-    assert many < 6 * few
+def test_native_reverse_mode_memory_grows_as_square_root():
+    shallow, deep = (gradient_memory(n, "checkpointed", engine="native") for n in (256, 4096))
+    assert 8 < shallow < 60
+    assert deep < 6 * shallow
 
 
 @pytest.mark.optimized
-def test_forward_mode_remembers_as_many_fields_whatever_the_layers():
-    few, many = (bytes_of_a_gradient(steps, "forward") for steps in (256, 4096))
-    assert few < 30
-    assert many < 1.1 * few
-    assert bytes_of_a_gradient(256, "full") > 256
+def test_forward_mode_memory_does_not_grow():
+    shallow, deep = (gradient_memory(steps, "forward") for steps in (256, 4096))
+    assert shallow < 30
+    assert deep < 1.1 * shallow
+    assert gradient_memory(256, "full") > 256
 
 
-# --- a function in two forms ---
+# --- functions in two forms ---
 
 
 class Toy:
-    """x sin(y) / 2ⁿ and n = ⌊x⌋ of scalars, in forms that tell when they are used."""
+    """x sin(y) / 2ⁿ and n = ⌊x⌋ of scalars, in forms that record their use."""
 
     def __init__(self, own_reverse=True):
         self.used = []
@@ -644,13 +652,13 @@ class Toy:
         self.used.append("plain")
         return (x * jnp.sin(y) * jnp.exp2(-n.astype(x.dtype)),)
 
-    def reverse(self, wanted):
-        self.used.append(("reverse", wanted))
+    def reverse(self, needed):
+        self.used.append(("reverse", needed))
 
         def by_hand(x, y, n, g):
             scale = g * jnp.exp2(-n.astype(x.dtype))
-            found = scale * jnp.sin(y), scale * x * jnp.cos(y)
-            return tuple(f for f, w in zip(found, wanted, strict=True) if w)
+            both = scale * jnp.sin(y), scale * x * jnp.cos(y)
+            return tuple(c for c, n in zip(both, needed, strict=True) if n)
 
         def fast(*operands):
             self.used.append("fast reverse")
@@ -670,7 +678,7 @@ def exact(x, y):
 X, Y = jnp.array(2.3), jnp.array(0.7)
 
 
-def test_values_come_from_the_fast_form_with_integers():
+def test_values_come_from_fast_form():
     toy = Toy()
     value, n = toy(X, Y)
     np.testing.assert_allclose(value, exact(X, Y), rtol=1e-14)
@@ -681,28 +689,28 @@ def test_values_come_from_the_fast_form_with_integers():
     assert "plain" not in toy.used
 
 
-def test_reverse_mode_is_the_functions_own_for_what_is_wanted():
-    for argnums, wanted in [(0, (True, False)), (1, (False, True)), ((0, 1), (True, True))]:
+def test_reverse_mode_uses_own_reverse_of_needed_args():
+    for argnums, needed in [(0, (True, False)), (1, (False, True)), ((0, 1), (True, True))]:
         toy = Toy()
-        found = jax.grad(lambda x, y, toy=toy: toy(x, y)[0], argnums=argnums)(X, Y)
+        result = jax.grad(lambda x, y, toy=toy: toy(x, y)[0], argnums=argnums)(X, Y)
         expected = jax.grad(exact, argnums=argnums)(X, Y)
-        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-14), found, expected)
-        assert ("reverse", wanted) in toy.used
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-14), result, expected)
+        assert ("reverse", needed) in toy.used
         assert "fast reverse" in toy.used
 
 
-def test_forward_mode_is_that_of_the_plain_form():
+def test_forward_mode_uses_plain_form():
     toy = Toy()
-    (value, n), (slope, none) = jax.jvp(toy, (X, Y), (jnp.array(0.3), jnp.array(-2.0)))
+    (value, n), (gradient, none) = jax.jvp(toy, (X, Y), (jnp.array(0.3), jnp.array(-2.0)))
     expected = jax.jvp(exact, (X, Y), (jnp.array(0.3), jnp.array(-2.0)))
-    np.testing.assert_allclose((value, slope), expected, rtol=1e-14)
+    np.testing.assert_allclose((value, gradient), expected, rtol=1e-14)
     assert (n, none.dtype) == (2, jax.dtypes.float0)
     assert "plain" in toy.used
     assert "fast reverse" not in toy.used
 
 
 @pytest.mark.parametrize("own_reverse", [False, True])
-def test_derivatives_of_any_order_and_nesting_are_exact(own_reverse):
+def test_nested_derivatives_are_exact(own_reverse):
     toy = Toy(own_reverse)
 
     def of(f):
@@ -719,14 +727,14 @@ def test_derivatives_of_any_order_and_nesting_are_exact(own_reverse):
         }
 
     run = jax.jit(of, static_argnums=0)
-    found, expected = run(lambda x, y: toy(x, y)[0]), run(exact)
+    results, expected = run(lambda x, y: toy(x, y)[0]), run(exact)
     for name, numbers in expected.items():
-        for a, b in zip(jax.tree.leaves(found[name]), jax.tree.leaves(numbers), strict=True):
+        for a, b in zip(jax.tree.leaves(results[name]), jax.tree.leaves(numbers), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14, err_msg=name)
 
 
 @pytest.mark.parametrize("own_reverse", [False, True])
-def test_batches_of_a_function_and_of_its_derivatives_are_exact(own_reverse):
+def test_batched_derivatives_are_exact(own_reverse):
     toy = Toy(own_reverse)
     xs, ys = jnp.linspace(2.1, 2.9, 3), jnp.linspace(-1, 1, 4)
 
@@ -740,12 +748,12 @@ def test_batches_of_a_function_and_of_its_derivatives_are_exact(own_reverse):
         return {
             "values": square(xs, ys),
             "row": jax.vmap(f, (0, None))(xs, Y),
-            "slopes": jax.vmap(jax.vmap(jax.grad(f, (0, 1)), (None, 0)), (0, None))(xs, ys),
+            "gradients": jax.vmap(jax.vmap(jax.grad(f, (0, 1)), (None, 0)), (0, None))(xs, ys),
             "shared": jax.grad(lambda y: jnp.sum(jax.vmap(f, (0, None))(xs, y)))(Y),
             "total": jax.grad(total, (0, 1))(xs, ys),
             "curvature": jax.hessian(total, (0, 1))(xs, ys),
             "pushed": jax.vmap(lambda x: jax.jvp(f, (x, Y), (x, Y)))(xs),
-            "slope of pushed": jax.grad(
+            "gradient of pushed": jax.grad(
                 lambda y: jnp.sum(jax.vmap(lambda x: jax.jvp(f, (x, y), (x, y))[1])(xs))
             )(Y),
             "tangents": jax.vmap(jax.linearize(f, X, Y)[1])(xs, xs),
@@ -753,14 +761,14 @@ def test_batches_of_a_function_and_of_its_derivatives_are_exact(own_reverse):
         }
 
     run = jax.jit(of, static_argnums=0)
-    found, expected = run(lambda x, y: toy(x, y)[0]), run(exact)
+    results, expected = run(lambda x, y: toy(x, y)[0]), run(exact)
     for name, numbers in expected.items():
-        for a, b in zip(jax.tree.leaves(found[name]), jax.tree.leaves(numbers), strict=True):
+        for a, b in zip(jax.tree.leaves(results[name]), jax.tree.leaves(numbers), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14, err_msg=name)
     np.testing.assert_array_equal(jax.vmap(toy, (0, None))(xs + jnp.arange(3.0), Y)[1], [2, 3, 4])
 
 
-def test_a_function_works_inside_loops_branches_and_checkpoints():
+def test_function_inside_loops_branches_and_checkpoints():
     toy = Toy()
 
     def of(f):
@@ -775,15 +783,15 @@ def test_a_function_works_inside_loops_branches_and_checkpoints():
             return jax.lax.cond(x > 1, lambda: f(x, y), lambda: x)
 
         loops = jax.grad(looped, (0, 1)), jax.jacfwd(looped, (0, 1)), jax.grad(branched, (0, 1))
-        return [one(X, Y) for one in loops]
+        return [loop(X, Y) for loop in loops]
 
     run = jax.jit(of, static_argnums=0)
-    found, expected = run(lambda x, y: toy(x, y)[0]), run(exact)
-    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+    results, expected = run(lambda x, y: toy(x, y)[0]), run(exact)
+    for a, b in zip(jax.tree.leaves(results), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
 
 
-def test_integers_may_go_in_and_carry_no_derivative():
+def test_integer_args_have_no_derivative():
     def power(x, n):
         return (jnp.prod(jnp.where(jnp.arange(9) < n, x, 1.0)),)
 
@@ -795,23 +803,23 @@ def test_integers_may_go_in_and_carry_no_derivative():
 
     np.testing.assert_allclose(jax.grad(f)(X), 3 * X**2, rtol=1e-12)
     np.testing.assert_allclose(jax.jacfwd(jax.grad(f))(X), 6 * X, rtol=1e-12)
-    _, slope = jax.jvp(
+    _, gradient = jax.jvp(
         lambda *a: derivatives.call(function, *a)[0],
         (X, n),
         (jnp.ones(()), np.zeros((), jax.dtypes.float0)),
     )
-    np.testing.assert_allclose(slope, 3 * X**2, rtol=1e-12)
-    many = jax.vmap(lambda n: jax.grad(lambda x: derivatives.call(function, x, n)[0])(X))
-    np.testing.assert_allclose(many(jnp.arange(4)), [0, 1, 2 * X, 3 * X**2], rtol=1e-12)
+    np.testing.assert_allclose(gradient, 3 * X**2, rtol=1e-12)
+    batched = jax.vmap(lambda n: jax.grad(lambda x: derivatives.call(function, x, n)[0])(X))
+    np.testing.assert_allclose(batched(jnp.arange(4)), [0, 1, 2 * X, 3 * X**2], rtol=1e-12)
 
 
-def test_outputs_that_are_not_used_cost_no_reverse():
+def test_integer_output_has_no_derivative():
     toy = Toy()
-    slope = jax.grad(lambda x: toy(x, Y)[1].astype(float) * x)(X)
-    np.testing.assert_allclose(slope, 2.0)
+    gradient = jax.grad(lambda x: toy(x, Y)[1].astype(float) * x)(X)
+    np.testing.assert_allclose(gradient, 2.0)
 
 
-def test_several_outputs_have_their_cotangents_in_order():
+def test_several_outputs_have_ordered_cotangents():
     def both(x, y):
         return x * y, x - math.pi * y, jnp.floor(x).astype(jnp.int32)
 
@@ -831,7 +839,7 @@ def test_several_outputs_have_their_cotangents_in_order():
     np.testing.assert_allclose(only_second, (1, -math.pi), rtol=1e-12)
 
 
-def test_one_trace_tells_the_shapes_of_every_transformed_call():
+def test_fast_form_is_traced_once():
     traced = []
 
     def fast(x):
@@ -841,6 +849,6 @@ def test_one_trace_tells_the_shapes_of_every_transformed_call():
     def loss(x):
         return derivatives.call(derivatives.Function(fast, lambda x: (jnp.sin(x),)), x)[0].sum()
 
-    slopes = jax.make_jaxpr(jax.vmap(jax.value_and_grad(loss)))(jnp.ones((3, 4)))
-    jax.make_jaxpr(jax.vmap(jaxpr_as_fun(slopes)))(jnp.ones((2, 3, 4)))
+    gradients = jax.make_jaxpr(jax.vmap(jax.value_and_grad(loss)))(jnp.ones((3, 4)))
+    jax.make_jaxpr(jax.vmap(jaxpr_as_fun(gradients)))(jnp.ones((2, 3, 4)))
     assert traced == [(4,)]

@@ -1,4 +1,4 @@
-"""Every engine against the reference and against every other, and the plan that chooses one."""
+"""Compare engines with the reference and with each other; test the plan that chooses one."""
 
 import dataclasses
 import functools
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
-from stacks import EVERY_ENGINE, RECTIFIERS, SPECTRAL, execute, needs_native, stack_of
+from stacks import ENGINES, RECTIFIERS, SPECTRAL, execute, make_stack, needs_native
 from thinned import thinned
 
 import infomech as im
@@ -24,8 +24,8 @@ from infomech.engines import build, native, plan
 BOUNDARIES = ("zero", "periodic", "reflect")
 TOLERANCE = {"float32": 1e-4, "float64": 1e-12}
 
-LINE = [((n,), (17,)) for n in range(1, 9)]
-PLANE = [
+CASES_1D = [((n,), (17,)) for n in range(1, 9)]
+CASES_2D = [
     ((1, 1), (5, 3)),
     ((2, 2), (5, 8)),
     ((3, 3), (8, 5)),
@@ -38,7 +38,7 @@ PLANE = [
     ((2, 5), (6, 9)),
     ((4, 3), (4, 3)),
 ]
-SPACE = [
+CASES_3D = [
     ((1, 1, 3), (3, 4, 17)),
     ((1, 3, 3), (4, 6, 9)),
     ((2, 2, 2), (4, 5, 3)),
@@ -48,20 +48,20 @@ SPACE = [
     ((3, 1, 2), (5, 3, 18)),
     ((2, 5, 5), (2, 6, 5)),
 ]
-MANY = [((9, 9), (13, 11)), ((100,), (131,)), ((5, 4, 5), (6, 7, 8))]
-CASES = LINE + PLANE + SPACE + MANY
+LARGE = [((9, 9), (13, 11)), ((100,), (131,)), ((5, 4, 5), (6, 7, 8))]
+CASES = CASES_1D + CASES_2D + CASES_3D + LARGE
 
 
 def operands(stack, batch=(), seed=0):
-    """Kernels of largest tap 1 and a field, of either sign but with a gain well above 0."""
+    """Kernels of largest tap 1 and a field, of both signs but with a gain well above 0."""
     rng = np.random.default_rng(seed)
     kernels = rng.uniform(-0.3, 1.0, size=(stack.steps if stack.stacked else 1, *stack.kernel_size))
     values = rng.uniform(-0.2, 1.0, size=(*batch, *stack.shape))
     return (kernels / np.abs(kernels).max()).astype(stack.dtype), values.astype(stack.dtype)
 
 
-def assert_right(stack, kernels, values, found, tolerance=1.0):
-    out, exponent = found
+def assert_matches(stack, kernels, values, result, tolerance=1.0):
+    out, exponent = result
     assert out.dtype == stack.dtype
     name = stack.rectifier.name
     expected, e = reference.layers(kernels, values, stack.steps, name, stack.boundary)
@@ -71,18 +71,18 @@ def assert_right(stack, kernels, values, found, tolerance=1.0):
     np.testing.assert_allclose(out, expected, rtol=0, atol=atol, err_msg=str(stack))
 
 
-# --- every engine against the reference -------------------------------------------------------
+# --- engines against the reference ------------------------------------------------------------
 
 
 @needs_native
-@pytest.mark.parametrize(("taps", "pixels"), thinned(CASES))
-def test_native_layers_are_those_of_the_reference(taps, pixels):
+@pytest.mark.parametrize(("kernel_size", "shape"), thinned(CASES))
+def test_native_matches_reference(kernel_size, shape):
     for i, boundary in enumerate(BOUNDARIES):
         for j, rectifier in enumerate(RECTIFIERS):
-            bits = (7 * sum(taps) + 4 * i + j) % 8
-            stack = stack_of(
-                taps,
-                pixels,
+            bits = (7 * sum(kernel_size) + 4 * i + j) % 8
+            stack = make_stack(
+                kernel_size,
+                shape,
                 stacked=bool(bits & 1),
                 rectifier=rectifier,
                 boundary=boundary,
@@ -90,22 +90,24 @@ def test_native_layers_are_those_of_the_reference(taps, pixels):
                 rescale=bool(bits >> 2),
             )
             kernels, values = operands(stack, seed=i)
-            assert_right(stack, kernels, values, execute("native", stack, kernels, values))
+            assert_matches(stack, kernels, values, execute("native", stack, kernels, values))
 
 
 @pytest.mark.parametrize(
-    ("engine", "taps", "pixels"),
+    ("engine", "kernel_size", "shape"),
     thinned([("shifts", *case) for case in CASES if math.prod(case[0]) <= 64])
-    + thinned([("convolution", *case) for case in LINE[::3] + PLANE[1::3] + SPACE[::3] + MANY]),
+    + thinned(
+        [("convolution", *c) for c in CASES_1D[::3] + CASES_2D[1::3] + CASES_3D[::3] + LARGE]
+    ),
 )
-def test_layers_in_jax_are_those_of_the_reference(engine, taps, pixels):
-    index = CASES.index((taps, pixels))
+def test_jax_engines_match_reference(engine, kernel_size, shape):
+    index = CASES.index((kernel_size, shape))
     stacks, data = [], []
     for i, boundary in enumerate(BOUNDARIES):
         stacks.append(
-            stack_of(
-                taps,
-                pixels,
+            make_stack(
+                kernel_size,
+                shape,
                 stacked=index % 2 == 0,
                 rectifier=RECTIFIERS[(index + i) % 4],
                 boundary=boundary,
@@ -115,34 +117,34 @@ def test_layers_in_jax_are_those_of_the_reference(engine, taps, pixels):
         )
         data.append(operands(stacks[-1], seed=i))
     run = jax.jit(lambda data: [execute(engine, s, *d) for s, d in zip(stacks, data, strict=True)])
-    for stack, (kernels, values), found in zip(stacks, data, run(data), strict=True):
-        assert_right(stack, kernels, values, found)
+    for stack, (kernels, values), result in zip(stacks, data, run(data), strict=True):
+        assert_matches(stack, kernels, values, result)
 
 
 @pytest.mark.parametrize("engine", ["shifts", "convolution"])
-def test_rectifiers_that_are_not_homogeneous_see_every_layer(engine):
-    stack = stack_of((2, 3), (6, 7), 3, rectifier="softplus", boundary="periodic", rescale=False)
+def test_nonhomogeneous_rectifier_matches_reference(engine):
+    stack = make_stack((2, 3), (6, 7), 3, rectifier="softplus", boundary="periodic", rescale=False)
     kernels, values = operands(stack)
     run = jax.jit(functools.partial(execute, engine, stack))
-    assert_right(stack, kernels, values, run(kernels, values))
+    assert_matches(stack, kernels, values, run(kernels, values))
 
 
-@pytest.mark.parametrize("engine", EVERY_ENGINE)
-def test_the_response_to_an_impulse_is_the_kernel_in_its_own_order(engine):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_impulse_response_is_kernel(engine):
     impulse = np.zeros(9)
     impulse[4] = 1.0
     for n, expected in [(3, [0, 0, 0, 1, 2, 3, 0, 0, 0]), (4, [0, 0, 0, 1, 2, 3, 4, 0, 0])]:
-        stack = stack_of((n,), (9,), 1, rescale=False)
+        stack = make_stack((n,), (9,), 1, rescale=False)
         out, _ = execute(engine, stack, np.arange(1.0, n + 1)[None], impulse)
         np.testing.assert_array_equal(out, expected)
 
 
-ENGINES_OF_A_ROLLOUT = [*EVERY_ENGINE, "spectral"]
+ROLLOUT_ENGINES = [*ENGINES, "spectral"]
 
 
-@pytest.mark.parametrize("engine", ENGINES_OF_A_ROLLOUT)
+@pytest.mark.parametrize("engine", ROLLOUT_ENGINES)
 @pytest.mark.parametrize("stacked", [False, True])
-def test_a_rollout_by_any_engine_is_that_of_the_reference(engine, stacked):
+def test_rollout_matches_reference(engine, stacked):
     spectral = engine == "spectral"
     rectifier, boundary = ("identity", "periodic") if spectral else ("relu", "reflect")
     settings = {"rectifier": rectifier, "boundary": boundary, "normalize": "sum"}
@@ -152,7 +154,7 @@ def test_a_rollout_by_any_engine_is_that_of_the_reference(engine, stacked):
     layers = reference.rollout(kernel, values, steps, **settings)
     for every in (1, 5, None):
         observe = None if every is None else im.observables.log_energy
-        final, seen = im.rollout(
+        final, observed = im.rollout(
             kernel, values, steps, engine=engine, observe=observe, every=every or 1, **settings
         )
         np.testing.assert_allclose(final.values, layers[-1][0], rtol=0, atol=1e-12)
@@ -160,15 +162,15 @@ def test_a_rollout_by_any_engine_is_that_of_the_reference(engine, stacked):
         np.testing.assert_allclose(final.origin, layers[-1][1])
         if every is not None:
             energies = [2 * gain + np.log(np.sum(u**2)) for u, _, gain in layers[::every]]
-            np.testing.assert_allclose(seen, energies, rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(observed, energies, rtol=1e-12, atol=1e-12)
 
 
-# --- the ways of the native engine through a field --------------------------------------------
+# --- code paths of the native engine ----------------------------------------------------------
 
 
 @needs_native
 @pytest.mark.parametrize(
-    ("taps", "pixels"),
+    ("kernel_size", "shape"),
     [
         ((3,), (3,)),
         ((2,), (5,)),
@@ -188,11 +190,11 @@ def test_a_rollout_by_any_engine_is_that_of_the_reference(engine, stacked):
     ],
 )
 @pytest.mark.parametrize("dtype", thinned(["float64", "float32"], 2))
-def test_small_fields_pass_many_layers(taps, pixels, dtype):
+def test_native_deep_stacks_on_small_fields(kernel_size, shape, dtype):
     for i, boundary in enumerate(BOUNDARIES):
-        stack = stack_of(
-            taps,
-            pixels,
+        stack = make_stack(
+            kernel_size,
+            shape,
             43,
             boundary=boundary,
             dtype=dtype,
@@ -200,10 +202,10 @@ def test_small_fields_pass_many_layers(taps, pixels, dtype):
             stacked=i == 1,
         )
         kernels, values = operands(stack, seed=i)
-        assert_right(stack, kernels, values, execute("native", stack, kernels, values), 10)
+        assert_matches(stack, kernels, values, execute("native", stack, kernels, values), 10)
 
 
-TILED = [
+TILED_CASES = [
     ((3, 3), (300, 300)),
     ((4, 5), (301, 299)),
     ((3, 3), (70, 2100)),
@@ -218,15 +220,15 @@ TILED = [
 
 @needs_native
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize(("taps", "pixels"), thinned(TILED, 2))
-def test_tiles_pass_several_layers_as_the_whole_field_does(taps, pixels, boundary):
-    cost = math.prod(taps) * math.prod(pixels)
-    # depths of 5 and 19 with scales, of 2, 8 and 16 without
-    for dtype, rescale, layers in [("float32", True, 12), ("float64", False, 17)]:
-        stack = stack_of(
-            taps,
-            pixels,
-            layers if cost < 6e5 else layers // 3 + 1,
+@pytest.mark.parametrize(("kernel_size", "shape"), thinned(TILED_CASES, 2))
+def test_native_tiles_match_reference(kernel_size, shape, boundary):
+    cost = math.prod(kernel_size) * math.prod(shape)
+    # depths of 5 and 19 with rescaling, of 2, 8 and 16 without
+    for dtype, rescale, steps in [("float32", True, 12), ("float64", False, 17)]:
+        stack = make_stack(
+            kernel_size,
+            shape,
+            steps if cost < 6e5 else steps // 3 + 1,
             boundary=boundary,
             dtype=dtype,
             rescale=rescale,
@@ -234,74 +236,74 @@ def test_tiles_pass_several_layers_as_the_whole_field_does(taps, pixels, boundar
             stacked=not rescale,
         )
         kernels, values = operands(stack)
-        assert_right(stack, kernels, values, execute("native", stack, kernels, values), 10)
+        assert_matches(stack, kernels, values, execute("native", stack, kernels, values), 10)
 
 
 @needs_native
 @pytest.mark.slow
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize(("taps", "pixels"), [((3, 3), (300, 300)), ((3,), (70000,))])
-def test_tiles_pass_deep_stacks(taps, pixels, boundary):
-    for rescale, layers in [(True, 45), (False, 40)]:
-        stack = stack_of(taps, pixels, layers, boundary=boundary, rescale=rescale)
+@pytest.mark.parametrize(("kernel_size", "shape"), [((3, 3), (300, 300)), ((3,), (70000,))])
+def test_native_tiles_match_reference_for_deep_stacks(kernel_size, shape, boundary):
+    for rescale, steps in [(True, 45), (False, 40)]:
+        stack = make_stack(kernel_size, shape, steps, boundary=boundary, rescale=rescale)
         kernels, values = operands(stack)
-        assert_right(stack, kernels, values, execute("native", stack, kernels, values), 100)
+        assert_matches(stack, kernels, values, execute("native", stack, kernels, values), 100)
 
 
 @needs_native
 @pytest.mark.parametrize(
-    ("taps", "pixels", "layers"),
+    ("kernel_size", "shape", "steps"),
     [((3, 3), (60, 61), 9), ((5,), (3000,), 21), ((3, 2, 3), (21, 10, 9), 7)],
 )
 @pytest.mark.parametrize("dtype", thinned(["float32", "float64"], 2))
-def test_a_field_gives_the_same_bits_alone_and_in_a_batch_of_any_size(taps, pixels, layers, dtype):
+def test_native_batch_equals_single_fields_bitwise(kernel_size, shape, steps, dtype):
     threads = os.cpu_count() or 1
-    stack = stack_of(taps, pixels, layers, boundary="reflect", dtype=dtype)
+    stack = make_stack(kernel_size, shape, steps, boundary="reflect", dtype=dtype)
     kernels, fields = operands(stack, (2 * threads + 3,))
     fields[1] = 2.0**20 * fields[0]
     run = functools.partial(execute, "native", stack, kernels)
 
-    def true(values, exponent):  # over a power of 2 that leaves no bit out
+    def unscaled(values, exponent):  # up to a power of 2, which keeps all bits
         return np.ldexp(np.asarray(values, float), int(exponent) - 64)
 
-    alone = [true(*run(u)) for u in fields[:4]]
+    alone = [unscaled(*run(u)) for u in fields[:4]]
     assert np.all(np.isfinite(alone))
     for batch in (1, 2, 3, 2 * threads, 2 * threads + 3):
-        together = jax.vmap(run)(fields[:batch])
-        for i, one in enumerate(alone[:batch]):
-            np.testing.assert_array_equal(true(together[0][i], together[1][i]), one)
+        values, exponents = jax.vmap(run)(fields[:batch])
+        for i, single in enumerate(alone[:batch]):
+            np.testing.assert_array_equal(unscaled(values[i], exponents[i]), single)
     np.testing.assert_array_equal(alone[1], 2.0**20 * alone[0])
 
 
 @needs_native
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_what_a_call_left_in_memory_is_not_seen_by_the_next(dtype):
-    """Memory is kept between calls, and rows in it are read beyond their end."""
+def test_native_reused_memory_does_not_leak_values(dtype):
+    """Calls reuse memory, and read rows in it beyond their end."""
 
     def finite(stack, kernels, values):
         out, pull = jax.vjp(lambda *a: execute("native", stack, *a)[0], kernels, values)
         return [bool(np.all(np.isfinite(a))) for a in (out, *pull(out))]
 
-    line = stack_of((3,), (5000,), 4, dtype=dtype)
+    line = make_stack((3,), (5000,), 4, dtype=dtype)
     kernels, values = operands(line)
-    for pixels, taps in [((20, 37), (5, 3)), ((9, 7, 6), (3, 3, 2)), ((50,), (4,))]:
+    for shape, kernel_size in [((20, 37), (5, 3)), ((9, 7, 6), (3, 3, 2)), ((50,), (4,))]:
         for boundary in BOUNDARIES:
             for rectifier in ("relu", "modulus"):
-                stack = stack_of(
-                    taps, pixels, 4, boundary=boundary, dtype=dtype, rectifier=rectifier
+                stack = make_stack(
+                    kernel_size, shape, 4, boundary=boundary, dtype=dtype, rectifier=rectifier
                 )
                 assert not any(finite(line, kernels, np.full_like(values, np.nan)))
                 assert all(finite(stack, *operands(stack))), stack
 
 
 @st.composite
-def stacks(draw, most=40):
+def stacks(draw, max_length=40):
     d = draw(st.integers(1, 3))
-    pixels = tuple(draw(st.integers(1, (most, 14, 7)[d - 1])) for _ in range(d))
-    taps = tuple(draw(st.integers(1, min(n, 9 if d == 1 else 5))) for n in pixels)
-    return stack_of(
-        taps,
-        pixels,
+    shape = tuple(draw(st.integers(1, (max_length, 14, 7)[d - 1])) for _ in range(d))
+    kernel_size = tuple(draw(st.integers(1, min(n, 9 if d == 1 else 5))) for n in shape)
+    return make_stack(
+        kernel_size,
+        shape,
         draw(st.integers(1, 30)),
         stacked=draw(st.booleans()),
         rectifier=draw(st.sampled_from(RECTIFIERS)),
@@ -314,30 +316,30 @@ def stacks(draw, most=40):
 @needs_native
 @hypothesis.settings(max_examples=100)
 @hypothesis.given(stack=stacks(), seed=st.integers(0, 2**32 - 1))
-def test_any_stack_is_executed_natively_as_by_the_reference(stack, seed):
+def test_native_matches_reference_for_any_stack(stack, seed):
     kernels, values = operands(stack, seed=seed)
     if stack.dtype == "float32":
-        kernels = kernels / np.abs(kernels).sum() * np.float32(2)  # whose range is small
-    assert_right(stack, kernels, values, execute("native", stack, kernels, values), 10)
+        kernels = kernels / np.abs(kernels).sum() * np.float32(2)  # avoids overflow
+    assert_matches(stack, kernels, values, execute("native", stack, kernels, values), 10)
 
 
 @hypothesis.settings(max_examples=12)
 @hypothesis.given(stack=stacks(16), seed=st.integers(0, 2**32 - 1))
-def test_any_stack_is_executed_by_shifts_as_by_the_reference(stack, seed):
+def test_shifts_match_reference_for_any_stack(stack, seed):
     hypothesis.assume(math.prod(stack.kernel_size) <= 64)
     kernels, values = operands(stack, seed=seed)
     if stack.dtype == "float32":
         kernels = kernels / np.abs(kernels).sum() * np.float32(2)
     run = jax.jit(functools.partial(execute, "shifts", stack))
-    assert_right(stack, kernels, values, run(kernels, values), 10)
+    assert_matches(stack, kernels, values, run(kernels, values), 10)
 
 
 # --- transformations --------------------------------------------------------------------------
 
 
 @functools.cache
-def end_of(engine):
-    """The end of a short rollout, as a function of kernel and field that is compiled once."""
+def make_end(engine):
+    """A short rollout as a function of kernel and field, cached to compile only once."""
     settings = SPECTRAL if engine == "spectral" else {"boundary": "reflect"}
 
     def end(kernel, values):
@@ -347,11 +349,11 @@ def end_of(engine):
     return end
 
 
-@pytest.mark.parametrize("engine", ENGINES_OF_A_ROLLOUT)
-def test_jit_and_vmap_change_nothing(engine):
+@pytest.mark.parametrize("engine", ROLLOUT_ENGINES)
+def test_jit_and_vmap_equal_eager(engine):
     rng = np.random.default_rng(2)
     kernels, fields = rng.uniform(-0.2, 1.0, size=(2, 2, 3)), rng.uniform(size=(3, 5, 6))
-    end = end_of(engine)
+    end = make_end(engine)
     single = np.array([[end(k, u) for u in fields] for k in kernels])
     assert len(np.unique(single)) > 50
 
@@ -366,7 +368,7 @@ def test_jit_and_vmap_change_nothing(engine):
             "last axis": jax.vmap(end, (None, 2), 1)(kernels[0], jnp.moveaxis(fields, 0, 2)),
         }
 
-    found = batches(kernels, fields)
+    results = batches(kernels, fields)
     expected = {
         "jit": single[0, 0],
         "kernels": single[:, 0],
@@ -376,32 +378,32 @@ def test_jit_and_vmap_change_nothing(engine):
         "last axis": single[0].T,
     }
     for name, numbers in expected.items():
-        np.testing.assert_allclose(found[name], numbers, 1e-12, 1e-13, err_msg=name)
+        np.testing.assert_allclose(results[name], numbers, 1e-12, 1e-13, err_msg=name)
 
 
-@pytest.mark.parametrize("engine", ENGINES_OF_A_ROLLOUT)
-def test_forward_and_reverse_mode_agree_with_finite_differences(engine):
+@pytest.mark.parametrize("engine", ROLLOUT_ENGINES)
+def test_derivatives_match_finite_differences(engine):
     rng = np.random.default_rng(3)
     kernel, values = rng.uniform(-0.2, 1.0, size=(2, 3)), rng.uniform(size=(5, 6))
     along, weights = (rng.normal(size=(2, 3)), rng.normal(size=(5, 6))), rng.normal(size=31)
 
     @jax.jit
     def modes(kernel, values):
-        slope = jax.jvp(end_of(engine), (kernel, values), along)[1]
-        return slope, jax.vjp(end_of(engine), kernel, values)[1](jnp.asarray(weights))
+        slope = jax.jvp(make_end(engine), (kernel, values), along)[1]
+        return slope, jax.vjp(make_end(engine), kernel, values)[1](jnp.asarray(weights))
 
     slope, back = modes(kernel, values)
     h = 1e-6
     above, below = (
-        end_of(engine)(kernel + s * h * along[0], values + s * h * along[1]) for s in (1, -1)
+        make_end(engine)(kernel + s * h * along[0], values + s * h * along[1]) for s in (1, -1)
     )
     np.testing.assert_allclose(slope, (above - below) / (2 * h), rtol=1e-6, atol=1e-8)
     overlap = sum(np.sum(a * b) for a, b in zip(back, along, strict=True))
     np.testing.assert_allclose(overlap, np.sum(weights * slope), rtol=1e-11)
 
 
-@pytest.mark.parametrize("engine", ENGINES_OF_A_ROLLOUT)
-def test_new_numbers_are_not_compiled_again(engine):
+@pytest.mark.parametrize("engine", ROLLOUT_ENGINES)
+def test_new_values_do_not_recompile(engine):
     traced = []
 
     def observe(field):
@@ -410,19 +412,19 @@ def test_new_numbers_are_not_compiled_again(engine):
 
     settings = {"engine": engine, "observe": observe, **SPECTRAL}
     im.rollout(np.ones(3), np.ones(9), 5, **settings)
-    once = len(traced)
+    traces = len(traced)
     im.rollout(np.arange(3.0), im.fields.impulse(9), 5, **settings)
-    assert len(traced) == once
+    assert len(traced) == traces
     im.rollout(np.ones(4), np.ones(9), 5, **settings)
-    assert len(traced) > once
+    assert len(traced) > traces
 
 
-# --- any scale, and no numbers ----------------------------------------------------------------
+# --- extreme scales and nonfinite values ------------------------------------------------------
 
 
-@pytest.mark.parametrize("engine", ENGINES_OF_A_ROLLOUT)
+@pytest.mark.parametrize("engine", ROLLOUT_ENGINES)
 @pytest.mark.parametrize("size", [1e-30, 1.0, 1e30])
-def test_thousands_of_layers_hold_any_scale_of_the_kernel(engine, size):
+def test_deep_rollouts_support_any_kernel_scale(engine, size):
     settings = SPECTRAL if engine == "spectral" else {"boundary": "periodic"}
     rng = np.random.default_rng(6)
     kernel, values = rng.uniform(0.2, 1.0, size=3), rng.uniform(size=33)
@@ -437,7 +439,7 @@ def test_thousands_of_layers_hold_any_scale_of_the_kernel(engine, size):
 
 
 @pytest.mark.parametrize(
-    ("engine", "taps", "pixels"),
+    ("engine", "kernel_size", "shape"),
     [
         ("shifts", (2,), (8,)),
         ("convolution", (2,), (8,)),
@@ -447,28 +449,28 @@ def test_thousands_of_layers_hold_any_scale_of_the_kernel(engine, size):
         pytest.param("native", (1, 1, 2), (40, 9, 100), marks=needs_native),
     ],
 )
-def test_a_pattern_that_fades_by_orders_of_magnitude_each_layer_lives_on(engine, taps, pixels):
-    """Every layer leaves a millionth of what it was given, which is not what scales the kernel."""
+def test_rapidly_fading_pattern_survives(engine, kernel_size, shape):
+    """Each layer shrinks the field to a millionth, though the taps are of order 1."""
     kernel = np.array([1.0, -1.0 + 1e-6], np.float32)
     final, _ = im.rollout(
-        kernel.reshape(taps),
-        np.ones(pixels, np.float32),
+        kernel.reshape(kernel_size),
+        np.ones(shape, np.float32),
         300,
         boundary="periodic",
         engine=engine,
         observe=None,
     )
-    norm = np.sqrt(math.prod(pixels))
+    norm = np.sqrt(math.prod(shape))
     np.testing.assert_allclose(final.values, 1 / norm, rtol=1e-4)
-    left = float(kernel[0]) + float(kernel[1])
-    expected = 300 * np.log(left) + np.log(norm)
-    # taps that nearly cancel leave no more than two digits of each layer's loss
+    gain = float(kernel[0]) + float(kernel[1])
+    expected = 300 * np.log(gain) + np.log(norm)
+    # the taps nearly cancel: float32 keeps only two digits of the gain
     np.testing.assert_allclose(final.log_gain, expected, rtol=5e-3)
 
 
-@pytest.mark.parametrize("engine", ENGINES_OF_A_ROLLOUT)
+@pytest.mark.parametrize("engine", ROLLOUT_ENGINES)
 @pytest.mark.parametrize("size", [1e-37, 1e-30, 1e30, 1e37])
-def test_a_field_of_any_scale_keeps_its_pattern(engine, size):
+def test_field_scale_does_not_change_pattern(engine, size):
     settings = SPECTRAL if engine == "spectral" else {"boundary": "periodic"}
     values = (1 + np.random.default_rng(7).uniform(size=400)).astype(np.float32)
     kernel = np.array([0.25, 0.5, 1.0], np.float32)
@@ -480,7 +482,7 @@ def test_a_field_of_any_scale_keeps_its_pattern(engine, size):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "taps", "pixels", "steps"),
+    ("dtype", "kernel_size", "shape", "steps"),
     thinned(
         [
             ("float32", (8, 8), (32, 32), 40),
@@ -493,22 +495,23 @@ def test_a_field_of_any_scale_keeps_its_pattern(engine, size):
         ]
     ),
 )
-def test_a_box_overflows_in_no_dtype(dtype, taps, pixels, steps):
-    ones = jnp.ones(pixels, dtype)
-    final, _ = im.rollout(jnp.ones(taps, dtype), ones, steps, boundary="periodic", observe=None)
-    norm = np.sqrt(math.prod(pixels))
+def test_box_kernel_does_not_overflow(dtype, kernel_size, shape, steps):
+    ones = jnp.ones(shape, dtype)
+    kernel = jnp.ones(kernel_size, dtype)
+    final, _ = im.rollout(kernel, ones, steps, boundary="periodic", observe=None)
+    norm = np.sqrt(math.prod(shape))
     np.testing.assert_allclose(final.values.astype(float), 1 / norm, rtol=0.05)
-    expected = steps * np.log(math.prod(taps)) + np.log(norm)
+    expected = steps * np.log(math.prod(kernel_size)) + np.log(norm)
     np.testing.assert_allclose(final.log_gain, expected, rtol=0.01)
 
 
-@pytest.mark.parametrize("engine", ENGINES_OF_A_ROLLOUT)
+@pytest.mark.parametrize("engine", ROLLOUT_ENGINES)
 @pytest.mark.parametrize("normalize", ["none", "l2"])
-def test_what_is_no_number_does_not_disappear(engine, normalize):
+def test_nonfinite_values_propagate(engine, normalize):
     settings = SPECTRAL if engine == "spectral" else {"boundary": "zero"}
 
     @jax.jit
-    def run(values):  # the numbers are not known beforehand
+    def run(values):  # traced, so no argument check sees the values
         return im.rollout(
             np.ones(3), values, 7, engine=engine, normalize=normalize, observe=None, **settings
         )[0].values
@@ -519,18 +522,18 @@ def test_what_is_no_number_does_not_disappear(engine, normalize):
         assert not np.all(np.isfinite(run(values)))
 
 
-@pytest.mark.parametrize("engine", EVERY_ENGINE)
-def test_a_dead_field_stays_dead(engine):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_dead_field_stays_zero(engine):
     final, trace = im.rollout(-np.ones(3), np.ones(20), 40, engine=engine)
     assert np.all(final.values == 0)
     assert np.isfinite(final.log_gain)
     assert np.all(np.isneginf(trace.log_energy[1:]))
 
 
-# --- all layers at once in Fourier space ------------------------------------------------------
+# --- spectral engine --------------------------------------------------------------------------
 
 
-def both_ways(kernel, values, steps, **settings):
+def spectral_and_shifts(kernel, values, steps, **settings):
     return [
         im.rollout(kernel, values, steps, engine=engine, observe=None, **SPECTRAL, **settings)[0]
         for engine in ("spectral", "shifts")
@@ -538,7 +541,7 @@ def both_ways(kernel, values, steps, **settings):
 
 
 @pytest.mark.parametrize(
-    ("steps", "taps", "pixels", "dtype", "normalize"),
+    ("steps", "kernel_size", "shape", "dtype", "normalize"),
     thinned(
         [
             (1, (3,), (17,), "float32", "l2"),
@@ -554,11 +557,11 @@ def both_ways(kernel, values, steps, **settings):
         2,
     ),
 )
-def test_the_spectral_engine_gives_what_steps_give(steps, taps, pixels, dtype, normalize):
+def test_spectral_equals_layer_by_layer(steps, kernel_size, shape, dtype, normalize):
     rng = np.random.default_rng(steps)
-    kernel = rng.normal(size=taps).astype(dtype)
-    values = rng.normal(size=pixels).astype(dtype)
-    fast, slow = both_ways(kernel, values, steps, normalize=normalize)
+    kernel = rng.normal(size=kernel_size).astype(dtype)
+    values = rng.normal(size=shape).astype(dtype)
+    fast, slow = spectral_and_shifts(kernel, values, steps, normalize=normalize)
     atol = {"float32": 2e-6, "float64": 1e-14}[dtype] * (20 + 5 * steps)
     size = np.abs(slow.values).max()
     np.testing.assert_allclose(fast.values, slow.values, rtol=0, atol=atol * size)
@@ -566,16 +569,16 @@ def test_the_spectral_engine_gives_what_steps_give(steps, taps, pixels, dtype, n
     np.testing.assert_array_equal(fast.origin, slow.origin)
 
 
-def test_the_spectral_engine_takes_a_kernel_per_layer():
+def test_spectral_supports_one_kernel_per_layer():
     rng = np.random.default_rng(0)
-    for taps, pixels in [((3,), (17,)), ((2, 3), (6, 9))]:
-        kernels, values = 1e3 * rng.normal(size=(120, *taps)), rng.normal(size=pixels)
-        fast, slow = both_ways(kernels, values, 120)
+    for kernel_size, shape in [((3,), (17,)), ((2, 3), (6, 9))]:
+        kernels, values = 1e3 * rng.normal(size=(120, *kernel_size)), rng.normal(size=shape)
+        fast, slow = spectral_and_shifts(kernels, values, 120)
         np.testing.assert_allclose(fast.values, slow.values, rtol=0, atol=1e-11)
         np.testing.assert_allclose(fast.log_gain, slow.log_gain, rtol=1e-12)
 
 
-ZEROS = [
+ZERO_CASES = [
     ("gradient", np.array([1.0, -1.0])),
     ("central", np.array([1.0, 0.0, -1.0])),
     ("box of 2", np.ones(2)),
@@ -586,8 +589,8 @@ ZEROS = [
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4, 5))
-def overlap_and_slopes(kernel, values, weights, steps, engine, rescale):
-    stack = stack_of(kernel.shape, values.shape, steps, rescale=rescale, **SPECTRAL)
+def overlap_and_gradients(kernel, values, weights, steps, engine, rescale):
+    stack = make_stack(kernel.shape, values.shape, steps, rescale=rescale, **SPECTRAL)
 
     def overlap(kernel, values):
         out, exponent = execute(engine, stack, kernel[None], values)
@@ -596,21 +599,23 @@ def overlap_and_slopes(kernel, values, weights, steps, engine, rescale):
     return jax.value_and_grad(overlap, argnums=(0, 1))(kernel, values)
 
 
-@pytest.mark.parametrize(("name", "kernel"), thinned(ZEROS), ids=[name for name, _ in ZEROS])
-def test_zeros_of_the_transfer_function_are_no_obstacle(name, kernel):
-    pixels = (8, 12)[-kernel.ndim :]
+@pytest.mark.parametrize(
+    ("name", "kernel"), thinned(ZERO_CASES), ids=[name for name, _ in ZERO_CASES]
+)
+def test_spectral_gradients_at_transfer_function_zeros(name, kernel):
+    shape = (8, 12)[-kernel.ndim :]
     rng = np.random.default_rng(1)
-    values, weights = 1 + rng.normal(size=pixels), rng.normal(size=pixels)
+    values, weights = 1 + rng.normal(size=shape), rng.normal(size=shape)
     for steps, rescale in [(1, True), (2, False), (2, True), (31, True)]:
-        found = overlap_and_slopes(kernel, values, weights, steps, "spectral", rescale)
-        expected = overlap_and_slopes(kernel, values, weights, steps, "shifts", rescale)
-        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        result = overlap_and_gradients(kernel, values, weights, steps, "spectral", rescale)
+        expected = overlap_and_gradients(kernel, values, weights, steps, "shifts", rescale)
+        for a, b in zip(jax.tree.leaves(result), jax.tree.leaves(expected), strict=True):
             size = max(1, np.abs(b).max())
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-11 * size, err_msg=f"{steps} layers")
 
 
 @pytest.mark.parametrize("steps", thinned([2, 3, 4]))
-def test_second_derivatives_at_zeros_of_the_transfer_function_are_those_of_steps(steps):
+def test_spectral_hessian_at_transfer_function_zeros(steps):
     values, weights = 1 + np.random.default_rng(2).normal(size=(2, 8))
 
     @functools.partial(jax.jit, static_argnums=1)
@@ -630,25 +635,25 @@ def test_second_derivatives_at_zeros_of_the_transfer_function_are_those_of_steps
 
 @pytest.mark.parametrize("steps", [10**5, 10**5 + 1])
 @pytest.mark.parametrize("kernel", [[1.0, 0.0, -1.0], [2.5, 0.25, -2.5], [1e200, 0.0, -0.5e200]])
-def test_a_cosine_passes_a_hundred_thousand_layers_as_the_closed_form_says(kernel, steps):
-    pixels, modes = 64, np.arange(33)
-    kernel, x = np.array(kernel), np.arange(pixels)
+def test_spectral_cosine_matches_closed_form(kernel, steps):
+    shape, modes = 64, np.arange(33)
+    kernel, x = np.array(kernel), np.arange(shape)
     with np.errstate(over="ignore"):
-        transfer = reference.transfer_function(kernel, [2 * np.pi * modes / pixels])
+        transfer = reference.transfer_function(kernel, [2 * np.pi * modes / shape])
     size = np.hypot(transfer.real, transfer.imag)
-    m = int(np.argmax(size))  # any other would drown in the rounding errors of this one
-    omega = 2 * np.pi * m / pixels
+    m = int(np.argmax(size))  # rounding errors of this mode exceed all other modes
+    omega = 2 * np.pi * m / shape
     final, _ = im.rollout(
         kernel, np.cos(omega * x + 0.3), steps, engine="spectral", observe=None, **SPECTRAL
     )
-    moved = np.cos(omega * x + 0.3 + steps * np.angle(transfer[m]))
-    moved, norm = moved / np.linalg.norm(moved), np.linalg.norm(np.cos(omega * x + 0.3))
-    np.testing.assert_allclose(final.values, moved, rtol=0, atol=1e-9)
+    expected = np.cos(omega * x + 0.3 + steps * np.angle(transfer[m]))
+    expected, norm = expected / np.linalg.norm(expected), np.linalg.norm(np.cos(omega * x + 0.3))
+    np.testing.assert_allclose(final.values, expected, rtol=0, atol=1e-9)
     np.testing.assert_allclose(final.log_gain, steps * np.log(size[m]) + np.log(norm), rtol=1e-10)
 
 
 @pytest.mark.parametrize("steps", [1, 1000, 99_991])
-def test_one_transform_there_and_one_back_for_any_number_of_layers(steps):
+def test_spectral_uses_two_transforms(steps):
     def final(kernel, values):
         return im.rollout(kernel, values, steps, engine="spectral", observe=None, **SPECTRAL)[0]
 
@@ -657,18 +662,18 @@ def test_one_transform_there_and_one_back_for_any_number_of_layers(steps):
     assert set(re.findall(r"length=(\d+)", text)) <= {"1"}
 
 
-# --- what an engine can't do ------------------------------------------------------------------
+# --- unsupported stacks -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("engine", "taps", "settings", "why"),
+    ("engine", "kernel_size", "settings", "reason"),
     [
         ("spectral", (3,), {"boundary": "periodic"}, "identity, not relu"),
         ("spectral", (3,), {"rectifier": "identity"}, "periodic boundary, not zero"),
         ("spectral", (3,), {**SPECTRAL, "dtype": "float16"}, "Fourier transform of float16"),
-        ("native", (3,), {"rectifier": "gelu"}, "no gelu"),
-        ("native", (3,), {"dtype": "float16"}, "no float16"),
-        ("native", (3,), {"dtype": "bfloat16"}, "no bfloat16"),
+        ("native", (3,), {"rectifier": "gelu"}, "does not support gelu"),
+        ("native", (3,), {"dtype": "float16"}, "does not support float16"),
+        ("native", (3,), {"dtype": "bfloat16"}, "does not support bfloat16"),
         ("native", (513,), {}, "512 taps"),
         ("native", (23, 23), {}, "512 taps"),
         ("shifts", (201,), {}, "201 taps"),
@@ -676,57 +681,58 @@ def test_one_transform_there_and_one_back_for_any_number_of_layers(steps):
         (None, (3,), {}, "one of auto"),
     ],
 )
-def test_an_engine_that_cant_do_it_is_named_with_the_reason(engine, taps, settings, why):
+def test_unsupported_engine_raises(engine, kernel_size, settings, reason):
     settings = {**settings}
     dtype = settings.pop("dtype", "float32")
-    kernel, values = jnp.ones(taps, dtype), jnp.ones((600, 30)[: len(taps)], dtype)
+    kernel, values = jnp.ones(kernel_size, dtype), jnp.ones((600, 30)[: len(kernel_size)], dtype)
     with pytest.raises(ValueError, match=f"^engine: got {engine!r}") as error:
         im.rollout(kernel, values, 3, engine=engine, **settings)
-    assert why in str(error.value)
+    assert reason in str(error.value)
     with pytest.raises(ValueError, match=f"^engine: got {engine!r}"):
-        im.plan(taps, values.shape, 3, engine=engine, dtype=dtype, **settings)
+        im.plan(kernel_size, values.shape, 3, engine=engine, dtype=dtype, **settings)
 
 
 @needs_native
-def test_a_library_that_computes_wrong_numbers_is_not_used(monkeypatch, tmp_path):
-    """A new library is examined once beside NumPy, and its verdict kept with it."""
-    assert native._examine() == ""
+def test_native_self_test_rejects_wrong_library(monkeypatch, tmp_path):
+    """A new library is compared with NumPy once, and the result is cached with it."""
+    assert native._self_test() == ""
     reverse = native._reverse
 
-    def wrong(stack, wanted, *operands):
-        by_taps, by_field = reverse(stack, wanted, *operands)
-        return by_taps.at[0, -1, 0].add(0.1 * (stack.kernel_size == (5, 5))), by_field
+    def wrong(stack, needed, *operands):
+        dk, du = reverse(stack, needed, *operands)
+        return dk.at[0, -1, 0].add(0.1 * (stack.kernel_size == (5, 5))), du
 
     monkeypatch.setattr(native, "_reverse", wrong)
-    assert re.fullmatch(r".* slopes for the taps are wrong by .* \(5 x 5 taps\)", native._examine())
+    message = r"computes kernel gradients with errors of .* \(5 x 5 taps\)"
+    assert re.fullmatch(message, native._self_test())
     monkeypatch.setattr(build, "_target", lambda: ([], tmp_path / "native.so"))
     monkeypatch.setattr(build, "library", lambda: None)
     monkeypatch.setattr(native, "_register", lambda library: None)
     for _ in range(2):
-        assert "wrong by" in native._missing.__wrapped__()
-        monkeypatch.setattr(native, "_examine", pytest.fail)  # the verdict was kept
+        assert "kernel gradients" in native._missing.__wrapped__()
+        monkeypatch.setattr(native, "_self_test", pytest.fail)  # the result is cached
 
 
 @needs_native
-def test_as_many_taps_as_allowed_are_executed_natively():
-    stack = stack_of((16, 32), (20, 40), 3, boundary="periodic")
+def test_native_supports_max_taps():
+    stack = make_stack((16, 32), (20, 40), 3, boundary="periodic")
     kernels, values = operands(stack)
-    assert_right(stack, kernels, values, execute("native", stack, kernels, values))
+    assert_matches(stack, kernels, values, execute("native", stack, kernels, values))
 
 
 # --- the plan ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def extra(monkeypatch):
-    """A machine on which the extra is installed, whether or not it is."""
+def extra_installed(monkeypatch):
+    """Pretend that the extra `native` is installed."""
     monkeypatch.setattr(build, "has_extra", lambda: True)
     monkeypatch.setattr(native, "_missing", lambda: None)
 
 
-@pytest.mark.usefixtures("extra")
+@pytest.mark.usefixtures("extra_installed")
 @pytest.mark.parametrize(
-    ("taps", "pixels", "steps", "settings", "chosen", "objections"),
+    ("kernel_size", "shape", "steps", "settings", "chosen", "objections"),
     [
         ((3, 3), (64, 64), 100, {}, "native", {"spectral": "identity, not relu"}),
         ((3,), (64,), 100, {"dtype": "float64"}, "native", {"spectral": "identity"}),
@@ -735,8 +741,8 @@ def extra(monkeypatch):
         ((3, 3), (64, 64), 1, SPECTRAL, "native", {"spectral": "layer by layer"}),
         ((3, 3), (64, 64), 100, {**SPECTRAL, "every": 1}, "native", {"spectral": "layer by layer"}),
         ((3, 3), (64, 64), 99, {**SPECTRAL, "stacked": True}, "native", {"spectral": "layer by"}),
-        ((3, 3), (64, 64), 100, {"rectifier": "gelu"}, "shifts", {"native": "no gelu"}),
-        ((3, 3), (64, 64), 100, {"dtype": "bfloat16"}, "shifts", {"native": "no bfloat16"}),
+        ((3, 3), (64, 64), 100, {"rectifier": "gelu"}, "shifts", {"native": "support gelu"}),
+        ((3, 3), (64, 64), 100, {"dtype": "bfloat16"}, "shifts", {"native": "support bfloat16"}),
         ((15, 15), (64, 64), 9, {"rectifier": "tanh"}, "convolution", {"shifts": "225 taps"}),
         ((3, 3), (64, 64), 100, {"platform": "gpu"}, "shifts", {"native": "the CPU, not gpu"}),
         ((15, 15), (64, 64), 9, {"platform": "tpu"}, "convolution", {"native": "CPU, not tpu"}),
@@ -744,28 +750,26 @@ def extra(monkeypatch):
         ((3, 3), (64, 64), 100, {"engine": "convolution"}, "convolution", {"spectral": "identity"}),
     ],
 )
-def test_the_plan_says_which_engine_and_why_no_other(
-    taps, pixels, steps, settings, chosen, objections
-):
-    found = im.plan(taps, pixels, steps, **{"platform": "cpu", **settings})
-    assert found.engine == chosen
-    assert chosen not in found.objections
-    for name, why in objections.items():
-        assert why in found.objections[name]
-        assert why in str(found)
-    assert str(found).startswith(f"engine     {chosen}\n")
+def test_plan_chooses_engine(kernel_size, shape, steps, settings, chosen, objections):
+    result = im.plan(kernel_size, shape, steps, **{"platform": "cpu", **settings})
+    assert result.engine == chosen
+    assert chosen not in result.objections
+    for name, reason in objections.items():
+        assert reason in result.objections[name]
+        assert reason in str(result)
+    assert str(result).startswith(f"engine     {chosen}\n")
 
 
-def test_the_platform_of_a_plan_is_that_of_jax_if_not_given():
-    here = im.plan((3,), (9,), 2)
-    assert here == im.plan((3,), (9,), 2, platform=jax.default_backend())
+def test_plan_uses_default_backend():
+    result = im.plan((3,), (9,), 2)
+    assert result == im.plan((3,), (9,), 2, platform=jax.default_backend())
 
 
 @pytest.mark.parametrize(
     ("arguments", "settings", "argument"),
     [
-        (((3,), (2,), 5), {}, "taps"),
-        (((3,), (9, 9), 5), {}, "taps"),
+        (((3,), (2,), 5), {}, "kernel_size"),
+        (((3,), (9, 9), 5), {}, "kernel_size"),
         (((3,), (9,), 0), {}, "steps"),
         (((3,), (9,), 5), {"every": -1}, "every"),
         (((3,), (9,), 5), {"batch": 0}, "batch"),
@@ -775,30 +779,30 @@ def test_the_platform_of_a_plan_is_that_of_jax_if_not_given():
         (((3,), (9,), 5), {"rectifier": "rely"}, "rectifier"),
         (((3,), (9,), 5), {"dtype": "int32"}, "dtype"),
         (((3,), (9,), 5), {"platform": "npu"}, "platform"),
-        (((3, 0), (9, 9), 5), {}, "taps"),
-        (((3,), (9.0,), 5), {}, "pixels"),
+        (((3, 0), (9, 9), 5), {}, "kernel_size"),
+        (((3,), (9.0,), 5), {}, "shape"),
     ],
 )
-def test_a_plan_names_a_mistake(arguments, settings, argument):
+def test_plan_rejects_invalid_arguments(arguments, settings, argument):
     with pytest.raises(ValueError, match=f"^{argument}: got "):
         im.plan(*arguments, **settings)
 
 
-def test_without_the_extra_layers_are_shifts_unless_asked_otherwise(monkeypatch):
+def test_plan_without_native_extra(monkeypatch):
     monkeypatch.setattr(build, "has_extra", lambda: False)
-    found = im.plan((3, 3), (64, 64), 100, platform="cpu")
-    assert found.engine == "shifts"
-    assert found.objections["native"] == f"it comes with {extras.command('native')}"
+    result = im.plan((3, 3), (64, 64), 100, platform="cpu")
+    assert result.engine == "shifts"
+    assert result.objections["native"] == f"is not installed: {extras.command('native')}"
     assert im.plan((8, 8), (64, 64), 100, platform="cpu").engine == "shifts"
     assert im.plan((15, 15), (64, 64), 100, platform="cpu").engine == "convolution"
     assert im.plan((3,), (64,), 900, platform="cpu", **SPECTRAL).engine == "spectral"
-    monkeypatch.setattr(native, "_missing", lambda: None)  # a compiler of the machine's own
+    monkeypatch.setattr(native, "_missing", lambda: None)  # the machine has a compiler
     assert im.plan((3,), (64,), 100, engine="native", platform="cpu").engine == "native"
 
 
-@pytest.mark.usefixtures("extra")
-def test_gradients_are_taken_forward_where_memory_is_small(monkeypatch):
-    stack = stack_of((3, 3), (256, 256), 100, dtype="float32")
+@pytest.mark.usefixtures("extra_installed")
+def test_low_memory_selects_forward_mode(monkeypatch):
+    stack = make_stack((3, 3), (256, 256), 100, dtype="float32")
     size = 4 * 256 * 256
     monkeypatch.setattr(plan, "_memory", lambda: 1e12)
     assert plan.choose_grad_mode(stack, "native") == "checkpointed"
@@ -808,12 +812,12 @@ def test_gradients_are_taken_forward_where_memory_is_small(monkeypatch):
     for share, mode in [(2.1, "checkpointed"), (1.9, "forward")]:
         monkeypatch.setattr(plan, "_memory", lambda share=share: share * need * size)
         assert plan.choose_grad_mode(stack, "native") == mode
-        found = im.plan((3, 3), (256, 256), 100)
-        assert (found.grad_mode, found.memory) == (mode, share * need * size)
-        # twice as many fields need twice as much, and so does a wider dtype
+        result = im.plan((3, 3), (256, 256), 100)
+        assert (result.grad_mode, result.memory) == (mode, share * need * size)
+        # twice the fields or a wider dtype need twice the memory
         assert im.plan((3, 3), (256, 256), 100, batch=2).grad_mode == "forward"
         assert im.plan((3, 3), (256, 256), 100, dtype="float64").grad_mode == "forward"
-        # a stack has too many taps to carry
+        # one kernel per layer has too many taps for forward mode
         assert (
             plan.choose_grad_mode(dataclasses.replace(stack, stacked=True), "native")
             == "checkpointed"
@@ -823,17 +827,17 @@ def test_gradients_are_taken_forward_where_memory_is_small(monkeypatch):
     assert im.plan((3,), (64,), 100, outputs=100, stacked=True).grad_mode == "checkpointed"
 
 
-def test_the_plan_counts_the_fields_a_gradient_remembers():
-    few, many = (im.plan((3,), (64,), steps, platform="gpu") for steps in (100, 10000))
-    assert few.bytes == many.bytes == 4 * 64
-    assert few.fields["forward"] == many.fields["forward"]
-    assert many.fields["full"] == 100 * few.fields["full"]
-    assert 5 < many.fields["checkpointed"] / few.fields["checkpointed"] < 11
+def test_plan_counts_stored_fields():
+    short, long = (im.plan((3,), (64,), steps, platform="gpu") for steps in (100, 10000))
+    assert short.bytes == long.bytes == 4 * 64
+    assert short.fields["forward"] == long.fields["forward"]
+    assert long.fields["full"] == 100 * short.fields["full"]
+    assert 5 < long.fields["checkpointed"] / short.fields["checkpointed"] < 11
     assert im.plan((3,), (64,), 100, batch=7, dtype="float64").bytes == 7 * 8 * 64
     assert im.plan((3,), (64,), 9999, engine="spectral", **SPECTRAL).fields["checkpointed"] < 9
 
 
-# --- no compiler ------------------------------------------------------------------------------
+# --- without a compiler -----------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -851,62 +855,61 @@ def no_compiler(monkeypatch):
 
 
 @pytest.mark.usefixtures("no_compiler")
-def test_without_a_compiler_everything_works_by_shifts():
+def test_rollout_without_compiler_uses_shifts():
     assert im.plan((3,), (43,), 9, platform="cpu").engine == "shifts"
     rng = np.random.default_rng(8)
-    kernel, values = rng.uniform(size=3), rng.uniform(size=43)  # of a shape not compiled elsewhere
+    # no other test compiles this shape
+    kernel, values = rng.uniform(size=3), rng.uniform(size=43)
     final, _ = im.rollout(kernel, values, 9)
     expected = reference.rollout(kernel, values, 9, "relu", "zero", "l2")[-1]
     np.testing.assert_allclose(final.values, expected[0], rtol=1e-12)
-    slope = jax.grad(lambda k: im.rollout(k, values, 9, observe=None)[0].log_gain)(kernel)
-    np.testing.assert_allclose(np.sum(kernel * slope), 9.0, rtol=1e-12)
+    gradient = jax.grad(lambda k: im.rollout(k, values, 9, observe=None)[0].log_gain)(kernel)
+    np.testing.assert_allclose(np.sum(kernel * gradient), 9.0, rtol=1e-12)
     text = "^engine 'native' needs ziglang, .* 'native': run pip install '.\\[native\\]' in a"
     with pytest.raises(ImportError, match=text):
         im.rollout(kernel, values, 9, engine="native")
 
 
 @needs_native
-def test_the_library_is_found_again_after_it_was_missing():
+def test_native_available_again_after_missing_compiler():
     assert native._missing() is None
-    test_as_many_taps_as_allowed_are_executed_natively()
+    test_native_supports_max_taps()
 
 
 @pytest.mark.parametrize("failure", ["exit 1", "true"])
-def test_a_compiler_that_fails_says_so_and_layers_are_shifts(
-    failure, no_compiler, monkeypatch, tmp_path, caplog
-):
+def test_failing_compiler_falls_back_to_shifts(failure, no_compiler, monkeypatch, tmp_path, caplog):
     script = tmp_path / "broken-cc"
     script.write_text(f"#!/bin/sh\necho no such option >&2\n{failure}\n", encoding="utf-8")
     script.chmod(0o755)
     monkeypatch.setattr(build, "_compiler", lambda: [str(script)])
     monkeypatch.setenv("INFOMECH_CACHE", str(tmp_path / "cache"))
     with caplog.at_level(logging.WARNING, "infomech"):
-        found = im.plan((3,), (43,), 9, platform="cpu")
+        result = im.plan((3,), (43,), 9, platform="cpu")
     assert "compiling" in caplog.text
-    assert found.engine == "shifts"
-    with pytest.raises(ValueError, match=r"^engine: got 'native', but .*failed: no such option"):
+    assert result.engine == "shifts"
+    with pytest.raises(ValueError, match=r"^engine: got 'native', which .*failed: no such option"):
         im.plan((3,), (43,), 9, engine="native", platform="cpu")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_cache_that_cant_be_written_leaves_shifts(no_compiler, monkeypatch, tmp_path):
+def test_unwritable_cache_falls_back_to_shifts(no_compiler, monkeypatch, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("", encoding="utf-8")
     monkeypatch.setattr(build, "_compiler", lambda: ["cc"])
     monkeypatch.setenv("INFOMECH_CACHE", str(blocked / "cache"))
     assert im.plan((3,), (43,), 9, platform="cpu").engine == "shifts"
-    with pytest.raises(ValueError, match=r"^engine: got 'native', but .*can't be written"):
+    with pytest.raises(ValueError, match=r"^engine: got 'native', which can't write"):
         im.plan((3,), (43,), 9, engine="native", platform="cpu")
 
 
 @needs_native
 @pytest.mark.slow
-def test_the_library_is_compiled_once_into_the_folder_named(no_compiler, monkeypatch, tmp_path):
+def test_library_is_compiled_once_into_cache_folder(no_compiler, monkeypatch, tmp_path):
     monkeypatch.undo()
     monkeypatch.setenv("INFOMECH_CACHE", str(tmp_path))
     build.library()
-    (made,) = tmp_path.iterdir()
-    stamp = made.stat().st_mtime_ns
+    (library,) = tmp_path.iterdir()
+    stamp = library.stat().st_mtime_ns
     build.library.cache_clear()
     build.library()
-    assert [(p, p.stat().st_mtime_ns) for p in tmp_path.iterdir()] == [(made, stamp)]
+    assert [(p, p.stat().st_mtime_ns) for p in tmp_path.iterdir()] == [(library, stamp)]

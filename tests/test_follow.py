@@ -1,4 +1,4 @@
-"""A domain that follows the pattern by whole pixels gives what a domain large enough gives."""
+"""A domain that follows the pattern by whole pixels equals a sufficiently large domain."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from infomech.engines import native
 TOLERANCE = {"float32": 2e-4, "float64": 1e-10}
 
 
-def lopsided(*taps, dtype="float64"):
+def kernel_1d(*taps, dtype="float64"):
     return jnp.asarray(np.array(taps, dtype))
 
 
@@ -26,32 +26,35 @@ def lopsided(*taps, dtype="float64"):
         ([[0.02, 0.1], [0.03, 0.85]], (240, 240), (90, 90)),
     ],
 )
-def test_following_equals_a_domain_large_enough(kernel, large, small, dtype):
+def test_following_equals_large_domain(kernel, large, small, dtype):
     kernel, steps = np.array(kernel, dtype), 150
-    first = im.fields.gaussian((21,) * kernel.ndim, 2.0, dtype=dtype).values
-    wide, window = (
-        im.fields.as_field(np.pad(first, [(30, n - 51)] * kernel.ndim))
+    pattern = im.fields.gaussian((21,) * kernel.ndim, 2.0, dtype=dtype).values
+    large_field, small_field = (
+        im.fields.as_field(np.pad(pattern, [(30, n - 51)] * kernel.ndim))
         for n in (large[0], small[0])
     )
-    final, trace = im.rollout(kernel, wide, steps)
-    near, seen = im.rollout(kernel, window, steps, follow=7)
+    final, trace = im.rollout(kernel, large_field, steps)
+    followed, followed_trace = im.rollout(kernel, small_field, steps, follow=7)
     tolerance = TOLERANCE[dtype]
     for name in ("center", "covariance", "log_mass", "log_energy"):
         expected = getattr(trace, name)
         np.testing.assert_allclose(
-            getattr(seen, name), expected, atol=tolerance * np.max(np.abs(expected)), err_msg=name
+            getattr(followed_trace, name),
+            expected,
+            atol=tolerance * np.max(np.abs(expected)),
+            err_msg=name,
         )
-    moved = np.asarray(near.origin - final.origin)
-    np.testing.assert_array_equal(moved, np.round(moved))
-    assert np.all(moved > 20)
-    part = tuple(slice(int(m), int(m) + n) for m, n in zip(moved, small, strict=True))
+    shift = np.asarray(followed.origin - final.origin)
+    np.testing.assert_array_equal(shift, np.round(shift))
+    assert np.all(shift > 20)
+    window = tuple(slice(int(m), int(m) + n) for m, n in zip(shift, small, strict=True))
     values = np.asarray(final.values)
-    values = np.pad(values, [(0, max(0, p.stop - n)) for p, n in zip(part, large, strict=True)])
-    np.testing.assert_allclose(near.values, values[part], atol=tolerance * values.max())
+    values = np.pad(values, [(0, max(0, w.stop - n)) for w, n in zip(window, large, strict=True)])
+    np.testing.assert_allclose(followed.values, values[window], atol=tolerance * values.max())
 
 
-def test_a_pattern_travels_thousands_of_pixels_on_a_small_domain():
-    kernel, field = lopsided(0.0, 0.002, 0.998), im.fields.disk((81,), 3.0, dtype="float64")
+def test_small_domain_follows_distant_pattern():
+    kernel, field = kernel_1d(0.0, 0.002, 0.998), im.fields.disk((81,), 3.0, dtype="float64")
     _, trace = im.rollout(kernel, field, 5000, follow=8, every=8)
     speed = im.rates.velocity(trace)
     np.testing.assert_allclose(trace.center[-1] - trace.center[0], 0.998 * 5000, rtol=1e-9)
@@ -59,24 +62,26 @@ def test_a_pattern_travels_thousands_of_pixels_on_a_small_domain():
     np.testing.assert_allclose(im.rates.diffusion(trace).value, 0.002 * 0.998, rtol=1e-6)
 
 
-def test_nothing_is_cut_from_a_narrow_pattern():
-    _, trace = im.rollout(lopsided(0.0, 0.0, 1.0), im.fields.disk((31,), 3.0), 60, follow=4)
+def test_narrow_pattern_is_not_cut():
+    _, trace = im.rollout(kernel_1d(0.0, 0.0, 1.0), im.fields.disk((31,), 3.0), 60, follow=4)
     np.testing.assert_array_equal(trace.cut, 0)
     np.testing.assert_array_equal(np.diff(np.asarray(trace.center)[:, 0]), 1)
 
 
-def test_what_is_cut_off_is_measured_and_the_speed_is_refused():
+def test_cut_mass_is_measured_and_invalidates_speed():
     values = np.zeros(41)
     values[[2, 30, 31, 32]] = [0.5, 1, 1, 1]
-    _, trace = im.rollout(lopsided(0.0, 1.0, 0.0), values, 16, follow=4, every=4)
-    # the center at 27 is to come to 20, and may by as much as the pattern could have moved: 4
+    _, trace = im.rollout(kernel_1d(0.0, 1.0, 0.0), values, 16, follow=4, every=4)
+    # the center at 27 should move to 20, but a move is at most the reach of the layers: 4
     np.testing.assert_allclose(trace.cut, [0, *[0.5 / 3.5] * 4], atol=1e-12)
     assert "boundary" in im.rates.velocity(trace).reason
     assert np.all(np.isnan(im.rates.velocity(trace).value))
 
 
-def test_each_sample_of_a_batch_follows_its_own_pattern():
-    kernels = jnp.stack([lopsided(0.0, 0.1, 0.9), lopsided(0.8, 0.2, 0.0), lopsided(0.2, 0.6, 0.2)])
+def test_batch_follows_each_pattern():
+    kernels = jnp.stack(
+        [kernel_1d(0.0, 0.1, 0.9), kernel_1d(0.8, 0.2, 0.0), kernel_1d(0.2, 0.6, 0.2)]
+    )
     field = im.fields.disk((61,), 3.0, dtype="float64")
 
     def final(kernel):
@@ -92,7 +97,7 @@ def test_each_sample_of_a_batch_follows_its_own_pattern():
 
 
 @pytest.mark.parametrize("engine", thinned(["native", "shifts"], 2))
-def test_the_gradient_of_the_distance_is_that_of_theory(engine):
+def test_gradient_of_distance_matches_theory(engine):
     field = im.fields.disk((101,), 4.0, dtype="float64")
 
     def distance(share):
@@ -103,7 +108,7 @@ def test_the_gradient_of_the_distance_is_that_of_theory(engine):
     def speed(share):
         return im.theory.predict(im.kernels.mix((3,), share=share, dtype="float64")).speed[0]
 
-    # what reaches the ends of the domain is not gone entirely: σ is 9 pixels in the end
+    # the domain still cuts a little: σ reaches 9 pixels
     np.testing.assert_allclose(jax.grad(distance)(0.3), 200 * jax.grad(speed)(0.3), rtol=1e-4)
     step = 1e-6
     slope = (distance(0.3 + step) - distance(0.3 - step)) / (2 * step)
@@ -112,57 +117,57 @@ def test_the_gradient_of_the_distance_is_that_of_theory(engine):
     np.testing.assert_allclose(jax.grad(distance)(0.3), forward, rtol=1e-10)
 
 
-def test_a_dead_field_stays_where_it_is():
-    final, trace = im.rollout(-lopsided(0.1, 0.2, 0.7), im.fields.disk((21,), 3.0), 20, follow=4)
+def test_dead_field_does_not_move():
+    final, trace = im.rollout(-kernel_1d(0.1, 0.2, 0.7), im.fields.disk((21,), 3.0), 20, follow=4)
     np.testing.assert_array_equal(final.origin, 0)
     assert np.all(trace.cut == 0)
     assert np.all(np.isnan(trace.center[1:]))
 
 
-def followed(kernels, values, steps, follow):
-    """True values, origin and share kept after each layer, by a loop over pixels."""
-    values, origin, kept = np.array(values, float), np.zeros(values.ndim), 1.0
-    seen = [(values, origin, kept)]
+def reference_layers(kernels, values, steps, follow):
+    """True values, origin and kept share after each layer, by a loop over pixels."""
+    values, origin, kept_share = np.array(values, float), np.zeros(values.ndim), 1.0
+    layers = [(values, origin, kept_share)]
     for layer in range(steps):
         kernel = kernels[layer % len(kernels)]
         values = reference.relu(reference.convolve(values, kernel, "zero"))
         origin = origin + [(n - 1) // 2 - (n - 1) / 2 for n in kernel.shape]
         if (layer + 1) % follow == 0 or layer + 1 == steps:
             middle = [(n - 1) / 2 for n in values.shape]
-            moves = np.round(reference.center(values, np.zeros(values.ndim)) - middle).astype(int)
-            most = np.array([(layer % follow + 1) * (n // 2) for n in kernel.shape])
-            moves = np.clip(moves, -most, most)
-            before, moved = np.sum(np.abs(values)), np.zeros(values.shape)
+            shift = np.round(reference.center(values, np.zeros(values.ndim)) - middle).astype(int)
+            max_shift = np.array([(layer % follow + 1) * (n // 2) for n in kernel.shape])
+            shift = np.clip(shift, -max_shift, max_shift)
+            before, shifted = np.sum(np.abs(values)), np.zeros(values.shape)
             for x in np.ndindex(*values.shape):
-                y = tuple(a + m for a, m in zip(x, moves, strict=True))
+                y = tuple(a + m for a, m in zip(x, shift, strict=True))
                 if all(0 <= b < n for b, n in zip(y, values.shape, strict=True)):
-                    moved[x] = values[y]
-            values, origin = moved, origin + moves
-            kept *= np.sum(np.abs(values)) / before
-        seen.append((values, origin, kept))
-    return seen
+                    shifted[x] = values[y]
+            values, origin = shifted, origin + shift
+            kept_share *= np.sum(np.abs(values)) / before
+        layers.append((values, origin, kept_share))
+    return layers
 
 
 @pytest.mark.parametrize(
-    ("taps", "pixels", "stacked"),
+    ("kernel_size", "shape", "stacked"),
     [((3,), (31,), False), ((4,), (30,), True), ((2, 3), (17, 14), False)],
 )
-def test_every_move_and_every_cut_are_those_of_the_reference(taps, pixels, stacked):
+def test_moves_and_cuts_match_reference(kernel_size, shape, stacked):
     """The domain is too small for the pattern, and loses more of it with each move."""
     rng = np.random.default_rng(0)
     follow, steps = 4, 26
-    kernel = rng.uniform(-0.05, 1.0, size=((steps, *taps) if stacked else taps))
-    values = rng.uniform(size=pixels)
+    kernel = rng.uniform(-0.05, 1.0, size=((steps, *kernel_size) if stacked else kernel_size))
+    values = rng.uniform(size=shape)
     final, trace = im.rollout(kernel, values, steps, follow=follow, every=follow)
-    layers = followed(kernel if stacked else kernel[None], values, steps, follow)
+    layers = reference_layers(kernel if stacked else kernel[None], values, steps, follow)
     for i, (u, origin, kept) in enumerate(layers[::follow]):
         np.testing.assert_allclose(trace.cut[i], 1 - kept, rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(trace.center[i], reference.center(u, origin), rtol=1e-10)
         np.testing.assert_allclose(trace.covariance[i], reference.covariance(u), rtol=1e-10)
         np.testing.assert_allclose(trace.log_mass[i], np.log(reference.mass(u)), rtol=1e-10)
-    u, origin, _ = layers[-1]  # the last layers are fewer than asked for, and followed as well
-    found = final.values * np.exp(final.log_gain)
-    np.testing.assert_allclose(found, u, rtol=1e-9, atol=1e-12 * u.max())
+    u, origin, _ = layers[-1]  # the domain also follows after the last, shorter interval
+    true = final.values * np.exp(final.log_gain)
+    np.testing.assert_allclose(true, u, rtol=1e-9, atol=1e-12 * u.max())
     np.testing.assert_array_equal(final.origin, origin)
     assert trace.cut[0] == 0
     assert np.all(np.diff(trace.cut) >= 0)
@@ -174,10 +179,10 @@ def test_every_move_and_every_cut_are_those_of_the_reference(taps, pixels, stack
     ("engine", "grad_mode"),
     thinned([("native", "checkpointed"), ("native", "forward"), ("shifts", "full")]),
 )
-def test_engines_and_grad_modes_follow_alike(engine, grad_mode):
+def test_engines_and_grad_modes_agree(engine, grad_mode):
     if engine == "native" and native._missing() is not None:
         pytest.skip("no C compiler")
-    kernel, field = lopsided(-0.05, 0.1, 0.3, 0.7), im.fields.disk((61,), 3.0, dtype="float64")
+    kernel, field = kernel_1d(-0.05, 0.1, 0.3, 0.7), im.fields.disk((61,), 3.0, dtype="float64")
 
     def ends(engine, grad_mode):
         def observed(kernel):
@@ -196,8 +201,8 @@ def test_engines_and_grad_modes_follow_alike(engine, grad_mode):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
 
 
-def test_derivatives_for_the_field_pass_the_moves():
-    kernel, rng = lopsided(0.1, 0.2, 0.7), np.random.default_rng(1)
+def test_field_gradient_passes_moves():
+    kernel, rng = kernel_1d(0.1, 0.2, 0.7), np.random.default_rng(1)
     values = np.pad(rng.uniform(0.5, 1.0, size=5), 40)
 
     def end(values):
@@ -208,13 +213,13 @@ def test_derivatives_for_the_field_pass_the_moves():
     x = np.arange(85)
     mass, center = np.sum(values), np.sum(x * values) / np.sum(values)
     spread = np.sum((x - center) ** 2 * values) / mass
-    # center and covariance gain constants and mass a factor, whatever the field
+    # the layers add constants to center and covariance and a factor to the mass
     expected = ((x - center) + 1 + (x - center) ** 2 - spread) / mass
     np.testing.assert_allclose(slope[32:-32], expected[32:-32], rtol=1e-7)
 
 
-def test_a_sample_that_dies_leaves_the_others_alone():
-    kernels = jnp.stack([lopsided(0.0, 0.1, 0.9), lopsided(-0.1, -0.1, -0.1)])
+def test_dead_batch_element_does_not_affect_others():
+    kernels = jnp.stack([kernel_1d(0.0, 0.1, 0.9), kernel_1d(-0.1, -0.1, -0.1)])
     fields = jnp.stack([im.fields.disk((41,), 3.0, dtype="float64").values, jnp.zeros(41)])
 
     def run(kernel, values):
@@ -233,9 +238,9 @@ def test_a_sample_that_dies_leaves_the_others_alone():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_half_pixels_of_even_taps_are_kept_beside_whole_moves(dtype):
-    """Two taps of one weight go nowhere: their half pixel per layer is followed by the domain."""
-    kernel, field = lopsided(0.5, 0.5, dtype=dtype), im.fields.disk((101,), 2.0, dtype=dtype)
+def test_even_kernels_keep_half_pixel_origin(dtype):
+    """Two equal taps have zero velocity: the domain follows their half-pixel origin shifts."""
+    kernel, field = kernel_1d(0.5, 0.5, dtype=dtype), im.fields.disk((101,), 2.0, dtype=dtype)
     for steps in (64, 63):
         final, trace = im.rollout(kernel, field, steps, follow=4)
         np.testing.assert_array_equal(2 * final.origin % 2, steps % 2)
@@ -244,8 +249,8 @@ def test_half_pixels_of_even_taps_are_kept_beside_whole_moves(dtype):
 
 
 @pytest.mark.parametrize("follow", [1, 3, 50])
-def test_a_domain_may_follow_as_often_as_one_likes(follow):
-    kernel, field = lopsided(0.05, 0.15, 0.8), im.fields.disk((121,), 3.0, dtype="float64")
+def test_follow_of_any_interval(follow):
+    kernel, field = kernel_1d(0.05, 0.15, 0.8), im.fields.disk((121,), 3.0, dtype="float64")
     _, trace = im.rollout(kernel, field, 50, every=5, follow=follow)
     speed = im.theory.predict(kernel).velocity[0]
     np.testing.assert_allclose(
@@ -255,7 +260,7 @@ def test_a_domain_may_follow_as_often_as_one_likes(follow):
 
 
 @pytest.mark.optimized
-def test_memory_of_reverse_mode_grows_as_the_square_root_of_the_layers():
+def test_reverse_mode_memory_grows_as_square_root():
     kernel, u = jnp.ones(2, jnp.float32), jnp.ones(8192, jnp.float32)
 
     def memory(steps):
@@ -265,9 +270,9 @@ def test_memory_of_reverse_mode_grows_as_the_square_root_of_the_layers():
         compiled = jax.jit(jax.grad(loss)).lower(kernel).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
-    few = memory(64)
-    assert few > 8 * u.nbytes
-    assert memory(1024) < 6 * few
+    shallow = memory(64)
+    assert shallow > 8 * u.nbytes
+    assert memory(1024) < 6 * shallow
 
 
 @pytest.mark.parametrize(
@@ -280,6 +285,6 @@ def test_memory_of_reverse_mode_grows_as_the_square_root_of_the_layers():
         {"follow": 1.5},
     ],
 )
-def test_what_can_not_follow_is_refused(options):
+def test_invalid_follow_raises(options):
     with pytest.raises(ValueError, match="follow: got"):
         im.rollout(np.ones(3), np.ones(9), 4, **options)

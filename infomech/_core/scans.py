@@ -1,4 +1,4 @@
-"""Scans in pieces: reverse mode remembers few states and recomputes the rest."""
+"""Scans in segments: reverse mode stores few states and recomputes the others."""
 
 import functools
 import math
@@ -13,7 +13,7 @@ def checkpointed(
     body: Callable[[Any, Any], tuple[Any, Any]], state: Any, xs: Any, length: int
 ) -> tuple[Any, Any]:
     """`lax.scan` over `length` steps whose reverse mode stores O(√length) states."""
-    inner = piece(length, 8)
+    inner = segment_length(length, 8)
     outer = length // inner
     if outer <= 1:
         return jax.lax.scan(body, state, xs, length=length)
@@ -24,20 +24,19 @@ def checkpointed(
 
     cut = outer * inner
     folded = jax.tree.map(lambda a: a[:cut].reshape(outer, inner, *a.shape[1:]), xs)
-    state, seen = jax.lax.scan(segment, state, folded, length=outer)
-    seen = jax.tree.map(lambda a: a.reshape(cut, *a.shape[2:]), seen)
+    state, ys = jax.lax.scan(segment, state, folded, length=outer)
+    ys = jax.tree.map(lambda a: a.reshape(cut, *a.shape[2:]), ys)
     if cut == length:
-        return state, seen
-    state, rest = jax.lax.scan(
-        body, state, jax.tree.map(lambda a: a[cut:], xs), length=length - cut
-    )
-    return state, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), seen, rest)
+        return state, ys
+    tail = jax.tree.map(lambda a: a[cut:], xs)
+    state, tail_ys = jax.lax.scan(body, state, tail, length=length - cut)
+    return state, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), ys, tail_ys)
 
 
 def in_pieces(
     run: Callable[[Any, Any, int], Any], state: Any, xs: Any, length: int, each: int
 ) -> Any:
-    """`run(state, xs, count)` over `length` entries of xs, `each` at a time and then the rest."""
+    """Call `run(state, xs, count)` on successive `each` of `length` entries, then on the rest."""
     pieces = length // each if length > each else 0
     cut = pieces * each
     if pieces:
@@ -48,10 +47,10 @@ def in_pieces(
     return state
 
 
-def piece(length: int, least: int) -> int:
-    """A length of pieces near √length and not below `least`, that divides it if there is any."""
-    root = max(math.isqrt(length), least)
+def segment_length(length: int, minimum: int) -> int:
+    """A segment length near √length, at least `minimum`; a divisor of `length` if one is near."""
+    root = max(math.isqrt(length), minimum)
     if length <= root:
         return max(length, 1)
-    near = [n for n in range(max(least, root // 2), 2 * root + 1) if length % n == 0]
-    return min(near, key=lambda n: abs(n - root), default=root)
+    divisors = [n for n in range(max(minimum, root // 2), 2 * root + 1) if length % n == 0]
+    return min(divisors, key=lambda n: abs(n - root), default=root)

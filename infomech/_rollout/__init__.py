@@ -1,4 +1,4 @@
-"""The rollout: layers of rectified convolution, observed between layers."""
+"""Rollouts: iterate convolution and rectifier, and observe the field between layers."""
 
 from infomech._rollout.run import NORMALIZATIONS, Trace, layer, rollout
 

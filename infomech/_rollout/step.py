@@ -1,4 +1,4 @@
-"""A field between layers, and how engines, normalization and a moving domain take it on."""
+"""The state between layers, advanced by engines, normalization and a domain that follows."""
 
 import functools
 import math
@@ -19,8 +19,8 @@ from infomech.fields import Field
 
 
 @dataclass(frozen=True)
-class How:
-    """All that is static about a rollout; `every` and `follow` are 0 for never."""
+class RolloutConfig:
+    """Static configuration of a rollout. `follow=0` disables following."""
 
     steps: int
     rectifier: rectifiers.Rectifier
@@ -33,11 +33,16 @@ class How:
     follow: int
     mesh: Mesh | None
 
+    @property
+    def rescale(self) -> bool:
+        """Whether scales of field and kernels may be moved to log_gain."""
+        return self.rectifier.homogeneous and self.normalize != "none"
+
 
 class State(NamedTuple):
-    """Between layers: the normalized field is values · scale.
+    """State between layers; the normalized field is values · scale.
 
-    The scale goes into the next layer's taps, which saves a pass over the field.
+    The next layer multiplies its taps by the scale, which saves a pass over the field.
     """
 
     values: jax.Array
@@ -47,133 +52,156 @@ class State(NamedTuple):
     log_kept: jax.Array
 
 
-def start(field: Field, free: bool) -> State:
+def initial_state(field: Field, rescale: bool) -> State:
     """The state before the first layer.
 
-    Where scales are `free`, that is 1 over max |u|, which brings a field of any scale to where its
-    squares can be added up.
+    With `rescale`, the scale is 1 / max |u|: fields of any scale can then be squared safely.
     """
-    scale = 1 / safe_math.magnitude(field.values) if free else jnp.ones((), field.values.dtype)
+    scale = 1 / safe_math.magnitude(field.values) if rescale else jnp.ones((), field.values.dtype)
     return State(field.values, field.origin, field.log_gain, scale, jnp.zeros_like(field.log_gain))
 
 
-def scaled_kernels(
-    kernel: jax.Array, stacked: bool, dtype: Any, free: bool
+def scale_kernels(
+    kernel: jax.Array, stacked: bool, dtype: Any, rescale: bool
 ) -> tuple[jax.Array, jax.Array]:
-    """Each kernel over its largest tap, and the logarithm of that, along a leading axis.
+    """Each kernel divided by its largest |tap|, and the log of that tap, along a leading axis.
 
-    So that no scale of the kernels can over- or underflow; only where scales are `free`.
+    This prevents over- and underflow for kernels of any scale. Without `rescale` the divisor is 1.
     """
 
     def scaled(kernel):
-        scale = safe_math.magnitude(kernel) if free else jnp.ones((), kernel.dtype)
+        scale = safe_math.magnitude(kernel) if rescale else jnp.ones((), kernel.dtype)
         return kernel / scale, jnp.log(scale.astype(dtype))
 
     return jax.vmap(scaled)(kernel if stacked else kernel[None])
 
 
 def advance(
-    how: How, taps: tuple[int, ...], shared: Any, state: State, own: Any, layers: int
+    config: RolloutConfig,
+    kernel_size: tuple[int, ...],
+    shared: Any,
+    state: State,
+    layer_kernels: Any,
+    steps: int,
 ) -> State:
-    """The state `layers` layers on, by their `own` scaled kernels or, if None, the `shared` one."""
-    # a rectifier that isn't homogeneous sees the normalized field: each layer by itself
-    alone = not how.rectifier.homogeneous and how.normalize != "none"
-    run = functools.partial(_run_layers, how, taps)
+    """The state after `steps` more layers.
 
-    def segment(state, own, layers):
-        if alone:
-            return _one_by_one(functools.partial(run, None, shared), state, own, layers)
-        stack = stack_of(how, taps, state, layers, own is not None)
-        engine = plan.choose(stack, how.engine)
-        each = plan.remembered(stack, how.grad_mode, engine)
+    Scaled kernels are `layer_kernels`, one per layer, or the `shared` one if that is None.
+    """
+    # the norm is part of a layer with a non-homogeneous rectifier: engines run one layer per call
+    one_by_one = not config.rectifier.homogeneous and config.normalize != "none"
+    run = functools.partial(_run_layers, config, kernel_size)
 
-        def at_once(shared, state, own):
-            return run(engine, shared, state, own, layers)
+    def segment(state, layer_kernels, steps):
+        if one_by_one:
+            return _one_by_one(functools.partial(run, None, shared), state, layer_kernels, steps)
+        stack = make_stack(config, kernel_size, state, steps, layer_kernels is not None)
+        engine = plan.choose(stack, config.engine)
+        interval = plan.checkpoint_interval(stack, config.grad_mode, engine)
 
-        def in_pieces(shared, state, own):
-            return scans.in_pieces(functools.partial(run, engine, shared), state, own, layers, each)
+        def in_one_call(shared, state, layer_kernels):
+            return run(engine, shared, state, layer_kernels, steps)
 
-        return derivatives.differentiated_as(in_pieces, at_once, shared, state, own)
+        def in_segments(shared, state, layer_kernels):
+            run_segment = functools.partial(run, engine, shared)
+            return scans.in_pieces(run_segment, state, layer_kernels, steps, interval)
 
-    if not how.follow:
-        return segment(state, own, layers)
+        return derivatives.with_derivatives_of(
+            in_segments, in_one_call, shared, state, layer_kernels
+        )
 
-    def followed(state, own, layers):
-        return _recentered(segment(state, own, layers), taps, layers)
+    if not config.follow:
+        return segment(state, layer_kernels, steps)
 
-    return scans.in_pieces(followed, state, own, layers, how.follow)
+    def followed(state, layer_kernels, steps):
+        return _recenter(segment(state, layer_kernels, steps), kernel_size, steps)
 
-
-def _one_by_one(run, state, own, layers):
-    def one(state, own):
-        return run(state, jax.tree.map(lambda a: a[None], own), 1), None
-
-    return scans.checkpointed(one, state, own, layers)[0]
+    return scans.in_pieces(followed, state, layer_kernels, steps, config.follow)
 
 
-def _run_layers(how, taps, engine, shared, state, own, layers):
-    """The state after layers that one call of an engine executes, one chosen for them if None."""
-    kernels, log_scales = shared if own is None else own
-    stack = stack_of(how, taps, state, layers, own is not None)
-    run = plan.runner(engine or plan.choose(stack, how.engine), how.grad_mode)
-    # one layer takes the scale in its taps; of several only the first should
-    inside = layers == 1
+def _one_by_one(run, state, layer_kernels, steps):
+    def layer(state, kernel):
+        return run(state, jax.tree.map(lambda a: a[None], kernel), 1), None
+
+    return scans.checkpointed(layer, state, layer_kernels, steps)[0]
+
+
+def _run_layers(config, kernel_size, engine, shared, state, layer_kernels, steps):
+    """The state after one call of an engine; None chooses the engine."""
+    kernels, log_scales = shared if layer_kernels is None else layer_kernels
+    stack = make_stack(config, kernel_size, state, steps, layer_kernels is not None)
+    run = plan.runner(engine or plan.choose(stack, config.engine), config.grad_mode)
+    # a single layer takes the scale in its taps; of several, only the first may
+    in_taps = steps == 1
     values, exponent = run(
         stack,
-        kernels * state.scale if inside else kernels,
-        state.values if inside else state.values * state.scale,
+        kernels * state.scale if in_taps else kernels,
+        state.values if in_taps else state.values * state.scale,
     )
-    # computed once: XLA would fuse the last layer into each use of the field, where it rounds
-    # differently, and then max |u| equals no pixel and its gradient is NaN
+    # Compute the field once. XLA would fuse the last layer into each use of the field with
+    # different rounding; then max |u| equals no pixel and its gradient is NaN.
     values = jax.lax.optimization_barrier(values)
     log_gain = state.log_gain
-    if how.rectifier.homogeneous:
-        taken = exponent.astype(log_gain.dtype) * math.log(2) + jnp.sum(
-            jnp.broadcast_to(log_scales, (layers,))
+    if config.rectifier.homogeneous:
+        log_scale = exponent.astype(log_gain.dtype) * math.log(2) + jnp.sum(
+            jnp.broadcast_to(log_scales, (steps,))
         )
-        log_gain = log_gain + taken - jnp.log(state.scale.astype(log_gain.dtype))
-    origin = state.origin + layers * _origin_step(taps, state.origin.dtype)
-    # the values of a homogeneous rectifier are near 1 already
-    scale = _inverse_norm(values, how.normalize, near_one=how.rectifier.homogeneous)
+        log_gain = log_gain + log_scale - jnp.log(state.scale.astype(log_gain.dtype))
+    origin = state.origin + steps * _origin_step(kernel_size, state.origin.dtype)
+    # engines already scale the values of homogeneous rectifiers to near 1
+    scale = _inverse_norm(values, config.normalize, near_one=config.rectifier.homogeneous)
     return State(values, origin, log_gain, scale, state.log_kept)
 
 
-def _recentered(state, taps, layers):
-    """The state on a domain moved by whole pixels, with the center of mass in its middle."""
+def _recenter(state, kernel_size, steps):
+    """Move the domain by whole pixels to bring the center of mass to its middle."""
     values = state.values
-    middle = observables.center(Field(values, jnp.zeros_like(state.origin), state.log_gain))
-    most = jnp.asarray([layers * (n // 2) for n in taps], middle.dtype)
-    target = jnp.asarray([(n - 1) / 2 for n in values.shape], middle.dtype)
-    away = jax.lax.stop_gradient(middle) - target
-    shift = jnp.clip(jnp.round(jnp.where(jnp.isfinite(away), away, 0)), -most, most)
-    padded = jnp.pad(values, [(layers * (n // 2),) * 2 for n in taps])
-    start = (shift + most).astype(jnp.int32)
-    moved = jax.lax.dynamic_slice(padded, list(start), values.shape)
+    center = observables.center(Field(values, jnp.zeros_like(state.origin), state.log_gain))
+    reach = [steps * (n // 2) for n in kernel_size]
+    max_shift = jnp.asarray(reach, center.dtype)
+    middle = jnp.asarray([(n - 1) / 2 for n in values.shape], center.dtype)
+    offset = jax.lax.stop_gradient(center) - middle
+    shift = jnp.round(jnp.where(jnp.isfinite(offset), offset, 0))
+    shift = jnp.clip(shift, -max_shift, max_shift)
+    padded = jnp.pad(values, [(n, n) for n in reach])
+    start = (shift + max_shift).astype(jnp.int32)
+    shifted = jax.lax.dynamic_slice(padded, list(start), values.shape)
     size = jnp.abs(values).astype(state.log_kept.dtype)
-    stays = jnp.ones((), bool)
+    inside = jnp.ones((), bool)
     for axis, n in enumerate(values.shape):
-        pixels = np.arange(n).reshape([-1 if a == axis else 1 for a in range(values.ndim)])
-        x = jnp.asarray(pixels, shift.dtype)
-        stays = stays & (x >= shift[axis]) & (x < n + shift[axis])
-    everything = safe_math.total(size)
-    # added up by itself, since a difference of sums would have their rounding error
-    cut = safe_math.total(jnp.where(stays, 0, size)) / jnp.where(everything > 0, everything, 1)
+        along_axis = [-1 if a == axis else 1 for a in range(values.ndim)]
+        x = jnp.asarray(np.arange(n).reshape(along_axis), shift.dtype)
+        inside = inside & (x >= shift[axis]) & (x < n + shift[axis])
+    total = safe_math.total(size)
+    # sum the cut pixels directly: a difference of totals would carry their rounding error
+    cut = safe_math.total(jnp.where(inside, 0, size)) / jnp.where(total > 0, total, 1)
     log_kept = state.log_kept + jnp.log1p(-jnp.minimum(cut, 1 - jnp.finfo(cut.dtype).eps))
-    return state._replace(values=moved, origin=state.origin + shift, log_kept=log_kept)
+    return state._replace(values=shifted, origin=state.origin + shift, log_kept=log_kept)
 
 
-def stack_of(
-    how: How, taps: tuple[int, ...], field: Field | State, layers: int, stacked: bool
+def make_stack(
+    config: RolloutConfig,
+    kernel_size: tuple[int, ...],
+    field: Field | State,
+    steps: int,
+    stacked: bool,
 ) -> Stack:
-    """What an engine is told of some layers on this field."""
-    rescale = how.rectifier.homogeneous and how.normalize != "none"
+    """Describe `steps` layers on this field for an engine."""
     shape, dtype = field.values.shape, field.values.dtype.name
     return Stack(
-        shape, taps, layers, stacked, how.rectifier, how.boundary, dtype, rescale, how.mesh
+        shape,
+        kernel_size,
+        steps,
+        stacked,
+        config.rectifier,
+        config.boundary,
+        dtype,
+        config.rescale,
+        config.mesh,
     )
 
 
-def as_seen(state: State, rectifier: rectifiers.Rectifier) -> Field:
+def normalized_field(state: State, rectifier: rectifiers.Rectifier) -> Field:
     """The normalized field of a state."""
     log_gain = state.log_gain
     if rectifier.homogeneous:
@@ -196,6 +224,6 @@ def _inverse_norm(values, normalize, near_one):
     return jnp.where(norm > 0, 1 / jnp.where(norm > 0, norm, 1), 1).astype(values.dtype)
 
 
-def _origin_step(taps, dtype):
-    shift = [(n - 1) // 2 - (n - 1) / 2 for n in taps]
+def _origin_step(kernel_size, dtype):
+    shift = [(n - 1) // 2 - (n - 1) / 2 for n in kernel_size]
     return jnp.asarray(shift, dtype)

@@ -1,4 +1,4 @@
-"""`infomech plan`: how a rollout would be executed, and why."""
+"""`infomech plan`: print how a rollout would be executed, and why."""
 
 from dataclasses import asdict, dataclass
 
@@ -9,7 +9,7 @@ from infomech.engines.plan import plan
 
 @dataclass(frozen=True)
 class PlanCommand:
-    """Say which engine would execute a rollout and how gradients would be taken, and why."""
+    """Print the engine and the differentiation mode that a rollout would use, and why."""
 
     kernel_size: tuple[int, ...] = (3, 3)
     """Taps of the kernel on each axis."""
@@ -24,31 +24,31 @@ class PlanCommand:
     normalize: str = "l2"
     """none, sum, l2 or max."""
     every: int = 0
-    """Layers between observations; 0: only the final field is asked for."""
+    """Layers between observations; 0: only the final field is observed."""
     batch: int = 1
-    """Fields at a time, under vmap."""
+    """Number of fields under vmap."""
     outputs: int = 1
-    """Numbers whose gradients for the taps are asked for."""
+    """Number of scalars to differentiate with respect to the taps."""
     stacked: bool = False
-    """Each layer has a kernel of its own."""
+    """Each layer has its own kernel."""
     dtype: str = "float32"
     """float32 or float64."""
     engine: str = "auto"
-    """auto, or the engine to insist on: spectral, native, shifts or convolution."""
+    """auto, or a required engine: spectral, native, shifts, convolution or tiles."""
     platform: str | None = None
-    """cpu, gpu or tpu; by default where JAX would run."""
+    """cpu, gpu or tpu; default: JAX's backend."""
     mesh: tuple[int, ...] = ()
-    """Devices that split each axis of the domain, from the first on; none for one device."""
+    """Number of devices along each axis of the field, from the first on; none for one device."""
     json: bool = False
     """Print JSON instead of text."""
 
     def run(self) -> int:
-        """Prints the plan."""
+        """Print the plan."""
         use(self.dtype)
         options = asdict(self)
-        asked_json = options.pop("json")
-        found = plan(
+        as_json = options.pop("json")
+        result = plan(
             options.pop("kernel_size"), options.pop("shape"), options.pop("steps"), **options
         )
-        print(files.to_json(asdict(found)) if asked_json else found)
+        print(files.to_json(asdict(result)) if as_json else result)
         return 0

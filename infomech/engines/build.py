@@ -1,4 +1,4 @@
-"""Compiles the native engine's C source for this very machine, once, and loads it."""
+"""Compile the native engine's C source once for this machine's CPU, and load it."""
 
 import ctypes
 import functools
@@ -22,29 +22,29 @@ from infomech._core import extras, files
 
 _SOURCE = Path(__file__).parent / "csrc"
 _FLAGS = ("-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
-#: why there is no compiled library where the extra is missing and the machine has no compiler
-NO_COMPILER = f"there is no C compiler: {extras.command('native')}"
+#: the objection on a machine with neither the extra nor a compiler of its own
+NO_COMPILER = f"needs a C compiler: {extras.command('native')}"
 _log = logging.getLogger("infomech")
 
 
 class UnavailableError(Exception):
-    """Why there is no compiled library: no compiler, or one that failed."""
+    """The compiled library is unavailable; the message is the engine's objection."""
 
 
 def has_extra() -> bool:
-    """Whether the compiler of the extra `native` is installed."""
+    """Whether the compiler from the extra `native` is installed."""
     return importlib.util.find_spec("ziglang") is not None
 
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """The compiled library, from the cache if it was compiled before.
+    """The compiled library, loaded from the cache or compiled first.
 
-    Compiled by the C compiler of the extra `native`, else by the one named in CC, else by `cc`. The
-    cache is the folder named in INFOMECH_CACHE, else infomech in the user's cache folder.
+    The compiler is that of the extra `native`, else the one named in CC, else `cc`. The cache is
+    the folder named in INFOMECH_CACHE, else infomech in the user's cache folder.
 
     Raises:
-        UnavailableError: no compiler is found, or it fails.
+        UnavailableError: no compiler was found, or it failed.
     """
     command, target = _target()
     try:
@@ -52,15 +52,13 @@ def library() -> ctypes.CDLL:
             _compile(command, target)
         return ctypes.CDLL(str(target))
     except OSError as error:
-        raise UnavailableError(
-            f"the compiled library can't be written or loaded ({error})"
-        ) from error
+        raise UnavailableError(f"can't write or load its compiled library ({error})") from error
 
 
 def verdict(examine: Callable[[], str]) -> str:
-    """What is wrong with the compiled library, "" if nothing: found by `examine` once, and kept.
+    """The cached result of `examine()`: an error in the compiled library, or "" if there is none.
 
-    Compilers have been seen to get vectors wrong for one processor and not for another.
+    Some compilers generate wrong vector code for one processor and not for another.
     """
     path = _target()[1].with_suffix(".verdict")
     try:
@@ -68,25 +66,25 @@ def verdict(examine: Callable[[], str]) -> str:
             files.write_text(path, examine())
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UnavailableError(f"its verdict can't be written or read ({error})") from error
+        raise UnavailableError(f"can't write or read its self-test result ({error})") from error
 
 
 def _target() -> tuple[list[str], Path]:
-    """The command that compiles, and the file it makes."""
+    """The compiler command and the path of the library."""
     command = [*_compiler(), *_FLAGS, f"-I{jax.ffi.include_dir()}", str(_SOURCE / "layers.c")]
     return command, _cache() / f"native-{_fingerprint(command)}.so"
 
 
 def _compiler() -> list[str]:
     if sys.platform not in ("linux", "darwin"):
-        raise UnavailableError(f"it is for Linux and macOS, not {sys.platform}")
+        raise UnavailableError(f"supports only Linux and macOS, not {sys.platform}")
     if has_extra():
         return [sys.executable, "-m", "ziglang", "cc", "-mcpu=native"]
-    found = os.environ.get("CC") or shutil.which("cc")
-    if not found:
+    compiler = os.environ.get("CC") or shutil.which("cc")
+    if not compiler:
         raise UnavailableError(NO_COMPILER)
     arm = platform.machine() in ("arm64", "aarch64")
-    return [*found.split(), "-mcpu=native" if arm else "-march=native"]
+    return [*compiler.split(), "-mcpu=native" if arm else "-march=native"]
 
 
 def _cache() -> Path:
@@ -97,23 +95,26 @@ def _cache() -> Path:
 
 
 def _fingerprint(command: list[str]) -> str:
-    """Of everything that the compiled code depends on, the processor's abilities included."""
+    """Hash of everything the compiled code depends on, including the CPU's features."""
     parts = [*command, jaxlib.__version__, sysconfig.get_platform(), platform.processor()]
     cpu = Path("/proc/cpuinfo")
     if cpu.exists():
         lines = cpu.read_text(encoding="utf-8", errors="replace").splitlines()
-        parts += sorted({x for x in lines if x.startswith(("model name", "flags", "Features"))})
+        parts += sorted({s for s in lines if s.startswith(("model name", "flags", "Features"))})
     sources = sorted(_SOURCE.glob("*.[ch]"))
     text = "\n".join(parts + [path.read_text(encoding="utf-8") for path in sources])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _compile(command: list[str], target: Path) -> None:
-    _log.warning("compiling the native engine for this machine, once")
+    _log.warning("compiling the native engine for this machine (only once)")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        made = Path(folder) / target.name
-        result = subprocess.run([*command, "-o", str(made), "-lm"], capture_output=True, text=True)
-        if result.returncode or not made.exists():
-            raise UnavailableError(f"{command[0]} failed: {result.stderr.strip()[-500:]}")
-        made.replace(target)
+        output = Path(folder) / target.name
+        result = subprocess.run(
+            [*command, "-o", str(output), "-lm"], capture_output=True, text=True
+        )
+        if result.returncode or not output.exists():
+            message = result.stderr.strip()[-500:]
+            raise UnavailableError(f"does not compile, {command[0]} failed: {message}")
+        output.replace(target)

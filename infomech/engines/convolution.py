@@ -1,4 +1,4 @@
-"""The convolution by XLA's own operator, whose time to compile doesn't grow with the taps."""
+"""Convolution by XLA's own operator. Its compile time doesn't grow with the number of taps."""
 
 import functools
 
@@ -10,7 +10,7 @@ from infomech.engines.stack import Stack
 
 
 def objection(stack: Stack, platform: str) -> str | None:
-    """None: this engine executes every stack of layers on every platform."""
+    """None: this engine supports every stack of layers on every platform."""
     return None
 
 
@@ -27,12 +27,12 @@ def _convolve(kernel, values, boundary):
     return out[0, 0]
 
 
-def _reverse(kernel, values, boundary, cotangent, wanted):
-    def product(kernel, values):
+def _reverse(kernel, values, boundary, cotangent, needed):
+    def convolve(kernel, values):
         return _convolve(kernel, values, boundary)
 
-    dk, du = jax.vjp(product, kernel, values)[1](cotangent)
-    return dk if wanted[0] else None, du if wanted[1] else None
+    dk, du = jax.vjp(convolve, kernel, values)[1](cotangent)
+    return dk if needed[0] else None, du if needed[1] else None
 
 
 convolution = layers.Convolution(_convolve, _reverse)

@@ -1,8 +1,8 @@
-"""What lies around a tile of a split field: fetched from neighbors, kept true while it shrinks.
+"""Halos around the tiles of a split field: exchange between neighbors, masking, cropping.
 
-A tile with a halo of S layers' reach passes S layers by itself. At the end of each, the outermost
-pixels of the halo are those whose taps met nothing: they are stale, and set to 0. What lies beyond
-the domain follows its boundary after every layer, as on one device.
+A tile with a halo as wide as the reach of S layers can run S layers without communication. After
+each layer the outermost pixels of the halo are stale, because their taps read beyond it; they are
+set to 0. Pixels beyond the domain follow the boundary rule after every layer, as on one device.
 """
 
 from dataclasses import dataclass
@@ -16,58 +16,59 @@ from infomech.engines.stack import Stack
 
 @dataclass(frozen=True)
 class Side:
-    """One axis that is split: its place, its name in the mesh, its tiles and its halo.
+    """One split axis of the field.
 
     Attributes:
-        axis: of the field.
-        name: of the mesh's axis.
-        count: tiles along it.
-        pixels: of one tile.
+        axis: index of the field's axis.
+        name: name of the mesh's axis.
+        tiles: number of tiles along the axis.
+        pixels: number of pixels of one tile along the axis.
         reach: pixels below and above that one layer reads.
-        layers: that a halo lasts for.
+        steps: layers between exchanges of the halo.
     """
 
     axis: int
     name: str
-    count: int
+    tiles: int
     pixels: int
     reach: tuple[int, int]
-    layers: int
+    steps: int
 
     @property
     def halo(self) -> tuple[int, int]:
         """Width of the halo below and above."""
-        return self.layers * self.reach[0], self.layers * self.reach[1]
+        return self.steps * self.reach[0], self.steps * self.reach[1]
 
     def is_first(self) -> jax.Array:
-        """Whether this device's tile lies at the lower end of the domain."""
+        """Whether this device's tile is at the lower end of the domain."""
         return jax.lax.axis_index(self.name) == 0
 
     def is_last(self) -> jax.Array:
-        """Whether this device's tile lies at the upper end of the domain."""
-        return jax.lax.axis_index(self.name) == self.count - 1
+        """Whether this device's tile is at the upper end of the domain."""
+        return jax.lax.axis_index(self.name) == self.tiles - 1
 
 
-def sides(stack: Stack, layers: int) -> list[Side]:
-    """Every axis that is split over more than one device, with a halo for `layers` layers."""
+def sides(stack: Stack, steps: int) -> list[Side]:
+    """The axes that are split over more than one device, with a halo for `steps` layers."""
     names = stack.mesh.axis_names if stack.mesh is not None else ()
-    numbers = enumerate(zip(names, stack.split, stack.tile, stack.kernel_size, strict=False))
+    axes = enumerate(zip(names, stack.split, stack.tile, stack.kernel_size, strict=False))
     return [
-        Side(axis, name, count, pixels, (n // 2, (n - 1) // 2), layers)
-        for axis, (name, count, pixels, n) in numbers
-        if count > 1
+        Side(axis, name, tiles, pixels, (n // 2, (n - 1) // 2), steps)
+        for axis, (name, tiles, pixels, n) in axes
+        if tiles > 1
     ]
 
 
-def exchanged(tile: jax.Array, around: list[Side], boundary: str) -> jax.Array:
-    """The tile with its halo, by two permutations of devices for each axis that is split.
+def exchange(tile: jax.Array, split_axes: list[Side], boundary: str) -> jax.Array:
+    """Add the halo to a tile, with two permutations of devices for each split axis.
 
-    One axis after the other: the second sends what the first has fetched, so corners come along.
+    The axes follow one another: each sends the pixels that the previous one received, which also
+    transfers the corners.
     """
-    for side in around:
+    for side in split_axes:
         low, high = side.halo
-        shift = range(side.count if boundary == "periodic" else side.count - 1)
-        up = [(i, (i + 1) % side.count) for i in shift]
+        shift = range(side.tiles if boundary == "periodic" else side.tiles - 1)
+        up = [(i, (i + 1) % side.tiles) for i in shift]
         parts = [tile]
         if low:
             below = jax.lax.ppermute(_slice(tile, side, -low, None), side.name, up)
@@ -84,49 +85,51 @@ def exchanged(tile: jax.Array, around: list[Side], boundary: str) -> jax.Array:
     return tile
 
 
-def settled(wide: jax.Array, around: list[Side], boundary: str, passed: jax.Array) -> jax.Array:
-    """A tile with its halo after `passed` of the layers that it lasts for: what is stale is 0.
+def refresh(
+    padded: jax.Array, split_axes: list[Side], boundary: str, steps: jax.Array
+) -> jax.Array:
+    """Set stale pixels to 0, `steps` layers after the exchange, and apply the boundary rule.
 
-    What lies beyond the domain is 0, or the mirror image of what lies inside.
+    Pixels beyond the domain become 0, or the mirror image of those inside.
     """
-    for side in around:
-        wide = jnp.where(_known(wide, side, boundary == "zero", passed), wide, 0)
+    for side in split_axes:
+        padded = jnp.where(_valid(padded, side, boundary == "zero", steps), padded, 0)
     if boundary == "reflect":
-        for side in around:
-            wide = _mirrored(wide, side)
-    return wide
+        for side in split_axes:
+            padded = _reflect(padded, side)
+    return padded
 
 
-def cropped(wide: jax.Array, around: list[Side]) -> jax.Array:
-    """A tile with a halo of many layers, cut down to that of one."""
-    for side in around:
+def crop(padded: jax.Array, split_axes: list[Side]) -> jax.Array:
+    """Cut a halo for many layers down to a halo for one."""
+    for side in split_axes:
         low, high = (r - h for h, r in zip(side.halo, side.reach, strict=True))
-        wide = _slice(wide, side, -low, wide.shape[side.axis] + high)
-    return wide
+        padded = _slice(padded, side, -low, padded.shape[side.axis] + high)
+    return padded
 
 
-def _known(wide, side, inside, passed):
-    """Where, along a side, pixels are neither stale nor, if only those `inside` count, beyond."""
-    size = wide.shape[side.axis]
-    place = [-1 if a == side.axis else 1 for a in range(wide.ndim)]
+def _valid(padded, side, inside, steps):
+    """Mask of the pixels that are not stale and, if `inside`, not beyond the domain."""
+    size = padded.shape[side.axis]
+    along_axis = [-1 if a == side.axis else 1 for a in range(padded.ndim)]
     x = jnp.asarray(np.arange(size, dtype=np.int32))
-    low, high = passed * side.reach[0], size - passed * side.reach[1]
+    low, high = steps * side.reach[0], size - steps * side.reach[1]
     if inside:
         low = jnp.where(side.is_first(), side.halo[0], low)
         high = jnp.where(side.is_last(), side.halo[0] + side.pixels, high)
-    return ((x >= low) & (x < high)).reshape(place)
+    return ((x >= low) & (x < high)).reshape(along_axis)
 
 
-def _mirrored(wide, side):
+def _reflect(padded, side):
     low, high = side.halo
-    size = wide.shape[side.axis]
-    below, above = _slice(wide, side, 0, low), _slice(wide, side, size - high, size)
+    size = padded.shape[side.axis]
+    below, above = _slice(padded, side, 0, low), _slice(padded, side, size - high, size)
     if low:
-        below = jnp.where(side.is_first(), _mirror(wide, side, low + 1, 2 * low + 1), below)
+        below = jnp.where(side.is_first(), _mirror(padded, side, low + 1, 2 * low + 1), below)
     if high:
-        image = _mirror(wide, side, size - 2 * high - 1, size - high - 1)
+        image = _mirror(padded, side, size - 2 * high - 1, size - high - 1)
         above = jnp.where(side.is_last(), image, above)
-    middle = _slice(wide, side, low, size - high)
+    middle = _slice(padded, side, low, size - high)
     return jnp.concatenate([below, middle, above], axis=side.axis)
 
 

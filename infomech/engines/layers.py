@@ -1,7 +1,7 @@
-"""Many layers by repeating one in a scan, for any way in which XLA executes one convolution.
+"""Run many layers as a scan over one, for any XLA implementation of a single convolution.
 
-Reverse mode is written out: what each rectifier sees is computed once more and kept, then the
-layers are gone through backwards.
+Reverse mode is written by hand: a second forward pass stores the input of each rectifier, then a
+scan goes backwards through the layers.
 """
 
 import functools
@@ -19,12 +19,12 @@ from infomech.engines.stack import Stack
 
 @dataclass(frozen=True)
 class Convolution:
-    """One way to execute k * u.
+    """One implementation of k * u.
 
     Attributes:
         forward: `forward(kernel, values, boundary)`, k * u on the pixel grid.
-        reverse: `reverse(kernel, values, boundary, cotangent, wanted)`, the cotangents of kernel
-            and values, None for what isn't wanted.
+        reverse: `reverse(kernel, values, boundary, cotangent, needed)`, the cotangents of kernel
+            and values; None for those that `needed`, a pair of bools, excludes.
     """
 
     forward: Callable[..., jax.Array]
@@ -35,106 +35,111 @@ def run(
     convolution: Convolution, stack: Stack, kernels: jax.Array, values: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """The field after all layers of a stack, as values and e of values · 2ᵉ."""
-    fast = functools.partial(passed, convolution, stack)
-    plain = functools.partial(rescaled, convolution, stack)
+    fast = functools.partial(forward, convolution, stack)
+    plain = functools.partial(forward_at_exponent, convolution, stack)
 
-    def reverse_of(wanted):
-        form = functools.partial(reverse, convolution, stack, wanted)
-        return derivatives.Function(form, form)
+    def reverse_function(needed):
+        pull_back = functools.partial(reverse, convolution, stack, needed)
+        return derivatives.Function(pull_back, pull_back)
 
-    found = derivatives.call(derivatives.Function(fast, plain, reverse_of), kernels, values)
-    return found[0], found[1]
-
-
-def rescaled(convolution, stack, kernels, values, exponent):
-    """The values after all layers as they are with this exponent, in plain JAX."""
-    values, own = passed(convolution, stack, kernels, values)
-    return (values * power(own - exponent, values.dtype),)
+    function = derivatives.Function(fast, plain, reverse_function)
+    values, exponent = derivatives.call(function, kernels, values)
+    return values, exponent
 
 
-def reverse(convolution, stack, wanted, kernels, values, exponent, cotangent):
-    """The wanted ones of dL/dkernels and dL/dvalues, from dL/d(values after all layers)."""
-    seen, scales, own = _seen(convolution, stack, kernels, values)
+def forward(convolution, stack, kernels, values):
+    """The field after all layers in plain JAX, as values and e of values · 2ᵉ."""
+    (values, _, exponent), _ = _scan(convolution, stack, kernels, values, keep=False)
+    return values, exponent
+
+
+def forward_at_exponent(convolution, stack, kernels, values, exponent):
+    """The values after all layers in plain JAX, scaled to the given exponent."""
+    values, computed = forward(convolution, stack, kernels, values)
+    return (values * power_of_two(computed - exponent, values.dtype),)
+
+
+def reverse(convolution, stack, needed, kernels, values, exponent, cotangent):
+    """dL/dkernels and dL/dvalues, those that are needed, from dL/d(values after all layers)."""
+    inputs, scales, computed = _rectifier_inputs(convolution, stack, kernels, values)
     last, first_scale = stack.steps - 1, scales[0]
-    g = cotangent * power(own - exponent, values.dtype)
+    g = cotangent * power_of_two(computed - exponent, values.dtype)
 
-    def back(g, total, z, layer, before, scale, want_field):
+    def back(g, total, z, layer, before, scale, need_field):
         kernel = (kernels[layer] if stack.stacked else kernels[0]) * scale
         m = jax.vjp(stack.rectifier, z)[1](g)[0]
-        dk, du = convolution.reverse(kernel, before, stack.boundary, m, (wanted[0], want_field))
-        if wanted[0] and stack.stacked:
+        dk, du = convolution.reverse(kernel, before, stack.boundary, m, (needed[0], need_field))
+        if needed[0] and stack.stacked:
             total = jax.lax.dynamic_update_index_in_dim(total, dk * scale, layer, 0)
-        elif wanted[0]:
+        elif needed[0]:
             total = total + (dk * scale)[None]
         return du, total
 
     def step(state, layer):
         g, total, z = state
-        z_before = jax.lax.dynamic_index_in_dim(seen, layer - 1, keepdims=False)
+        z_before = jax.lax.dynamic_index_in_dim(inputs, layer - 1, keepdims=False)
         before = stack.rectifier(z_before)
         g, total = back(g, total, z, layer, before, scales[layer], True)
         return (g, total, z_before), None
 
-    state = (g, jnp.zeros_like(kernels), seen[last])
+    state = (g, jnp.zeros_like(kernels), inputs[last])
     (g, total, z), _ = jax.lax.scan(step, state, jnp.arange(last, 0, -1))
-    du, dk = back(g, total, z, 0, values, first_scale, wanted[1])
-    return tuple(c for c, w in zip((dk, du), wanted, strict=True) if w)
+    du, dk = back(g, total, z, 0, values, first_scale, needed[1])
+    return tuple(c for c, n in zip((dk, du), needed, strict=True) if n)
 
 
-def layers_between_scales(stack: Stack) -> int:
-    """How many layers a field may pass between scales: a layer may take 19 digits of its size."""
+def steps_between_rescales(stack: Stack) -> int:
+    """Layers that a field may pass without rescaling, if each may shrink it by 19 digits."""
     return max(1, int(-np.log10(float(jnp.finfo(stack.dtype).tiny)) / 18.9))
 
 
-def passed(convolution, stack, kernels, values):
-    """Values after all layers, and e of values · 2ᵉ."""
-    (values, _, exponent), _ = _scan(convolution, stack, kernels, values, keep=False)
-    return values, exponent
+def power_of_two(exponent, dtype):
+    """2^exponent, without gradient."""
+    return jnp.ldexp(jnp.ones((), dtype), jax.lax.stop_gradient(exponent))
 
 
-def _seen(convolution, stack, kernels, values):
-    """What each layer's rectifier sees, the scale of its kernel, and the exponent of the last."""
-    (_, _, exponent), (seen, scales) = _scan(convolution, stack, kernels, values, keep=True)
-    return seen, scales, exponent
+def _rectifier_inputs(convolution, stack, kernels, values):
+    """Input of each layer's rectifier, scale of each layer's kernel, and the final exponent."""
+    (_, _, exponent), (inputs, scales) = _scan(convolution, stack, kernels, values, keep=True)
+    return inputs, scales, exponent
 
 
 def _scan(convolution, stack, kernels, values, *, keep):
-    def layer(state, own):
+    """The final (values, scale, exponent), and each layer's (rectifier input, scale) if `keep`."""
+
+    def layer(state, kernel):
         values, scale, exponent = state
-        kernel = kernels[0] if own is None else own
+        kernel = kernels[0] if kernel is None else kernel
         z = convolution.forward(kernel * scale, values, stack.boundary)
         state = stack.rectifier(z).astype(values.dtype), jnp.ones_like(scale), exponent
         return state, (z, scale) if keep else None
 
-    def renewed(state):
+    def rescaled(state):
         values, _, exponent = state
         wide = values.astype(safe_math.wider(values.dtype, jnp.float32))
         size = safe_math.total(jnp.abs(jax.lax.stop_gradient(wide)) / values.size)
         _, e = jnp.frexp(size)
         e = jnp.where(jnp.isfinite(size), e, 0).astype(exponent.dtype)
-        return values, power(-e, values.dtype), exponent + e
+        return values, power_of_two(-e, values.dtype), exponent + e
 
-    def chunk(state, own):
-        state, kept = jax.lax.scan(layer, state, own, length=every)
-        return renewed(state), kept
+    def chunk(state, chunk_kernels):
+        state, kept = jax.lax.scan(layer, state, chunk_kernels, length=interval)
+        return rescaled(state), kept
 
     state = (values, jnp.ones((), values.dtype), jnp.zeros((), jnp.int32))
-    own = kernels if stack.stacked else None
-    every = layers_between_scales(stack)
-    chunks = (stack.steps - 1) // every if stack.rescale else 0
-    cut = chunks * every
-    kept = None
+    layer_kernels = kernels if stack.stacked else None
+    interval = steps_between_rescales(stack)
+    chunks = (stack.steps - 1) // interval if stack.rescale else 0
+    cut = chunks * interval
+    head_kept = None
     if chunks:
-        head = jax.tree.map(lambda a: a[:cut].reshape(chunks, every, *a.shape[1:]), own)
-        state, kept = jax.lax.scan(chunk, state, head, length=chunks)
-        kept = jax.tree.map(lambda a: a.reshape(cut, *a.shape[2:]), kept)
-    tail = jax.tree.map(lambda a: a[cut:], own)
-    state, rest = jax.lax.scan(layer, state, tail, length=stack.steps - cut)
+        head = jax.tree.map(
+            lambda a: a[:cut].reshape(chunks, interval, *a.shape[1:]), layer_kernels
+        )
+        state, head_kept = jax.lax.scan(chunk, state, head, length=chunks)
+        head_kept = jax.tree.map(lambda a: a.reshape(cut, *a.shape[2:]), head_kept)
+    tail = jax.tree.map(lambda a: a[cut:], layer_kernels)
+    state, kept = jax.lax.scan(layer, state, tail, length=stack.steps - cut)
     if chunks and keep:
-        rest = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), kept, rest)
-    return state, rest
-
-
-def power(exponent, dtype):
-    """2^exponent, without gradient."""
-    return jnp.ldexp(jnp.ones((), dtype), jax.lax.stop_gradient(exponent))
+        kept = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), head_kept, kept)
+    return state, kept

@@ -1,7 +1,7 @@
-"""Layers by a compiled loop on the CPU: tiles of the field pass several layers while in the cache.
+"""Layers as compiled C loops on the CPU: several layers per tile of the field while it is cached.
 
-Reached through XLA's typed foreign functions, with a reverse mode of its own; the source is in
-`csrc`. Everything that this engine can't do is done by the shifted sums.
+XLA calls the code in `csrc` through its typed foreign function interface. Reverse mode is compiled
+too; all other derivatives come from the shifted sums.
 """
 
 import ctypes
@@ -16,14 +16,14 @@ from infomech import rectifiers
 from infomech.engines import build, derivatives, layers, shifts
 from infomech.engines.stack import Stack
 
-#: the most taps of a kernel
+#: limit on the taps of a kernel
 MAX_TAPS = 512
 
-#: layers that tiles of a large field pass between scales
-_DEPTH = 5
+#: layers between two rescalings of a large field
+_RESCALE_INTERVAL = 5
 
-#: fields on which a new library is examined: with and without a rest beyond whole vectors
-_EXAMINED = ((9, 20), (13, 33), (12, 64))
+#: shapes of the fields that test a new library: row lengths with and without a partial vector
+_TEST_SHAPES = ((9, 20), (13, 33), (12, 64))
 
 #: each rectifier's slope below 0, and its derivative at 0
 _SLOPES = {
@@ -35,22 +35,22 @@ _SLOPES = {
 
 
 def objection(stack: Stack, platform: str) -> str | None:
-    """Why this engine can't execute these layers on this platform; None if it can."""
+    """Reason why this engine can't execute these layers on this platform; None if it can."""
     if platform != "cpu":
-        return f"it is for the CPU, not {platform}"
+        return f"supports only the CPU, not {platform}"
     if stack.rectifier not in _SLOPES:
-        return f"it has no {stack.rectifier.name}"
+        return f"does not support {stack.rectifier.name}"
     if stack.dtype not in ("float32", "float64"):
-        return f"it has no {stack.dtype}"
+        return f"does not support {stack.dtype}"
     if int(np.prod(stack.kernel_size)) > MAX_TAPS:
-        return f"a kernel may have {MAX_TAPS} taps"
+        return f"supports at most {MAX_TAPS} taps"
     return _missing()
 
 
 def run(stack: Stack, kernels: jax.Array, values: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The field after all layers, as values and e of values · 2ᵉ."""
-    plain = functools.partial(layers.rescaled, shifts.convolution, stack)
-    reverse = functools.partial(_reverse_of, stack)
+    plain = functools.partial(layers.forward_at_exponent, shifts.convolution, stack)
+    reverse = functools.partial(_reverse_function, stack)
     fast = functools.partial(_forward, stack)
     values, exponent = derivatives.call(derivatives.Function(fast, plain, reverse), kernels, values)
     return values, exponent
@@ -58,11 +58,11 @@ def run(stack: Stack, kernels: jax.Array, values: jax.Array) -> tuple[jax.Array,
 
 @functools.cache
 def _missing() -> str | None:
-    """Why there is no compiled library; None, with its functions known to XLA, if there is."""
+    """Register the compiled library with XLA; the reason if there is none, else None."""
     try:
         _register(build.library())
         with jax.ensure_compile_time_eval():
-            return build.verdict(_examine) or None
+            return build.verdict(_self_test) or None
     except build.UnavailableError as error:
         return str(error)
 
@@ -73,39 +73,43 @@ def _register(library: ctypes.CDLL) -> None:
         jax.ffi.register_ffi_target(name, capsule, platform="cpu")
 
 
-def _examine() -> str:
-    """One layer of each size that has code of its own, and its reverse, beside NumPy: what is off.
+def _self_test() -> str:
+    """Compare the compiled code with NumPy; the first error, "" if there is none.
 
-    The identity on a periodic domain, so that all there is to compute are sums of shifted fields.
+    Runs one layer and its reverse for each kernel size with specialized code. With the identity on
+    a periodic domain the expected results are sums of shifted fields.
     """
     random = np.random.default_rng(0)
-    for taps, pixels in product(
-        ((1, 3), (2, 2), (3, 3), (4, 4), (5, 5), (7, 7), (9, 9)), _EXAMINED
-    ):
-        stack = Stack(pixels, taps, 1, False, rectifiers.identity, "periodic", "float32", False)
-        kernel, u, g = (random.normal(size=n).astype("float32") for n in (taps, pixels, pixels))
-        away = [np.subtract(i, [(n - 1) // 2 for n in taps]) for i in np.ndindex(*taps)]
-        moved = [np.roll(u, a, (0, 1)) for a in away]
-        back = [np.roll(g, -a, (0, 1)) for a in away]
-        found, exponent = _forward(stack, jnp.asarray(kernel)[None], jnp.asarray(u))
+    kernel_sizes = ((1, 3), (2, 2), (3, 3), (4, 4), (5, 5), (7, 7), (9, 9))
+    for kernel_size, shape in product(kernel_sizes, _TEST_SHAPES):
+        stack = Stack(
+            shape, kernel_size, 1, False, rectifiers.identity, "periodic", "float32", False
+        )
+        sizes = (kernel_size, shape, shape)
+        kernel, u, g = (random.normal(size=n).astype("float32") for n in sizes)
+        center = [(n - 1) // 2 for n in kernel_size]
+        offsets = [np.subtract(i, center) for i in np.ndindex(*kernel_size)]
+        shifted = [np.roll(u, r, (0, 1)) for r in offsets]
+        shifted_back = [np.roll(g, -r, (0, 1)) for r in offsets]
+        values, exponent = _forward(stack, jnp.asarray(kernel)[None], jnp.asarray(u))
         operands = jnp.asarray(kernel)[None], jnp.asarray(u), exponent, jnp.asarray(g)
-        by_taps, by_field = _reverse(stack, (True, True), *operands)
+        dk, du = _reverse(stack, (True, True), *operands)
         for name, got, expected in (
-            ("layers", found, np.tensordot(kernel.ravel(), moved, 1)),
-            ("slopes for the taps", by_taps[0], np.tensordot(moved, g, 2).reshape(taps)),
-            ("slopes for the field", by_field, np.tensordot(kernel.ravel(), back, 1)),
+            ("layers", values, np.tensordot(kernel.ravel(), shifted, 1)),
+            ("kernel gradients", dk[0], np.tensordot(shifted, g, 2).reshape(kernel_size)),
+            ("field gradients", du, np.tensordot(kernel.ravel(), shifted_back, 1)),
         ):
             error = np.max(np.abs(np.asarray(got) - expected)) / np.max(np.abs(expected))
             if not error < 1e-4:
-                size = " x ".join(map(str, taps))
-                return f"compiled on this machine its {name} are wrong by {error:.0e} ({size} taps)"
+                taps = " x ".join(map(str, kernel_size))
+                return f"computes {name} with errors of {error:.0e} on this machine ({taps} taps)"
     return ""
 
 
-def _attributes(stack: Stack, wanted: tuple[bool, ...] = ()) -> dict[str, np.ndarray]:
+def _attributes(stack: Stack, needed: tuple[bool, ...] = ()) -> dict[str, np.ndarray]:
     boundary = ("zero", "periodic", "reflect").index(stack.boundary)
-    renew = _DEPTH if stack.rescale else 0
-    numbers = [len(stack.shape), stack.steps, boundary, renew, stack.stacked, any(wanted[:1])]
+    interval = _RESCALE_INTERVAL if stack.rescale else 0
+    numbers = [len(stack.shape), stack.steps, boundary, interval, stack.stacked, any(needed[:1])]
     slopes = _SLOPES[stack.rectifier]
     return {"numbers": np.array(numbers, np.int64), "slopes": np.array(slopes, np.float64)}
 
@@ -119,15 +123,15 @@ def _forward(stack: Stack, kernels: jax.Array, values: jax.Array) -> tuple[jax.A
     return tuple(function(kernels, values, **_attributes(stack)))
 
 
-def _reverse_of(stack: Stack, wanted: tuple[bool, ...]) -> derivatives.Function:
+def _reverse_function(stack: Stack, needed: tuple[bool, ...]) -> derivatives.Function:
     return derivatives.Function(
-        functools.partial(_reverse, stack, wanted),
-        functools.partial(layers.reverse, shifts.convolution, stack, wanted),
+        functools.partial(_reverse, stack, needed),
+        functools.partial(layers.reverse, shifts.convolution, stack, needed),
     )
 
 
-def _reverse(stack, wanted, kernels, values, exponent, cotangent):
+def _reverse(stack, needed, kernels, values, exponent, cotangent):
     results = tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (kernels, values))
     function = jax.ffi.ffi_call("infomech_reverse", results, vmap_method="broadcast_all")
-    both = function(kernels, values, exponent, cotangent, **_attributes(stack, wanted))
-    return tuple(c for c, w in zip(both, wanted, strict=True) if w)
+    both = function(kernels, values, exponent, cotangent, **_attributes(stack, needed))
+    return tuple(c for c, n in zip(both, needed, strict=True) if n)

@@ -1,4 +1,4 @@
-"""The convolution as a sum of shifted copies of the field, which XLA fuses to one pass."""
+"""Convolution as a sum of shifted copies of the field, which XLA fuses into one pass."""
 
 import functools
 import math
@@ -11,25 +11,26 @@ from infomech._core import safe_math
 from infomech.engines import layers
 from infomech.engines.stack import Stack
 
-#: with more taps than this, each an operation of its own, XLA falls back to something slow
+#: each tap is one operation; with more than this, XLA stops fusing them and slows down
 MAX_TAPS = 200
 
 
 def objection(stack: Stack, platform: str) -> str | None:
-    """Why this engine can't execute these layers on any platform; None if it can."""
+    """Reason why this engine can't execute these layers on any platform; None if it can."""
     taps = math.prod(stack.kernel_size)
-    return f"{taps} taps, one operation each, are too many" if taps > MAX_TAPS else None
+    return f"uses one operation per tap, {taps} taps are too many" if taps > MAX_TAPS else None
 
 
-def pad(values: jax.Array, taps: tuple[int, ...], boundary: str) -> jax.Array:
-    """`values` with the n//2 pixels below and (n − 1)//2 above that a kernel of n taps reads.
+def pad(values: jax.Array, kernel_size: tuple[int, ...], boundary: str) -> jax.Array:
+    """Pad each axis with the n//2 pixels below and (n − 1)//2 above that n taps read.
 
-    With a boundary of "valid" they are there already, and the field loses them.
+    A boundary of "valid" adds none: the values already include them, and the convolution removes
+    them.
     """
     if boundary == "valid":
         return values
     mode = {"zero": "constant", "periodic": "wrap", "reflect": "reflect"}[boundary]
-    return jnp.pad(values, [(n // 2, (n - 1) // 2) for n in taps], mode=mode)
+    return jnp.pad(values, [(n // 2, (n - 1) // 2) for n in kernel_size], mode=mode)
 
 
 def _convolve(kernel, values, boundary):
@@ -40,20 +41,21 @@ def _convolve(kernel, values, boundary):
     return sum((kernel[i] * s for i, s in shifted), start=jnp.zeros((), values.dtype))
 
 
-def _reverse(kernel, values, boundary, cotangent, wanted):
+def _reverse(kernel, values, boundary, cotangent, needed):
     """dL/dk[i] = Σ_x g(x) u(x − i + c) and dL/du = Σ_i k[i] g(y + i − c), for g = dL/d(k * u)."""
     dk = du = None
-    if wanted[0]:
+    if needed[0]:
         padded = pad(values, kernel.shape, boundary)
         shifted = _shifted(padded, kernel.shape, cotangent.shape)
-        # XLA's matrix products are some ten times faster on CPU than its reductions
+        # XLA's matrix products are about ten times faster on CPU than its reductions
         dk = jnp.stack([safe_math.total(cotangent * s) for _, s in shifted]).reshape(kernel.shape)
-    if wanted[1]:
+    if needed[1]:
         du = _correlate(kernel, cotangent, boundary)
     return dk, du
 
 
 def _correlate(kernel, cotangent, boundary):
+    """Σ_i k[i] g(y + i − c), the transpose of the convolution."""
     if boundary in ("zero", "periodic"):
         mode = {"zero": "constant", "periodic": "wrap"}[boundary]
         below = [((n - 1) // 2, n // 2) for n in kernel.shape]
@@ -66,7 +68,7 @@ def _correlate(kernel, cotangent, boundary):
             ),
             start=jnp.zeros((), cotangent.dtype),
         )
-    # what lies beyond the mirror gets its share as well, and is folded back
+    # cotangents of pixels beyond the mirror are folded back onto the pixels they mirror
     wide = [(n - 1, n - 1) for n in kernel.shape]
     shape = tuple(m + n - 1 for m, n in zip(cotangent.shape, kernel.shape, strict=True))
     flipped = jnp.flip(kernel)
@@ -74,14 +76,14 @@ def _correlate(kernel, cotangent, boundary):
     full = sum((flipped[i] * s for i, s in shifted), start=jnp.zeros((), cotangent.dtype))
     if boundary == "valid":
         return full
-    mirror = functools.partial(pad, taps=kernel.shape, boundary=boundary)
+    mirror = functools.partial(pad, kernel_size=kernel.shape, boundary=boundary)
     return jax.linear_transpose(mirror, cotangent)(full)[0]
 
 
-def _shifted(padded, taps, shape):
-    """(i, the padded field from n − 1 − i on) for each tap i of a box of n."""
-    for index in np.ndindex(taps):
-        start = [n - 1 - i for i, n in zip(index, taps, strict=True)]
+def _shifted(padded, kernel_size, shape):
+    """Yield (i, slice of the padded field that starts at n − 1 − i) for each tap i of n."""
+    for index in np.ndindex(kernel_size):
+        start = [n - 1 - i for i, n in zip(index, kernel_size, strict=True)]
         yield (
             index,
             jax.lax.slice(padded, start, [a + m for a, m in zip(start, shape, strict=True)]),

@@ -1,4 +1,4 @@
-"""What every engine is told of the layers it executes."""
+"""Static description of the layers that an engine executes."""
 
 from dataclasses import dataclass
 
@@ -9,19 +9,20 @@ from infomech.rectifiers import Rectifier
 
 @dataclass(frozen=True)
 class Stack:
-    """`steps` layers u ← φ(k * u) on a field: everything about them that is static.
+    """Static description of `steps` layers u ← φ(k * u) on a field.
 
     Attributes:
         shape: shape of the field.
-        kernel_size: shape of a kernel.
+        kernel_size: taps of a kernel on each axis.
         steps: number of layers.
-        stacked: the kernels are (steps, *kernel_size), one per layer, instead of (1, *kernel_size).
+        stacked: whether each layer has its own kernel. Kernels have shape (steps, *kernel_size) if
+            so, else (1, *kernel_size).
         rectifier: φ.
         boundary: "zero", "periodic" or "reflect".
-        dtype: of kernels and field, by name.
-        rescale: the field may be scaled by powers of 2 on the way, so that no number of layers
-            overflows; for homogeneous rectifiers.
-        mesh: devices that the field is split over, axis by axis; None for one device.
+        dtype: name of the dtype of kernels and field.
+        rescale: whether the engine may scale the field by powers of 2 between layers, to avoid
+            overflow; valid for homogeneous rectifiers.
+        mesh: devices that split the field axis by axis; None for one device.
     """
 
     shape: tuple[int, ...]
@@ -36,11 +37,11 @@ class Stack:
 
     @property
     def split(self) -> tuple[int, ...]:
-        """Into how many tiles each axis of the field is split."""
+        """Number of tiles along each axis of the field."""
         sizes = self.mesh.axis_sizes if self.mesh is not None else ()
         return (*sizes, *(1 for _ in self.shape[len(sizes) :]))
 
     @property
     def tile(self) -> tuple[int, ...]:
-        """Shape of what one device holds of the field."""
+        """Shape of one device's tile of the field."""
         return tuple(n // p for n, p in zip(self.shape, self.split, strict=True))
