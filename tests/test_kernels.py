@@ -261,7 +261,7 @@ TAKE_SHAPE = {
 @pytest.mark.parametrize("shape", BAD_SHAPES, ids=str)
 @pytest.mark.parametrize("function", TAKE_SHAPE.values(), ids=TAKE_SHAPE)
 def test_bad_shape_is_refused(function, shape):
-    with pytest.raises(ValueError, match=r"^shape: got .*, expected one to three positive whole"):
+    with pytest.raises(ValueError, match=r"^kernel_size: got .*, expected one to three positive whole"):
         function(shape)
 
 
@@ -294,7 +294,7 @@ def test_bad_share_or_ratio_is_refused(name, value):
 
 
 BAD_DIRECTIONS = {
-    "zero": ((0.0, 0.0), "a vector of length above 0"),
+    "zero": ((0.0, 0.0), "a nonzero vector"),
     "too short": ((1.0,), "one number per axis"),
     "too long": ((1.0, 0.0, 0.0), "one number per axis"),
     "a number": (1.0, "one number per axis"),

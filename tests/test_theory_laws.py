@@ -527,7 +527,7 @@ KEY, THREE = jax.random.key(0), [1.0, 2.0, 3.0]
         (lambda: theory.predict(THREE, rectifier="rely"), "rectifier: got 'rely', .* relu, "),
         (lambda: theory.inactive_range((3, 3), (0, 0)), "direction: got .*, expected .* above 0"),
         (lambda: theory.inactive_range((1, 3), (1, 0)), "direction: got .*, expected .* one tap"),
-        (lambda: theory.inactive_range((3, 0)), r"shape: got \(3, 0\), expected .* positive"),
+        (lambda: theory.inactive_range((3, 0)), r"kernel_size: got \(3, 0\), expected .* positive"),
         (lambda: theory.step_spread(0), "taps: got 0, expected a whole number of at least 1"),
     ],
 )
