@@ -261,7 +261,9 @@ TAKE_SHAPE = {
 @pytest.mark.parametrize("shape", BAD_SHAPES, ids=str)
 @pytest.mark.parametrize("function", TAKE_SHAPE.values(), ids=TAKE_SHAPE)
 def test_bad_shape_is_refused(function, shape):
-    with pytest.raises(ValueError, match=r"^kernel_size: got .*, expected one to three positive whole"):
+    with pytest.raises(
+        ValueError, match=r"^kernel_size: got .*, expected one to three positive whole"
+    ):
         function(shape)
 
 
