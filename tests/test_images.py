@@ -286,7 +286,7 @@ def test_tiff_of_several_pages_asks_which(tmp_path, dtype, stack):
     path, pixels = tmp_path / "x.tif", RNG.integers(0, 200, (3, 5, 7)).astype(dtype)
     options = {"ImageJ": {"imagej": True}, "one page": {"truncate": True}}.get(stack, {})
     tifffile.imwrite(path, pixels, photometric="minisblack", **options)
-    message = r"^source: got '.*x\.tif', 3 pictures, expected .* page= its number, 0 to 2$"
+    message = r"^source: got '.*x\.tif', 3 pictures, expected .* page= from 0 to 2$"
     with pytest.raises(ValueError, match=message):
         fields.image(path)
     if stack == "pages":
@@ -328,7 +328,7 @@ UPRIGHT = {
     7: lambda a: np.swapaxes(a[::-1, ::-1], 0, 1),
     8: lambda a: np.swapaxes(a, 0, 1)[::-1],
 }
-TURNED = "turned upright as its orientation tag says"
+TURNED = "turned upright according to its orientation tag"
 
 
 def exif(number):
@@ -412,7 +412,7 @@ def test_pnm_that_pillow_rounds_is_refused(write, magic, most):
 
 def test_a_format_of_more_bits_than_pillow_keeps_is_refused(tmp_path):
     PIL.fromarray(deep(dtype=np.uint8)).save(tmp_path / "x.sgi")
-    message = r"x\.sgi', of format SGI, of which Pillow may drop bits, expected one of BMP"
+    message = r"x\.sgi', format SGI, in which Pillow may drop bits, expected one of BMP"
     with pytest.raises(ValueError, match=message):
         fields.image(tmp_path / "x.sgi")
 
