@@ -63,7 +63,7 @@ def test_law_runs_on_a_photograph_and_says_it_is_in_the_dark(capsys, tmp_path):
         "--out", tmp_path / "o",
     )  # fmt: skip
     assert code == 0
-    assert "domain 27×25: dark room around the pattern" in out
+    assert "domain 27×25: zero padding wide enough" in out
 
 
 NOTE = "x.png: RGB to gray with weights 0.299 R + 0.587 G + 0.114 B"
