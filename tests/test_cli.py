@@ -265,10 +265,10 @@ def test_a_value_has_the_digits_that_its_error_supports(value, error, shown):
 
 
 @pytest.mark.parametrize("kernel_size", thinned([((2, 2, 2),), ((3,),)], 2))
-def test_simulate_draws_one_and_three_dimensions(capsys, tmp_path, size):
+def test_simulate_draws_one_and_three_dimensions(capsys, tmp_path, kernel_size):
     code, out, _ = run(
-        capsys, "simulate", "--kernel-size", *size, "--ratio", 0.3, "--steps", 4, "--burn-in", 1,
-        "--radius", 2, "--animation", "webp", "--out", tmp_path,
+        capsys, "simulate", "--kernel-size", *kernel_size, "--ratio", 0.3, "--steps", 4,
+        "--burn-in", 1, "--radius", 2, "--animation", "webp", "--out", tmp_path,
     )  # fmt: skip
     assert code == 0
     assert "simulate.webp" in out
@@ -366,11 +366,11 @@ def test_doctor_fails_on_wrong_numbers(capsys, monkeypatch):
         (["simulate", "--share", "0.1", "--dtype", "int8"], "dtype: got 'int8'"),
         (["scatter", "--signal", "no.wav"], "signal: got 'no.wav', unreadable"),
         (["scatter", "--signal", "no.flac"], "signal: got 'no.flac'"),
-        (["scatter", "--frame", "oriented"], "frame: got oriented, expected for a signal of one"),
+        (["scatter", "--frame", "oriented"], "frame: got oriented, expected for signals with one"),
         (["scatter", "--frame", "gabor"], "frame: got 'gabor', expected one of"),
         (["scatter", "--octaves", "99"], "octaves: got 99.0, expected at most 10"),
         (["scatter", "--depth", "-1"], "depth: got -1"),
-        (["scatter", "--depth", "8", "--prune", "0"], "depth: got 8 layers, which have 19173961"),
+        (["scatter", "--depth", "8", "--prune", "0"], "depth: got 8 layers with 19173961"),
         (["scatter", "--prune", "1"], "prune: got 1.0, expected a share of the energy"),
         (["scatter", "--nonlinearity", "relu"], "nonlinearity: got 'relu', expected one of"),
         (["scatter", "--bandwidth", "4"], "bandwidth: got 4.0"),
