@@ -1,7 +1,7 @@
-"""Differentiable mechanics of CNN filtering: what kernels do to images, layer after layer.
+"""Differentiable mechanics of CNN filtering: how kernels move and blur images, layer by layer.
 
 Docstrings cite as [M]: Frija-Altrac and Toews, The Mechanics of CNN Filtering with Rectification,
-arXiv 2512.24338. What carries no citation is derived in the docstring and tested numerically.
+arXiv 2512.24338. Results without a citation are derived in the docstring and tested numerically.
 """
 
 from infomech import (

@@ -1,4 +1,4 @@
-"""`python -m infomech` is the command `infomech`."""
+"""Entry point of `python -m infomech`, same as the command `infomech`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Families of kernels, all of unit energy: constant, gradient, mixed, Gaussian, random."""
+"""Kernel families of unit energy: constant, gradient, mixed, Gaussian, random."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,19 +11,19 @@ from infomech._core import checks, safe_math
 
 
 def axis_offsets(kernel_size: int) -> np.ndarray:
-    """Tap positions on one axis, r_i = i - (n - 1)/2, in pixels; shape (n,)."""
+    """Tap positions on one axis of n taps, r_i = i - (n - 1)/2, in pixels; shape (n,)."""
     kernel_size = checks.integer("kernel_size", kernel_size, 1)
     return np.arange(kernel_size) - (kernel_size - 1) / 2
 
 
 def offsets(kernel_size: int | Sequence[int]) -> np.ndarray:
-    """Tap positions r_i = i - (n - 1)/2 of a box of taps, in pixels.
+    """Tap positions of a kernel, r_i = i - (n - 1)/2 on each axis, in pixels.
 
     Args:
         kernel_size: taps on each of the d axes.
 
     Returns:
-        Array of shape (*shape, d), float64.
+        Array of shape (*kernel_size, d), float64.
 
     Source: [M].
     """
@@ -32,17 +32,17 @@ def offsets(kernel_size: int | Sequence[int]) -> np.ndarray:
 
 
 def constant(kernel_size: int | Sequence[int], *, dtype: Any = None) -> jax.Array:
-    """The even kernel of N equal taps, k = 1/√N: unit energy, gain √N, no momentum ([M]).
+    """Even kernel of N equal taps, k = 1/√N: unit energy, gain √N, momentum 0 ([M]).
 
     Args:
         kernel_size: taps on each axis.
         dtype: floating dtype; JAX's default float if None.
 
     Returns:
-        Taps of the given shape, dimensionless.
+        Array of shape `kernel_size`, dimensionless.
 
     Raises:
-        ValueError: `kernel_size` is not one to three positive sizes.
+        ValueError: `kernel_size` is not one to three positive integers.
     """
     kernel_size = checks.shape("kernel_size", kernel_size)
     return jnp.full(kernel_size, 1 / np.sqrt(np.prod(kernel_size)), checks.floating_dtype(dtype))
@@ -51,26 +51,25 @@ def constant(kernel_size: int | Sequence[int], *, dtype: Any = None) -> jax.Arra
 def gradient(
     kernel_size: int | Sequence[int], direction: Any = None, *, dtype: Any = None
 ) -> jax.Array:
-    """The odd kernel k(r) ∝ r·n of unit energy, which carries momentum along +n ([M]).
+    """Odd kernel k(r) ∝ r·n of unit energy, with its momentum along +n ([M]).
 
     Args:
         kernel_size: taps on each of the d axes.
-        direction: d numbers, of any length but 0; the last axis if None. May be traced.
+        direction: n, a nonzero vector (d,) of any length; the last axis if None. May be traced.
         dtype: floating dtype; JAX's default float if None.
 
     Returns:
-        Taps of the given shape, dimensionless.
+        Array of shape `kernel_size`, dimensionless.
 
     Raises:
-        ValueError: `direction` has the wrong shape, is 0, or lies along axes of one tap only.
+        ValueError: `direction` has the wrong shape, is 0, or has no component along an axis with
+            more than one tap.
     """
     kernel_size = checks.shape("kernel_size", kernel_size)
     dtype = checks.floating_dtype(dtype)
-    places, direction = (
-        jnp.asarray(offsets(kernel_size), dtype),
-        _direction(kernel_size, direction, dtype),
-    )
-    return _unit(jnp.matmul(places, direction, precision="highest"))
+    direction = _direction(kernel_size, direction, dtype)
+    positions = jnp.asarray(offsets(kernel_size), dtype)
+    return _unit(jnp.matmul(positions, direction, precision="highest"))
 
 
 def mix(
@@ -81,21 +80,21 @@ def mix(
     direction: Any = None,
     dtype: Any = None,
 ) -> jax.Array:
-    """The DC + gradient family, from pure rest energy to pure momentum ([M]).
+    """The DC + gradient family, from purely even (rest) to purely odd (motion) ([M]).
 
-    By odd share ε of the energy, k = √(1 − ε) Σ̂ + √ε ∇̂, or by mixing ratio β,
-    k ∝ (1 − β) Σ̂ + β ∇̂, so that ε = β²/((1 − β)² + β²); Σ̂ is `constant`, ∇̂ is `gradient`.
+    Set the odd share ε of the energy, k = √(1 − ε) Σ̂ + √ε ∇̂, or the mixing ratio β,
+    k ∝ (1 − β) Σ̂ + β ∇̂, where ε = β²/((1 − β)² + β²). Σ̂ is `constant`, ∇̂ is `gradient`.
 
     Args:
         kernel_size: taps on each of the d axes.
-        share: ε in [0, 1], may be traced. √ε has an infinite slope at 0 and √(1 − ε) at 1, which
-            are returned as 0: differentiate with respect to `ratio` there.
-        ratio: β in [0, 1], may be traced; exactly one of `share` and `ratio` is given.
-        direction: d numbers of any length but 0; the last axis if None.
+        share: ε in [0, 1]; may be traced. The slopes of √ε at 0 and of √(1 − ε) at 1 are infinite
+            and returned as 0: differentiate with respect to `ratio` there.
+        ratio: β in [0, 1]; may be traced. Give exactly one of `share` and `ratio`.
+        direction: as for `gradient`.
         dtype: floating dtype; JAX's default float if None.
 
     Returns:
-        Taps of the given shape and of unit energy, dimensionless.
+        Array of shape `kernel_size` and unit energy, dimensionless.
 
     Raises:
         ValueError: both or neither of `share` and `ratio`, a value outside [0, 1], a bad direction.
@@ -119,35 +118,35 @@ def mix(
 
 
 def gaussian(kernel_size: int | Sequence[int], sigma: Any, *, dtype: Any = None) -> jax.Array:
-    """The even kernel k(r) ∝ exp(−½ Σ_a (r_a/σ_a)²) of unit energy.
+    """Even kernel k(r) ∝ exp(−½ Σ_a (r_a/σ_a)²) of unit energy.
 
     Args:
         kernel_size: taps on each of the d axes.
-        sigma: spread in pixels, one number or one per axis, positive; may be traced.
+        sigma: spread in pixels, positive, one number or one per axis; may be traced.
         dtype: floating dtype; JAX's default float if None.
 
     Returns:
-        Taps of the given shape, dimensionless.
+        Array of shape `kernel_size`, dimensionless.
 
     Raises:
         ValueError: `sigma` is not positive or has the wrong shape.
     """
     kernel_size = checks.shape("kernel_size", kernel_size)
     sigma = checks.positive("sigma", sigma, checks.floating_dtype(dtype), len(kernel_size))
-    # the squares of anything narrower would overflow, and the taps are the same
+    # smaller sigmas give the same taps, but their squares would overflow
     sigma = jnp.maximum(sigma, 1e-6)
     scaled = jnp.asarray(offsets(kernel_size), sigma.dtype) / jnp.expand_dims(
         sigma, range(len(kernel_size))
     )
     exponent = -0.5 * jnp.sum(scaled**2, axis=-1)
-    # relative to the largest tap, so that a narrow bump on an even box doesn't underflow
+    # relative to the largest tap: narrow bumps between the taps of an even size don't underflow
     return _unit(jnp.exp(exponent - jax.lax.stop_gradient(jnp.max(exponent))))
 
 
 def random(
     kernel_size: int | Sequence[int], *, key: jax.Array, share: Any = None, dtype: Any = None
 ) -> jax.Array:
-    """A random kernel of unit energy, uniform on the sphere, or on the part of it with odd share ε.
+    """Random kernel, uniform on the unit sphere, or on its subset with odd share ε.
 
     With `share`, k = √(1 − ε) ê + √ε ô, where ê and ô are uniform on the unit spheres of the even
     and of the odd kernels.
@@ -159,11 +158,11 @@ def random(
         dtype: floating dtype; JAX's default float if None.
 
     Returns:
-        Taps of the given shape, dimensionless.
+        Array of shape `kernel_size`, dimensionless.
 
     Raises:
         ValueError: `share` outside [0, 1], or above 0 for a single tap, which has no odd part (NaN
-            if such a share is traced); `key` is no typed key.
+            if such a share is traced); `key` is not a typed key.
     """
     kernel_size = checks.shape("kernel_size", kernel_size)
     dtype = checks.floating_dtype(dtype)
@@ -175,29 +174,28 @@ def random(
     mirrored = jnp.flip(sample)
     if np.prod(kernel_size) == 1:
         if known is not None and known > 0:
-            raise checks.error("share", known, f"0 for {kernel_size} taps: they have no odd part")
+            raise checks.error("share", known, "0: a kernel of one tap has no odd part")
         return _unit(sample) * jnp.where(share > 0, jnp.nan, 1)
     even, odd = _unit(sample + mirrored), _unit(sample - mirrored)
     return safe_math.sqrt(1 - share) * even + safe_math.sqrt(share) * odd
 
 
 def _direction(kernel_size: tuple[int, ...], direction: Any, dtype: Any) -> jax.Array:
-    given = np.eye(len(kernel_size))[-1] if direction is None else direction
-    vector = checks.vector("direction", given, len(kernel_size), dtype)
-    known = checks.concrete(given)
-    if known is None:
-        return vector / safe_math.magnitude(vector)
-    if not np.any(known):
-        raise checks.error("direction", known, "a vector of length above 0")
-    if not np.any(known[np.array(kernel_size) > 1]):
-        raise checks.error(
-            "direction", known, f"a part along an axis with more than one tap of {kernel_size}"
-        )
+    """`direction`, or the last axis if None, scaled to a largest component of 1."""
+    if direction is None:
+        direction = np.eye(len(kernel_size))[-1]
+    vector = checks.vector("direction", direction, len(kernel_size), dtype)
+    known = checks.concrete(direction)
+    if known is not None and not np.any(known):
+        raise checks.error("direction", known, "a nonzero vector")
+    if known is not None and not np.any(known[np.array(kernel_size) > 1]):
+        expected = "a nonzero component along an axis with more than one tap"
+        raise checks.error("direction", known, f"{expected}; kernel size is {kernel_size}")
     return vector / safe_math.magnitude(vector)
 
 
 def _unit(kernel: jax.Array) -> jax.Array:
-    """`kernel` scaled to unit energy, however small or large its taps are."""
+    """`kernel` scaled to unit energy, at any scale of its taps."""
     kernel = kernel / safe_math.magnitude(kernel)
     energy = jnp.sum(kernel**2)
     return kernel / jnp.sqrt(jnp.where(energy > 0, energy, 1))

@@ -1,9 +1,9 @@
-"""What is measured of a field: mass, energy, center, covariance, shape, contact with the boundary.
+"""Measurements on a field: mass, energy, center, covariance, higher moments, boundary contact.
 
 Positions are in pixels and include the field's origin. On a periodic domain (`boundary="periodic"`)
-the center is the circular mean and displacements from it are taken the short way round. A field of
-zero mass has no center: its center, covariance and shape are NaN, and gradients through them are 0.
-Sums accumulate in at least float32.
+the center is the circular mean, and displacements from it take the shorter way round. A field of
+zero mass has no center: its center and all moments about it are NaN, and gradients through them
+are 0. Sums accumulate in at least float32.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from infomech._core import checks, safe_math
 from infomech.fields import Field, as_field
 
-#: what lies outside the domain: zeros, the opposite side, or the mirror image (edge not repeated)
+#: values outside the domain: zeros, the opposite side, or the mirror image (edge not repeated)
 BOUNDARIES = ("zero", "periodic", "reflect")
 
 
@@ -26,7 +26,7 @@ def mass(field: Any) -> jax.Array:
 
 
 def log_mass(field: Any) -> jax.Array:
-    """log M = log_gain + log Σ values, which neither overflows nor underflows; shape ().
+    """log M = log_gain + log Σ values, without overflow or underflow; shape ().
 
     −∞ for a dead field, NaN for a negative mass.
     """
@@ -37,7 +37,7 @@ def log_mass(field: Any) -> jax.Array:
 def energy(field: Any) -> jax.Array:
     """W = Σ u² = ‖u‖², true value exp(2 log_gain) Σ values²; shape ().
 
-    0 or infinite where the dtype can't hold it, as single precision can't that of 1e-21:
+    Under- or overflows where the dtype can't represent it: in float32 the energy of 1e-21 is 0.
     `log_energy` has no such limit.
     """
     field = as_field(field)
@@ -46,7 +46,7 @@ def energy(field: Any) -> jax.Array:
 
 
 def log_energy(field: Any) -> jax.Array:
-    """log ‖u‖² = 2 log_gain + log Σ values², which neither overflows nor underflows; shape ().
+    """log ‖u‖² = 2 log_gain + log Σ values², without overflow or underflow; shape ().
 
     −∞ for a dead field.
     """
@@ -61,8 +61,8 @@ def log_energy(field: Any) -> jax.Array:
 def center(field: Any, *, boundary: str = "zero") -> jax.Array:
     """Center of mass c = Σ x u / M in pixels, shape (d,).
 
-    On a periodic domain of L pixels, the circular mean: c = L/2π · arg Σ u exp(2πi x/L) per axis,
-    between 0 and L from the origin (a trace unwraps it over time).
+    On a periodic domain of L pixels it is the circular mean c = L/2π · arg Σ u exp(2πi x/L) per
+    axis, between 0 and L from the origin (a trace unwraps it over time).
 
     Args:
         field: `Field` or array of d axes.
@@ -82,16 +82,16 @@ def center(field: Any, *, boundary: str = "zero") -> jax.Array:
 def covariance(field: Any, *, boundary: str = "zero") -> jax.Array:
     """Covariance of the mass about its center, C = Σ (x − c)(x − c)ᵀ u / M, in pixels², (d, d).
 
-    Args and errors as for `center`; on a periodic domain x − c is taken the short way round.
+    Args and errors as for `center`; on a periodic domain x − c takes the shorter way round.
     """
     values, middles = _located(field, boundary)
     d = values.ndim
-    away = [_away(n, c, boundary) for n, c in zip(values.shape, middles, strict=True)]
+    x = [_displacement(n, c, boundary) for n, c in zip(values.shape, middles, strict=True)]
     entries = {}
     for a in range(d):
-        entries[a, a] = _mean(values, {a: away[a] ** 2})
+        entries[a, a] = _mean(values, {a: x[a] ** 2})
         for b in range(a + 1, d):
-            entries[a, b] = entries[b, a] = _mean(values, {a: away[a], b: away[b]})
+            entries[a, b] = entries[b, a] = _mean(values, {a: x[a], b: x[b]})
     return jnp.stack([jnp.stack([entries[a, b] for b in range(d)]) for a in range(d)])
 
 
@@ -117,65 +117,65 @@ def excess_kurtosis(field: Any, *, boundary: str = "zero") -> jax.Array:
 
 
 def balance(field: Any) -> jax.Array:
-    """|Σ u| / Σ |u|, in [0, 1]; shape (): 1 for a field of one sign, NaN for a dead one.
+    """|Σ u| / Σ |u| in [0, 1], shape (); 1 for a field of one sign, NaN for a dead one.
 
-    The mass of a field of both signs, and with it its center, is known only to about the rounding
-    error over this number.
+    The mass and center of a field of both signs have a relative error of about the rounding error
+    over this number.
     """
     values = _wide(as_field(field))
     return safe_math.divide(jnp.abs(safe_math.total(values)), safe_math.total(jnp.abs(values)))
 
 
 def edge(field: Any, reach: tuple[tuple[int, int], ...], *, boundary: str = "zero") -> jax.Array:
-    """Share of Σ |u| that is within reach of the boundary, in [0, 1]; shape ().
+    """Share of Σ |u| within reach of the boundary, in [0, 1]; shape ().
 
-    On a periodic domain nothing leaves, but a pattern that meets itself has no plain center: there
+    On a periodic domain nothing leaves, but a pattern that meets itself has no plain center. There
     it is the share within reach of the antipode of the circular center.
 
     Args:
         field: `Field` or array of d axes.
-        reach: for each axis, how many pixels count at its (lower, upper) end: see `layer_reach`.
+        reach: for each axis, pixels that count at its (lower, upper) end; see `layer_reach`.
         boundary: one of `BOUNDARIES`.
 
     Returns:
-        Scalar; 0 for a dead field, NaN for one on a ring whose mass cancels.
+        Scalar; 0 for a dead field, NaN on a periodic domain if the mass cancels.
 
     Raises:
         ValueError: unknown boundary, or not one pair per axis.
     """
     values, middles = _located(field, boundary)
-    size = jnp.abs(values)
-    if not isinstance(reach, tuple | list) or len(reach) != size.ndim:
-        raise checks.error("reach", reach, f"{size.ndim} pairs, one per axis")
+    mass = jnp.abs(values)
+    if not isinstance(reach, tuple | list) or len(reach) != mass.ndim:
+        raise checks.error("reach", reach, f"{mass.ndim} pairs, one per axis")
     if boundary == "periodic":
         near = jnp.zeros((), bool)
-        for a, (n, c) in enumerate(zip(size.shape, middles, strict=True)):
+        for a, (n, c) in enumerate(zip(mass.shape, middles, strict=True)):
             seam = n / 2 - max(reach[a])
-            far = (jnp.abs(_away(n, c, boundary)) >= seam) & (max(reach[a]) > 0)
-            near = near | jnp.expand_dims(far, [b for b in range(size.ndim) if b != a])
+            far = (jnp.abs(_displacement(n, c, boundary)) >= seam) & (max(reach[a]) > 0)
+            near = near | jnp.expand_dims(far, [b for b in range(mass.ndim) if b != a])
         located = ~jnp.any(jnp.isnan(jnp.stack(middles)))
-        touching = jnp.where(located, safe_math.total(jnp.where(near, size, 0)), jnp.nan)
+        touching = jnp.where(located, safe_math.total(jnp.where(near, mass, 0)), jnp.nan)
     else:
-        # by weights, not slices, which would move pixels of a field that is split over devices
-        touching = jnp.zeros((), size.dtype)
+        # weights, not slices: slices would move pixels of a field that is sharded over devices
+        touching = jnp.zeros((), mass.dtype)
         inner: dict[int, jax.Array] = {}
-        for a, (n, (down, up)) in enumerate(zip(size.shape, reach, strict=True)):
+        for a, (n, (down, up)) in enumerate(zip(mass.shape, reach, strict=True)):
             touches = (np.arange(n) < down) | (np.arange(n) >= n - up)
-            weights = {**inner, a: jnp.asarray(touches, size.dtype)}
-            touching = touching + safe_math.total(size, weights)
-            inner[a] = jnp.asarray(~touches, size.dtype)
-    everything = safe_math.total(size)
-    return jnp.where(everything > 0, safe_math.divide(touching, everything), 0)
+            weights = {**inner, a: jnp.asarray(touches, mass.dtype)}
+            touching = touching + safe_math.total(mass, weights)
+            inner[a] = jnp.asarray(~touches, mass.dtype)
+    total = safe_math.total(mass)
+    return jnp.where(total > 0, safe_math.divide(touching, total), 0)
 
 
 def layer_reach(
     taps: tuple[int, ...], layers: int = 1, *, boundary: str = "zero"
 ) -> tuple[tuple[int, int], ...]:
-    """How many pixels at the (lower, upper) end of each axis feel it within `layers` layers.
+    """Pixels at the (lower, upper) end of each axis that the boundary affects within `layers`.
 
-    With the output on the pixel grid, one layer of n taps moves mass by −(n − 1)//2 up to n//2
-    pixels, so as many pixels at either end can lose some. At a reflecting boundary the mirror image
-    comes in as well: of n//2 pixels beyond the first, and of (n − 1)//2 before the last.
+    With the output on the pixel grid, one layer of n taps moves mass by −(n − 1)//2 to n//2 pixels,
+    so as many pixels at either end can lose mass. A reflecting boundary also adds the mirror image:
+    of n//2 pixels beyond the first, and of (n − 1)//2 before the last.
     """
     reach = []
     for n in taps:
@@ -187,7 +187,7 @@ def layer_reach(
 
 
 def wrap(displacement: jax.Array, length: Any) -> jax.Array:
-    """A displacement on a ring of the given length, taken the short way round: in [−L/2, L/2)."""
+    """Displacement on a ring of length L, taken the shorter way round: in [−L/2, L/2)."""
     return jnp.mod(displacement + length / 2, length) - length / 2
 
 
@@ -196,7 +196,7 @@ def _wide(field: Field) -> jax.Array:
 
 
 def _located(field: Any, boundary: str) -> tuple[jax.Array, list[jax.Array]]:
-    """The values over their scale, and their center on each axis counted from pixel 0."""
+    """The values over their scale, and their center on each axis relative to pixel 0."""
     checks.one_of("boundary", boundary, BOUNDARIES)
     values = _wide(as_field(field))
     values = values / safe_math.scale(values)
@@ -209,7 +209,7 @@ def _plain_mean(values: jax.Array, axis: int) -> jax.Array:
     x = jnp.asarray(np.arange(n) - n // 2, values.dtype)
     first = jax.lax.stop_gradient(_mean(values, {axis: x}))
     start = jnp.where(jnp.isnan(first), 0, first)
-    # once more about the first result: a long axis would cost digits otherwise
+    # mean again about the first result: on a long axis one pass would lose digits
     return n // 2 + start + _mean(values, {axis: x - start})
 
 
@@ -219,15 +219,15 @@ def _circular_mean(values: jax.Array, axis: int) -> jax.Array:
     sign = jnp.sign(safe_math.total(values))
     sine = sign * safe_math.total(values, {axis: jnp.asarray(np.sin(angle), values.dtype)})
     cosine = sign * safe_math.total(values, {axis: jnp.asarray(np.cos(angle), values.dtype)})
-    exists = (sine != 0) | (cosine != 0)
-    turn = jnp.arctan2(jnp.where(exists, sine, 0), jnp.where(exists, cosine, 1)) / (2 * np.pi)
-    return jnp.where(exists, jnp.mod(turn, 1) * n, jnp.nan)
+    defined = (sine != 0) | (cosine != 0)
+    turn = jnp.arctan2(jnp.where(defined, sine, 0), jnp.where(defined, cosine, 1)) / (2 * np.pi)
+    return jnp.where(defined, jnp.mod(turn, 1) * n, jnp.nan)
 
 
-def _away(n: int, middle: jax.Array, boundary: str) -> jax.Array:
-    """Displacement of each pixel of an axis from its center; 0 throughout where there is none."""
-    there = jnp.where(jnp.isnan(middle), 0, middle)
-    x = jnp.asarray(np.arange(n), middle.dtype) - there
+def _displacement(n: int, middle: jax.Array, boundary: str) -> jax.Array:
+    """Displacement of each pixel of an axis from its center, or from 0 if the center is NaN."""
+    reference = jnp.where(jnp.isnan(middle), 0, middle)
+    x = jnp.asarray(np.arange(n), middle.dtype) - reference
     return wrap(x, n) if boundary == "periodic" else x
 
 
@@ -235,14 +235,14 @@ def _standardized(field: Any, boundary: str, power: int) -> jax.Array:
     values, middles = _located(field, boundary)
     moments = []
     for a, (n, c) in enumerate(zip(values.shape, middles, strict=True)):
-        x = _away(n, c, boundary)
+        x = _displacement(n, c, boundary)
         variance = _mean(values, {a: x**2})
-        exists = variance > 0
-        sigma = jnp.sqrt(jnp.where(exists, variance, 1))
-        moments.append(jnp.where(exists, _mean(values, {a: (x / sigma) ** power}), jnp.nan))
+        defined = variance > 0
+        sigma = jnp.sqrt(jnp.where(defined, variance, 1))
+        moments.append(jnp.where(defined, _mean(values, {a: (x / sigma) ** power}), jnp.nan))
     return jnp.stack(moments)
 
 
 def _mean(values: jax.Array, weights: dict[int, jax.Array]) -> jax.Array:
-    """Mean of Π_a w_a(x_a) over the mass; NaN where there is none."""
+    """Mass-weighted mean of Π_a w_a(x_a); NaN for zero mass."""
     return safe_math.divide(safe_math.total(values, weights), safe_math.total(values))

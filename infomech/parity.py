@@ -1,4 +1,4 @@
-"""Even and odd parts of a kernel under point reflection and under the mirror of each axis."""
+"""Even and odd parts of a kernel, under point reflection and under mirroring of each axis."""
 
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from infomech._core import checks
 
 
 class Parts(NamedTuple):
-    """Even and odd part of a kernel, each of the kernel's shape."""
+    """Even and odd parts of a kernel, each of the kernel's shape."""
 
     even: jax.Array
     odd: jax.Array
@@ -18,14 +18,14 @@ class Parts(NamedTuple):
 def reflect(kernel: Any) -> jax.Array:
     """Point reflection, (R k)(r) = k(−r) ([M]); same shape as `kernel`.
 
-    Turns the cross-correlation weights of deep-learning libraries into the true convolution used
-    here, and the other way round.
+    Converts between the cross-correlation weights of deep-learning libraries and the true
+    convolution used here.
     """
     return jnp.flip(checks.kernel("kernel", kernel))
 
 
 def split(kernel: Any) -> Parts:
-    """Even and odd part, k_e = (k + R k)/2 and k_o = (k − R k)/2, with ⟨k_e, k_o⟩ = 0 ([M]).
+    """Even and odd parts, k_e = (k + R k)/2 and k_o = (k − R k)/2, with ⟨k_e, k_o⟩ = 0 ([M]).
 
     Args:
         kernel: taps, 1 to 3 axes.
@@ -42,10 +42,10 @@ def split(kernel: Any) -> Parts:
 
 
 def mirror_split(kernel: Any) -> jax.Array:
-    """The 2^d orthogonal parts that are even or odd under the mirror of each axis by itself.
+    """The 2^d orthogonal parts, each even or odd under mirroring of each single axis.
 
     In two dimensions: even-even, even-odd, odd-even and odd-odd, the parities of the DCT-II basis.
-    The part [0, …, 0] and all with an even number of ones are even under point reflection.
+    Parts whose index has an even number of ones are even under point reflection.
 
     Args:
         kernel: taps, d = 1 to 3 axes.
@@ -63,7 +63,7 @@ def mirror_split(kernel: Any) -> jax.Array:
         mirrored = jnp.flip(parts, axis=2 * axis)
         halves = jnp.stack([(parts + mirrored) / 2, (parts - mirrored) / 2])
         parts = jnp.moveaxis(halves, 0, axis)
-        # the parity axes found so far lead; tap axis `axis + 1` now sits at 2 * (axis + 1)
+        # the parity axes come first; tap axis `axis + 1` is now at 2 * (axis + 1)
     return parts
 
 

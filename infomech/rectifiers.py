@@ -1,4 +1,4 @@
-"""Pointwise rectifiers, with flags: homogeneous, and unchanged on non-negative values."""
+"""Pointwise rectifiers, with flags: homogeneous, and identity on non-negative values."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from infomech._core import checks
 
 @dataclass(frozen=True)
 class Rectifier:
-    """A pointwise function φ with what the mechanics needs to know of it.
+    """A pointwise function φ and the two properties that the mechanics relies on.
 
     Attributes:
-        name: what it is called in tables and messages.
+        name: shown in tables and messages.
         function: φ, array to array of the same shape and dtype.
-        homogeneous: φ(a u) = a φ(u) for every a > 0, so that norms can be factored out.
-        keeps_nonnegative: φ(u) = u for every u ≥ 0: inactive on a non-negative field.
+        homogeneous: φ(a u) = a φ(u) for every a > 0; norms can then be factored out.
+        keeps_nonnegative: φ(u) = u for every u ≥ 0; φ is then inactive on non-negative fields.
     """
 
     name: str
@@ -53,16 +53,16 @@ relu, modulus, identity, leaky_relu, softplus, gelu, tanh = _KNOWN.values()
 
 
 def names() -> tuple[str, ...]:
-    """The names that `get` knows."""
+    """Names that `get` accepts."""
     return tuple(_KNOWN)
 
 
 def get(rectifier: str | Rectifier | Callable[[Any], Any]) -> Rectifier:
-    """The rectifier of a name, or the one made of any pointwise callable.
+    """Rectifier with a given name, or made from a pointwise callable.
 
     Known names: relu max(u, 0), with slope 0 at 0; modulus |u|; identity u; leaky_relu, slope 0.01
-    below 0; softplus log(1 + eᵘ); gelu, in its tanh form; tanh. A callable is tried on numbers from
-    2⁻²⁰ to 2²⁰ of either sign to learn whether it is homogeneous and keeps non-negative values.
+    below 0; softplus log(1 + eᵘ); gelu, in its tanh form; tanh. A callable is evaluated at numbers
+    from 2⁻²⁰ to 2²⁰ of both signs to determine its flags.
 
     Args:
         rectifier: a name, a `Rectifier`, or a function from arrays to arrays of the same shape.
@@ -71,8 +71,8 @@ def get(rectifier: str | Rectifier | Callable[[Any], Any]) -> Rectifier:
         `Rectifier`.
 
     Raises:
-        ValueError: an unknown name, or a callable that can't be tried because it is not pointwise
-            or closes over traced values (then give a `Rectifier`, which says what it is).
+        ValueError: an unknown name, or a callable that can't be evaluated because it is not
+            pointwise or closes over traced values (pass a `Rectifier` with its flags instead).
     """
     if isinstance(rectifier, Rectifier):
         checks.hashable("rectifier", rectifier)
@@ -87,6 +87,7 @@ def get(rectifier: str | Rectifier | Callable[[Any], Any]) -> Rectifier:
 
 
 def _probe(function: Callable[[Any], Any]) -> Rectifier:
+    """Determine the flags of a callable from its values."""
     sizes = 2.0 ** np.arange(-20, 21, dtype=np.float32)
     points = np.concatenate([-sizes, np.zeros(1, np.float32), sizes])
     name = getattr(function, "__name__", type(function).__name__)
@@ -108,15 +109,15 @@ def _probe(function: Callable[[Any], Any]) -> Rectifier:
         raise checks.error("rectifier", f"{name}: {points.shape} to {values.shape}", "equal shapes")
     if not jnp.issubdtype(values.dtype, jnp.floating):
         raise checks.error("rectifier", f"{name}: float32 to dtype {values.dtype}", "real floats")
-    above, below = run(points[points == 1]), run(points[points == -1])
-    for alone, together in (
-        (above, values[points == 1]),
-        (below, values[points == -1]),
+    at_one, at_minus_one = run(points[points == 1]), run(points[points == -1])
+    for separate, joint in (
+        (at_one, values[points == 1]),
+        (at_minus_one, values[points == -1]),
         (run(points[::-1]), values[::-1]),
     ):
-        if not np.array_equal(alone, together, equal_nan=True):
+        if not np.array_equal(separate, joint, equal_nan=True):
             raise checks.error("rectifier", name, "a pointwise function: each value by itself")
-    rays = np.where(points > 0, above, below) * np.abs(points)
-    homogeneous = bool(np.allclose(values, rays, rtol=1e-5, atol=0))
+    scaled = np.where(points > 0, at_one, at_minus_one) * np.abs(points)
+    homogeneous = bool(np.allclose(values, scaled, rtol=1e-5, atol=0))
     keeps_nonnegative = bool(np.array_equal(values[points >= 0], points[points >= 0]))
     return Rectifier(name, function, homogeneous, keeps_nonnegative)

@@ -1,4 +1,4 @@
-"""A kernel's DCT-II spectrum, its fundamental modes, and its transfer function."""
+"""DCT-II spectrum of a kernel, its DC and gradient modes, and its transfer function."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,18 +12,18 @@ from infomech.kernels import axis_offsets
 
 
 def basis(kernel_size: int) -> np.ndarray:
-    """The orthonormal DCT-II basis of one axis, B[m, i] = c_m cos(π m (i + ½)/n).
+    """Orthonormal DCT-II basis of one axis, B[m, i] = c_m cos(π m (i + ½)/n).
 
-    c_0 = √(1/n) and c_m = √(2/n); mode m is even about the middle of the axis for even m.
+    c_0 = √(1/n) and c_m = √(2/n). Mode m is even about the middle of the axis for even m, else odd.
 
     Args:
-        kernel_size: n, the number of taps on the axis.
+        kernel_size: n, taps on the axis.
 
     Returns:
         Array (n, n), float64: one mode per row, dimensionless.
 
     Raises:
-        ValueError: `kernel_size` is not a positive whole number.
+        ValueError: `kernel_size` is not a positive integer.
     """
     n = checks.integer("kernel_size", kernel_size, 1)
     modes = np.cos(np.pi * np.arange(n)[:, None] * (np.arange(n) + 0.5) / n) * np.sqrt(2 / n)
@@ -34,7 +34,7 @@ def basis(kernel_size: int) -> np.ndarray:
 def dct(kernel: Any) -> jax.Array:
     """DCT-II coefficients of a kernel in the orthonormal basis, one per tap.
 
-    The transform keeps the energy: Σ dct(k)² = ‖k‖².
+    The transform preserves energy: Σ dct(k)² = ‖k‖².
 
     Args:
         kernel: taps, 1 to 3 axes.
@@ -50,7 +50,7 @@ def dct(kernel: Any) -> jax.Array:
 
 
 def from_dct(coefficients: Any) -> jax.Array:
-    """The kernel with the given DCT-II coefficients: the inverse of `dct`, of the same shape."""
+    """Kernel with the given DCT-II coefficients, of the same shape: the inverse of `dct`."""
     coefficients = checks.kernel("coefficients", coefficients)
     return _along_each_axis(coefficients, [basis(n).T for n in coefficients.shape])
 
@@ -78,12 +78,10 @@ def low_frequency_share(kernel: Any) -> jax.Array:
 
 
 def coordinates(kernel: Any) -> jax.Array:
-    """A filter's place in the unit ball spanned by DC and the gradients: (DC, ∇ on axis 0, 1, …).
+    """Coefficients of a kernel on the DC and gradient modes, over its norm: (DC, ∇ axis 0, 1, …).
 
-    The coefficients of the DC mode and of the gradient modes, over the norm of the kernel; signs
-    are such that a kernel which grows along +axis, and so moves content that way, has a positive
-    coordinate there. In two dimensions axis 0 runs down the rows (y) and axis 1 along them (x).
-    Source: [M].
+    A kernel that grows along +axis, and so moves content that way, has a positive coordinate there.
+    In two dimensions axis 0 runs down the rows (y) and axis 1 along them (x). Source: [M].
 
     Args:
         kernel: taps, d = 1 to 3 axes.
@@ -96,25 +94,25 @@ def coordinates(kernel: Any) -> jax.Array:
     """
     modes = dct(kernel)
     modes = modes / safe_math.magnitude(modes)
-    origin = (0,) * modes.ndim
-    found = [modes[origin]]
+    dc = (0,) * modes.ndim
+    components = [modes[dc]]
     for axis, n in enumerate(modes.shape):
-        first = (*origin[:axis], 1, *origin[axis + 1 :])
-        # the DCT's first mode falls along its axis: its negative is the gradient
-        found.append(-modes[first] if n > 1 else jnp.zeros((), modes.dtype))
-    return safe_math.divide(jnp.stack(found), safe_math.sqrt(jnp.sum(modes**2)))
+        first = (*dc[:axis], 1, *dc[axis + 1 :])
+        # the first DCT mode decreases along its axis: its negative is the gradient
+        components.append(-modes[first] if n > 1 else jnp.zeros((), modes.dtype))
+    return safe_math.divide(jnp.stack(components), safe_math.sqrt(jnp.sum(modes**2)))
 
 
 def transfer_function(kernel: Any, frequencies: Sequence[Any]) -> jax.Array:
-    """What one layer does to each frequency, k̂(ω) = Σ_r k(r) exp(−i ω·r), on a grid.
+    """Frequency response of one layer, k̂(ω) = Σ_r k(r) exp(−i ω·r), on a grid of frequencies.
 
-    Offsets r are exact, so a kernel of an even number of taps has no spurious phase. At ω = 0 it is
-    the gain s; its phase falls as −ω·p/s near 0, which is motion by p/s.
+    Offsets r are exact, so a kernel of an even number of taps has no spurious phase. At ω = 0 the
+    response is the gain s. Near 0 its phase is −ω·p/s, a shift by p/s.
 
     Args:
         kernel: taps, d = 1 to 3 axes.
-        frequencies: d vectors of angular frequencies in radians per pixel, one per axis; for the
-            frequencies of a periodic domain of N pixels, `2 * np.pi * np.fft.fftfreq(N)`.
+        frequencies: d vectors of angular frequencies in radians per pixel, one per axis. Those of
+            a periodic domain of N pixels are `2 * np.pi * np.fft.fftfreq(N)`.
 
     Returns:
         Complex array whose axis a has the length of `frequencies[a]`.
@@ -123,18 +121,18 @@ def transfer_function(kernel: Any, frequencies: Sequence[Any]) -> jax.Array:
         ValueError: a bad kernel, or not one vector per axis.
     """
     kernel = checks.kernel("kernel", kernel)
-    # there are no complex numbers of half precision
+    # complex numbers of half precision don't exist
     kernel = kernel.astype(safe_math.wider(kernel.dtype, jnp.float32))
     vectors = list(frequencies) if np.iterable(frequencies) else []
     if len(vectors) != kernel.ndim:
         raise checks.error("frequencies", f"{len(vectors)} vectors", f"{kernel.ndim}, one per axis")
     waves = []
     for n, omega in zip(kernel.shape, vectors, strict=True):
-        checked = checks.floating("frequencies", omega, kernel.dtype)
-        if checked.ndim != 1:
-            raise checks.error("frequencies", f"shape {checked.shape}", "a vector per axis")
+        vector = checks.floating("frequencies", omega, kernel.dtype)
+        if vector.ndim != 1:
+            raise checks.error("frequencies", f"shape {vector.shape}", "a vector per axis")
         checks.finite("frequencies", omega)
-        phase = jnp.outer(checked, jnp.asarray(axis_offsets(n), kernel.dtype))
+        phase = jnp.outer(vector, jnp.asarray(axis_offsets(n), kernel.dtype))
         waves.append(jax.lax.complex(jnp.cos(phase), -jnp.sin(phase)))
     return _along_each_axis(jax.lax.complex(kernel, jnp.zeros_like(kernel)), waves)
 

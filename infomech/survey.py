@@ -1,4 +1,4 @@
-"""The speed law put to the test: odd share swept over sizes, rectifiers and other settings."""
+"""Test of the speed law: sweeps of the odd share over kernel sizes, rectifiers and settings."""
 
 import functools
 import itertools
@@ -19,23 +19,23 @@ from infomech.rates import LINEAR_R_SQUARED, SYMBOLS, LawFit, format_r_squared
 
 @dataclass(frozen=True)
 class LawConfig:
-    """What is swept: every combination of the settings, each at equally spaced odd shares.
+    """Configuration of a survey: all combinations of the settings, each at equally spaced shares.
 
     Attributes:
         kernel_size: taps on each axis of the DC + gradient kernels.
         rectifier: names; see `infomech.rectifiers`.
         boundary: zero, periodic or reflect.
         normalize: none, sum, l2 or max.
-        direction: of the gradient, one number per axis; several directions one after the other,
-            such as 0 1 1 1 for (0, 1) and (1, 1); empty: the last axis.
+        direction: of the gradient, one number per axis. Concatenate several directions, such as
+            0 1 1 1 for (0, 1) and (1, 1). Empty: the last axis.
         pattern: disk, impulse, gaussian, box, an image file or a photograph such as camera.
         dimensions: of the field, 1 to 3; images have 2.
-        shares: how many odd shares, equally spaced from 0 to 1.
+        shares: number of odd shares, equally spaced from 0 to 1.
         radius: of the disk, half width of the box, two sigma of the gaussian; in pixels.
-        steps: layers.
-        burn_in: speed and diffusion are fitted from this layer on.
+        steps: number of layers.
+        burn_in: first layer of the fits of speed and diffusion.
         dtype: float32 or float64.
-        resamples: of the bootstrap behind the intervals.
+        resamples: bootstrap draws behind the intervals.
         seed: of the bootstrap.
     """
 
@@ -55,7 +55,7 @@ class LawConfig:
     seed: int = 0
 
     def check(self) -> None:
-        """Raises ValueError naming the first value that makes no sense."""
+        """Raises ValueError naming the first invalid value."""
         for name, known in (
             ("rectifier", rectifiers.names()),
             ("boundary", observables.BOUNDARIES),
@@ -95,7 +95,7 @@ class LawSetting:
     shape: tuple[int, ...]
 
     def __str__(self) -> str:
-        """All of it in one line, for people."""
+        """One line for people."""
         taps = "×".join([str(self.kernel_size)] * len(self.shape))
         along = ",".join(f"{x:g}" for x in self.direction)
         return (
@@ -106,17 +106,19 @@ class LawSetting:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a survey found for one setting; arrays have one entry per odd share.
+    """Result of a survey for one setting; arrays have one entry per odd share.
 
     Attributes:
+        setting: the setting.
         share: odd share ε.
         speed, stderr: along the direction, pixels per layer.
-        r_squared, steady: of the speed, as of `infomech.rates.Estimate`.
-        velocity: (shares, d).
-        contraction: √(D_along/σ₁²), the spread gained along the motion relative to that at rest.
-        theory: speed of the inactive rectifier; NaN where it works.
+        r_squared, steady: of the speed; see `infomech.rates.Estimate`.
+        velocity: (shares, d), pixels per layer.
+        contraction: √(D_along/σ₁²), the spread gained along the motion relative to rest.
+        theory: predicted speed; NaN where the rectifier is active.
         status: of the speed, index into `infomech.rates.REASONS`.
-        inactive_share: the rectifier is inactive up to this share; NaN if it never is.
+        inactive_share: the rectifier is inactive up to this share; NaN if it is always active.
+        fits: the candidate laws fitted to the speeds.
     """
 
     setting: LawSetting
@@ -134,24 +136,24 @@ class Outcome:
 
     @property
     def top(self) -> tuple[float, float]:
-        """Largest speed, and the share at which it is reached; NaN if there is no speed."""
+        """Largest speed and its share; NaN if no speed was measured."""
         if np.all(np.isnan(self.speed)):
             return math.nan, math.nan
         i = int(np.nanargmax(self.speed))
         return float(self.speed[i]), float(self.share[i])
 
     def fit(self, law: str, over: str) -> LawFit:
-        """The fit of one law over "all" shares, or those with an "inactive" rectifier."""
+        """Fit of one law over "all" shares, or over those with an "inactive" rectifier."""
         return next(f for f in self.fits if (f.law, f.over) == (law, over))
 
     @property
     def verdict(self) -> str:
-        """One sentence on which reading of the law holds; R² ≥ 0.99 counts as linear."""
+        """One sentence stating which reading of the law holds; R² ≥ 0.99 counts as linear."""
         refused = int(np.sum(self.status != 0))
-        everywhere = [f for f in self.fits if f.over == "all" and not math.isnan(f.r_squared)]
-        if not everywhere:
+        full_range = [f for f in self.fits if f.over == "all" and not math.isnan(f.r_squared)]
+        if not full_range:
             return f"No speed could be measured: {rates.REASONS[int(np.max(self.status))]}."
-        best = max(everywhere, key=lambda f: f.r_squared)
+        best = max(full_range, key=lambda f: f.r_squared)
         published = self.fit("share", "all").r_squared
         linear = published >= LINEAR_R_SQUARED
         r_squared = format_r_squared(published, 3)
@@ -182,31 +184,31 @@ def _without(fit: LawFit) -> str:
 def run(
     config: LawConfig, progress: Callable[[list[LawSetting]], Iterable[LawSetting]] = iter
 ) -> list[Outcome]:
-    """Sweeps the odd share for every setting, each one jitted batch, and fits the candidate laws.
+    """Sweeps the odd share for each setting in one jitted batch, and fits the candidate laws.
 
-    The domain is as large as the pattern can get, so nothing touches its boundary; on a periodic
-    domain twice that, so that the pattern never meets itself.
+    The domain is large enough that the pattern never touches its boundary. A periodic domain is
+    twice as large, so the pattern never meets itself.
 
     Args:
-        config: what to sweep.
-        progress: wraps the list of settings while they are worked off, as `tqdm.tqdm` does.
+        config: the sweep.
+        progress: wraps the list of settings to show progress, as `tqdm.tqdm` does.
 
     Returns:
         One `Outcome` per setting.
 
     Raises:
-        ValueError: a value of `config` makes no sense, an image is unreadable, or not of the
-            field's dimensions.
+        ValueError: a value of `config` is invalid, or an image is unreadable or used with other
+            than two dimensions.
     """
     return [_outcome(config, setting) for setting in progress(settings(config))]
 
 
 def settings(config: LawConfig) -> list[LawSetting]:
-    """Every combination of the settings of `config`, with the domain that each needs."""
+    """All combinations of the settings of `config`, each with the shape of its domain."""
     config.check()
     last_axis = (0.0,) * (config.dimensions - 1) + (1.0,)
     directions = _directions(tuple(config.direction) or last_axis, config.dimensions)
-    found = []
+    combinations = []
     for kernel_size, rectifier, boundary, normalize, direction, pattern in itertools.product(
         config.kernel_size,
         config.rectifier,
@@ -215,12 +217,12 @@ def settings(config: LawConfig) -> list[LawSetting]:
         directions,
         config.pattern,
     ):
-        extent = _values(config, pattern).shape
-        room = patterns.domain(extent, (kernel_size,) * config.dimensions, config.steps, boundary)
-        found.append(
-            LawSetting(kernel_size, rectifier, boundary, normalize, direction, pattern, room)
+        taps = (kernel_size,) * config.dimensions
+        shape = patterns.domain(_values(config, pattern).shape, taps, config.steps, boundary)
+        combinations.append(
+            LawSetting(kernel_size, rectifier, boundary, normalize, direction, pattern, shape)
         )
-    return found
+    return combinations
 
 
 def _outcome(config: LawConfig, setting: LawSetting) -> Outcome:
@@ -230,7 +232,7 @@ def _outcome(config: LawConfig, setting: LawSetting) -> Outcome:
     pattern = _values(config, setting.pattern)
     field = patterns.with_room(pattern, taps, config.steps, setting.boundary)
     static = {
-        "shape": taps,
+        "kernel_size": taps,
         "steps": config.steps,
         "rectifier": setting.rectifier,
         "boundary": setting.boundary,
@@ -240,11 +242,12 @@ def _outcome(config: LawConfig, setting: LawSetting) -> Outcome:
         jnp.asarray(share, config.dtype), unit, field, config.burn_in, **static
     )
     measured = np.asarray(speed.value)
-    inactive_until = rates.inactive_share(
+    inactive_share = rates.inactive_share(
         taps, setting.direction, setting.rectifier, dtype=config.dtype
     )
-    rest = theory.step_spread(setting.kernel_size) ** 2
-    spread = np.asarray(diffusion.value)
+    rest_diffusion = theory.step_spread(setting.kernel_size) ** 2
+    diffusion_along = np.asarray(diffusion.value)
+    diffusion_along = np.where(diffusion_along >= 0, diffusion_along, np.nan)
     outcome = Outcome(
         setting=setting,
         share=share,
@@ -253,25 +256,25 @@ def _outcome(config: LawConfig, setting: LawSetting) -> Outcome:
         r_squared=np.asarray(speed.r_squared),
         steady=np.asarray(speed.steady),
         velocity=np.asarray(velocity.value),
-        contraction=np.sqrt(np.where(spread >= 0, spread, np.nan) / rest),
+        contraction=np.sqrt(diffusion_along / rest_diffusion),
         theory=np.asarray(predicted),
         status=np.asarray(speed.status),
-        inactive_share=inactive_until,
+        inactive_share=inactive_share,
     )
     key = jax.random.key(config.seed)
-    fits = rates.fit_laws(share, outcome.speed, inactive_until, key=key, resamples=config.resamples)
+    fits = rates.fit_laws(share, outcome.speed, inactive_share, key=key, resamples=config.resamples)
     return replace(outcome, fits=fits)
 
 
 @functools.partial(
-    jax.jit, static_argnames=("shape", "steps", "rectifier", "boundary", "normalize")
+    jax.jit, static_argnames=("kernel_size", "steps", "rectifier", "boundary", "normalize")
 )
-def _measure(shares, unit, field, burn_in, *, shape, steps, rectifier, boundary, normalize):
-    """Speed and diffusion along the direction, velocity, and the inactive rectifier's speed."""
+def _measure(shares, unit, field, burn_in, *, kernel_size, steps, rectifier, boundary, normalize):
+    """Speed along the direction, velocity, diffusion along the direction, predicted speed."""
     dot = functools.partial(jnp.matmul, precision="highest")
 
-    def one(share):
-        kernel = kernels.mix(shape, share=share, direction=unit, dtype=shares.dtype)
+    def measure(share):
+        kernel = kernels.mix(kernel_size, share=share, direction=unit, dtype=shares.dtype)
         _, trace = rollout(
             kernel, field, steps, rectifier=rectifier, boundary=boundary, normalize=normalize
         )
@@ -288,7 +291,7 @@ def _measure(shares, unit, field, burn_in, *, shape, steps, rectifier, boundary,
             predicted,
         )
 
-    return jax.vmap(one)(shares)
+    return jax.vmap(measure)(shares)
 
 
 def _values(config: LawConfig, pattern: str) -> np.ndarray:
@@ -296,14 +299,14 @@ def _values(config: LawConfig, pattern: str) -> np.ndarray:
 
 
 def _directions(numbers: tuple[float, ...], dimensions: int) -> list[tuple[float, ...]]:
-    """Unit vectors from the numbers of one or several directions."""
+    """Unit vectors along one or several concatenated directions."""
     checks.floating("direction", numbers)
     values = np.asarray(numbers, np.float64)
     if values.ndim != 1 or len(values) % dimensions:
-        expected = f"{dimensions} numbers for each direction, one after the other"
+        expected = f"{dimensions} numbers for each direction"
         raise checks.error("direction", repr(numbers), expected)
     checks.finite("direction", values)
     vectors = values.reshape(-1, dimensions)
     if not np.all(np.any(vectors, axis=1)):
-        raise checks.error("direction", repr(numbers), "vectors of length above 0")
+        raise checks.error("direction", repr(numbers), "nonzero vectors")
     return [tuple((vector / np.linalg.norm(vector)).tolist()) for vector in vectors]

@@ -1,4 +1,4 @@
-"""Closed forms of the mechanics while the rectifier is inactive."""
+"""Closed forms of velocity and diffusion, valid while the rectifier is inactive."""
 
 import math
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from infomech.kernels import gradient, offsets
 
 
 class Prediction(NamedTuple):
-    """What theory says of one kernel of d axes; see `predict`.
+    """Predicted motion under a kernel of d axes; see `predict`.
 
     Attributes:
         velocity: velocity v of the center, pixels per layer, shape (d,).
         diffusion: D, growth of the covariance, pixels² per layer, shape (d, d).
-        inactive: whether the rectifier does nothing to a non-negative field, shape ().
+        inactive: whether the rectifier leaves non-negative fields unchanged, shape ().
     """
 
     velocity: jax.Array
@@ -27,10 +27,12 @@ class Prediction(NamedTuple):
 
 
 class InactiveRange(NamedTuple):
-    """Where the DC + gradient family has no negative tap; see `inactive_range`. Each has shape ().
+    """Largest parameters of DC + gradient kernels without negative taps, each of shape ().
+
+    See `inactive_range`.
 
     Attributes:
-        share: largest odd share ε; the interval is [0, share].
+        share: largest odd share ε.
         ratio: largest mixing ratio β.
         tangent: largest tan θ = ‖k_o‖/‖k_e‖.
     """
@@ -41,19 +43,19 @@ class InactiveRange(NamedTuple):
 
 
 def predict(kernel: Any, *, rectifier: Any = "relu") -> Prediction:
-    """Speed and diffusion of any non-negative field, exact while the rectifier is inactive.
+    """Velocity and diffusion of any non-negative field, exact while the rectifier is inactive.
 
-    v = p/s = Σ r k / Σ k and D = Σ r rᵀ k / s − v vᵀ: the center moves by v a layer and the
-    covariance grows by D a layer, for any field, as long as nothing leaves the domain. They hold
-    for non-negative taps under a rectifier with φ(u) = u for u ≥ 0, and under the identity for
-    every kernel of gain s ≠ 0.
+    v = p/s = Σ r k / Σ k and D = Σ r rᵀ k / s − v vᵀ. In each layer the center moves by v and the
+    covariance grows by D, for any field, as long as nothing leaves the domain. This holds for
+    non-negative taps under a rectifier with φ(u) = u for u ≥ 0, and under the identity for every
+    kernel of gain s ≠ 0.
 
     Args:
         kernel: taps, d = 1 to 3 axes; batch with `jax.vmap`.
         rectifier: a name, a `Rectifier` or a pointwise callable.
 
     Returns:
-        `Prediction`; speed and diffusion are NaN where theory has no closed form.
+        `Prediction`; velocity and diffusion are NaN where no closed form is known.
 
     Raises:
         ValueError: `kernel` is empty, not finite or not of 1 to 3 axes; unknown rectifier.
@@ -62,33 +64,33 @@ def predict(kernel: Any, *, rectifier: Any = "relu") -> Prediction:
     rectifier = rectifiers.get(rectifier)
     gain = jnp.sum(kernel)
     inactive = jnp.all(kernel >= 0) & (gain > 0) & rectifier.keeps_nonnegative
-    known = (gain != 0) if rectifier is rectifiers.identity else inactive
-    scale = jnp.where(known, gain, 1)
+    exact = (gain != 0) if rectifier is rectifiers.identity else inactive
+    scale = jnp.where(exact, gain, 1)
     parts = kernel, parity.split(kernel).odd
-    share, odd = (safe_math.divide(part, scale).ravel() for part in parts)
+    weights, odd = (safe_math.divide(part, scale).ravel() for part in parts)
     r = jnp.asarray(offsets(kernel.shape).reshape(-1, kernel.ndim), kernel.dtype)
-    # the even part would add nothing but rounding
+    # sum over the odd part only: the even part contributes nothing but rounding errors
     v = jnp.sum(odd[:, None] * r, axis=0)
-    away = r - v[None]
-    diffusion = jnp.einsum("n,na,nb->ab", share, away, away, precision="highest")
+    displacement = r - v[None]
+    diffusion = jnp.einsum("n,na,nb->ab", weights, displacement, displacement, precision="highest")
     return Prediction(
-        jnp.where(known, v, jnp.nan),
-        jnp.where(known, diffusion, jnp.nan),
-        known & rectifier.keeps_nonnegative,
+        jnp.where(exact, v, jnp.nan),
+        jnp.where(exact, diffusion, jnp.nan),
+        exact & rectifier.keeps_nonnegative,
     )
 
 
 def inactive_range(
     kernel_size: int | Sequence[int], direction: Any = None, *, dtype: Any = None
 ) -> InactiveRange:
-    """Where the DC + gradient family has no negative taps, so the rectifier is inactive.
+    """Range of the DC + gradient family without negative taps, where the rectifier is inactive.
 
     The smallest tap of √(1 − ε) Σ̂ + √ε ∇̂ is 0 at tan θ = 1/(√N max ∇̂); on one axis of n taps
     that is σ₁/r_max with σ₁² = (n² − 1)/12 and r_max = (n − 1)/2.
 
     Args:
         kernel_size: taps on each of the d axes, N in all.
-        direction: of the gradient, d numbers; the last axis if None.
+        direction: of the gradient, shape (d,); the last axis if None.
         dtype: floating dtype; JAX's default float if None.
 
     Returns:
@@ -104,16 +106,16 @@ def inactive_range(
 
 
 def step_spread(kernel_size: int) -> float:
-    """σ₁ = √((n² − 1)/12) pixels: the spread on one axis of a box of n equal taps.
+    """Spread of n equal taps on one axis, σ₁ = √((n² − 1)/12) pixels.
 
-    The spread of the constant kernel after t layers is σ₁ √t, and σ₁ is the speed that plays the
-    part of light's in v = σ₁ tan θ, D = σ₁² − v².
+    The constant kernel spreads an impulse to σ₁ √t in t layers. In v = σ₁ tan θ, D = σ₁² − v² the
+    speed σ₁ plays the role of the speed of light.
     """
     return math.sqrt((checks.integer("kernel_size", kernel_size, 1) ** 2 - 1) / 12)
 
 
 def contraction(speed: Any, limit: Any) -> jax.Array:
-    """1/γ = √(1 − v²/c²): the spread along the motion relative to that at rest; NaN beyond c."""
+    """Spread along the motion relative to rest, 1/γ = √(1 − v²/c²); NaN for v > c."""
     checks.unmasked("speed", speed)
     checks.unmasked("limit", limit)
     return safe_math.sqrt(1 - (jnp.asarray(speed) / limit) ** 2)

@@ -33,7 +33,7 @@ def cluster(pixels, dtype="float64", seed=0):
         ((3, 2, 2), 4, "float32"),
     ],
 )
-def test_center_and_covariance_are_straight_lines_of_the_predicted_slopes(taps, steps, dtype):
+def test_center_and_covariance_follow_the_prediction(taps, steps, dtype):
     rng = np.random.default_rng(7)
     kernel = rng.uniform(size=taps).astype(dtype)
     u = cluster([(steps + 1) * n + 3 for n in taps], dtype)
@@ -71,7 +71,7 @@ def test_spread_along_the_motion_contracts_by_the_lorentz_factor(shape, directio
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])
-def test_speed_of_any_kernel_is_the_tangent_times_two_cosines(n):
+def test_speed_is_the_tangent_times_two_cosines(n):
     kernel = np.random.default_rng(n).uniform(size=n)
     even, odd = reference.split(kernel)
     straight, flat = reference.gradient((n,), [1.0]), reference.constant((n,))
@@ -92,7 +92,7 @@ fit_growth = jax.jit(rates.growth)
 @pytest.mark.parametrize(
     ("kernel", "prefactor"), [([1, 1], 0.5), ([1, 1, 1], np.sqrt(2 / 3)), ([1, 0, 1], 1.0)]
 )
-def test_even_kernels_spread_as_the_square_root_of_the_layers(kernel, prefactor):
+def test_even_kernels_spread_as_square_root_of_layers(kernel, prefactor):
     _, trace = im.rollout(np.array(kernel, float), im.fields.impulse(99), 48, every=6)
     t = np.arange(0, 49, 6)
     np.testing.assert_allclose(trace.center, 49.0, rtol=1e-12)
@@ -106,7 +106,7 @@ def shape_of(field):
     return observables.skewness(field), observables.excess_kurtosis(field)
 
 
-def test_every_shape_tends_to_a_gaussian():
+def test_patterns_tend_to_a_gaussian():
     kernel = np.array([0.6, 0.1, 0.3])
     _, (skewness, kurtosis) = im.rollout(kernel, im.fields.impulse(133), 64, observe=shape_of)
     t = np.arange(1, 65)
@@ -131,14 +131,14 @@ def test_pure_gradients_move_an_impulse_at_their_reach(kernel, speed):
 
 
 @pytest.mark.parametrize(("kernel", "speed"), [([1, -1], -0.5), ([-1, 0, 1], 1.0)])
-def test_pure_gradients_leave_of_an_interval_its_moving_edge(kernel, speed):
+def test_pure_gradients_reduce_an_interval_to_its_moving_edge(kernel, speed):
     _, trace = im.rollout(np.array(kernel, float), im.fields.box(31, 9.0), 8)
     np.testing.assert_allclose(np.diff(trace.center[1:, 0]), speed, rtol=1e-12)
     np.testing.assert_allclose(np.diff(trace.spread[1:, 0]), 0.0, atol=1e-12)
 
 
 @pytest.mark.parametrize(("kernel", "reach"), [([1, -1], 0.5), ([-1, 0, 1], 1.0)])
-def test_the_modulus_splits_an_impulse_into_two_that_part_ways(kernel, reach):
+def test_modulus_splits_an_impulse_in_two(kernel, reach):
     kernel, together = np.array(kernel, float), np.array([1, 2, 4, 8])
     final, trace = im.rollout(kernel, im.fields.impulse(31), 8, rectifier="modulus")
     np.testing.assert_allclose(trace.center, 15.0, rtol=1e-13)
@@ -169,9 +169,7 @@ def test_even_kernels_keep_the_center_of_a_symmetric_pattern(rectifier):
         ((2, 3), (7, 8), 3, "float64"),
     ],
 )
-def test_the_circular_center_moves_by_the_phase_of_the_transfer_function(
-    taps, pixels, every, dtype
-):
+def test_circular_center_moves_by_the_transfer_phase(taps, pixels, every, dtype):
     rng = np.random.default_rng(5)
     kernel = np.sort(rng.uniform(size=taps) ** 3, axis=None).reshape(taps).astype(dtype)
     u = rng.uniform(size=pixels).astype(dtype)

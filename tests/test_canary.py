@@ -26,14 +26,14 @@ def everywhere():
 
 
 @pytest.mark.parametrize(("minor", "dtype", "batch"), list(everywhere()))
-def test_compiler_is_right_everywhere(minor, dtype, batch):
+def test_compiled_numbers_match_numpy(minor, dtype, batch):
     """By default the largest batch in single precision, where compilers have been wrong."""
     findings = list(canary.check((minor,), (batch,), (dtype,)))
     assert len(findings) == canary.quantities()
     assert not [f for f in findings if not f.right]
 
 
-def test_a_wrong_number_would_be_seen(monkeypatch):
+def test_wrong_numbers_are_detected(monkeypatch):
     compiled, plain = canary._QUANTITIES["mass"]
     monkeypatch.setitem(canary._QUANTITIES, "mass", (lambda u: compiled(u) * 1.001, plain))
     monkeypatch.setitem(canary._QUANTITIES, "energy", (lambda u: compiled(u) * np.nan, plain))

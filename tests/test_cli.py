@@ -63,7 +63,7 @@ def test_law_runs_on_a_photograph_and_says_it_is_in_the_dark(capsys, tmp_path):
         "--out", tmp_path / "o",
     )  # fmt: skip
     assert code == 0
-    assert "domain 27×25: dark room around the pattern" in out
+    assert "domain 27×25: zero padding wide enough" in out
 
 
 NOTE = "x.png: RGB to gray with weights 0.299 R + 0.587 G + 0.114 B"
@@ -348,7 +348,7 @@ def test_doctor_fails_on_wrong_numbers(capsys, monkeypatch):
         (["kernel", "--taps", "1 2", "--share", "0.1"], "taps: got a share or ratio as well"),
         (["kernel", "--share", "1.5"], "share: got 1.5, expected a number in [0, 1]"),
         (["kernel", "--ratio", "-1"], "ratio: got -1.0, expected a number in [0, 1]"),
-        (["kernel", "--share", "0.1", "--kernel-size", "0"], "shape: got (0,)"),
+        (["kernel", "--share", "0.1", "--kernel-size", "0"], "kernel_size: got (0,)"),
         (["kernel", "--share", "0.1", "--direction", "0", "0"], "direction: got [0. 0.]"),
         (
             ["kernel", "--share", "0.1", "--direction", "x"],

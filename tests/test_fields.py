@@ -89,7 +89,7 @@ def test_patterns_match_plain_numpy(shape, dtype):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_borders_belong_to_disk_and_box(dtype):
+def test_disk_and_box_include_their_borders(dtype):
     """(3, 4) is at distance 5; a box 4 wide reaches 2 pixels either side."""
     disk = fields.disk((13, 13), 5.0, dtype=dtype).values
     assert disk[9, 10] == 1
@@ -100,7 +100,7 @@ def test_borders_belong_to_disk_and_box(dtype):
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_impulse_is_one_pixel_of_one(shape, dtype):
+def test_impulse_is_a_single_pixel_of_one(shape, dtype):
     corner = tuple(n - 1 for n in shape)
     for index, pixel in ((None, tuple((n - 1) // 2 for n in shape)), (corner, corner)):
         field = fields.impulse(shape, index=index, dtype=dtype)
@@ -110,14 +110,14 @@ def test_impulse_is_one_pixel_of_one(shape, dtype):
         np.testing.assert_array_equal(field.values, expected)
 
 
-def test_impulse_takes_arrays_and_a_single_number():
+def test_impulse_accepts_arrays_and_integers():
     np.testing.assert_array_equal(fields.impulse(4, index=3).values, [0, 0, 0, 1])
     for index in (np.array([1, 0]), [1, 0], jnp.array([1, 0])):
         assert fields.impulse((2, 2), index=index).values[1, 0] == 1
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_random_is_uniform_noise_of_the_key(dtype):
+def test_random_is_uniform_and_depends_on_key(dtype):
     field = fields.random((100, 100), key=KEY, dtype=dtype)
     assert_plain(field, dtype)
     values = np.asarray(field.values)
@@ -131,13 +131,13 @@ def test_random_is_uniform_noise_of_the_key(dtype):
 
 
 @pytest.mark.parametrize("name", ["impulse", "disk", "box", "gaussian", "random"])
-def test_dtype_is_the_default_float_unless_asked_for(name):
+def test_dtype_defaults_to_float(name):
     for asked, given_back in ((None, "float64"), ("float32", "float32"), (jnp.float32, "float32")):
         field = jax.eval_shape(functools.partial(TAKE_SHAPE[name], 3, dtype=asked))
         assert field.values.dtype == given_back
 
 
-def test_vmap_equals_one_by_one():
+def test_vmap_matches_single_calls():
     centers, radii = np.array([[1.0, 2.5], [3.0, 0.0]]), np.array([1.5, 2.0])
 
     @jax.jit
@@ -150,13 +150,13 @@ def test_vmap_equals_one_by_one():
             assert_close(found[name].values[i], field.values)
 
 
-def test_random_under_vmap_equals_one_by_one():
+def test_vmap_of_random_matches_single_calls():
     keys = jax.random.split(KEY, 2)
     found = jax.vmap(lambda key: fields.random(5, key=key).values)(keys)
     assert_close(found, [fields.random(5, key=key).values for key in keys])
 
 
-def test_derivatives_of_the_gaussian_match_finite_differences():
+def test_gaussian_derivatives_match_finite_differences():
     @jax.jit
     def values(sigma, center):
         return fields.gaussian((4, 3), sigma, center=center).values
@@ -174,7 +174,7 @@ TRACED_IN_A_TUPLE = {
 
 
 @pytest.mark.parametrize("build", TRACED_IN_A_TUPLE.values(), ids=TRACED_IN_A_TUPLE)
-def test_traced_numbers_may_come_in_a_tuple(build):
+def test_tuples_of_traced_numbers_are_accepted(build):
     assert_close(jax.jit(build)(1.7).values, build(1.7).values)
 
 
@@ -191,7 +191,7 @@ def test_traced_numbers_may_come_in_a_tuple(build):
         (jnp.ones(3, jnp.bfloat16), "bfloat16"),
     ],
 )
-def test_arrays_become_fields_that_keep_their_dtype(values, dtype):
+def test_as_field_keeps_dtype(values, dtype):
     field = fields.as_field(values)
     assert_plain(field, jnp.dtype(dtype))
     np.testing.assert_array_equal(field.values, values)
@@ -199,7 +199,7 @@ def test_arrays_become_fields_that_keep_their_dtype(values, dtype):
     assert field.origin.dtype == field.log_gain.dtype == exact
 
 
-def test_a_field_keeps_its_origin_and_gain():
+def test_as_field_keeps_origin_and_gain():
     field = fields.as_field(Field(jnp.ones(3), jnp.array([-0.5]), jnp.array(7.0)))
     again = fields.as_field(field)
     for kept in (field, again):
@@ -208,7 +208,7 @@ def test_a_field_keeps_its_origin_and_gain():
         )
 
 
-def test_a_field_may_hold_nan():
+def test_field_may_contain_nan():
     """A rollout may give one: what happens at run time is data."""
     field = fields.as_field(Field(jnp.array([jnp.nan]), jnp.zeros(1), jnp.zeros(())))
     np.testing.assert_array_equal(field.values, [np.nan])
@@ -254,13 +254,13 @@ ARRAYS = {
 
 
 @pytest.mark.parametrize(("pixels", "expected"), ARRAYS.values(), ids=ARRAYS)
-def test_image_of_an_array(pixels, expected):
+def test_image_from_array(pixels, expected):
     field = fields.image(pixels)
     assert_plain(field, "float64")
     assert_close(field.values, expected)
 
 
-def test_image_takes_a_dtype_and_a_dark_margin():
+def test_image_takes_dtype_and_margin():
     field = fields.image(GRAY, margin=2, dtype="float32")
     assert_plain(field, "float32")
     assert_close(field.values, np.pad(GRAY / 255, 2), 1e-6)
@@ -300,7 +300,7 @@ FILES = {
 
 
 @pytest.mark.parametrize(("pixels", "name", "expected"), FILES.values(), ids=FILES)
-def test_image_of_a_file(save, pixels, name, expected):
+def test_image_from_file(save, pixels, name, expected):
     path = save(pixels, name)
     for source in (path, str(path)):
         field = fields.image(source)
@@ -308,7 +308,7 @@ def test_image_of_a_file(save, pixels, name, expected):
         assert_close(field.values, expected)
 
 
-def test_image_of_a_palette_file(save):
+def test_image_from_palette_file(save):
     """A palette's transparent color is black."""
     image = pytest.importorskip("PIL.Image")
     picture = image.fromarray(np.array([[0, 1, 2]], np.uint8), mode="P")
@@ -317,7 +317,7 @@ def test_image_of_a_palette_file(save):
     assert_close(fields.image(save(picture)).values, [[0, 0.299, 0.587]])
 
 
-def test_image_of_a_bundled_photograph():
+def test_image_from_bundled_photograph():
     data = pytest.importorskip("skimage.data")
     field = fields.image("camera")
     assert_close(field.values, data.camera() / 255)
@@ -325,7 +325,7 @@ def test_image_of_a_bundled_photograph():
 
 
 @pytest.mark.parametrize("name", fields.PHOTOGRAPHS)
-def test_photographs_come_with_the_package(name):
+def test_photographs_are_bundled(name):
     """None of them is fetched from the network."""
     data = pytest.importorskip("skimage.data")
     assert list(Path(data.__path__[0]).glob(f"{name}.*"))
@@ -340,7 +340,7 @@ def assert_refused(source, message):
     return str(error.value)
 
 
-def test_missing_file_is_refused_and_photographs_are_named(tmp_path):
+def test_missing_file_is_refused_and_lists_photographs(tmp_path):
     message = assert_refused(
         tmp_path / "nothing.png", "nothing.png', no such file, expected an image"
     )
@@ -352,7 +352,7 @@ def test_folder_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n"], ids=str)
-def test_file_that_is_no_image_is_refused(tmp_path, content):
+def test_non_image_file_is_refused(tmp_path, content):
     pytest.importorskip("PIL")
     path = tmp_path / "text.png"
     path.write_bytes(content)
@@ -376,7 +376,7 @@ def test_corrupt_file_is_refused(save):
     assert_refused(path, "picture.png', unreadable .*, expected an image file")
 
 
-def test_file_of_integers_of_unknown_scale_is_refused(save):
+def test_file_of_signed_integers_is_refused(save):
     assert_refused(save(GRAY.astype(np.int32), "picture.tiff"), "32-bit signed integers, whose")
 
 
@@ -386,7 +386,7 @@ def test_file_of_nan_is_refused(save):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns before it refuses
-def test_file_that_is_too_large_is_refused(save, monkeypatch):
+def test_oversized_file_is_refused(save, monkeypatch):
     path = save(GRAY)
     monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 2)
     assert_refused(path, r"picture.png', unreadable \(.*pixels")
@@ -515,6 +515,6 @@ def test_bad_margin_is_refused(margin):
 
 
 @pytest.mark.parametrize("key", [0, None, "seed"], ids=str)
-def test_what_is_no_key_is_refused(key):
+def test_bad_key_is_refused(key):
     with pytest.raises(ValueError, match=r"^key: got .*, expected .*jax.random.key"):
         fields.random(3, key=key)

@@ -107,7 +107,7 @@ def test_png_keeps_the_lowest_bit(write):
 
 
 @pytest.mark.parametrize(("channels", "clear"), [((), ">H"), ((3,), ">HHH")], ids=["gray", "RGB"])
-def test_the_transparent_color_of_16_bits_is_black(write, channels, clear):
+def test_transparent_color_of_16_bits_is_black(write, channels, clear):
     pixels = deep(*channels)
     one = np.atleast_1d(pixels[2, 3])
     expected = shades(pixels)
@@ -136,7 +136,7 @@ def test_png_of_few_bits_with_a_transparent_shade(write, bits):
 
 @pytest.mark.parametrize("kept", [0.5, 0.8])
 @pytest.mark.parametrize("channels", [2, 3, 4])
-def test_png_of_16_bits_cut_off_is_refused(write, channels, kept):
+def test_truncated_png_of_16_bits_is_refused(write, channels, kept):
     content = png(RNG.integers(0, 65536, (32, 32, channels)).astype(np.uint16))
     path = write(content[: int(kept * len(content))])
     with pytest.raises(ValueError, match=r"^source: .*x\.png', unreadable"):
@@ -213,7 +213,7 @@ TIFFS = {
 @pytest.mark.parametrize(
     ("pixels", "photometric", "options", "conversion"), TIFFS.values(), ids=TIFFS
 )
-def test_tiff_of_every_sample(write, pixels, photometric, options, conversion):
+def test_tiff_sample_types(write, pixels, photometric, options, conversion):
     path = write(tiff(pixels, photometric, **options), "x.tif")
     assert_shades(path, shades(pixels), conversion)
 
@@ -226,7 +226,7 @@ def test_tiff_with_0_for_white(write, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_tiff_of_colors_multiplied_by_opacity(write, dtype):
+def test_tiff_with_premultiplied_opacity(write, dtype):
     """Over black such colors stay what they are."""
     pixels = deep(4, dtype=dtype)
     pixels[..., :3] = pixels[..., :3] * (pixels[..., 3:] / np.iinfo(dtype).max)
@@ -254,14 +254,14 @@ REFUSED = {
 @pytest.mark.parametrize(
     ("pixels", "photometric", "options", "message"), REFUSED.values(), ids=REFUSED
 )
-def test_tiff_without_a_meaning_is_refused(write, pixels, photometric, options, message):
+def test_ambiguous_tiff_is_refused(write, pixels, photometric, options, message):
     path = write(tiff(pixels, photometric, **options), "x.tif")
     with pytest.raises(ValueError, match=rf"^source: got '.*x\.tif', {message}"):
         images.read(path)
 
 
 @pytest.mark.parametrize("kept", [0.1, 0.4, 0.7])
-def test_tiff_of_16_bits_cut_off_is_refused(tmp_path, kept):
+def test_truncated_tiff_of_16_bits_is_refused(tmp_path, kept):
     path = tmp_path / "x.tif"
     tifffile.imwrite(path, RNG.integers(0, 65536, (32, 32, 3)).astype(np.uint16), photometric="rgb")
     content = path.read_bytes()
@@ -282,11 +282,11 @@ def test_tiff_of_nan_is_refused(write):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("stack", ["pages", "ImageJ", "one page"])
-def test_tiff_of_several_pages_asks_which(tmp_path, dtype, stack):
+def test_tiff_of_several_pages_needs_a_page(tmp_path, dtype, stack):
     path, pixels = tmp_path / "x.tif", RNG.integers(0, 200, (3, 5, 7)).astype(dtype)
     options = {"ImageJ": {"imagej": True}, "one page": {"truncate": True}}.get(stack, {})
     tifffile.imwrite(path, pixels, photometric="minisblack", **options)
-    message = r"^source: got '.*x\.tif', 3 pictures, expected .* page= its number, 0 to 2$"
+    message = r"^source: got '.*x\.tif', 3 pictures, expected .* page= from 0 to 2$"
     with pytest.raises(ValueError, match=message):
         fields.image(path)
     if stack == "pages":
@@ -296,7 +296,7 @@ def test_tiff_of_several_pages_asks_which(tmp_path, dtype, stack):
 
 
 @pytest.mark.parametrize("name", ["x.gif", "x.webp", "x.png"])
-def test_animations_ask_which_frame(tmp_path, name):
+def test_animation_needs_a_page(tmp_path, name):
     frames = [np.full((6, 8), shade, np.uint8) for shade in (0, 255)]
     first, *rest = (PIL.fromarray(frame) for frame in frames)
     options = {"lossless": True} if name == "x.webp" else {}
@@ -307,12 +307,12 @@ def test_animations_ask_which_frame(tmp_path, name):
 
 
 @pytest.mark.parametrize("page", [-1, True, 0.5])
-def test_a_page_is_a_whole_number(write, page):
+def test_page_is_an_integer(write, page):
     with pytest.raises(ValueError, match=r"^page: got"):
         fields.image(write(png(deep())), page=page)
 
 
-def test_an_array_has_no_pages():
+def test_array_has_no_pages():
     with pytest.raises(ValueError, match=r"^page: got 0, expected None for an array"):
         fields.image(FLOAT, page=0)
 
@@ -328,7 +328,7 @@ UPRIGHT = {
     7: lambda a: np.swapaxes(a[::-1, ::-1], 0, 1),
     8: lambda a: np.swapaxes(a, 0, 1)[::-1],
 }
-TURNED = "turned upright as its orientation tag says"
+TURNED = "turned upright according to its orientation tag"
 
 
 def exif(number):
@@ -354,7 +354,7 @@ def test_tiff_is_turned_upright(write, number, dtype):
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "group4"])
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGB", "CMYK"])
-def test_tiff_on_its_side_has_the_pixels_of_the_same_file_upright(tmp_path, mode, compression):
+def test_rotated_tiff_matches_upright_tiff(tmp_path, mode, compression):
     if compression == "group4" and mode != "1":
         return  # which is for one bit only
     picture = PIL.fromarray(np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8))
@@ -378,7 +378,7 @@ def test_jpeg_is_turned_upright(tmp_path):
 # --- other formats -------------------------------------------------------------------------------
 
 
-def test_cmyk_says_how_it_becomes_gray(tmp_path):
+def test_cmyk_reports_its_conversion(tmp_path):
     pixels = deep(4, dtype=np.uint8)
     PIL.fromarray(pixels, mode="CMYK").save(tmp_path / "x.tif")
     ink = pixels / 255
@@ -410,14 +410,14 @@ def test_pnm_that_pillow_rounds_is_refused(write, magic, most):
         fields.image(path)
 
 
-def test_a_format_of_more_bits_than_pillow_keeps_is_refused(tmp_path):
+def test_lossy_format_is_refused(tmp_path):
     PIL.fromarray(deep(dtype=np.uint8)).save(tmp_path / "x.sgi")
-    message = r"x\.sgi', of format SGI, of which Pillow may drop bits, expected one of BMP"
+    message = r"x\.sgi', format SGI, in which Pillow may drop bits, expected one of BMP"
     with pytest.raises(ValueError, match=message):
         fields.image(tmp_path / "x.sgi")
 
 
-def test_a_gray_photograph_needs_no_conversion():
+def test_gray_photograph_needs_no_conversion():
     pytest.importorskip("skimage")
     assert images.read("camera").conversion == ""
     assert images.read("astronaut").conversion == f"astronaut: {NOTE}"
@@ -425,6 +425,6 @@ def test_a_gray_photograph_needs_no_conversion():
     assert patterns.conversion("disk") == ""
 
 
-def test_an_array_is_told_nothing_of():
+def test_arrays_report_their_conversion():
     assert images.read(deep(3)).conversion == NOTE
     assert images.read(FLOAT).conversion == ""

@@ -106,7 +106,7 @@ def test_a_single_tap_is_one():
     assert_close(jnp.abs(random((1,), KEY, 0.0)), [1])
 
 
-def test_dtype_is_the_default_float_unless_asked_for():
+def test_dtype_defaults_to_float():
     for asked, given_back in ((None, "float64"), ("float32", "float32"), (jnp.float32, "float32")):
         for build in (kernels.mix, functools.partial(kernels.random, key=KEY)):
             kernel = jax.eval_shape(functools.partial(build, 3, share=0.2, dtype=asked))
@@ -116,7 +116,7 @@ def test_dtype_is_the_default_float_unless_asked_for():
 @pytest.mark.parametrize("sigma", [1e-3, 1e6])
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("shape", [(4,), (3, 2)], ids=str)
-def test_gaussian_of_extreme_width_is_its_limit(shape, dtype, sigma):
+def test_gaussian_of_extreme_width_reaches_its_limit(shape, dtype, sigma):
     """The taps nearest the middle, equally, or all taps equally: never a kernel of zeros or NaN."""
     square = np.sum(reference.offsets(shape) ** 2, axis=-1)
     limit = (square == square.min()) | (sigma > 1)
@@ -126,7 +126,7 @@ def test_gaussian_of_extreme_width_is_its_limit(shape, dtype, sigma):
 
 @pytest.mark.parametrize("length", [1e-30, 1.0, 1e30])
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_length_of_the_direction_does_not_matter(length, dtype):
+def test_length_of_direction_is_ignored(length, dtype):
     kernel = kernels.gradient((3, 3), (0.6 * length, -0.8 * length), dtype=dtype)
     assert_close(kernel, reference.gradient((3, 3), (0.6, -0.8)), TOLERANCE[dtype])
 
@@ -135,7 +135,7 @@ def test_length_of_the_direction_does_not_matter(length, dtype):
 
 
 @given(st.sampled_from([(2,), (3, 3), (1, 4)]), st.floats(0, 1), st.floats(-3.1, 3.1))
-def test_mix_has_unit_energy_and_the_share_asked_for(shape, share, angle):
+def test_mix_has_unit_energy_and_requested_share(shape, share, angle):
     kernel = mix(shape, share, np.array([np.cos(angle), np.sin(angle)])[-len(shape) :])
     assert_close(np.sum(kernel**2), 1)
     assert_close(odd_share(kernel), share)
@@ -148,14 +148,14 @@ def test_ratio_gives_its_share(ratio):
 
 
 @given(st.sampled_from([(1, 4), (3, 3)]), st.floats(0, 1), st.integers(0, 2**31))
-def test_random_has_unit_energy_and_the_share_asked_for(shape, share, seed):
+def test_random_has_unit_energy_and_requested_share(shape, share, seed):
     kernel = random(shape, jax.random.key(seed), share)
     assert_close(np.sum(kernel**2), 1)
     assert_close(odd_share(kernel), share)
 
 
 @pytest.mark.parametrize("share", [0.0, 1e-4, 0.5, 1.0])
-def test_float32_keeps_the_share_asked_for(share):
+def test_float32_keeps_requested_share(share):
     mix = kernels.mix((3, 3), share=share, dtype="float32")
     sample = kernels.random((3, 3), key=KEY, share=share, dtype="float32")
     assert_close([odd_share(mix), odd_share(sample)], share, 1e-6)
@@ -164,7 +164,7 @@ def test_float32_keeps_the_share_asked_for(share):
 # --- random kernels -------------------------------------------------------------------------
 
 
-def test_random_is_a_function_of_the_key():
+def test_random_depends_on_key():
     first, again = random((3, 3), KEY, 0.5), random((3, 3), KEY, 0.5)
     np.testing.assert_array_equal(first, again)
     assert np.max(np.abs(first - random((3, 3), jax.random.key(1), 0.5))) > 0.1
@@ -180,7 +180,7 @@ def test_random_is_uniform_on_the_sphere():
     np.testing.assert_allclose((sample**4).mean(0), 3 / (6 * 8), atol=0.004)
 
 
-def test_random_of_given_share_is_uniform_on_both_spheres():
+def test_random_with_share_is_uniform_on_both_spheres():
     """In orthonormal coordinates, 5 for the even and 4 for the odd kernels of 3 × 3 taps."""
     keys = jax.random.split(KEY, 20_000)
     batch = jax.vmap(random, (None, 0, None))((3, 3), keys, 0.3)
@@ -199,7 +199,7 @@ def test_random_of_given_share_is_uniform_on_both_spheres():
 
 
 @pytest.mark.parametrize("shape", [(2,), (3, 3)], ids=str)
-def test_vmap_equals_one_by_one(shape):
+def test_vmap_matches_single_calls(shape):
     build = functools.partial(families, shape, "float64")
     values = numbers(len(shape))
     batch = jax.vmap(build)(**values)
@@ -217,7 +217,7 @@ def test_derivatives_match_finite_differences():
     check_grads(build, (one,), order=1, modes=("fwd", "rev"))
 
 
-def test_derivative_of_random_by_share_matches_finite_differences():
+def test_random_derivative_by_share_matches_finite_differences():
     check_grads(lambda share: random((3, 3), KEY, share), (0.3,), order=1, modes=("fwd", "rev"))
 
 
@@ -228,7 +228,7 @@ def test_ratio_is_differentiable_at_its_ends():
     assert_close([slope(0.0), slope(1.0)], [odd, -even])
 
 
-def test_infinite_slopes_at_the_ends_of_share_count_as_zero():
+def test_infinite_slopes_at_ends_of_share_are_zero():
     even, odd = reference.constant((2, 3)), reference.gradient((2, 3), (0, 1))
     slope = jax.jacrev(jax.jit(lambda share: kernels.mix((2, 3), share=share)))
     assert_close([slope(0.0), slope(1.0)], [-even / 2, odd / 2])
@@ -242,7 +242,7 @@ TRACED_IN_A_TUPLE = {
 
 
 @pytest.mark.parametrize("build", TRACED_IN_A_TUPLE.values(), ids=TRACED_IN_A_TUPLE)
-def test_traced_numbers_may_come_in_a_tuple(build):
+def test_tuples_of_traced_numbers_are_accepted(build):
     assert_close(jax.jit(build)(0.3), build(0.3))
 
 
@@ -260,13 +260,15 @@ TAKE_SHAPE = {
 
 @pytest.mark.parametrize("shape", BAD_SHAPES, ids=str)
 @pytest.mark.parametrize("function", TAKE_SHAPE.values(), ids=TAKE_SHAPE)
-def test_bad_shape_is_refused(function, shape):
-    with pytest.raises(ValueError, match=r"^shape: got .*, expected one to three positive whole"):
+def test_bad_kernel_size_is_refused(function, shape):
+    with pytest.raises(
+        ValueError, match=r"^kernel_size: got .*, expected one to three positive whole"
+    ):
         function(shape)
 
 
 @pytest.mark.parametrize("taps", [0, -1, True, 2.5, "3"], ids=str)
-def test_axis_offsets_refuses_what_is_no_number_of_taps(taps):
+def test_axis_offsets_refuses_invalid_size(taps):
     with pytest.raises(ValueError, match=r"^taps: got .*, expected a whole number of at least 1"):
         kernels.axis_offsets(taps)
 
@@ -294,7 +296,7 @@ def test_bad_share_or_ratio_is_refused(name, value):
 
 
 BAD_DIRECTIONS = {
-    "zero": ((0.0, 0.0), "a vector of length above 0"),
+    "zero": ((0.0, 0.0), "a nonzero vector"),
     "too short": ((1.0,), "one number per axis"),
     "too long": ((1.0, 0.0, 0.0), "one number per axis"),
     "a number": (1.0, "one number per axis"),
@@ -357,6 +359,6 @@ STATIC_MISTAKES = {
 
 
 @pytest.mark.parametrize("build", STATIC_MISTAKES.values(), ids=STATIC_MISTAKES)
-def test_static_mistakes_are_refused_under_jit_too(build):
+def test_static_mistakes_raise_under_jit(build):
     with pytest.raises(ValueError, match=r"^(direction|share): got .*, expected"):
         jax.jit(build)(0.2)

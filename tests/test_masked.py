@@ -167,25 +167,25 @@ FIGURES = {
 
 
 @pytest.mark.parametrize(("argument", "call"), CALLS.values(), ids=CALLS)
-def test_a_masked_array_is_refused_by_name(argument, call):
+def test_masked_array_is_refused(argument, call):
     pattern = rf"^{re.escape(argument)}: got \d+ of \d+ values masked, expected no masked values"
     with pytest.raises(ValueError, match=pattern):
         call()
 
 
 @pytest.mark.parametrize(("argument", "call"), FIGURES.values(), ids=FIGURES)
-def test_a_figure_refuses_masked_arrays(argument, call):
+def test_figures_refuse_masked_arrays(argument, call):
     plot = pytest.importorskip("infomech.plot")
     with pytest.raises(ValueError, match=rf"^{argument}: got \d+ of \d+ values masked"):
         call(plot)
 
 
-def test_the_message_counts_what_is_masked():
+def test_message_counts_masked_values():
     with pytest.raises(ValueError, match=r"^field: got 1 of 5 values masked, expected"):
         im.fields.as_field(MASKED)
 
 
-def test_a_mask_of_nothing_is_accepted():
+def test_empty_mask_is_accepted():
     values = np.ma.array([1.0, 2.0, 4.0])
     for plain in (values, np.ma.array([1.0, 2.0, 4.0], mask=[False] * 3)):
         np.testing.assert_array_equal(im.fields.as_field(plain).values, [1, 2, 4])

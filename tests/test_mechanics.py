@@ -45,7 +45,7 @@ def assert_close(actual, expected, tolerance=1e-12, name=""):
     ("shape", "dtype"),
     [*((shape, "float64") for shape in SHAPES), ((15,), "float32"), ((3, 3), "float32")],
 )
-def test_every_quantity_matches_the_reference(shape, dtype):
+def test_quantities_match_the_reference(shape, dtype):
     kernel = random_kernel(shape, dtype)
     found, expected = measure(kernel), reference.energy_momentum(kernel)
     assert set(expected) == set(EnergyMomentum._fields)
@@ -68,7 +68,7 @@ BY_HAND = {
 
 
 @pytest.mark.parametrize(("kernel", "expected"), BY_HAND.values(), ids=BY_HAND)
-def test_kernels_worked_out_by_hand(kernel, expected):
+def test_hand_computed_kernels(kernel, expected):
     found = measure(np.array(kernel, float))
     for name, value, by_hand in zip(EnergyMomentum._fields, found, expected, strict=True):
         assert_close(value, by_hand, 1e-14, name)
@@ -83,7 +83,7 @@ def test_energies_add_up(kernel):
 
 
 @given(some_kernel())
-def test_reflection_flips_the_momentum_and_keeps_the_energy(kernel):
+def test_reflection_flips_momentum_and_keeps_energy(kernel):
     em, mirrored = measure(kernel), measure(np.flip(kernel))
     for name in ("energy", "even", "odd", "share", "gain", "mass_squared", "rapidity"):
         assert_close(getattr(mirrored, name), getattr(em, name))
@@ -92,7 +92,7 @@ def test_reflection_flips_the_momentum_and_keeps_the_energy(kernel):
 
 
 @given(some_kernel(), st.sampled_from([-2.0, 0.5, 8.0]))
-def test_a_factor_scales_energy_and_momentum_but_neither_share_nor_rapidity(kernel, factor):
+def test_scaling_by_a_factor(kernel, factor):
     em, scaled = measure(kernel), measure(factor * kernel)
     assert_close(scaled.energy, factor**2 * em.energy)
     assert_close(scaled.momentum, factor * em.momentum)
@@ -100,7 +100,7 @@ def test_a_factor_scales_energy_and_momentum_but_neither_share_nor_rapidity(kern
 
 
 @pytest.mark.parametrize("factor", [1e-25, 1e25])
-def test_share_rapidity_and_direction_survive_taps_whose_squares_do_not(factor):
+def test_ratios_survive_extreme_scales(factor):
     """Filters that weight decay has shrunk to almost nothing still have a shape."""
     kernel = np.array([1.0, 0.0, 3.0], np.float32)
     em = measure(kernel * np.float32(factor))
@@ -108,13 +108,13 @@ def test_share_rapidity_and_direction_survive_taps_whose_squares_do_not(factor):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_energy_of_half_precision_taps_is_summed_in_float32(dtype):
+def test_half_precision_is_summed_in_float32(dtype):
     em = measure(jnp.array([300, 100], dtype))
     assert em.energy.dtype == jnp.float32
     assert_close([em.energy, em.even, em.odd, em.share], [100_000, 80_000, 20_000, 0.2], 1e-6)
 
 
-def test_whole_numbers_become_the_default_float():
+def test_integers_become_default_float():
     assert {value.dtype for value in energy_momentum([1, 2])} == {jnp.dtype("float64")}
 
 
@@ -122,7 +122,7 @@ def test_whole_numbers_become_the_default_float():
 
 
 @pytest.mark.parametrize("shape", [(4,), (3, 2), (2, 1, 3)], ids=str)
-def test_vmap_equals_one_by_one(shape):
+def test_vmap_matches_single_calls(shape):
     batch = random_kernel((5, *shape))
     batch[0] = 0
     many, one = jax.vmap(measure)(batch), [measure(kernel) for kernel in batch]
@@ -137,7 +137,7 @@ def test_derivatives_match_finite_differences(kernel):
 
 
 @pytest.mark.parametrize(("kernel", "expected"), BY_HAND.values(), ids=BY_HAND)
-def test_slopes_are_finite_everywhere_and_zero_where_a_quantity_is_not_defined(kernel, expected):
+def test_gradients_are_finite_and_zero_where_undefined(kernel, expected):
     slope = slopes(np.array(kernel, float))
     for name, value, one in zip(EnergyMomentum._fields, expected, slope, strict=True):
         assert np.all(np.isfinite(one)), name

@@ -79,7 +79,7 @@ def blob(pixels, signed, seed):
 
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize(("pixels", "taps", "boundary", "dtype"), CASES, ids=IDS)
-def test_every_observable_is_that_of_the_reference(pixels, taps, boundary, dtype, signed):
+def test_observables_match_the_reference(pixels, taps, boundary, dtype, signed):
     u = blob(pixels, signed, seed=len(pixels)).astype(dtype)
     origin = SHIFT * np.arange(len(pixels), dtype=dtype)
     field = im.Field(jnp.asarray(u), jnp.asarray(origin), jnp.asarray(GAIN, dtype))
@@ -90,7 +90,7 @@ def test_every_observable_is_that_of_the_reference(pixels, taps, boundary, dtype
         np.testing.assert_allclose(found, numbers[name], rtol, rtol, err_msg=name)
 
 
-def test_edge_knows_which_pixels_feel_the_boundary_within_one_layer():
+def test_edge_covers_pixels_affected_within_one_layer():
     cases = [(n, boundary) for n in (1, 2, 3, 6, 7) for boundary in observables.BOUNDARIES]
 
     @jax.jit
@@ -105,7 +105,7 @@ def test_edge_knows_which_pixels_feel_the_boundary_within_one_layer():
         np.testing.assert_array_equal(found, expected, err_msg=f"{n} taps, {boundary}")
 
 
-def test_mass_on_two_sides_of_a_ring_counts_as_meeting_itself():
+def test_mass_at_the_antipode_counts_as_edge():
     u = np.zeros(24)
     u[[5, 6, 7]] = 3.0
     u[18] = 1.0  # the antipode
@@ -115,7 +115,7 @@ def test_mass_on_two_sides_of_a_ring_counts_as_meeting_itself():
 
 @pytest.mark.parametrize("boundary", ["zero", "reflect"])
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 7])
-def test_layer_reach_is_where_several_layers_differ_from_those_of_an_endless_line(n, boundary):
+def test_layer_reach_covers_pixels_that_differ_from_an_infinite_line(n, boundary):
     layers, pixels, room = 3, 31, 30
     felt = []
     for x in range(pixels):
@@ -132,7 +132,7 @@ def test_layer_reach_is_where_several_layers_differ_from_those_of_an_endless_lin
     assert high == pixels - min(felt[felt > pixels // 2], default=pixels)
 
 
-def test_the_circular_center_turns_with_the_ring():
+def test_circular_center_follows_rolls():
     u = blob((24,), False, seed=1)
     start = observables.center(u, boundary="periodic")
     for shift in (1, 7, 23):
@@ -143,7 +143,7 @@ def test_the_circular_center_turns_with_the_ring():
         np.testing.assert_allclose(turned, still, rtol=1e-12)
 
 
-def test_logarithms_hold_what_exponentials_cannot():
+def test_logarithms_do_not_overflow():
     values, zero = jnp.full(8, 1e-30, jnp.float32), jnp.zeros(1, jnp.float32)
     field = im.Field(values, zero, jnp.asarray(500.0, jnp.float32))
     log_value = 500.0 + np.log(1e-30)
@@ -156,7 +156,7 @@ def test_logarithms_hold_what_exponentials_cannot():
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_negative_mass_has_a_center_but_no_logarithm(sign):
+def test_negative_mass_has_center_but_no_logarithm(sign):
     u = sign * blob((23,), False, seed=0)
     for boundary in ("zero", "periodic"):
         np.testing.assert_allclose(
@@ -168,7 +168,7 @@ def test_a_negative_mass_has_a_center_but_no_logarithm(sign):
 
 
 @pytest.mark.parametrize("boundary", ["zero", "periodic"])
-def test_a_dead_field_has_no_center_and_no_slope(boundary):
+def test_dead_field_has_nan_center_and_zero_gradient(boundary):
     dead = jnp.zeros(5)
     found = everything(im.fields.as_field(dead), (3,), boundary)
     for name in ("center", "covariance", "spread", "skewness", "excess_kurtosis", "balance"):
@@ -190,7 +190,7 @@ def test_a_dead_field_has_no_center_and_no_slope(boundary):
     np.testing.assert_array_equal(slope, 0.0)
 
 
-def test_canceled_mass_has_no_center_even_on_a_ring():
+def test_canceled_mass_has_no_center():
     u = np.zeros(12)
     u[:2] = 1.0, -1.0
     for boundary in ("zero", "periodic"):
@@ -203,7 +203,7 @@ def test_canceled_mass_has_no_center_even_on_a_ring():
     assert np.isnan(observables.edge(u, reach, boundary="periodic"))
 
 
-def test_a_single_pixel_has_no_spread_and_no_shape():
+def test_single_pixel_has_zero_spread_and_nan_moments():
     for pixel, height in [(3, 1.0), (7, 0.3), (22, 1 / 3)]:
         u = np.zeros(24)
         u[pixel] = height
@@ -214,7 +214,7 @@ def test_a_single_pixel_has_no_spread_and_no_shape():
     np.testing.assert_array_equal(slope, 0.0)  # where it is infinite
 
 
-def test_single_precision_is_enough_far_from_pixel_0():
+def test_float32_is_accurate_far_from_pixel_0():
     sigma, center, pixels = 5.0, 100_000.25, 2**17
     u = im.fields.gaussian(pixels, sigma, center=(center,), dtype="float32")
     x = np.arange(pixels)
@@ -255,7 +255,7 @@ def exact_slopes(u, taps):
     }
 
 
-def test_gradients_are_exact_forwards_and_backwards():
+def test_gradients_are_exact_in_both_modes():
     u, taps = blob((6, 7), True, seed=2), (3, 2)
     slopes = exact_slopes(u, taps)
 
@@ -268,7 +268,7 @@ def test_gradients_are_exact_forwards_and_backwards():
             np.testing.assert_allclose(found, slopes[name], rtol=1e-10, atol=1e-12)
 
 
-def test_gradients_on_a_ring_agree_with_finite_differences():
+def test_periodic_gradients_match_finite_differences():
     u, direction = blob((12,), False, seed=3), np.random.default_rng(0).normal(size=12)
 
     def observed(values):
@@ -283,7 +283,7 @@ def test_gradients_on_a_ring_agree_with_finite_differences():
         np.testing.assert_allclose(slope, backward[name] @ direction, rtol=1e-9, atol=1e-12)
 
 
-def test_a_batch_of_fields_is_observed_like_single_ones():
+def test_vmap_matches_single_calls():
     fields = np.stack([blob((9, 14), False, seed) for seed in range(3)] + [np.zeros((9, 14))])
 
     def observed(values):
@@ -305,6 +305,6 @@ def test_a_batch_of_fields_is_observed_like_single_ones():
         (lambda: observables.mass([1.0, np.nan]), "field: got 1 of 2 values not finite"),
     ],
 )
-def test_mistakes_are_named(call, message):
+def test_invalid_arguments_raise(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -93,7 +93,7 @@ def test_mirror_parts_add_up_and_are_orthogonal(kernel):
 
 
 @pytest.mark.parametrize("shape", [(2,), (15,), (3, 3), (6, 7), (8, 5, 9)], ids=str)
-def test_mirror_parts_hold_the_dct_modes_of_their_parity(shape):
+def test_mirror_parts_contain_dct_modes_of_same_parity(shape):
     """The part of parity (a, b) has the coefficients whose index is (a, b) mod 2, and no other."""
     kernel = random_kernel(shape)
     parts, coefficients = all_parts(kernel)["mirror_split"], reference.dct(kernel)
@@ -105,11 +105,11 @@ def test_mirror_parts_hold_the_dct_modes_of_their_parity(shape):
 
 
 @given(some_kernel())
-def test_reflecting_twice_gives_the_kernel_back(kernel):
+def test_reflect_is_its_own_inverse(kernel):
     np.testing.assert_array_equal(parity.reflect(parity.reflect(kernel)), kernel)
 
 
-def test_whole_numbers_become_the_default_float():
+def test_integers_become_default_float():
     even, odd = parity.split([1, 2])
     assert even.dtype == odd.dtype == jnp.float64
     np.testing.assert_array_equal([even, odd], [[1.5, 1.5], [-0.5, 0.5]])
@@ -119,7 +119,7 @@ def test_whole_numbers_become_the_default_float():
 
 
 @pytest.mark.parametrize("shape", [(4,), (3, 2), (2, 1, 3)], ids=str)
-def test_vmap_equals_one_by_one(shape):
+def test_vmap_matches_single_calls(shape):
     batch = random_kernel((5, *shape))
     found = jax.vmap(all_parts)(batch)
     for i, kernel in enumerate(batch):
@@ -132,7 +132,7 @@ def test_derivatives_match_finite_differences():
     check_grads(all_parts, (random_kernel((3, 2)),), order=1, modes=("fwd", "rev"))
 
 
-def test_traced_taps_may_come_in_a_list():
+def test_lists_of_traced_taps_are_accepted():
     slope = jax.grad(lambda tap: jnp.sum(parity.split([tap, 1.0]).odd ** 2))(3.0)
     assert_close(slope, 2.0)  # d/da (a − 1)²/2
 

@@ -35,7 +35,7 @@ def test_kernel_figure_shows_energies(shape):
 
 
 @pytest.mark.parametrize("suffix", ["gif", "webp"])
-def test_animation_shows_every_frame(tmp_path, suffix):
+def test_animation_contains_all_frames(tmp_path, suffix):
     frames = np.zeros((5, 12, 10))
     for layer in range(5):
         frames[layer, 4, 2 * layer] = 1 + layer
@@ -50,7 +50,7 @@ def test_animation_shows_every_frame(tmp_path, suffix):
     assert (row // zoom, column // zoom) == (4, 8)
 
 
-def test_animation_knows_its_formats(tmp_path):
+def test_animation_refuses_other_formats(tmp_path):
     with pytest.raises(ValueError, match=r"animation: got .*film\.avi"):
         plot.animation(np.zeros((2, 4, 4)), tmp_path / "film.avi")
 

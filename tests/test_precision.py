@@ -84,7 +84,7 @@ PROGRAMS = {
     "losses": (lambda k: change(target, k), KERNEL),
     "a survey": (
         lambda shares: survey._measure(
-            shares, np.float32([0, 1]), im.fields.as_field(PLANE), 1, shape=(3, 3), steps=6,
+            shares, np.float32([0, 1]), im.fields.as_field(PLANE), 1, kernel_size=(3, 3), steps=6,
             rectifier="relu", boundary="zero", normalize="l2",
         ), np.linspace(0, 1, 3, dtype=np.float32),
     ),

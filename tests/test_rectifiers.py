@@ -25,7 +25,7 @@ def assert_close(actual, expected, tolerance=1e-14):
 # --- known ones -----------------------------------------------------------------------------
 
 
-def test_names_are_those_of_the_reference():
+def test_names_match_the_reference():
     assert set(NAMES) == set(reference.RECTIFIERS)
     assert [rectifiers.get(name).name for name in NAMES] == list(NAMES)
     assert [getattr(rectifiers, name) for name in NAMES] == [rectifiers.get(name) for name in NAMES]
@@ -41,7 +41,7 @@ def test_values_match_the_reference(name, dtype):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_vmap_equals_one_by_one(name):
+def test_vmap_matches_single_calls(name):
     rectifier, grid = rectifiers.get(name), POINTS.reshape(2, 4)
     assert_close(jax.vmap(rectifier)(grid), [rectifier(row) for row in grid])
 
@@ -62,7 +62,7 @@ def test_slope_of_relu_at_zero_is_zero(zero, dtype):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_flags_say_what_the_function_does(name):
+def test_flags_describe_the_function(name):
     rectifier, up = rectifiers.get(name), POINTS[POINTS >= 0]
     assert rectifier.homogeneous == (name in reference.HOMOGENEOUS)
     assert rectifier.homogeneous == np.allclose(rectifier(3 * POINTS), 3 * rectifier(POINTS))
@@ -104,14 +104,14 @@ CALLABLES = {  # function, homogeneous, inactive
 
 
 @pytest.mark.parametrize(("function", "homogeneous", "inactive"), CALLABLES.values(), ids=CALLABLES)
-def test_callables_are_found_out(function, homogeneous, inactive):
+def test_probe_classifies_callables(function, homogeneous, inactive):
     rectifier = rectifiers.get(function)
     assert (rectifier.homogeneous, rectifier.keeps_nonnegative) == (homogeneous, inactive)
     np.testing.assert_array_equal(rectifier(POINTS), function(POINTS))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_known_functions_are_found_out_as_declared(name):
+def test_probe_agrees_with_declared_flags(name):
     known = rectifiers.get(name)
     found = rectifiers.get(known.function)
     assert (found.homogeneous, found.keeps_nonnegative) == (
@@ -120,12 +120,12 @@ def test_known_functions_are_found_out_as_declared(name):
     )
 
 
-def test_a_callable_is_called_by_its_name():
+def test_callable_keeps_its_name():
     assert rectifiers.get(jnp.sin).name == "sin"
     assert rectifiers.get(Leaky(0.1)).name == "Leaky"
 
 
-def test_a_rectifier_passes_through_as_it_is():
+def test_rectifier_passes_through_unchanged():
     """Whatever it says of itself is believed."""
     mine = Rectifier("mine", jnp.sin, homogeneous=True, keeps_nonnegative=True)
     assert rectifiers.get(mine) is mine
@@ -142,7 +142,7 @@ TRANSFORMS = {
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
-def test_callables_are_found_out_inside_transformations(transform):
+def test_probe_works_inside_transformations(transform):
     def use(u):
         rectifier = rectifiers.get(lambda v: 2 * jax.nn.relu(v))
         assert rectifier.homogeneous
@@ -155,7 +155,7 @@ def test_callables_are_found_out_inside_transformations(transform):
 
 
 @pytest.mark.parametrize("transform", [jax.jit, jax.grad, jax.jacfwd, jax.vmap])
-def test_a_callable_that_closes_over_traced_values_is_refused(transform):
+def test_callable_closing_over_traced_values_is_refused(transform):
     def use(slope):
         return jnp.sum(rectifiers.get(lambda u: slope * u)(jnp.ones(3)))
 
@@ -163,7 +163,7 @@ def test_a_callable_that_closes_over_traced_values_is_refused(transform):
         transform(use)(jnp.ones(2) if transform is jax.vmap else 0.5)
 
 
-def test_a_rectifier_may_close_over_traced_values():
+def test_rectifier_may_close_over_traced_values():
     def use(slope):
         mine = Rectifier("mine", lambda u: slope * u, homogeneous=True, keeps_nonnegative=False)
         return jnp.sum(rectifiers.get(mine)(jnp.ones(3)))
@@ -172,7 +172,7 @@ def test_a_rectifier_may_close_over_traced_values():
 
 
 @pytest.mark.parametrize("name", ["ReLU", "", "abs"])
-def test_unknown_names_are_answered_with_the_known(name):
+def test_unknown_name_lists_known_ones(name):
     with pytest.raises(
         ValueError, match=f"^rectifier: got '{name}', expected one of relu, mod"
     ) as e:
@@ -196,12 +196,12 @@ NOT_POINTWISE = {
 
 
 @pytest.mark.parametrize(("function", "message"), NOT_POINTWISE.values(), ids=NOT_POINTWISE)
-def test_what_is_not_pointwise_is_refused(function, message):
+def test_non_pointwise_callable_is_refused(function, message):
     with pytest.raises(ValueError, match=f"^rectifier: got .*({message})"):
         rectifiers.get(function)
 
 
-def test_a_callable_that_cannot_be_hashed_is_refused():
+def test_unhashable_callable_is_refused():
     """What a layer is compiled for has to be found again."""
 
     class Unhashable(Leaky):
@@ -212,6 +212,6 @@ def test_a_callable_that_cannot_be_hashed_is_refused():
 
 
 @pytest.mark.parametrize("value", [None, 5, 0.1, [1.0]], ids=str)
-def test_what_is_no_function_is_refused(value):
+def test_non_callable_is_refused(value):
     with pytest.raises(ValueError, match=r"^rectifier: got .*, expected a name, a Rectifier or a"):
         rectifiers.get(value)

@@ -359,7 +359,7 @@ def assert_grown(found, wanted, tolerance, name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_no_scale_changes_what_is_measured(name):
+def test_results_scale_by_their_degree(name):
     function, x, degrees = CASES[name]
     reference = function(scaled(x, 1.0, np.float64))
     for scale in SCALES:
@@ -410,7 +410,7 @@ SLOPES = {
 
 
 @pytest.mark.parametrize("name", SLOPES)
-def test_slopes_are_right_at_every_scale(name):
+def test_gradients_scale_by_their_degree(name):
     """The slope of a function of degree p is of degree p − 1, in reverse and forward mode."""
     function, x, degree = SLOPES[name]
     slope = jax.jit(jax.grad(function))
@@ -446,7 +446,7 @@ def truth():
 
 
 @pytest.mark.parametrize("scale", [1e-35, 1e-30, 1e-21, 1.0, 1e19, 1e30, 1e36])
-def test_brackets_in_single_precision_hold_the_truth(scale):
+def test_float32_brackets_contain_the_truth(scale):
     """Outside of jit and under it, where energies may be too small or too large for the dtype."""
     exact, true = truth()
     signal, frame = (scale * CLASSIC).astype(np.float32), scattering.meyer(256, 4, dtype="float32")
@@ -470,7 +470,7 @@ def test_brackets_in_single_precision_hold_the_truth(scale):
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e200])
-def test_brackets_in_double_precision_hold_what_no_float_is(scale):
+def test_float64_brackets_contain_unrepresentable_energies(scale):
     exact, _ = truth()
     found = scattering.energies(scale * CLASSIC, OCTAVES, 2)
     np.testing.assert_allclose(
@@ -500,7 +500,7 @@ def test_guarantees_under_jit_are_rounded_up():
 
 
 @pytest.mark.parametrize("scale", [1e-21, 1e19])
-def test_a_function_of_ones_own_sees_the_true_signal(scale):
+def test_custom_function_receives_the_unscaled_signal(scale):
     """ρ(z) = c tanh(|z|/c) bends where |z| is about c, whatever that is."""
     shares = []
     for c, dtype in ((1.0, np.float64), (scale, np.float32)):
@@ -516,7 +516,7 @@ def test_a_function_of_ones_own_sees_the_true_signal(scale):
     assert shares[0][0].sum() < 0.95
 
 
-def test_frames_too_strong_for_the_dtype_leave_brackets_open():
+def test_overflowing_frames_give_unbounded_brackets():
     strong = frames.Frame(SINGLE.low, SINGLE.bands * 1e25, SINGLE.labels, SINGLE.mirrors)
     found = scattering.energies(np.float32(SIGNAL), strong, 1)
     energy = np.sum(SIGNAL**2)
@@ -534,7 +534,7 @@ def test_zeros_have_no_energy_and_subnormal_signals_are_refused():
         scattering.energies(np.full(64, 1e-40, np.float32), SINGLE, 1)
 
 
-def test_slopes_of_a_sum_over_a_batch_are_those_one_by_one():
+def test_batched_gradients_match_single_ones():
     """Reverse mode through a batch, of signals and of the frame they share."""
     batch = np.float32([1e-21, 1.0, 1e19])[:, None] * SIGNAL[None].astype(np.float32)
 
@@ -558,7 +558,7 @@ def test_slopes_of_a_sum_over_a_batch_are_those_one_by_one():
 
 @pytest.mark.parametrize("normalize", ["sum", "l2", "max"])
 @pytest.mark.parametrize("scale", [1e-30, 1e-25])
-def test_norms_of_small_fields_are_found_for_any_rectifier(normalize, scale):
+def test_norms_of_small_fields_are_accurate(normalize, scale):
     """tanh sees a field of any scale; only the first layer's norm is that small."""
     finals = [
         im.rollout(
@@ -573,7 +573,7 @@ def test_norms_of_small_fields_are_found_for_any_rectifier(normalize, scale):
     np.testing.assert_allclose(*finals, rtol=1e-4)
 
 
-def test_weights_whose_squares_no_float_is_are_refused():
+def test_weights_with_overflowing_squares_are_refused():
     layer = Layer("one", 1e200 * FILTERS, "OIHW", "told")
     with pytest.raises(
         ValueError, match=r"kernels: got weights of up to .*e\+200, expected 1e-140"
@@ -582,21 +582,21 @@ def test_weights_whose_squares_no_float_is_are_refused():
 
 
 @pytest.mark.parametrize("scale", [1e-5, 1e3])
-def test_weights_of_half_precision_are_counted_as_those_of_double(scale):
+def test_census_of_float16_matches_float64(scale):
     half = (scale * FILTERS).astype(np.float16)
     wanted = counted(half.astype(np.float64))
     for name, value in counted(half).items():
         np.testing.assert_allclose(value, wanted[name], rtol=1e-10, atol=1e-12, err_msg=name)
 
 
-def test_energy_of_a_field_with_a_large_gain_is_held():
+def test_energy_of_a_field_with_large_gain():
     field = im.Field(
         jnp.full(4, 1e-30, jnp.float32), jnp.zeros(1, jnp.float32), jnp.float32(40 * np.log(10))
     )
     np.testing.assert_allclose(observables.energy(field), 4e20, rtol=1e-4)
 
 
-def test_brackets_hold_what_is_lost_of_subnormal_numbers():
+def test_brackets_include_flushed_subnormals():
     """XLA takes them for zeros, so brackets count what they may hold."""
     frame = scattering.meyer(64, 3.0, dtype="float32")
     signal = np.full(64, 1e-38, np.float32)

@@ -67,7 +67,7 @@ def assert_close(actual, expected, tolerance=1e-12, name=""):
 
 
 @pytest.mark.parametrize("taps", range(1, 16))
-def test_basis_is_orthonormal_and_of_alternating_parity(taps):
+def test_basis_is_orthonormal_with_alternating_parity(taps):
     modes = spectrum.basis(taps)
     assert_close(modes, reference.dct_matrix(taps))
     assert_close(modes @ modes.T, np.eye(taps))
@@ -88,7 +88,7 @@ def test_spectra_match_the_reference(shape, dtype):
 
 
 @given(some_kernel())
-def test_dct_keeps_the_energy_and_inverts(kernel):
+def test_dct_preserves_energy_and_inverts(kernel):
     found = spectra(kernel)
     assert_close(np.sum(found["energies"]), np.sum(kernel**2))
     assert_close(found["from_dct"], kernel)
@@ -106,7 +106,7 @@ def test_coordinates_lie_in_the_unit_ball(kernel):
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 3), (3, 3, 2)], ids=str)
-def test_mixtures_of_two_or_three_taps_lie_on_the_sphere(shape):
+def test_mixtures_up_to_three_taps_lie_on_the_sphere(shape):
     """There the gradient is a DCT mode, so DC and direction are read back, with their signs."""
     direction = np.array([1.0, -2.0, 0.5])[: len(shape)]
     direction /= np.sqrt(direction @ direction)
@@ -118,7 +118,7 @@ def test_mixtures_of_two_or_three_taps_lie_on_the_sphere(shape):
 
 
 @pytest.mark.parametrize("shape", [(3,), (1, 3), (2, 2)], ids=str)
-def test_a_zero_kernel_has_no_place_and_no_slope(shape):
+def test_zero_kernel_has_nan_coordinates_and_zero_gradient(shape):
     zero = jnp.zeros(shape)
     assert np.all(np.isnan(spectra(zero)["coordinates"]))
     assert np.isnan(spectra(zero)["low_frequency_share"])
@@ -131,7 +131,7 @@ def test_an_axis_of_one_tap_has_no_gradient():
     assert_close(spectra(np.array([-2.0]))["coordinates"], [-1, 0])
 
 
-def test_place_does_not_depend_on_the_size_of_the_taps():
+def test_coordinates_are_scale_invariant():
     """Squares of these taps underflow and overflow in float32."""
     kernel = np.array([1.0, 0.0, 3.0], np.float32)
     for factor in (1e-25, 1e25):
@@ -161,7 +161,7 @@ def test_transfer_function_at_zero_is_the_gain(kernel):
 
 
 @pytest.mark.parametrize("shape", [(3,), (15,), (4,), (3, 5), (2, 3), (3, 1, 5)], ids=str)
-def test_transfer_function_is_what_a_layer_does_on_a_periodic_domain(shape):
+def test_transfer_function_matches_a_periodic_layer(shape):
     """F(k * u) = k̂ F(u), where an even number of taps moves the grid by half a pixel."""
     pixels = (16, 9, 7)[: len(shape)]
     kernel, u = random_kernel(shape), random_kernel(pixels)
@@ -189,7 +189,7 @@ def test_parseval(kernel):
 
 
 @pytest.mark.parametrize("shape", [(2,), (5,), (3, 4), (2, 3, 3)], ids=str)
-def test_phase_falls_as_momentum_over_gain(shape):
+def test_phase_slope_is_momentum_over_gain(shape):
     kernel = 0.3 + random_kernel(shape)
 
     @jax.jit
@@ -212,7 +212,7 @@ def test_transfer_function_of_half_precision_taps_is_complex64(dtype):
 
 
 @pytest.mark.parametrize("shape", [(4,), (3, 2), (2, 1, 3)], ids=str)
-def test_vmap_equals_one_by_one(shape):
+def test_vmap_matches_single_calls(shape):
     batch = random_kernel((5, *shape))
     batch[0] = 0
     found, omegas = jax.vmap(spectra)(batch), domain(5, 4, 6)[: len(shape)]
@@ -272,6 +272,6 @@ def test_bad_frequencies_are_refused(frequencies, message):
 
 
 @pytest.mark.parametrize("taps", [0, -1, True, 2.5, "3", None, (3,)], ids=str)
-def test_bad_number_of_taps_is_refused(taps):
+def test_bad_kernel_size_is_refused(taps):
     with pytest.raises(ValueError, match=r"^taps: got .*, expected a whole number of at least 1"):
         spectrum.basis(taps)

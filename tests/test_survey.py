@@ -26,7 +26,7 @@ def test_reference_values_of_the_law(outcomes, kernel_size, root, share):
     assert outcome.fit("tangent", "inactive").r_squared > 0.99995
 
 
-def test_speed_is_theory_where_the_rectifier_is_inactive(outcomes):
+def test_speed_matches_theory_while_inactive(outcomes):
     for size, outcome in outcomes.items():
         inactive = outcome.share <= outcome.inactive_share * (1 + 1e-6)
         np.testing.assert_allclose(outcome.speed[inactive], outcome.theory[inactive], atol=2e-6)
@@ -36,14 +36,14 @@ def test_speed_is_theory_where_the_rectifier_is_inactive(outcomes):
         )
 
 
-def test_spread_contracts_by_one_over_gamma(outcomes):
+def test_spread_contracts_by_the_lorentz_factor(outcomes):
     for size, outcome in outcomes.items():
         inactive = outcome.share < 0.99 * outcome.inactive_share
         v = outcome.speed[inactive] / np.sqrt((size**2 - 1) / 12)
         np.testing.assert_allclose(outcome.contraction[inactive], np.sqrt(1 - v**2), rtol=1e-4)
 
 
-def test_nothing_touches_the_boundary_and_every_speed_is_given(outcomes):
+def test_all_speeds_are_measured(outcomes):
     for outcome in outcomes.values():
         assert np.all(outcome.status == 0)
         assert "speed is not linear in ε" in outcome.verdict
@@ -64,11 +64,11 @@ def test_nothing_touches_the_boundary_and_every_speed_is_given(outcomes):
         (np.nan, 2, "nan"),
     ],
 )
-def test_r_squared_below_a_bound_is_not_shown_as_the_bound(r_squared, digits, shown):
+def test_format_r_squared_rounds_down(r_squared, digits, shown):
     assert rates.format_r_squared(r_squared, digits) == shown
 
 
-def test_the_survey_tells_which_speeds_are_not_steady(outcomes):
+def test_active_speeds_are_unsteady(outcomes):
     for outcome in outcomes.values():
         inactive = outcome.share <= outcome.inactive_share * (1 + 1e-6)
         assert outcome.steady[inactive].all()
@@ -77,7 +77,7 @@ def test_the_survey_tells_which_speeds_are_not_steady(outcomes):
         assert np.all(outcome.r_squared[1:] > 0.99)
 
 
-def test_intervals_hold_their_estimates_and_repeat_from_the_seed(outcomes):
+def test_intervals_contain_estimates_and_are_reproducible(outcomes):
     fit = outcomes[3].fit("sqrt_share", "all")
     assert fit.slope_interval[0] < fit.slope < fit.slope_interval[1]
     again = survey.run(survey.LawConfig(kernel_size=(3,), rectifier=("relu",), resamples=200))
@@ -85,7 +85,7 @@ def test_intervals_hold_their_estimates_and_repeat_from_the_seed(outcomes):
 
 
 @pytest.mark.parametrize("boundary", ["periodic", "reflect"])
-def test_other_boundaries_change_nothing_in_a_wide_domain(outcomes, boundary):
+def test_boundary_is_irrelevant_in_a_wide_domain(outcomes, boundary):
     config = survey.LawConfig(
         kernel_size=(2,), rectifier=("relu",), boundary=(boundary,), shares=5, resamples=10
     )
@@ -121,13 +121,13 @@ def test_speed_is_measured_along_the_direction(dimensions, direction):
 
 
 @pytest.mark.parametrize("kind", [tuple, list, np.array])
-def test_several_directions_follow_one_another(kind):
+def test_directions_are_concatenated(kind):
     config = survey.LawConfig(kernel_size=(2,), rectifier=("relu",), direction=kind([0, 2, -3, 4]))
     found = [setting.direction for setting in survey.settings(config)]
     np.testing.assert_allclose(found, [(0, 1), (-0.6, 0.8)])
 
 
-def test_identity_refuses_where_positive_and_negative_values_cancel():
+def test_identity_refuses_canceling_values():
     config = survey.LawConfig(kernel_size=(3,), rectifier=("identity",), shares=11, resamples=10)
     (outcome,) = survey.run(config)
     refused = outcome.status != 0
@@ -164,13 +164,13 @@ def test_identity_refuses_where_positive_and_negative_values_cancel():
         ({"pattern": ("camera",), "dimensions": 3}, "pattern: got 'camera'"),
     ],
 )
-def test_bad_configurations_are_named(changed, words):
+def test_bad_configuration_is_refused(changed, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         survey.run(survey.LawConfig(**changed))
 
 
 @pytest.mark.parametrize("taps", [(2, 3), (5, 4)])
-def test_room_is_just_enough_for_any_kernel(taps):
+def test_padding_is_just_enough_for_any_kernel(taps):
     from infomech import rollout
 
     values = patterns.pattern("disk", 2.0, 2, "float64")
@@ -183,7 +183,7 @@ def test_room_is_just_enough_for_any_kernel(taps):
         np.testing.assert_allclose(np.sort(final.values[final.values > 0]), values.sum() ** -0.5)
 
 
-def test_positions_count_from_the_first_pixel_of_the_pattern():
+def test_positions_count_from_the_pattern():
     from infomech import observables
 
     values = patterns.pattern("box", 3.0, 2)

@@ -29,7 +29,7 @@ def taps(shape, dtype="float64", seed=0):
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_speed_and_diffusion_are_those_of_the_reference(shape, dtype):
+def test_prediction_matches_the_reference(shape, dtype):
     kernel = taps(shape, dtype)
     found, expected = predict(kernel), reference.predict(kernel)
     assert found.inactive
@@ -39,7 +39,7 @@ def test_speed_and_diffusion_are_those_of_the_reference(shape, dtype):
 
 
 @pytest.mark.parametrize("rectifier", ["relu", "modulus", "identity", "leaky_relu", jax.nn.relu6])
-def test_theory_knows_which_rectifiers_can_be_inactive(rectifier):
+def test_predict_depends_on_the_rectifier(rectifier):
     found = theory.predict(taps((3, 3)), rectifier=rectifier)
     known = rectifier is not jax.nn.relu6
     assert found.inactive == known
@@ -62,7 +62,7 @@ def test_theory_knows_which_rectifiers_can_be_inactive(rectifier):
         ([-1.0, 0.0, 1.0], "identity"),
     ],
 )
-def test_theory_is_silent_where_there_is_no_closed_form(kernel, rectifier):
+def test_predict_is_nan_without_closed_form(kernel, rectifier):
     found = theory.predict(kernel, rectifier=rectifier)
     assert np.all(np.isnan(found.speed))
     assert np.all(np.isnan(found.diffusion))
@@ -78,7 +78,7 @@ def test_theory_is_silent_where_there_is_no_closed_form(kernel, rectifier):
         ([-0.9, 0.1, -0.3, 0.2], "identity", True),
     ],
 )
-def test_theory_is_what_the_simulation_does(kernel, rectifier, inactive):
+def test_prediction_matches_the_simulation(kernel, rectifier, inactive):
     kernel = np.asarray(kernel)
     pattern = im.fields.disk((31,) * kernel.ndim, 2.5)
     _, trace = im.rollout(kernel, pattern, 5, rectifier=rectifier)
@@ -101,7 +101,7 @@ RANGES = [
 
 
 @pytest.mark.parametrize(("shape", "direction"), RANGES)
-def test_inactive_range_ends_where_brute_force_finds_the_first_negative_tap(shape, direction):
+def test_inactive_range_ends_at_the_first_negative_tap(shape, direction):
     found = theory.inactive_range(shape, direction)
     along = np.eye(len(shape))[-1] if direction is None else direction
     shares, step = np.linspace(0, 1, 501), 0.002
@@ -193,7 +193,7 @@ def test_growth_is_a_line_in_logarithms(burn_in):
         )
 
 
-def test_single_precision_keeps_the_slope_of_a_path_far_from_pixel_0():
+def test_float32_keeps_slopes_far_from_pixel_0():
     layer = np.arange(40)
     trace = dataclasses.replace(
         made_up_trace(n=40, d=1, dtype="float32"),
@@ -223,7 +223,7 @@ def path_trace(path, dtype="float64", covariance=None):
 
 
 @pytest.mark.parametrize("burn_in", [0, 7, 14])
-def test_halves_are_lines_through_the_halves_of_the_window(burn_in):
+def test_halves_are_fits_of_half_windows(burn_in):
     trace = made_up_trace()
     layers = np.arange(burn_in, 20)
     parts = np.split(layers, [len(layers) // 2])
@@ -243,7 +243,7 @@ def test_halves_are_lines_through_the_halves_of_the_window(burn_in):
 
 @pytest.mark.parametrize("n", [6, 13, 33, 400])
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_a_curved_path_is_not_steady_and_a_straight_one_is(n, dtype):
+def test_curved_path_is_unsteady(n, dtype):
     t = np.arange(n)
     straight, curved = 90 + 0.4 * t, 90 + 0.4 * t + 0.1 * n * (t / n) ** 2
     found = speed(path_trace(np.stack([straight, curved], -1), dtype))
@@ -254,7 +254,7 @@ def test_a_curved_path_is_not_steady_and_a_straight_one_is(n, dtype):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_where_halves_differ_by_less_than_a_thousandth_the_rate_is_steady(dtype):
+def test_small_curvature_is_steady(dtype):
     t = np.arange(40)
     bends = [
         speed(path_trace(0.4 * t + 0.4 * share * t**2 / 40, dtype)).steady for share in (5e-4, 5e-3)
@@ -262,7 +262,7 @@ def test_where_halves_differ_by_less_than_a_thousandth_the_rate_is_steady(dtype)
     assert [bool(bend[0]) for bend in bends] == [True, False]
 
 
-def test_rounding_alone_is_steady_and_has_no_r_squared():
+def test_rounding_is_steady_without_r_squared():
     """The path is constant but for the last digit of its largest coordinate."""
     t = np.arange(40)
     wobble = np.where(t < 20, 0, 3e-5) * (t - 20)
@@ -274,7 +274,7 @@ def test_rounding_alone_is_steady_and_has_no_r_squared():
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.35])
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_rollouts_of_an_inactive_rectifier_are_steady(share, dtype):
+def test_inactive_rollouts_are_steady(share, dtype):
     kernel = im.kernels.mix((3, 3), share=share, dtype=dtype)
     field = im.fields.disk((120, 160), 5.0, dtype=dtype)
     _, trace = im.rollout(kernel, field, 48)
@@ -286,7 +286,7 @@ def test_rollouts_of_an_inactive_rectifier_are_steady(share, dtype):
     np.testing.assert_allclose(np.diag(spread.r_squared), 1, atol=1e-5)
 
 
-def test_a_noisy_straight_path_is_steady():
+def test_noisy_straight_path_is_steady():
     t = np.arange(33)
     noise = np.random.default_rng(0).normal(size=(33, 500))
     traces = [path_trace(0.4 * t + 0.3 * column) for column in noise.T]
@@ -295,7 +295,7 @@ def test_a_noisy_straight_path_is_steady():
     assert np.sum(~steady) <= 3  # 0.04 % of normal noise is beyond four errors
 
 
-def test_few_observations_leave_nothing_to_compare():
+def test_few_observations_have_no_halves():
     found = speed(path_trace(np.arange(5.0) ** 2))
     assert np.isnan(found.halves).all()
     assert found.steady.all()
@@ -304,7 +304,7 @@ def test_few_observations_leave_nothing_to_compare():
     assert not refused.steady.any()
 
 
-def test_gradients_through_halves_and_r_squared_are_finite():
+def test_gradients_of_halves_and_r_squared_are_finite():
     def both(slope):
         path = jnp.stack([slope * jnp.arange(12.0), jnp.zeros(12)], -1)
         found = speed(dataclasses.replace(made_up_trace(n=12), center=path))
@@ -316,7 +316,7 @@ def test_gradients_through_halves_and_r_squared_are_finite():
 # --- refusals -------------------------------------------------------------------------------
 
 
-def test_a_path_far_from_position_0_keeps_its_error_small():
+def test_float32_errors_are_small_far_from_position_0():
     """A mean of large float32 numbers is rounded: the fit is about the first of them."""
     trace = made_up_trace(n=40, dtype="float32")
     layer = np.arange(40.0)
@@ -355,14 +355,14 @@ def spoilt(trace, how, layers=slice(8, None)):
 
 @pytest.mark.parametrize("rate", [speed, diffusion, lambda *a: growth(*a).prefactor])
 @pytest.mark.parametrize("how", REFUSED)
-def test_a_refused_rate_is_nan_and_says_why(rate, how):
+def test_refused_rate_is_nan_with_reason(rate, how):
     found = rate(spoilt(made_up_trace(), how), 18 if how == "short" else 3)
     assert np.all(np.isnan(found.value))
     assert np.all(np.isnan(found.stderr))
     assert REFUSED[how] in found.reason
 
 
-def test_trouble_before_the_fit_window_matters_only_at_the_boundary():
+def test_only_boundary_contact_before_the_window_matters():
     for how in ("overflow", "canceled", "canceled exactly"):
         early = spoilt(made_up_trace(), how, slice(3))
         np.testing.assert_array_equal(speed(early, 3).value, speed(made_up_trace(), 3).value)
@@ -370,12 +370,12 @@ def test_trouble_before_the_fit_window_matters_only_at_the_boundary():
     assert "touched" in speed(spoilt(made_up_trace(), "touched", slice(3)), 3).reason
 
 
-def test_contact_within_the_tolerance_is_let_pass():
+def test_contact_within_tolerance_is_accepted():
     trace = spoilt(made_up_trace(), "touched")
     assert speed(trace, edge_tolerance=1e-2).reason == "ok"
 
 
-def test_no_growth_is_refused_but_not_the_speed():
+def test_growth_without_spreading_is_refused():
     _, trace = im.rollout(np.array([0.0, 0.0, 1.0]), im.fields.disk(31, 2.0), 6)
     np.testing.assert_allclose(speed(trace).value, 1.0, rtol=1e-12)
     np.testing.assert_allclose(diffusion(trace).value, 0.0, atol=1e-12)
@@ -384,7 +384,7 @@ def test_no_growth_is_refused_but_not_the_speed():
     assert np.all(np.isnan(refused.value))
 
 
-def test_one_bad_rollout_does_not_spoil_the_batch():
+def test_bad_rollout_does_not_affect_the_batch():
     pattern = im.fields.impulse(17, dtype="float32")
     kernels = [[0.01, 0.97, 0.02], [-1, -1, -1], [0, 0, 1], [0.02, 0.9, 0.02], [1e8, 1e8, 1e8]]
 
@@ -401,7 +401,7 @@ def test_one_bad_rollout_does_not_spoil_the_batch():
 
 
 @pytest.mark.parametrize("kernel", [[1.0, -1.0], [0.25, 0.5, 0.25]])
-def test_values_that_cancel_are_refused_as_such_and_not_as_dead(kernel):
+def test_cancellation_has_its_own_reason(kernel):
     pattern = np.zeros(41)
     pattern[19:22] = (0.3, 0.4, 0.3) if len(kernel) == 2 else (1.0, 0.0, -1.0)
     _, trace = im.rollout(np.array(kernel), pattern, 5, rectifier="identity")
@@ -420,7 +420,7 @@ def test_gradients_of_a_refused_rate_are_finite():
 # --- candidate laws and fits ----------------------------------------------------------------
 
 
-def test_candidates_are_their_formulas():
+def test_candidates_match_their_formulas():
     share = np.array([0.0, 0.1, 0.5, 0.9])
     found = rates.candidates(share)
     even, odd = np.sqrt(1 - share), np.sqrt(share)
@@ -442,7 +442,7 @@ def noisy_line(seed=0, n=30, noise=0.5):
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [("float32", 1e-4), ("float64", 1e-11)])
-def test_fit_is_least_squares_over_the_points_in_use(dtype, rtol):
+def test_fit_is_least_squares_over_points_in_use(dtype, rtol):
     x, y = noisy_line()
     y[3], x[5] = np.nan, np.inf
     where = np.arange(30) != 9
@@ -458,7 +458,7 @@ def test_fit_is_least_squares_over_the_points_in_use(dtype, rtol):
 
 
 @pytest.mark.parametrize("x", [[0.1, 0.1, 0.1], [2.0, 2.0, 2.0], [1.0, np.nan, np.nan]])
-def test_a_line_through_a_single_x_is_nan(x):
+def test_line_through_a_single_x_is_nan(x):
     found = fit(np.array(x), np.array([1.0, 2.0, 4.0]))
     assert np.isnan(found.slope)
     assert np.isnan(found.intercept)
@@ -466,7 +466,7 @@ def test_a_line_through_a_single_x_is_nan(x):
 
 
 @pytest.mark.parametrize("y", [2.0, 0.1])
-def test_a_constant_has_slope_0_and_no_r_squared(y):
+def test_constant_has_slope_0_and_no_r_squared(y):
     found = fit(np.array([1.0, 2.0, 4.0]), np.full(3, y))
     np.testing.assert_allclose(found.slope, 0.0, atol=1e-15)
     np.testing.assert_allclose(found.intercept, y, rtol=1e-14)
@@ -476,7 +476,7 @@ def test_a_constant_has_slope_0_and_no_r_squared(y):
 interval = jax.jit(rates.bootstrap, static_argnames=("resamples", "level"))
 
 
-def test_bootstrap_intervals_cover_the_truth_about_as_often_as_they_say():
+def test_bootstrap_intervals_have_nominal_coverage():
     lines = [noisy_line(seed) for seed in range(100)]
     x, y = (np.stack(column) for column in zip(*lines, strict=True))
     keys = jax.random.split(jax.random.key(0), 100)
@@ -490,7 +490,7 @@ def test_bootstrap_intervals_cover_the_truth_about_as_often_as_they_say():
     assert found.residuals.shape == (100, 2, 30)
 
 
-def test_bootstrap_is_reproducible_and_draws_only_points_in_use():
+def test_bootstrap_is_reproducible_and_draws_points_in_use():
     x, y = noisy_line()
     where = np.arange(30) != 4
     key, other = jax.random.split(jax.random.key(1))
@@ -529,10 +529,10 @@ KEY, THREE = jax.random.key(0), [1.0, 2.0, 3.0]
         (lambda: theory.predict(THREE, rectifier="rely"), "rectifier: got 'rely', .* relu, "),
         (lambda: theory.inactive_range((3, 3), (0, 0)), "direction: got .*, expected .* above 0"),
         (lambda: theory.inactive_range((1, 3), (1, 0)), "direction: got .*, expected .* one tap"),
-        (lambda: theory.inactive_range((3, 0)), r"shape: got \(3, 0\), expected .* positive"),
+        (lambda: theory.inactive_range((3, 0)), r"kernel_size: got \(3, 0\), expected .* positive"),
         (lambda: theory.step_spread(0), "taps: got 0, expected a whole number of at least 1"),
     ],
 )
-def test_mistakes_are_named(call, message):
+def test_invalid_arguments_raise(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -1,1 +1,1 @@
-"""Shared by all modules: argument checks, safe math, checkpointed scans, files, extras."""
+"""Code shared by all modules: argument checks, safe math, checkpointed scans, files, extras."""

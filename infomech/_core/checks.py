@@ -1,6 +1,6 @@
-"""Checks of arguments, whose messages all say which one, what came and what was expected.
+"""Argument checks. Messages read "argument: got X, expected Y".
 
-Values are checked where they are known; while JAX traces them only their shape and dtype are.
+Concrete arrays are checked by value. While JAX traces them, only shape and dtype are checked.
 """
 
 import math
@@ -13,19 +13,19 @@ import numpy as np
 
 
 def error(argument: str, got: object, expected: str) -> ValueError:
-    """The error for `argument`: names it, shows what came and says what was expected."""
+    """The ValueError "argument: got X, expected Y"; the caller raises it."""
     return ValueError(f"{argument}: got {got}, expected {expected}")
 
 
 def concrete(x: Any) -> np.ndarray | None:
-    """The value of `x` as a NumPy array, or None while any part of it is being traced."""
-    return None if _traced(x) else np.asarray(x)
+    """The value of `x` as a NumPy array, or None if any part of it is traced."""
+    return None if _is_traced(x) else np.asarray(x)
 
 
 def unmasked(argument: str, value: Any) -> None:
     """Raises ValueError if an array in `value`, an array or a pytree, has masked values.
 
-    Conversions drop masks without a word, so that what lies beneath would count.
+    JAX silently drops masks on conversion, which would expose the masked numbers.
     """
     arrays = [leaf for leaf in jax.tree.leaves(value) if isinstance(leaf, np.ma.MaskedArray)]
     masked = sum(np.count_nonzero(np.ma.getmask(array)) for array in arrays)
@@ -42,7 +42,7 @@ def one_of(argument: str, value: object, known: Collection[str]) -> None:
 
 def integer(argument: str, value: object, at_least: int) -> int:
     """`value` as an int; raises ValueError unless it is a whole number >= `at_least`."""
-    if not _whole(value) or int(value) < at_least:  # type: ignore[call-overload]
+    if not _is_integer(value) or int(value) < at_least:  # type: ignore[call-overload]
         raise error(argument, repr(value), f"a whole number of at least {at_least}")
     return int(value)  # type: ignore[call-overload]
 
@@ -50,24 +50,24 @@ def integer(argument: str, value: object, at_least: int) -> int:
 def shape(argument: str, value: int | Sequence[int]) -> tuple[int, ...]:
     """`value` as a tuple of 1 to 3 positive sizes; a single int is a one-dimensional shape."""
     sizes = tuple(value) if isinstance(value, tuple | list | np.ndarray) else (value,)
-    if not 1 <= len(sizes) <= 3 or not all(_whole(n) and n > 0 for n in sizes):
+    if not 1 <= len(sizes) <= 3 or not all(_is_integer(n) and n > 0 for n in sizes):
         raise error(argument, repr(value), "one to three positive whole numbers")
     return tuple(int(n) for n in sizes)
 
 
 def floating_dtype(dtype: Any) -> Any:
-    """`dtype`, or JAX's default float if None; raises ValueError if it is no floating dtype."""
+    """`dtype`, or JAX's default float if None; raises ValueError if it is not a floating dtype."""
     try:
-        found = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
+        resolved = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
     except TypeError as cause:
         raise error("dtype", repr(dtype), "a floating dtype") from cause
-    if not jnp.issubdtype(found, jnp.floating):
-        raise error("dtype", found, "a floating dtype")
-    return found
+    if not jnp.issubdtype(resolved, jnp.floating):
+        raise error("dtype", resolved, "a floating dtype")
+    return resolved
 
 
 def key(value: Any) -> jax.Array:
-    """`value`; raises ValueError unless it is one typed key."""
+    """`value`; raises ValueError unless it is a single typed key."""
     typed = isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
     if not typed or value.shape:
         raise error("key", repr(value), "one key of jax.random.key(seed)")
@@ -75,7 +75,7 @@ def key(value: Any) -> jax.Array:
 
 
 def hashable(argument: str, value: object) -> None:
-    """Raises ValueError unless `value` can be hashed, as what is compiled for must be."""
+    """Raises ValueError unless `value` is hashable, as static arguments of jit must be."""
     try:
         hash(value)
     except TypeError as cause:
@@ -83,15 +83,15 @@ def hashable(argument: str, value: object) -> None:
 
 
 def floating(argument: str, value: Any, dtype: Any = None) -> jax.Array:
-    """`value` as a real floating array; raises ValueError if it is none.
+    """`value` as a real floating array; raises ValueError if it can't be converted.
 
-    Floats keep their dtype and integers get the default, unless a `dtype` is given.
+    Without `dtype`, floats keep their dtype and integers get the default one.
     """
     kind = type(value).__name__
     if not isinstance(value, jax.Array):
         unmasked(argument, value)
         try:
-            value = jnp.asarray(value) if _traced(value) else np.asarray(value)
+            value = jnp.asarray(value) if _is_traced(value) else np.asarray(value)
         except (TypeError, ValueError) as cause:
             raise error(argument, kind, "an array of real numbers") from cause
         if value.dtype.kind in "OSUMm":
@@ -99,17 +99,19 @@ def floating(argument: str, value: Any, dtype: Any = None) -> jax.Array:
     kinds = (jnp.floating, jnp.integer, jnp.bool_)
     if not any(jnp.issubdtype(value.dtype, kind) for kind in kinds):
         raise error(argument, f"dtype {value.dtype}", "real numbers")
-    own = value.dtype if jnp.issubdtype(value.dtype, jnp.floating) else jnp.result_type(float)
-    return jnp.asarray(value, jax.dtypes.canonicalize_dtype(own) if dtype is None else dtype)
+    if dtype is None:
+        is_float = jnp.issubdtype(value.dtype, jnp.floating)
+        dtype = jax.dtypes.canonicalize_dtype(value.dtype if is_float else jnp.result_type(float))
+    return jnp.asarray(value, dtype)
 
 
 def finite(argument: str, value: Any) -> None:
-    """Raises ValueError if a known, real `value` holds NaN or infinity."""
-    if _traced(value):
+    """Raises ValueError if a concrete real `value` holds NaN or infinity."""
+    if _is_traced(value):
         return
     unmasked(argument, value)
     if isinstance(value, jax.Array):
-        # counted where the array is, so that a large field stays on its device
+        # count on the array's device: a large field is not copied to the host
         with jax.ensure_compile_time_eval():
             bad = int(jnp.sum(~jnp.isfinite(value)))
     else:
@@ -119,7 +121,7 @@ def finite(argument: str, value: Any) -> None:
 
 
 def scalar(argument: str, value: Any, dtype: Any) -> jax.Array:
-    """`value` as one number in [0, 1]; raises ValueError if it is none."""
+    """`value` as a scalar in [0, 1]; raises ValueError otherwise."""
     number = floating(argument, value, dtype)
     if number.ndim:
         raise error(argument, f"shape {number.shape}", "one number; use jax.vmap for many")
@@ -128,7 +130,7 @@ def scalar(argument: str, value: Any, dtype: Any) -> jax.Array:
 
 
 def in_unit_interval(argument: str, value: Any) -> None:
-    """Raises ValueError if a known `value` is NaN or outside [0, 1] anywhere."""
+    """Raises ValueError if an entry of a concrete `value` is NaN or outside [0, 1]."""
     unmasked(argument, value)
     known = concrete(value)
     if known is not None and not np.all((known >= 0) & (known <= 1)):
@@ -136,7 +138,7 @@ def in_unit_interval(argument: str, value: Any) -> None:
 
 
 def positive(argument: str, value: Any, dtype: Any, dimensions: int = 0) -> jax.Array:
-    """`value` as one positive number, or as one for each of `dimensions` axes if that is not 0."""
+    """`value` as a positive scalar, or as a vector (`dimensions`,) if `dimensions` is not 0."""
     number = floating(argument, value, dtype)
     each = f", or shape ({dimensions},)" if dimensions else ""
     if number.shape not in ((), (dimensions,)[: bool(dimensions)]):
@@ -148,7 +150,7 @@ def positive(argument: str, value: Any, dtype: Any, dimensions: int = 0) -> jax.
 
 
 def vector(argument: str, value: Any, dimensions: int, dtype: Any) -> jax.Array:
-    """`value` as a vector of `dimensions` numbers; raises ValueError on another shape or on NaN."""
+    """`value` as a finite vector (`dimensions`,); raises ValueError otherwise."""
     array = floating(argument, value, dtype)
     if array.shape != (dimensions,):
         raise error(argument, f"shape {array.shape}", f"one number per axis, shape ({dimensions},)")
@@ -157,7 +159,7 @@ def vector(argument: str, value: Any, dimensions: int, dtype: Any) -> jax.Array:
 
 
 def kernel(argument: str, value: Any) -> jax.Array:
-    """`value` as a floating array of 1 to 3 axes, or ValueError if it is empty or not finite."""
+    """`value` as a floating array of 1 to 3 axes; raises ValueError if empty or not finite."""
     array = floating(argument, value)
     if not 1 <= array.ndim <= 3:
         raise error(argument, f"{array.ndim} axes", "a kernel of 1, 2 or 3 axes")
@@ -169,9 +171,9 @@ def kernel(argument: str, value: Any) -> jax.Array:
     return array
 
 
-def _traced(x: Any) -> bool:
+def _is_traced(x: Any) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(x))
 
 
-def _whole(value: object) -> bool:
+def _is_integer(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -1,13 +1,13 @@
-"""Packages that some functions need and a plain installation leaves out: the extras.
+"""Optional dependencies, grouped into extras that are installed on request.
 
-infomech is on no package index yet, so the extras are installed from a checkout.
+infomech is not on a package index yet: extras are installed from a checkout.
 """
 
 import contextlib
 from collections.abc import Iterator
 
-#: the name to install where it is not the name to import
-_PACKAGES = {"PIL": "Pillow", "skimage": "scikit-image", "sklearn": "scikit-learn"}
+#: import name -> distribution name, where they differ
+_DISTRIBUTIONS = {"PIL": "Pillow", "skimage": "scikit-image", "sklearn": "scikit-learn"}
 
 
 class MissingExtraError(ImportError):
@@ -15,27 +15,27 @@ class MissingExtraError(ImportError):
 
 
 def command(extra: str) -> str:
-    """The command that installs `extra`, and where it is run."""
+    """The command that installs `extra`, and where to run it."""
     return f"pip install '.[{extra}]' in a checkout of infomech"
 
 
 def missing(package: str, extra: str, purpose: str) -> MissingExtraError:
-    """The error for a `package` of `extra`, without which there is no `purpose`."""
-    package = _PACKAGES.get(package, package)
+    """The error for a missing `package` of `extra` that `purpose` needs."""
+    package = _DISTRIBUTIONS.get(package, package)
     text = f"{purpose} needs {package}, which is not installed and comes with the extra"
     return MissingExtraError(f"{text} {extra!r}: run {command(extra)}", name=package)
 
 
 @contextlib.contextmanager
 def needed(extra: str, purpose: str) -> Iterator[None]:
-    """Around the imports of an extra's packages.
+    """Context manager around imports from an extra.
 
     Args:
         extra: its name in pyproject.toml.
-        purpose: what the packages are for, as the subject of a sentence.
+        purpose: the feature that needs the packages, as the subject of a sentence.
 
     Raises:
-        MissingExtraError: one of them isn't installed.
+        MissingExtraError: a package isn't installed.
     """
     try:
         yield

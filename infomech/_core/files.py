@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and what a result needs to be traced to its source."""
+"""Atomic file writes, strict JSON, and the provenance stored with results."""
 
 import argparse
 import contextlib
@@ -21,15 +21,15 @@ import numpy as np
 
 from infomech._core import checks
 
-#: as it was typed, or as pathlib shortens it to one slash; a drive has one letter
+#: matches URLs, also after pathlib has shortened "//" to "/"; a Windows drive has one letter
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|.*://", re.S)
 
 
 def local(argument: str, path: str | os.PathLike[str]) -> Path:
-    """`path`, which names a file or folder on this machine.
+    """`path` as a `Path` on this machine.
 
     Raises:
-        ValueError: it is a URL, of which pathlib would make a folder such as `s3:`.
+        ValueError: it is a URL, which pathlib would turn into a folder such as `s3:`.
     """
     if _URL.match(os.fspath(path)):
         raise checks.error(argument, repr(str(path)), "a path on this machine, not a URL")
@@ -37,7 +37,7 @@ def local(argument: str, path: str | os.PathLike[str]) -> Path:
 
 
 def argument(text: str) -> Path:
-    """A path typed as an option, for argparse. Raises ArgumentTypeError if it is a URL."""
+    """A command-line path, as an argparse type. Raises ArgumentTypeError if it is a URL."""
     try:
         return local("path", text)
     except ValueError as error:
@@ -46,7 +46,7 @@ def argument(text: str) -> Path:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends without an error.
+    """Yields a temporary path that replaces `path` when the block ends without an error.
 
     Raises:
         ValueError: the folder of `path` can't be written, or `path` is a URL.
@@ -69,10 +69,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def folder(path: str | os.PathLike[str]) -> Path:
-    """`path` as a folder that exists and can be written; made if need be.
+    """`path` as a writable folder, created if missing.
 
     Raises:
-        ValueError: it can't be made or written, or is a URL.
+        ValueError: it can't be created or written, or is a URL.
     """
     path = local("out", path)
     try:
@@ -86,23 +86,23 @@ def folder(path: str | os.PathLike[str]) -> Path:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes a text file whole or not at all. Raises ValueError if the folder can't be written."""
+    """Writes a text file atomically. Raises ValueError if the folder can't be written."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def to_json(value: Any) -> str:
-    """Dataclasses, arrays and paths as strict JSON; NaN and infinities become null."""
+    """Serializes dataclasses, arrays and paths as strict JSON; NaN and infinities become null."""
     return json.dumps(_plain(value), indent=1, allow_nan=False)
 
 
 def provenance(*, x64: bool | None = None) -> dict[str, Any]:
-    """What a number depends on besides its configuration: versions, device, commit and time.
+    """Versions, platform, device, precision, commit and time, stored next to a result.
 
     Args:
-        x64: whether 64-bit types were enabled where the numbers were computed; if not given,
-            whether they are here and now. A block of `jax.enable_x64` has ended by the time that
-            its results are written: say so.
+        x64: whether 64-bit types were enabled during the computation; the current setting if
+            None. Pass it if the results were computed in a block of `jax.enable_x64` that has
+            ended.
     """
     device = jax.devices()[0]
     packages = ("infomech", "jax", "jaxlib", "numpy")
@@ -125,12 +125,12 @@ def _version(name: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout this package is run from, with a + if files have changed."""
+    """The commit of this package's checkout, with a + if tracked files have changed."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
     try:
-        run = [
+        commit, changes = (
             subprocess.run(
                 ["git", "-C", str(root), *arguments],
                 capture_output=True,
@@ -139,10 +139,10 @@ def _commit() -> str | None:
                 check=True,
             ).stdout.strip()
             for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain", "-uno"])
-        ]
+        )
     except (OSError, subprocess.SubprocessError):
         return None
-    return run[0] + ("+" if run[1] else "")
+    return commit + ("+" if changes else "")
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,7 @@
-"""A check of the compiler: jitted batches of every observable against plain NumPy.
+"""Compiler check: compares jitted batches of all observables with plain NumPy.
 
-Some releases of jax compute wrong numbers on CPU, without a word, in jitted vmaps over many small
-arrays (see the exclusions in pyproject.toml). `infomech doctor` runs this for users.
+jax 0.9.1 to 0.10.2 silently compute wrong numbers on CPU in jitted vmaps over many small arrays
+(see the exclusions in pyproject.toml). `infomech doctor` runs this check for users.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,13 +14,13 @@ import numpy as np
 from infomech import mechanics, observables, parity, spectrum, theory
 from infomech._rollout import layer
 
-#: lengths of the minor axis and batches at which compilers have been seen to go wrong, and beyond
+#: lengths of the minor axis and batch sizes, including those at which compilers have failed
 MINORS = (2, 3, 4, 5, 6, 7, 8, 9, 11, 16, 17, 31)
 BATCHES = (16385, 32769, 40000)
 
 
 class Finding(NamedTuple):
-    """The worst error of one quantity, relative to its largest value, and what is allowed."""
+    """Largest error of one quantity relative to its largest value, and the tolerance."""
 
     quantity: str
     minor: int
@@ -31,7 +31,7 @@ class Finding(NamedTuple):
 
     @property
     def right(self) -> bool:
-        """Whether the compiled numbers are those of NumPy up to rounding."""
+        """Whether compiled numbers and NumPy agree up to rounding."""
         return self.error <= self.allowed
 
 
@@ -40,12 +40,12 @@ def check(
     batches: Sequence[int] = BATCHES,
     dtypes: Sequence[str] = ("float32",),
 ) -> Iterator[Finding]:
-    """Compares every quantity on batches of random arrays (3, minor) or (minor,).
+    """Compares all quantities on batches of random arrays (3, minor) or (minor,).
 
     Args:
         minors: lengths of the minor axis.
         batches: numbers of arrays in a batch.
-        dtypes: "float32", and "float64" where JAX has 64-bit types enabled.
+        dtypes: "float32", and "float64" if JAX has 64-bit types enabled.
 
     Yields:
         A `Finding` per quantity, minor axis, batch and dtype.
@@ -54,7 +54,7 @@ def check(
     for dtype in dtypes:
         allowed = 2e-4 if dtype == "float32" else 1e-11
         for minor in minors:
-            # a slope in each array keeps its circular mean well defined
+            # a slope in each array keeps the circular mean well defined
             slope = 1 + np.arange(3)[:, None] + np.arange(minor)
             noise = random.uniform(0.5, 1.5, (max(batches), 3, minor))
             sample = (noise * slope / minor).astype(dtype)
@@ -64,7 +64,7 @@ def check(
                 for batch in batches:
                     got = np.asarray(jax.jit(jax.vmap(compiled))(arrays[:batch]), np.float64)
                     worst = np.max(np.abs(got - expected[:batch])) / np.max(np.abs(expected))
-                    # NaN is as wrong as a number can be
+                    # NaN counts as an infinite error
                     error = float(worst) if np.isfinite(worst) else np.inf
                     yield Finding(name, minor, batch, dtype, error, allowed)
 
@@ -75,9 +75,9 @@ def _moments(k: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rows, columns = np.arange(k.shape[1]), np.arange(k.shape[2])
     profiles = k.sum(2) / total[:, None], k.sum(1) / total[:, None]
     mean = np.stack([profiles[0] @ rows, profiles[1] @ columns], -1)
-    away = rows[None] - mean[:, :1], columns[None] - mean[:, 1:]
-    cross = np.einsum("nij,ni,nj->n", k, *away) / total
-    variances = [np.sum(p * x**2, 1) for p, x in zip(profiles, away, strict=True)]
+    offsets = rows[None] - mean[:, :1], columns[None] - mean[:, 1:]
+    cross = np.einsum("nij,ni,nj->n", k, *offsets) / total
+    variances = [np.sum(p * x**2, 1) for p, x in zip(profiles, offsets, strict=True)]
     covariance = np.stack([variances[0], cross, cross, variances[1]], -1).reshape(-1, 2, 2)
     return total, mean, covariance
 
@@ -97,7 +97,7 @@ def _dct(k: np.ndarray) -> np.ndarray:
 
 
 def _mirror_energies(k: np.ndarray) -> np.ndarray:
-    """A DCT mode is even along an axis where its index is even."""
+    """Energies of the mirror parities; a DCT mode is even along axes where its index is even."""
     energies = _dct(k) ** 2
     parts = [energies[:, a::2, b::2].sum((1, 2)) for a in (0, 1) for b in (0, 1)]
     return np.stack(parts, -1).reshape(-1, 2, 2)
@@ -111,21 +111,21 @@ def _low_share(k: np.ndarray) -> np.ndarray:
 
 def _standardized(k: np.ndarray, power: int) -> np.ndarray:
     total, mean, covariance = _moments(k)
-    found = []
+    moments = []
     for axis, profile in enumerate((k.sum(2), k.sum(1))):
-        away = np.arange(profile.shape[1])[None] - mean[:, axis, None]
-        scaled = away / np.sqrt(covariance[:, axis, axis])[:, None]
-        found.append(np.sum(profile * scaled**power, 1) / total)
-    return np.stack(found, -1)
+        offset = np.arange(profile.shape[1])[None] - mean[:, axis, None]
+        scaled = offset / np.sqrt(covariance[:, axis, axis])[:, None]
+        moments.append(np.sum(profile * scaled**power, 1) / total)
+    return np.stack(moments, -1)
 
 
 def _circular(k: np.ndarray) -> np.ndarray:
-    """Unit vector of the circular mean on each axis: an angle has no jump in it."""
-    found = []
+    """Unit vector of the circular mean on each axis, which has no jump, unlike the angle."""
+    components = []
     for profile in (k.sum(2), k.sum(1)):
         turn = profile @ np.exp(2j * np.pi * np.arange(profile.shape[1]) / profile.shape[1])
-        found += [turn.real / np.abs(turn), turn.imag / np.abs(turn)]
-    return np.stack(found, -1)
+        components += [turn.real / np.abs(turn), turn.imag / np.abs(turn)]
+    return np.stack(components, -1)
 
 
 def _compiled_circular(k: jax.Array) -> jax.Array:
@@ -173,7 +173,7 @@ _QUANTITIES: dict[str, tuple[Callable[[Any], Any], Callable[[np.ndarray], np.nda
     "skewness": (observables.skewness, lambda u: _standardized(u, 3)),
     "excess kurtosis": (observables.excess_kurtosis, lambda u: _standardized(u, 4) - 3),
     "edge": (lambda u: observables.edge(u, ((1, 1), (1, 1))), _edge),
-    # a small matrix product summed up: what jax 0.9.1 to 0.10.2 get wrong
+    # the sum of a small matrix product, which jax 0.9.1 to 0.10.2 miscompute
     "energy in all modes": (
         lambda k: jnp.sum(spectrum.energies(k)),
         lambda k: np.sum(k**2, 1),
@@ -183,5 +183,5 @@ _QUANTITIES: dict[str, tuple[Callable[[Any], Any], Callable[[np.ndarray], np.nda
 
 
 def quantities() -> int:
-    """How many findings `check` makes for each minor axis, batch and dtype."""
+    """Number of findings of `check` for each minor axis, batch and dtype."""
     return len(_QUANTITIES)

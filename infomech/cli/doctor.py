@@ -1,4 +1,4 @@
-"""`infomech doctor`: versions, devices, and whether this compiler can be trusted."""
+"""`infomech doctor`: versions, devices, and a check for miscompiled batches of small arrays."""
 
 import sys
 from dataclasses import dataclass
@@ -12,31 +12,31 @@ from infomech.cli import canary
 
 @dataclass(frozen=True)
 class Doctor:
-    """Show versions and devices, and compare compiled numbers with NumPy's on small arrays.
+    """Show versions and devices, and compare compiled results with NumPy on small arrays.
 
     Exit code 1 if the compiler computes wrong numbers.
     """
 
     full: bool = False
-    """Every length and batch of the check instead of the few that have been seen to fail."""
+    """Check all lengths and batch sizes, not only the few known to have failed."""
     json: bool = False
     """Print JSON instead of text."""
 
     def run(self) -> int:
-        """Runs the check and prints what it found."""
-        # the process default: the check itself enables 64-bit types, for itself only
+        """Runs the check and prints its findings."""
+        # before the check, which enables 64-bit types temporarily
         provenance = files.provenance()
         minors, batches = (canary.MINORS, canary.BATCHES) if self.full else ((3, 7), (40000,))
         dtypes = ("float32", "float64")
         total = len(minors) * len(batches) * len(dtypes) * canary.quantities()
         with jax.enable_x64(True):
-            findings = canary.check(minors, batches, dtypes)
-            found = list(tqdm(findings, desc="checks", total=total, file=sys.stderr))
-        wrong = [finding for finding in found if not finding.right]
+            checks = canary.check(minors, batches, dtypes)
+            findings = list(tqdm(checks, desc="checks", total=total, file=sys.stderr))
+        wrong = [finding for finding in findings if not finding.right]
         facts = {
             **provenance,
             "devices": [str(device) for device in jax.devices()],
-            "checks": len(found),
+            "checks": len(findings),
             "wrong": [finding._asdict() for finding in wrong],
         }
         if self.json:
@@ -51,7 +51,7 @@ class Doctor:
                 f"{finding.batch} arrays of minor axis {finding.minor}"
             )
         print(
-            "This version of jax computes wrong numbers: install another."
+            "This version of jax computes wrong numbers; install another."
             if wrong
             else "Compiled numbers agree with NumPy."
         )

@@ -18,20 +18,20 @@ from infomech.cli.options import KernelChoice, numbers_in_line, use
 class Kernel:
     """Show the mechanics and the DCT of a kernel: energies, momentum, mass, modes, predicted speed.
 
-    Taps are those of a true convolution. Weights of a deep-learning library belong to a
-    cross-correlation: give them reflected.
+    Taps are those of a true convolution. Deep-learning libraries compute cross-correlations:
+    reflect their weights first.
     """
 
     kernel: KernelChoice = field(default_factory=KernelChoice)
     rectifier: str = "relu"
-    """Rectifier that the prediction is for."""
+    """Rectifier of the prediction."""
     figure: Path | None = None
-    """Picture to write: .png, .pdf or .svg."""
+    """Figure to write: .png, .pdf or .svg."""
     json: bool = False
     """Print JSON instead of text."""
 
     def run(self) -> int:
-        """Prints the kernel's mechanics, and draws it if asked."""
+        """Prints the kernel's mechanics and writes its figure if requested."""
         use("float64")
         taps = self.kernel.build("float64")
         facts = _facts(taps, self.rectifier)
@@ -42,14 +42,14 @@ class Kernel:
 
 
 def described(taps: Any, rectifier: str) -> str:
-    """The mechanics of a kernel, line by line."""
+    """Report of a kernel's mechanics, as text."""
     return _text(_facts(taps, rectifier))
 
 
 def _facts(taps: Any, rectifier: str) -> dict[str, Any]:
-    # compiled as one: its hundred small operations would each be compiled by itself
-    found = jax.jit(functools.partial(_mechanics, rectifier=rectifier))(taps)
-    facts = {name: np.asarray(value) for name, value in found.items()}
+    # jit: one compilation instead of one for each of a hundred small operations
+    mechanics_of = jax.jit(functools.partial(_mechanics, rectifier=rectifier))
+    facts = {name: np.asarray(value) for name, value in mechanics_of(taps).items()}
     predicted = results.predicted(taps, rectifier)
     return {"taps": np.asarray(taps), **facts, "rectifier": rectifier, **predicted}
 

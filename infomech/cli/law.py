@@ -26,14 +26,14 @@ class Law:
 
     config: survey.LawConfig = field(default_factory=survey.LawConfig)
     out: Path = Path("out/law")
-    """Folder for the figure and the numbers; made if need be."""
+    """Folder for the figure and the numbers; created if missing."""
     compile_cache: Path | None = None
-    """Folder that keeps compiled code, so that the next time it need not be compiled again."""
+    """Folder that caches compiled code for later runs."""
     json: bool = False
-    """Print the whole result as JSON instead of tables."""
+    """Print the result as JSON instead of tables."""
 
     def run(self) -> int:
-        """Runs the survey, writes its files and prints it."""
+        """Runs the survey, writes its files and prints the result."""
         use(self.config.dtype, self.compile_cache)
         clock = Clock()
         out = files.folder(self.out)
@@ -81,8 +81,8 @@ def _table(outcome: survey.Outcome) -> str:
     curved = (outcome.status == 0) & ~outcome.steady
     lines = [
         str(setting),
-        f"  domain {pixels}: dark room around the pattern, so that nothing touches the boundary",
-        f"  top speed {speed:.3f} pixels a layer at ε = {share:.2f}; {_works(outcome)}",
+        f"  domain {pixels}: zero padding wide enough that nothing reaches the boundary",
+        f"  top speed {speed:.3f} pixels per layer at ε = {share:.2f}; {_active_range(outcome)}",
         f"{'whole range, 0 ≤ ε ≤ 1':>35}{'rectifier inactive':>34}",
         "  linear in" + 2 * f"{' points     R²   slope  (95 % interval)':<41}",
     ]
@@ -92,17 +92,17 @@ def _table(outcome: survey.Outcome) -> str:
     if curved.any():
         lines.append(
             f"  WARNING: {curved.sum()} of {len(curved)} speeds change within the fit window, from "
-            f"ε = {outcome.share[curved][0]:.3f} on; a larger --burn-in leaves out more layers"
+            f"ε = {outcome.share[curved][0]:.3f} on; a larger --burn-in excludes more layers"
         )
     return "\n".join([*(line.rstrip() for line in lines), f"  {outcome.verdict}"])
 
 
-def _works(outcome: survey.Outcome) -> str:
+def _active_range(outcome: survey.Outcome) -> str:
     if math.isnan(outcome.inactive_share):
-        return "the rectifier works at every ε"
+        return "the rectifier is active at every ε"
     if outcome.inactive_share >= 1:
-        return "the rectifier never works"
-    return f"the rectifier works from ε = {outcome.inactive_share:.3f}"
+        return "the rectifier is never active"
+    return f"the rectifier is active from ε = {outcome.inactive_share:.3f}"
 
 
 def _cells(fit: rates.LawFit) -> str:
@@ -118,17 +118,17 @@ def _cells(fit: rates.LawFit) -> str:
 
 def _overall(outcomes: list[survey.Outcome]) -> str:
     fits = [o.fit("share", "all").r_squared for o in outcomes]
-    held = sum(r >= rates.LINEAR_R_SQUARED for r in fits)
+    linear = sum(r >= rates.LINEAR_R_SQUARED for r in fits)
     inactive = [o.fit("tangent", "inactive").r_squared for o in outcomes]
-    known = [r for r in inactive if not math.isnan(r)]
+    inactive = [r for r in inactive if not math.isnan(r)]
     text = (
-        f"Verdict: speed is linear in the odd share ε over the whole range in {held} of "
+        f"Verdict: speed is linear in the odd share ε over the whole range in {linear} of "
         f"{len(outcomes)} settings (R² ≥ {rates.LINEAR_R_SQUARED})"
     )
-    if known:
+    if inactive:
         text += (
             "; while the rectifier is inactive it is linear in tan θ (smallest R² "
-            f"{rates.format_r_squared(min(known))})"
+            f"{rates.format_r_squared(min(inactive))})"
         )
     return text + "."
 
@@ -164,7 +164,7 @@ def _csv(outcomes: list[survey.Outcome]) -> str:
         s = o.setting
         curves = rates.candidates(o.share)
         direction = " ".join(f"{x:.9g}" for x in s.direction)
-        named = [s.kernel_size, s.rectifier, s.boundary, s.normalize, direction, s.pattern]
+        columns = [s.kernel_size, s.rectifier, s.boundary, s.normalize, direction, s.pattern]
         for i, share in enumerate(o.share):
             numbers = [
                 share,
@@ -179,5 +179,5 @@ def _csv(outcomes: list[survey.Outcome]) -> str:
                 o.theory[i],
             ]
             status = rates.REASONS[int(o.status[i])]
-            writer.writerow([*named, *(f"{float(x):.9g}" for x in numbers), status])
+            writer.writerow([*columns, *(f"{float(x):.9g}" for x in numbers), status])
     return text.getvalue()

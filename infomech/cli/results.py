@@ -1,4 +1,4 @@
-"""How commands write what they measured and what theory says of it."""
+"""Formatting of measured and predicted rates, shared by the commands."""
 
 import functools
 import math
@@ -13,16 +13,16 @@ from infomech.cli.options import numbers_in_line
 
 
 def record(name: str, rate: rates.Estimate) -> dict[str, Any]:
-    """A rate as it goes into a file: value, standard error, R², halves, and whether it's steady."""
+    """A rate as stored in files: value, standard error, R², halves and steadiness."""
     fields = {"stderr": rate.stderr, "r_squared": rate.r_squared}
     fields |= {"halves": rate.halves, "steady": rate.steady}
     return {name: rate.value, **{f"{name}_{field}": value for field, value in fields.items()}}
 
 
 def lines(name: str, facts: dict[str, Any], unit: str) -> list[str]:
-    """The lines of a report on one rate, from what `record` made of it.
+    """Lines of a report on one rate, from the output of `record`.
 
-    Value ± standard error, R² of the line, and a warning where the halves of the fit window differ.
+    Value ± standard error, R² of the line, and a warning if the halves of the fit window differ.
     """
     value, stderr, r_squared, halves = (
         np.asarray(facts[key], np.float64)
@@ -31,25 +31,25 @@ def lines(name: str, facts: dict[str, Any], unit: str) -> list[str]:
     steady = np.asarray(facts[f"{name}_steady"])
     if np.all(np.isnan(value)):
         return [f"{name:<20}none: {facts['status']}"]
-    found = [
+    text = [
         f"{name:<20}{_nested(_with_error, value, stderr, r_squared)} {unit}",
         f"  R² of the line    {_nested(_r_squared, r_squared)}",
     ]
     if not np.all(steady):
         first, second = (_nested(_plain, half, stderr) for half in halves)
-        found += [
+        text += [
             f"  WARNING           the {name} changes within the fit window: {first} in its first",
-            f"                    half, {second} in its second; the error says nothing of that",
+            f"                    half, {second} in its second; the error does not include that",
         ]
-    return found
+    return text
 
 
 def predicted(kernel: Any, rectifier: str) -> dict[str, Any]:
-    """p/s and D of a kernel, and why they aren't known to hold; for any gain but 0.
+    """p/s and D of a kernel of nonzero gain, and a caveat if the rectifier may be active.
 
     Returns:
-        "velocity" and "diffusion" as of `infomech.theory.predict` for the identity, NaN if the
-        gain is 0 up to rounding, and "caveat": empty where they hold for every non-negative field.
+        "velocity" and "diffusion" of `infomech.theory.predict` for the identity, NaN if the gain is
+        0 up to rounding, and "caveat", empty if they hold for every non-negative field.
     """
     kernel = checks.kernel("kernel", kernel)
     gain, linear, holds = _theory(kernel, rectifier)
@@ -63,25 +63,25 @@ def predicted(kernel: Any, rectifier: str) -> dict[str, Any]:
         caveat = f"some taps are negative, so {rectifier} may be active"
     else:
         caveat = f"{rectifier} changes positive values"
-    found: dict[str, Any] = {"caveat": caveat}
+    result: dict[str, Any] = {"caveat": caveat}
     for name, value in (("velocity", linear.velocity), ("diffusion", linear.diffusion)):
-        exact = np.asarray(value)
-        # beside the largest component others are known to rounding only
-        rounded = np.where(np.abs(exact) > 8 * eps * np.max(np.abs(exact)), exact, 0)
-        found[name] = rounded if defined else np.full_like(exact, np.nan)
-    return found
+        rate = np.asarray(value)
+        # components below the rounding errors of the largest one are 0
+        rounded = np.where(np.abs(rate) > 8 * eps * np.max(np.abs(rate)), rate, 0)
+        result[name] = rounded if defined else np.full_like(rate, np.nan)
+    return result
 
 
 @functools.partial(jax.jit, static_argnames="rectifier")
 def _theory(kernel, rectifier):
-    """Gain, p/s and D, and whether they hold; compiled as one."""
+    """Gain, p/s and D, and whether they hold."""
     linear = theory.predict(kernel, rectifier="identity")
     holds = theory.predict(kernel, rectifier=rectifier).inactive
     return mechanics.energy_momentum(kernel).gain, linear, holds
 
 
 def prediction(value: Any, unit: str, caveat: str) -> str:
-    """What theory predicts, in one wording for all commands."""
+    """A predicted rate as text, with its caveat."""
     value = np.asarray(value, np.float64)
     if np.all(np.isnan(value)):
         return f"not defined ({caveat})"
@@ -95,7 +95,7 @@ def _nested(text: Any, *arrays: np.ndarray) -> str:
 
 
 def _with_error(value: float, error: float, r_squared: float) -> str:
-    """Value ± error, with the digits that the error supports; 0 for what doesn't move."""
+    """Value ± error, with the digits that the error supports; 0 for a constant path."""
     if math.isnan(r_squared):
         return "0"
     if not error > 0:
@@ -106,9 +106,9 @@ def _with_error(value: float, error: float, r_squared: float) -> str:
 
 
 def _plain(value: float, error: float) -> str:
-    """A value with the digits that its error supports, six at most."""
+    """A value with the digits that its error supports, at most six."""
     places = _places(error) if error > 0 else 99
-    # + 0.0 for −0.0
+    # + 0.0 turns −0.0 into 0.0
     rounded = round(value, min(places, 99)) + 0.0
     leading = math.floor(math.log10(abs(rounded))) if rounded else 0
     if places + leading >= 6 or places > 6:
@@ -117,7 +117,7 @@ def _plain(value: float, error: float) -> str:
 
 
 def _places(error: float) -> int:
-    """Digits behind the point down to the first one of the error."""
+    """Decimal places down to the first digit of the error."""
     return -math.floor(math.log10(float(f"{error:.0e}")))
 
 

@@ -16,7 +16,7 @@ from infomech.fields import Field, as_field, patterns
 
 @dataclass(frozen=True)
 class Simulate:
-    """Pass a pattern through layers of one kernel and follow its center, spread and energy.
+    """Pass a pattern through layers of one kernel and track its center, spread and energy.
 
     Writes a figure (simulate.png) and the trace with its provenance (simulate.json, simulate.npz).
     """
@@ -27,9 +27,9 @@ class Simulate:
     radius: float = 5.0
     """Of the disk, half width of the box, two sigma of the gaussian; in pixels."""
     steps: int = 48
-    """Layers."""
+    """Number of layers."""
     burn_in: int = 16
-    """Speed and diffusion are fitted from this layer on."""
+    """First layer of the fits of velocity and diffusion."""
     rectifier: str = "relu"
     """relu, modulus, identity, leaky_relu, softplus, gelu or tanh."""
     boundary: str = "zero"
@@ -37,24 +37,24 @@ class Simulate:
     normalize: str = "l2"
     """none, sum, l2 or max."""
     shape: tuple[int, ...] = ()
-    """Pixels on each axis, pattern in the middle; empty: wide enough that nothing gets out."""
+    """Pixels on each axis, pattern in the middle; empty: wide enough that nothing leaves."""
     dtype: str = "float32"
     """float32 or float64."""
     animation: str = ""
     """gif or webp: write an animation as well."""
     out: Path = Path("out/simulate")
-    """Folder for the files; made if need be."""
+    """Folder for the files; created if missing."""
     follow: int = 0
-    """Layers after which the domain moves with the pattern by whole pixels; 0: it stays."""
+    """Layers between moves of the domain with the pattern, by whole pixels; 0: no moves."""
     engine: str = "auto"
-    """auto, spectral, native, shifts or convolution: see `infomech plan`."""
+    """auto, spectral, native, shifts or convolution; see `infomech plan`."""
     compile_cache: Path | None = None
-    """Folder that keeps compiled code, so that the next time it need not be compiled again."""
+    """Folder that caches compiled code for later runs."""
     json: bool = False
     """Print JSON instead of text."""
 
     def run(self) -> int:
-        """Runs the rollout, writes its files and prints what moved."""
+        """Runs the rollout, writes its files and prints the measured rates."""
         use(self.dtype, self.compile_cache)
         clock = Clock()
         if self.animation:
@@ -102,10 +102,10 @@ class Simulate:
         values = patterns.pattern(self.pattern, self.radius, len(taps), self.dtype)
         if not self.shape:
             return patterns.with_room(values, taps, steps, self.boundary)
-        size = checks.shape("shape", self.shape)
-        if len(size) != values.ndim or any(n < m for n, m in zip(size, values.shape, strict=True)):
-            raise checks.error("shape", size, f"{values.ndim} axes of at least {values.shape}")
-        spare = [(n - m) for n, m in zip(size, values.shape, strict=True)]
+        shape = checks.shape("shape", self.shape)
+        if len(shape) != values.ndim or np.any(np.less(shape, values.shape)):
+            raise checks.error("shape", shape, f"{values.ndim} axes of at least {values.shape}")
+        spare = np.subtract(shape, values.shape)
         return as_field(np.pad(values, [(s // 2, s - s // 2) for s in spare]))
 
 
@@ -131,8 +131,8 @@ def _report(result: dict[str, Any], paths: dict[str, Path], clock: Clock) -> str
     for name, unit in (("velocity", "pixels per layer"), ("diffusion", "pixels² per layer")):
         theory = results.prediction(result[f"theory_{name}"], unit, result["theory_caveat"])
         lines += [*results.lines(name, result, unit), f"  theory            {theory}"]
-    lines.append(f"mass at boundary    {float(result['edge']):.3g} of the whole at most")
+    lines.append(f"mass at boundary    {float(result['edge']):.3g} of the total at most")
     if result["cut"]:
-        lines.append(f"mass cut off        {float(result['cut']):.3g} of the whole")
+        lines.append(f"mass cut off        {float(result['cut']):.3g} of the total")
     lines += [f"wrote               {path}" for path in paths.values()]
     return "\n".join([*lines, f"time                {clock}"])

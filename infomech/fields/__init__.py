@@ -1,4 +1,4 @@
-"""Fields on a pixel grid: the `Field` type, patterns to start from, and images."""
+"""Fields on a pixel grid: the `Field` type, initial patterns, and images."""
 
 from infomech.fields import images, patterns
 from infomech.fields._field import Field, as_field, box, disk, gaussian, image, impulse, random

@@ -1,4 +1,4 @@
-"""Fields, which know where they lie and how large they truly are, and initial patterns."""
+"""The `Field` type, with origin and scale, and initial patterns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ class Field:
 
     Attributes:
         values: samples, one per pixel.
-        origin: position of the pixel of index 0 on each axis, in pixels, shape (d,). A layer of an
-            even number of taps moves it by half a pixel.
-        log_gain: natural logarithm of the factor that normalizations took out, shape ().
+        origin: position of pixel 0 on each axis, in pixels, shape (d,). A layer with an even number
+            of taps moves it by half a pixel.
+        log_gain: natural logarithm of the factor removed by normalizations, shape ().
     """
 
     values: jax.Array
@@ -30,23 +30,23 @@ class Field:
 
 
 def as_field(values: Any) -> Field:
-    """A `Field` from an array, with origin 0 and log_gain 0; of a Field, the same Field.
+    """Converts an array to a `Field` with origin 0 and log_gain 0; passes a `Field` through.
 
     Raises:
         ValueError: not 1 to 3 axes, an axis of length 0, NaN or infinity, or complex numbers.
     """
     if isinstance(values, Field):
         array = _samples(values.values)
-        exact = safe_math.wider(array.dtype, jnp.float32)
-        origin = checks.vector("field.origin", values.origin, array.ndim, exact)
-        log_gain = checks.floating("field.log_gain", values.log_gain, exact)
+        wide = safe_math.wider(array.dtype, jnp.float32)
+        origin = checks.vector("field.origin", values.origin, array.ndim, wide)
+        log_gain = checks.floating("field.log_gain", values.log_gain, wide)
         if log_gain.ndim:
             raise checks.error("field.log_gain", f"shape {log_gain.shape}", "one number")
         return Field(array, origin, log_gain)
     array = _samples(values)
     checks.finite("field", values)
-    exact = safe_math.wider(array.dtype, jnp.float32)
-    return Field(array, jnp.zeros(array.ndim, exact), jnp.zeros((), exact))
+    wide = safe_math.wider(array.dtype, jnp.float32)
+    return Field(array, jnp.zeros(array.ndim, wide), jnp.zeros((), wide))
 
 
 def _samples(values: Any) -> jax.Array:
@@ -61,7 +61,7 @@ def impulse(shape: int | Sequence[int], *, index: Any = None, dtype: Any = None)
 
     Args:
         shape: pixels on each axis.
-        index: the pixel; the middle, (n − 1)//2, if None.
+        index: of that pixel; the middle, (n − 1)//2, if None.
         dtype: floating dtype; JAX's default float if None.
 
     Returns:
@@ -75,9 +75,9 @@ def impulse(shape: int | Sequence[int], *, index: Any = None, dtype: Any = None)
         index = tuple((n - 1) // 2 for n in shape)
     checks.unmasked("index", index)
     pixel = np.atleast_1d(np.asarray(index))
-    whole = pixel.dtype.kind in "iu" and bool not in map(type, jax.tree.leaves(index))
-    inside = whole and pixel.shape == (len(shape),)
-    if not inside or np.any(pixel < 0) or np.any(pixel >= shape):
+    is_integer = pixel.dtype.kind in "iu" and bool not in map(type, jax.tree.leaves(index))
+    is_index = is_integer and pixel.shape == (len(shape),)
+    if not is_index or np.any(pixel < 0) or np.any(pixel >= shape):
         raise checks.error("index", index, f"a pixel of a field of shape {shape}")
     values = np.zeros(shape)
     values[tuple(pixel)] = 1
@@ -101,10 +101,10 @@ def disk(
     Raises:
         ValueError: `radius` is not positive, or `center` is not one number per axis.
     """
-    away = _away_from(shape, center, dtype)
-    radius = checks.positive("radius", radius, away[0].dtype)
-    square = sum((x**2 for x in away), start=jnp.zeros((), away[0].dtype))
-    return as_field((square <= radius**2).astype(square.dtype))
+    offset = _offsets(shape, center, dtype)
+    radius = checks.positive("radius", radius, offset[0].dtype)
+    distance_squared = sum((x**2 for x in offset), start=jnp.zeros((), offset[0].dtype))
+    return as_field((distance_squared <= radius**2).astype(distance_squared.dtype))
 
 
 def box(shape: int | Sequence[int], width: Any, *, center: Any = None, dtype: Any = None) -> Field:
@@ -122,12 +122,12 @@ def box(shape: int | Sequence[int], width: Any, *, center: Any = None, dtype: An
     Raises:
         ValueError: `width` is not positive, or `center` is not one number per axis.
     """
-    away = _away_from(shape, center, dtype)
-    widths = checks.positive("width", width, away[0].dtype, len(away))
+    offset = _offsets(shape, center, dtype)
+    widths = checks.positive("width", width, offset[0].dtype, len(offset))
     inside = jnp.ones((), bool)
-    for x, w in zip(away, widths, strict=True):
+    for x, w in zip(offset, widths, strict=True):
         inside = inside & (jnp.abs(x) <= w / 2)
-    return as_field(inside.astype(away[0].dtype))
+    return as_field(inside.astype(offset[0].dtype))
 
 
 def gaussian(
@@ -147,13 +147,13 @@ def gaussian(
     Raises:
         ValueError: `sigma` is not positive, or `center` is not one number per axis.
     """
-    away = _away_from(shape, center, dtype)
-    sigmas = checks.positive("sigma", sigma, away[0].dtype, len(away))
-    return as_field(jnp.exp(-0.5 * sum((x / s) ** 2 for x, s in zip(away, sigmas, strict=True))))
+    offset = _offsets(shape, center, dtype)
+    sigmas = checks.positive("sigma", sigma, offset[0].dtype, len(offset))
+    return as_field(jnp.exp(-0.5 * sum((x / s) ** 2 for x, s in zip(offset, sigmas, strict=True))))
 
 
 def random(shape: int | Sequence[int], *, key: jax.Array, dtype: Any = None) -> Field:
-    """White noise, uniform on [0, 1): non-negative, as an image is. `key` is a typed key."""
+    """White noise, uniform on [0, 1), non-negative as images are. `key` is a typed key."""
     shape, dtype = checks.shape("shape", shape), checks.floating_dtype(dtype)
     return as_field(jax.random.uniform(checks.key(key), shape, dtype))
 
@@ -161,26 +161,26 @@ def random(shape: int | Sequence[int], *, key: jax.Array, dtype: Any = None) -> 
 def image(source: Any, *, page: int | None = None, margin: int = 0, dtype: Any = None) -> Field:
     """A grayscale image in [0, 1] from a file, a bundled photograph or an array.
 
-    Color is turned into luma, 0.299 R + 0.587 G + 0.114 B, and transparent pixels into black;
-    `infomech.fields.images.read` says what was done. All bits of the samples count: 16-bit files
-    are read as such. Files are read by Pillow and tifffile, and photographs named in
-    `PHOTOGRAPHS` come from scikit-image: all are in the extra `cli`.
+    Color becomes luma, 0.299 R + 0.587 G + 0.114 B, and transparent pixels become black;
+    `infomech.fields.images.read` also reports these conversions. 16-bit files keep all bits.
+    Pillow and tifffile read files, and scikit-image provides the `PHOTOGRAPHS`: all are in the
+    extra `cli`.
 
     Args:
         source: a path, one of `PHOTOGRAPHS`, or an array (rows, columns) or (rows, columns,
-            1, 3 or 4): unsigned integers are divided by the largest value of their dtype, floats
-            are taken as they are.
-        page: number of the picture in a file of several, from 0; such a file is refused if None.
+            1, 3 or 4). Unsigned integers are divided by the largest value of their dtype; floats
+            are used unchanged.
+        page: index of the picture in a file of several; None refuses such files.
         margin: dark pixels added on every side.
         dtype: floating dtype; JAX's default float if None.
 
     Returns:
-        `Field` of two axes; rows run along axis 0.
+        `Field` of two axes; axis 0 counts the rows.
 
     Raises:
-        ValueError: the file is missing, unreadable, of several pictures or of samples that have no
-            meaning as shades, such as signed integers; the array has another shape, masked values
-            or is not finite.
+        ValueError: the file is missing, unreadable, has several pictures, or samples that can't be
+            interpreted as shades, such as signed integers; the array has another shape, masked
+            values or is not finite.
         ImportError: a package of the extra `cli` is not installed.
     """
     margin, dtype = checks.integer("margin", margin, 0), checks.floating_dtype(dtype)
@@ -188,8 +188,8 @@ def image(source: Any, *, page: int | None = None, margin: int = 0, dtype: Any =
     return as_field(jnp.asarray(np.pad(shades, margin), dtype))
 
 
-def _away_from(shape: int | Sequence[int], center: Any, dtype: Any) -> list[jax.Array]:
-    """Distance of each pixel from the center along each axis, in arrays that broadcast."""
+def _offsets(shape: int | Sequence[int], center: Any, dtype: Any) -> list[jax.Array]:
+    """Offset of each pixel from the center along each axis, as broadcastable arrays."""
     shape = checks.shape("shape", shape)
     if center is None:
         center = np.array([(n - 1) / 2 for n in shape])

@@ -1,4 +1,4 @@
-"""Pixels of image files as they are: all bits of every sample, one picture, upright."""
+"""Unaltered pixels of image files: all bits of each sample, one picture, upright."""
 
 import contextlib
 import struct
@@ -11,13 +11,13 @@ import numpy as np
 
 from infomech._core import checks, extras
 
-#: formats that Pillow reads without loss; of others it may drop bits
+#: formats that Pillow reads without loss; in others it may drop bits
 FORMATS = (
     "BMP", "DIB", "GIF", "ICO", "JPEG", "MPO", "PCX", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP",
 )  # fmt: skip
 
-#: what readers raise over broken files
-_ERRORS = (
+#: exceptions that readers raise for broken files
+_READ_ERRORS = (
     OSError,
     EOFError,
     ValueError,
@@ -30,13 +30,13 @@ _ERRORS = (
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
-#: how the bytes of PNG samples lie, where Pillow keeps the high ones, and what keeps the low ones
-_LOW = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
+#: raw modes of 16-bit PNG of which Pillow keeps the high bytes -> modes that keep the low ones
+_LOW_BYTES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
 
-#: extra samples of TIFF: opacity that colors have been multiplied by, or not
+#: extra samples of TIFF: opacity, premultiplied into the colors or not
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 
-#: what puts an image upright, for each orientation of EXIF
+#: EXIF orientation -> function that turns an image upright
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -48,41 +48,41 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 TRANSPARENT = "transparency over black"
-_TURNED = "turned upright as its orientation tag says"
+_TURNED = "turned upright according to its orientation tag"
 
 
-def read(path: Path, page: int | None, said: list[str]) -> np.ndarray:
+def read(path: Path, page: int | None, conversions: list[str]) -> np.ndarray:
     """Pixels of an image file.
 
     Args:
         path: of the file.
-        page: number of the picture in a file of several, from 0; None: there is only one.
-        said: gets one line for each conversion that was made.
+        page: index of the picture in a file of several; None expects a single one.
+        conversions: each conversion appends a line.
 
     Returns:
-        (rows, columns) of gray, or with a last axis: gray and opacity, RGB, or RGB and opacity.
-        Bits, bytes and 16-bit integers are from 0 to the largest value of their dtype.
+        Gray (rows, columns), or with a last axis: gray and opacity, RGB, or RGB and opacity.
+        Bits, bytes and 16-bit integers range from 0 to the largest value of their dtype.
 
     Raises:
-        ValueError: it can't be read, not all of it, or not without loss.
+        ValueError: it can't be read, or not completely, or not without loss.
         ImportError: a package of the extra `cli` is not installed.
     """
     with extras.needed("cli", f"image {str(path)!r}"):
-        import PIL.Image  # noqa: F401  (what all of this module reads with)
+        import PIL.Image  # noqa: F401  (every reader below needs it)
     with _readable(path), path.open("rb") as file:
         tiff = file.read(4) in _TIFF
-    deep = _deep_tiff(path, page, said) if tiff else None
-    return _by_pillow(path, page, said) if deep is None else deep
+    deep = _deep_tiff(path, page, conversions) if tiff else None
+    return _by_pillow(path, page, conversions) if deep is None else deep
 
 
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """What goes wrong within it says that the file can't be read."""
+    """Turns errors of readers into a ValueError naming the file."""
     from PIL import Image
 
     try:
         yield
-    except (*_ERRORS, Image.DecompressionBombError) as error:
+    except (*_READ_ERRORS, Image.DecompressionBombError) as error:
         raise _refused(path, f"unreadable ({error})", "an image file") from error
 
 
@@ -90,10 +90,10 @@ def _refused(path: Path, got: str, expected: str) -> ValueError:
     return checks.error("source", f"{str(path)!r}, {got}", expected)
 
 
-def _one(path: Path, count: int, page: int | None) -> int:
-    """The number of the picture to read, of `count` in the file."""
+def _page_number(path: Path, count: int, page: int | None) -> int:
+    """Index of the picture to read out of `count` in the file."""
     if page is None and count > 1:
-        expected = f"a file of one picture, or page= its number, 0 to {count - 1}"
+        expected = f"a file of one picture, or page= from 0 to {count - 1}"
         raise _refused(path, f"{count} pictures", expected)
     if page is not None and page >= count:
         raise checks.error("page", page, f"0 to {count - 1}, the pictures of {str(path)!r}")
@@ -103,18 +103,18 @@ def _one(path: Path, count: int, page: int | None) -> int:
 # --- Pillow: samples of up to 8 bits, gray of 16 bits, PNG of 16 bits --------------------------
 
 
-def _by_pillow(path: Path, page: int | None, said: list[str]) -> np.ndarray:
+def _by_pillow(path: Path, page: int | None, conversions: list[str]) -> np.ndarray:
     from PIL import Image
 
     with _readable(path), Image.open(path) as picture:
         kind, count = picture.format, getattr(picture, "n_frames", 1)
     if kind not in FORMATS:
-        got = f"of format {kind}, of which Pillow may drop bits"
+        got = f"format {kind}, in which Pillow may drop bits"
         raise _refused(path, got, f"one of {', '.join(FORMATS)}")
     if kind == "MPO" and page is None:  # a photograph, followed by previews or a depth map
-        said.append(f"the first of {count} pictures")
+        conversions.append(f"the first of {count} pictures")
         page = 0
-    number = _one(path, count, page)
+    number = _page_number(path, count, page)
     with _readable(path), Image.open(path) as picture:
         picture.seek(number)
         raw, mode = _samples(picture)
@@ -122,99 +122,99 @@ def _by_pillow(path: Path, page: int | None, said: list[str]) -> np.ndarray:
     if (65535 if mode == "I" else 255) % largest:
         got = f"samples from 0 to {largest}, which Pillow rounds"
         raise _refused(path, got, "0 to 255, or 0 to 65535 in gray")
-    deep = raw in (*_LOW, "LA;16B")
+    deep = raw in (*_LOW_BYTES, "LA;16B")
     if deep and count > 1:
         raise _refused(path, "an animation of 16 bits", "one of 8 bits, or a file of one picture")
     with _readable(path):
-        return _deep_png(path, raw, said) if deep else _plain(path, number, said)
+        return _deep_png(path, raw, conversions) if deep else _plain(path, number, conversions)
 
 
 def _samples(picture: Any) -> tuple[str, str]:
-    """How samples lie in the file, and the mode that Pillow turns them into."""
+    """Raw mode of the samples in the file, and the mode that Pillow converts them to."""
     args = picture.tile[0].args if picture.tile else ""
     return (args if isinstance(args, str) else ""), picture.mode
 
 
 def _largest(picture: Any) -> int:
-    """What stands for white in the file, where Pillow rescales samples to 8 or 16 bits; else 1."""
+    """Sample value of white in files that Pillow rescales to 8 or 16 bits; else 1."""
     args = picture.tile[0].args if picture.tile else ""
     rescaled = picture.format == "PPM" and picture.tile[0].codec_name.startswith("ppm")
     return int(args[-1]) if rescaled and isinstance(args, tuple) else 1
 
 
-def _plain(path: Path, number: int, said: list[str]) -> np.ndarray:
-    """Pixels that Pillow reads as they are in the file."""
+def _plain(path: Path, number: int, conversions: list[str]) -> np.ndarray:
+    """Pixels of files that Pillow reads unaltered."""
     from PIL import Image
 
-    # given a path, Pillow maps TIFF files that lie on their side with rows and columns swapped
+    # open the file here: given a path, Pillow swaps rows and columns of mapped, rotated TIFFs
     with path.open("rb") as file, Image.open(file) as picture:
         picture.seek(number)
         raw, mode = _samples(picture)
         clear = picture.info.get("transparency")
         if isinstance(clear, int) and raw in ("L;2", "L;4"):  # the only samples Pillow rescales
             clear = picture.info["transparency"] = clear * (255 // (2 ** int(raw[-1]) - 1))
-        picture = _upright(picture, said)
+        picture = _upright(picture, conversions)
     if mode.startswith("I"):
         gray = np.asarray(picture).astype(np.uint16)
         return gray if clear is None else _with_opacity(gray[..., None], clear)
     if mode == "F" or (mode in ("1", "L", "LA") and clear is None):
         return np.asarray(picture)
     if mode == "CMYK":
-        said.append("CMYK to RGB as (1 − C)(1 − K)")
+        conversions.append("CMYK to RGB as (1 − C)(1 − K)")
     pixels = np.asarray(picture.convert("RGBA"))
     return pixels[..., ::3] if mode in ("1", "L") else pixels
 
 
-def _deep_png(path: Path, raw: str, said: list[str]) -> np.ndarray:
-    """Samples of 16 bits, of which Pillow keeps the high byte, in two passes or as pairs of bytes.
+def _deep_png(path: Path, raw: str, conversions: list[str]) -> np.ndarray:
+    """16-bit samples, read as pairs of bytes, or high and low bytes in two passes.
 
-    Told that bytes are swapped, Pillow keeps the low one.
+    Pillow keeps the high byte only, and the low one if declared with bytes swapped.
     """
     if raw == "LA;16B":
-        pairs, _ = _bytes(path, "RGBA", said)
+        pairs, _ = _bytes(path, "RGBA", conversions)
         return 256 * pairs[..., ::2] + pairs[..., 1::2]
-    high, clear = _bytes(path, raw, said)
-    low, _ = _bytes(path, _LOW[raw], [])
+    high, clear = _bytes(path, raw, conversions)
+    low, _ = _bytes(path, _LOW_BYTES[raw], [])
     pixels = 256 * high + low
     return pixels if clear is None else _with_opacity(pixels, clear)
 
 
-def _bytes(path: Path, raw: str, said: list[str]) -> tuple[np.ndarray, Any]:
-    """Pixels read as if they lay in the file as `raw` says, and the color that is transparent."""
+def _bytes(path: Path, raw: str, conversions: list[str]) -> tuple[np.ndarray, Any]:
+    """Pixels read with raw mode `raw`, and the transparent color."""
     from PIL import Image
 
     with Image.open(path) as picture:
         picture.tile = [tile._replace(args=raw) for tile in picture.tile]
         clear = picture.info.get("transparency")
-        return np.asarray(_upright(picture, said)).astype(np.uint16), clear
+        return np.asarray(_upright(picture, conversions)).astype(np.uint16), clear
 
 
 def _with_opacity(pixels: np.ndarray, clear: Any) -> np.ndarray:
-    """With a last channel, 0 where a pixel has the transparent color and full elsewhere."""
-    seen = np.any(pixels != np.array(clear, np.uint16), -1, keepdims=True)
-    return np.concatenate([pixels, seen * np.uint16(65535)], -1)
+    """Appends an opacity channel: 0 for the transparent color, full elsewhere."""
+    opaque = np.any(pixels != np.array(clear, np.uint16), -1, keepdims=True)
+    return np.concatenate([pixels, opaque * np.uint16(65535)], -1)
 
 
-def _upright(picture: Any, said: list[str]) -> Any:
+def _upright(picture: Any, conversions: list[str]) -> Any:
     from PIL import ExifTags, ImageOps
 
     if picture.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9):
-        said.append(_TURNED)
+        conversions.append(_TURNED)
     return ImageOps.exif_transpose(picture)
 
 
-# --- tifffile: all other samples of TIFF --------------------------------------------------------
+# --- tifffile: other samples of TIFF ------------------------------------------------------------
 
 
-def _deep_tiff(path: Path, page: int | None, said: list[str]) -> np.ndarray | None:
-    """Pixels of a TIFF file whose samples Pillow would change; None if there are none."""
+def _deep_tiff(path: Path, page: int | None, conversions: list[str]) -> np.ndarray | None:
+    """Pixels of a TIFF file whose samples Pillow would alter; None if it would not."""
     with extras.needed("cli", f"image {str(path)!r}"):
         import tifffile
     with _readable(path), tifffile.TiffFile(path) as file:
         count = len(file.pages)
         if file.is_imagej or file.is_shaped:  # one page may stand for a stack
             count = max(count, sum(s.size for s in file.series) // max(1, file.pages[0].size))
-    number = _one(path, count, page)
+    number = _page_number(path, count, page)
     with _readable(path), tifffile.TiffFile(path) as file:
         if number >= len(file.pages):
             raise ValueError("a stack without pages")
@@ -225,27 +225,27 @@ def _deep_tiff(path: Path, page: int | None, said: list[str]) -> np.ndarray | No
             return None
         else:
             _check_size(picture)
-            return _tiff_pixels(picture, said)
+            return _tiff_pixels(picture, conversions)
     raise _refused(path, got, expected)
 
 
 def _check_size(page: Any) -> None:
     from PIL import Image
 
-    pixels, most = page.imagelength * page.imagewidth, Image.MAX_IMAGE_PIXELS
-    if most is not None and pixels > 2 * most:
-        raise ValueError(f"{pixels} pixels, more than Pillow's limit of {2 * most}")
+    pixels, limit = page.imagelength * page.imagewidth, Image.MAX_IMAGE_PIXELS
+    if limit is not None and pixels > 2 * limit:
+        raise ValueError(f"{pixels} pixels, more than Pillow's limit of {2 * limit}")
 
 
 def _objection(page: Any, *, alone: bool) -> tuple[str, str] | None:
-    """What came and what was expected if these samples have no meaning as shades."""
+    """(got, expected) if the samples can't be interpreted as shades, else None."""
     kind = {1: "unsigned integers", 2: "signed integers", 3: "floats"}.get(page.sampleformat)
     bits, colors = page.bitspersample, getattr(page.photometric, "name", str(page.photometric))
     if alone and page.is_reduced:
         return "a reduced copy of another image", "the image itself, or page=0"
     if kind not in ("unsigned integers", "floats"):
-        what = f"{bits}-bit {kind or 'samples'}, whose black and white are unknown"
-        return what, "unsigned integers, or floats from 0 to 1"
+        got = f"{bits}-bit {kind or 'samples'}, whose black and white are unknown"
+        return got, "unsigned integers, or floats from 0 to 1"
     if bits <= 8 and page.extrasamples[:1] != (_ASSOCIATED,):
         return None
     gray = colors in ("MINISBLACK", "MINISWHITE")
@@ -260,7 +260,7 @@ def _objection(page: Any, *, alone: bool) -> tuple[str, str] | None:
     return None
 
 
-def _tiff_pixels(page: Any, said: list[str]) -> np.ndarray:
+def _tiff_pixels(page: Any, conversions: list[str]) -> np.ndarray:
     pixels = page.asarray()
     if page.axes == "SYX":
         pixels = np.moveaxis(pixels, 0, -1)
@@ -272,11 +272,11 @@ def _tiff_pixels(page: Any, said: list[str]) -> np.ndarray:
             pixels[first] = full - pixels[first]
         if full != np.iinfo(pixels.dtype).max:
             pixels = pixels / full
-    if page.extrasamples == (_ASSOCIATED,):  # colors that have been multiplied by the opacity
-        said.append(TRANSPARENT)
+    if page.extrasamples == (_ASSOCIATED,):  # colors are premultiplied by the opacity
+        conversions.append(TRANSPARENT)
         pixels = pixels[..., :-1]
     orientation = page.tags.valueof("Orientation", 1)
     if orientation in _TURNS:
-        said.append(_TURNED)
+        conversions.append(_TURNED)
         pixels = _TURNS[orientation](pixels)
     return pixels

@@ -1,4 +1,4 @@
-"""Images as shades of gray, from files, bundled photographs and arrays."""
+"""Grayscale images from files, bundled photographs and arrays."""
 
 import os
 from pathlib import Path
@@ -16,17 +16,16 @@ PHOTOGRAPHS = (
     "hubble_deep_field", "moon", "page", "retina", "rocket", "text",
 )  # fmt: skip
 
-#: share of red, green and blue in a shade of gray: luma of ITU-R BT.601
+#: weights of red, green and blue in a shade of gray: luma of ITU-R BT.601
 WEIGHTS = (0.299, 0.587, 0.114)
 
 
 class Picture(NamedTuple):
-    """An image in shades of gray.
+    """A grayscale image and its conversion from the source.
 
     Attributes:
         shades: (rows, columns), float64, 0 black and 1 white.
-        conversion: what was done to the colors, the transparency and the orientation of the source,
-            in one line; empty if nothing.
+        conversion: conversions of color, transparency and orientation in one line; may be empty.
     """
 
     shades: np.ndarray
@@ -34,28 +33,28 @@ class Picture(NamedTuple):
 
 
 def read(source: Any, *, page: int | None = None) -> Picture:
-    """An image in shades of gray, and how it was made from its source.
+    """Reads a grayscale image and describes its conversion.
 
-    Red, green and blue become 0.299 R + 0.587 G + 0.114 B, and transparent pixels black. CMYK
-    becomes RGB as (1 − C)(1 − K) first. The EXIF orientation is applied.
+    Red, green and blue become 0.299 R + 0.587 G + 0.114 B, and transparent pixels become black.
+    CMYK is first converted to RGB as (1 − C)(1 − K). The EXIF orientation is applied.
 
     Args:
         source: a path, one of `PHOTOGRAPHS`, or an array, as for `infomech.fields.image`.
-        page: number of the picture in a file of several, from 0.
+        page: index of the picture in a file of several.
 
     Returns:
         `Picture`.
 
     Raises:
-        ValueError: the file is missing or unreadable, has several pictures and no `page` is given,
+        ValueError: the file is missing or unreadable, has several pictures but no `page` is given,
             or has samples of unknown scale; the array has another shape or is not finite.
         ImportError: a package of the extra `cli` is not installed.
     """
     if page is not None:
         page = checks.integer("page", page, 0)
-    said: list[str] = []
+    conversions: list[str] = []
     if isinstance(source, str | os.PathLike):
-        pixels = _file(source, page, said)
+        pixels = _file(source, page, conversions)
         allowed: tuple[tuple[int, ...], ...] = ((), (1,), (2,), (3,), (4,))
     else:
         if page is not None:
@@ -64,10 +63,10 @@ def read(source: Any, *, page: int | None = None) -> Picture:
     if pixels.ndim not in (2, 3) or 0 in pixels.shape or pixels.shape[2:] not in allowed:
         expected = "an image (rows, columns) or (rows, columns, 1, 3 or 4)"
         raise checks.error("source", f"shape {pixels.shape}", expected)
-    shades = _shades(pixels, said)
+    shades = _shades(pixels, conversions)
     checks.finite("source", shades)
     name = f"{Path(source).name}: " if isinstance(source, str | os.PathLike) else ""
-    return Picture(shades, name + ", ".join(said) if said else "")
+    return Picture(shades, name + ", ".join(conversions) if conversions else "")
 
 
 def _array(source: Any) -> np.ndarray:
@@ -78,8 +77,8 @@ def _array(source: Any) -> np.ndarray:
         raise checks.error("source", type(source).__name__, "an image file or array") from error
 
 
-def _shades(pixels: np.ndarray, said: list[str]) -> np.ndarray:
-    """Shades of pixels with 1 to 4 channels: gray, gray and opacity, RGB, RGB and opacity."""
+def _shades(pixels: np.ndarray, conversions: list[str]) -> np.ndarray:
+    """Shades of pixels with 1 to 4 channels: gray, gray + opacity, RGB, RGB + opacity."""
     if pixels.dtype.kind == "u":
         scale = float(np.iinfo(pixels.dtype).max)
     elif pixels.dtype.kind == "b" or jnp.issubdtype(pixels.dtype, jnp.floating):
@@ -93,17 +92,17 @@ def _shades(pixels: np.ndarray, said: list[str]) -> np.ndarray:
     shades = pixels[..., 0]
     if channels > 2:
         red, green, blue = WEIGHTS
-        said.append(f"RGB to gray with weights {red} R + {green} G + {blue} B")
+        conversions.append(f"RGB to gray with weights {red} R + {green} G + {blue} B")
         shades = pixels[..., :3] @ np.array(WEIGHTS)
     if channels in (2, 4):
         opacity = pixels[..., -1]
         if np.any(opacity != 1):
-            said.append(_image_files.TRANSPARENT)
+            conversions.append(_image_files.TRANSPARENT)
         shades = shades * opacity
     return shades
 
 
-def _file(source: str | os.PathLike[str], page: int | None, said: list[str]) -> np.ndarray:
+def _file(source: str | os.PathLike[str], page: int | None, conversions: list[str]) -> np.ndarray:
     if isinstance(source, str) and source in PHOTOGRAPHS:
         with extras.needed("cli", f"photograph {source!r}"):
             from skimage import data
@@ -111,6 +110,7 @@ def _file(source: str | os.PathLike[str], page: int | None, said: list[str]) -> 
     path = files.local("source", source)
     if not path.is_file():
         known = ", ".join(PHOTOGRAPHS)
-        what = "not a file" if path.exists() else "no such file"
-        raise checks.error("source", f"{str(path)!r}, {what}", f"an image file or one of {known}")
-    return _image_files.read(path, page, said)
+        problem = "not a file" if path.exists() else "no such file"
+        got = f"{str(path)!r}, {problem}"
+        raise checks.error("source", got, f"an image file or one of {known}")
+    return _image_files.read(path, page, conversions)

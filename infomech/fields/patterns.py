@@ -1,4 +1,4 @@
-"""Initial patterns by name, cut to size, and the dark room that a rollout needs around them."""
+"""Initial patterns by name, in their smallest box, and the padding that a rollout needs."""
 
 import functools
 import math
@@ -9,7 +9,7 @@ import numpy as np
 from infomech._core import checks
 from infomech.fields import _field, images
 
-#: the patterns known by name, besides photographs and image files
+#: names of patterns, in addition to photographs and image files
 PATTERNS = ("disk", "impulse", "gaussian", "box")
 
 
@@ -20,8 +20,8 @@ def pattern(name: str, radius: float, dimensions: int, dtype: str = "float32") -
     Args:
         name: disk, impulse, gaussian or box; in two dimensions also an image file or one of
             `infomech.fields.PHOTOGRAPHS`.
-        radius: of the disk, half width of the box, two sigma of the gaussian (which is cut off at
-            four); in pixels.
+        radius: of the disk, half width of the box, two sigma of the gaussian (cut off at four
+            sigma); in pixels.
         dimensions: 1 to 3.
         dtype: floating dtype.
 
@@ -54,7 +54,7 @@ def pattern(name: str, radius: float, dimensions: int, dtype: str = "float32") -
 
 
 def conversion(name: str) -> str:
-    """How the image or photograph of a pattern became gray, in one line; empty if nothing was done.
+    """Conversion of an image or photograph to gray, in one line; empty if unchanged.
 
     Raises:
         ValueError: an unreadable image.
@@ -65,25 +65,25 @@ def conversion(name: str) -> str:
 def domain(
     extent: tuple[int, ...], taps: tuple[int, ...], steps: int, boundary: str
 ) -> tuple[int, ...]:
-    """Pixels on each axis that keep a pattern off the boundary for `steps` layers of any kernel.
+    """Shape of a domain whose boundary a pattern can't reach within `steps` layers of any kernel.
 
-    A layer of n taps widens a pattern by n − 1 pixels; n pixels are left at either end. On a
-    periodic domain twice that room, so that the pattern never meets itself.
+    A layer of n taps widens a pattern by n − 1 pixels; n pixels stay free at either end. A periodic
+    domain is twice as large, so the pattern never meets itself.
     """
-    widest = [m + steps * (n - 1) + 2 * n for m, n in zip(extent, taps, strict=True)]
-    return tuple(2 * m if boundary == "periodic" else m for m in widest)
+    shape = [m + steps * (n - 1) + 2 * n for m, n in zip(extent, taps, strict=True)]
+    return tuple(2 * m if boundary == "periodic" else m for m in shape)
 
 
 def with_room(
     values: np.ndarray, taps: tuple[int, ...], steps: int, boundary: str = "zero"
 ) -> _field.Field:
-    """`values` in a field of zeros as large as `domain` says, placed so that nothing gets out.
+    """`values` zero-padded to the shape of `domain`, placed such that nothing leaves the domain.
 
-    The origin is such that positions count from the first pixel of `values`.
+    Positions count from the first pixel of `values`.
     """
     checks.unmasked("values", values)
-    size = domain(values.shape, taps, steps, boundary)
-    below = [n + steps * ((n - 1) // 2) for n in taps]
-    room = [(b, n - b - m) for b, n, m in zip(below, size, values.shape, strict=True)]
-    field = _field.as_field(jnp.asarray(np.pad(values, room)))
-    return _field.Field(field.values, -jnp.asarray(below, field.origin.dtype), field.log_gain)
+    shape = domain(values.shape, taps, steps, boundary)
+    before = [n + steps * ((n - 1) // 2) for n in taps]
+    padding = [(b, n - b - m) for b, n, m in zip(before, shape, values.shape, strict=True)]
+    field = _field.as_field(jnp.asarray(np.pad(values, padding)))
+    return _field.Field(field.values, -jnp.asarray(before, field.origin.dtype), field.log_gain)

@@ -19,8 +19,8 @@ from infomech.survey import Outcome
 def law(outcomes: Sequence[Outcome]) -> Figure:
     """Speed against odd share and against tan θ with theory, and spread against speed with 1/γ.
 
-    One color per number of taps; a line and a marker for each of the other settings. Points whose
-    speed was refused are left out.
+    Colors distinguish kernel sizes; lines and markers distinguish the other settings. Refused
+    speeds are omitted.
 
     Args:
         outcomes: of `infomech.survey.run`.
@@ -60,14 +60,13 @@ def _kind(outcome: Outcome) -> tuple[Any, ...]:
 
 
 def _label(outcome: Outcome, kinds: list[tuple[Any, ...]]) -> str:
-    """The number of taps, and of the other settings those that differ between outcomes."""
+    """The kernel size, and those other settings that differ between outcomes."""
     s = outcome.setting
     taps = "×".join([str(s.kernel_size)] * len(s.shape))
     along = "along " + ",".join(f"{x:.2g}" for x in s.direction)
-    words = (s.rectifier, s.boundary, s.normalize, along, Path(s.pattern).name)
-    differs = [len({kind[i] for kind in kinds}) > 1 for i in range(len(words))]
-    shown = [word for word, shown in zip(words, differs, strict=True) if shown] or [s.rectifier]
-    return ", ".join([f"{taps} taps", *shown])
+    names = (s.rectifier, s.boundary, s.normalize, along, Path(s.pattern).name)
+    differing = [n for i, n in enumerate(names) if len({kind[i] for kind in kinds}) > 1]
+    return ", ".join([f"{taps} taps", *(differing or [s.rectifier])])
 
 
 def _draw_outcome(outcome, by_share, by_tangent, by_speed, look, label):
@@ -75,12 +74,12 @@ def _draw_outcome(outcome, by_share, by_tangent, by_speed, look, label):
     tangent = np.asarray(rates.candidates(outcome.share)["tangent"])
     dense = np.linspace(0, outcome.inactive_share, 200)
     dense_tangent = np.sqrt(dense / np.maximum(1 - dense, 1e-12))
-    thin = {"color": look["color"], "linewidth": 3, "alpha": 0.25, "zorder": 0}
+    theory_look = {"color": look["color"], "linewidth": 3, "alpha": 0.25, "zorder": 0}
     by_share.plot(outcome.share, outcome.speed, label=label, **look)
     by_tangent.plot(tangent, outcome.speed, **look)
     if np.isfinite(outcome.inactive_share):
-        by_share.plot(dense, limit * dense_tangent, **thin)
-        by_tangent.plot(dense_tangent, limit * dense_tangent, **thin)
+        by_share.plot(dense, limit * dense_tangent, **theory_look)
+        by_tangent.plot(dense_tangent, limit * dense_tangent, **theory_look)
     by_speed.plot(outcome.speed / limit, outcome.contraction, **{**look, "linestyle": "none"})
 
 
@@ -113,9 +112,9 @@ def _finish_law(by_share, by_tangent, by_speed, limits):
 
 
 def kernel(taps: Any) -> Figure:
-    """A kernel, its even and odd part and its DCT-II energies as four pictures.
+    """A kernel, its even and odd parts and its DCT-II energies.
 
-    In three dimensions the slices along axis 0 stand side by side.
+    In three dimensions the slices along axis 0 are shown side by side.
 
     Args:
         taps: kernel of 1 to 3 axes.
@@ -178,7 +177,7 @@ def simulation(first: Field, final: Field, trace: Trace) -> Figure:
     """The field before and after a rollout, the path of its center, and its spread.
 
     Args:
-        first, final: fields of 1 to 3 axes; of three, the sum along axis 0 is shown.
+        first, final: fields of 1 to 3 axes; three-dimensional ones are summed along axis 0.
         trace: of the rollout between them.
 
     Returns:
@@ -237,16 +236,16 @@ def _flat(values):
 
 
 def _scale(values):
-    """Colors for a field: gray from 0 where it is non-negative, two-sided where it is not."""
+    """Color map and limits: gray from 0 for a non-negative field, else diverging."""
     high = float(np.nanmax(np.abs(values))) or 1.0
     return ("gray", 0, high) if np.nanmin(values) >= 0 else ("RdBu_r", -high, high)
 
 
 def animation(frames: Any, path: str | Path, *, frame_time: float = 0.08) -> None:
-    """Writes fields as a GIF or animated WebP, each frame in its own brightness.
+    """Writes fields as a GIF or animated WebP; each frame is scaled to its own maximum.
 
     Args:
-        frames: (n, *shape) with 1 to 3 axes each; of three, the sum along axis 0 is shown.
+        frames: (n, *shape) of 1 to 3 axes each; three-dimensional ones are summed along axis 0.
         path: ends in .gif or .webp.
         frame_time: seconds per frame.
 

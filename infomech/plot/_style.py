@@ -1,4 +1,4 @@
-"""The looks of all figures, and how they are written."""
+"""Style of all figures, and how they are saved."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -18,22 +18,22 @@ _STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "savefig.dpi": 200,
 }
-# told apart by any eye: Okabe and Ito's palette
+#: color-blind safe palette of Okabe and Ito
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "^", "s", "D", "v", "P", "X")
 
 
 def style(*, grid: bool = True) -> AbstractContextManager[None]:
-    """The looks of all figures, within a `with`."""
+    """Context manager with the style of all figures."""
     return matplotlib.rc_context({**_STYLE, "axes.grid": grid})
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Writes a figure whole or not at all, in the format of the path's suffix.
+    """Writes a figure atomically, in the format of the path's suffix.
 
     Raises:
         ValueError: the folder can't be written.
     """
     with files.replacing(path) as part, style():
-        # to be trimmed it is drawn once more; where nothing is laid out, all is in its place
+        # trimming draws the figure twice; only figures with a layout engine need it
         figure.savefig(part, bbox_inches="tight" if figure.get_layout_engine() else None)

@@ -1,4 +1,4 @@
-"""Velocity, diffusion and growth measured from a trace, and the laws they are fitted with."""
+"""Velocity, diffusion and growth fitted to a trace, and candidate laws fitted to speeds."""
 
 from infomech.rates._estimates import (
     MIN_BALANCE,

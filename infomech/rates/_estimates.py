@@ -1,4 +1,4 @@
-"""Speed and diffusion from a trace, and the candidate laws that may tie speed to odd energy."""
+"""Velocity, diffusion and growth from a trace, candidate laws, line fits and bootstrap."""
 
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from infomech._core import checks, safe_math
 from infomech._rollout import Trace
 
-#: what `Estimate.status` means
+#: meanings of `Estimate.status`
 REASONS = (
     "ok",
     "fit window too short: fewer than three observations at or after burn_in",
@@ -16,40 +16,40 @@ REASONS = (
     "the pattern touched the boundary before the end of the fit window",
     "the numbers overflowed within the fit window",
     "no growth of the covariance to fit",
-    "positive and negative values cancel: what mass is left is lost in rounding errors",
+    "positive and negative values cancel: the remaining mass is lost in rounding errors",
 )
 _OK, _SHORT, _DEAD, _TOUCHED, _OVERFLOW, _NO_GROWTH, _CANCELED = range(len(REASONS))
-#: a rate is refused where |Σ u|/Σ |u| is below this many rounding errors of the dtype
+#: rates are refused if |Σ u|/Σ |u| falls below this many rounding errors of the dtype
 MIN_BALANCE = 1e5
-#: a rate changes within the fit window if its halves differ by more than this many standard errors,
+#: a rate is unsteady if its halves differ by more than this many standard errors,
 MAX_ERRORS = 4
-#: by more than this part of the largest component of the rate,
+#: by more than this fraction of the largest component of the rate,
 MAX_CHANGE = 1e-3
 #: and by more than this many rounding errors of the dtype over the length of a half
 MAX_ROUNDINGS = 8
 
 
 class Estimate(NamedTuple):
-    """A rate fitted to a trace, or NaN and the reason why there is none.
+    """A rate fitted to a trace, or NaN and a reason.
 
-    `stderr` takes the residuals to be independent, and R² is near 1 for any path that goes a long
-    way, so neither of them shows that a path is curved. `halves` and `steady` do: the rate is
-    fitted again to the first and to the second half of the fit window. It is steady unless the two
-    differ by more than `MAX_ERRORS` standard errors of the difference (from the residuals of both
-    lines), by more than `MAX_CHANGE` of the largest component of the rate, and by more than
-    `MAX_ROUNDINGS` · rounding error / length of a half. The second limit leaves out changes too
-    small to matter, the last one those that rounding makes, so exactly linear motion is steady.
+    `stderr` assumes independent residuals, and R² is near 1 for any path that goes a long way, so
+    neither reveals a curved path. `halves` and `steady` do: the rate is fitted again to the first
+    and to the second half of the fit window. It is steady unless the two differ by more than
+    `MAX_ERRORS` standard errors of the difference (from the residuals of both lines), by more than
+    `MAX_CHANGE` of the largest component of the rate, and by more than `MAX_ROUNDINGS` · rounding
+    error / length of a half. The second limit ignores negligible changes, the third ignores
+    rounding: exactly linear motion is steady.
 
     Attributes:
         value: the rate; NaN where it is refused.
-        stderr: standard error of `value` from the residuals of the straight line, which takes them
-            to be independent; same shape.
+        stderr: standard error of `value` from the residuals of the straight line, assumed
+            independent; same shape.
         r_squared: R² of the straight line, same shape; NaN where the path is constant up to
-            rounding, as it then has no variance to explain.
-        halves: the rate in the first and in the second half of the fit window, (2, *shape); NaN if
-            a half has fewer than three observations.
+            rounding and has no variance to explain.
+        halves: the rate in the first and second half of the fit window, (2, *shape); NaN if a half
+            has fewer than three observations.
         steady: whether the halves agree, same shape; true if a half has fewer than three
-            observations, and false where the rate is refused.
+            observations, false where the rate is refused.
         status: index into `REASONS`, 0 if the fit is good; shape ().
     """
 
@@ -62,9 +62,9 @@ class Estimate(NamedTuple):
 
     @property
     def reason(self) -> str | list[str]:
-        """`status` in words: a string, or a list of them for a batch. Not for use under jit."""
-        words = [REASONS[i] for i in jnp.ravel(self.status).tolist()]
-        return words if jnp.ndim(self.status) else words[0]
+        """`status` in words: a string, or a list of strings for a batch. Not for use under jit."""
+        reasons = [REASONS[i] for i in jnp.ravel(self.status).tolist()]
+        return reasons if jnp.ndim(self.status) else reasons[0]
 
 
 class Growth(NamedTuple):
@@ -75,12 +75,12 @@ class Growth(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A least-squares line y = slope · x + intercept; see `fit`.
+    """A least-squares line y = slope · x + intercept; see `fit_line`.
 
     Attributes:
         slope, intercept: shape ().
         r_squared: 1 − Σ residuals² / Σ (y − ȳ)², shape (); NaN for a constant y.
-        residuals: y − slope · x − intercept, of the shape of y, 0 where the point was left out.
+        residuals: y − slope · x − intercept, of the shape of y; 0 for excluded points.
     """
 
     slope: jax.Array
@@ -94,19 +94,19 @@ def velocity(trace: Trace, burn_in: Any = 0, *, edge_tolerance: float = 1e-6) ->
 
     Args:
         trace: of one rollout; batch with `jax.vmap`.
-        burn_in: the fit starts at this layer.
-        edge_tolerance: largest share of mass at the boundary, from layer 0 on, that is let pass.
+        burn_in: first layer of the fit.
+        edge_tolerance: largest accepted share of mass at the boundary, from layer 0 on.
 
     Returns:
-        `Estimate` with value (d,). NaN, with the reason in `status`, where the pattern touched the
+        `Estimate` with value (d,). NaN, with the reason in `status`, if the pattern touched the
         boundary, the field died, the numbers overflowed, positive and negative values canceled, or
-        fewer than 3 observations are left.
+        fewer than 3 observations remain.
 
     Raises:
         ValueError: `trace` is not a `Trace`.
     """
-    center, used = _of(trace).center, _from(trace, burn_in)
-    # the center is a mean over the spread of the pattern, and rounded like positions in it
+    center, used = _checked(trace).center, _from(trace, burn_in)
+    # the center is a mean of positions over the pattern, and has their rounding errors
     spread = jnp.sqrt(_largest(trace.covariance, used))
     return _rate(trace, center, burn_in, edge_tolerance, _largest(center, used) + spread)
 
@@ -114,9 +114,9 @@ def velocity(trace: Trace, burn_in: Any = 0, *, edge_tolerance: float = 1e-6) ->
 def diffusion(trace: Trace, burn_in: Any = 0, *, edge_tolerance: float = 1e-6) -> Estimate:
     """Growth of the covariance in pixels² per layer: slope of the line through C_t; value (d, d).
 
-    Arguments, refusals and errors as for `speed`.
+    Arguments, refusals and errors as for `velocity`.
     """
-    covariance = _of(trace).covariance
+    covariance = _checked(trace).covariance
     size = _largest(covariance, _from(trace, burn_in))
     return _rate(trace, covariance, burn_in, edge_tolerance, size)
 
@@ -127,13 +127,13 @@ def growth(trace: Trace, burn_in: Any = 0, *, edge_tolerance: float = 1e-6) -> G
     Fitted as a straight line in logarithms. Under repeated even filtering the exponent is ½ and
     the prefactor σ₁ (`infomech.theory.step_spread` for a box of equal taps).
 
-    Arguments and errors as for `speed`.
+    Arguments and errors as for `velocity`.
 
     Returns:
         `Growth` of two `Estimate`s with value (d,), exponent dimensionless and prefactor in
-        pixels per layer^exponent; refused as for `speed`, and where the covariance doesn't grow.
+        pixels per layer^exponent; refused as for `velocity`, and where the covariance doesn't grow.
     """
-    variance = jnp.diagonal(_of(trace).covariance, axis1=-2, axis2=-1)
+    variance = jnp.diagonal(_checked(trace).covariance, axis1=-2, axis2=-1)
     gained = variance[1:] - variance[:1]
     layer = trace.layer[1:].astype(gained.dtype)
     used = _from(trace, burn_in)[1:]
@@ -143,7 +143,7 @@ def growth(trace: Trace, burn_in: Any = 0, *, edge_tolerance: float = 1e-6) -> G
     fitted = used & (status == _OK)
     log_gained = 0.5 * jnp.log(jnp.where(fitted[:, None], gained, 1))
     line, slope_error, intercept_error = _lines(jnp.log(layer), log_gained, fitted)
-    # rounding of the variance, as a part of what was gained
+    # size whose rounding errors are those of the variance relative to its growth
     size = _largest(safe_math.divide(variance[1:], jnp.where(fitted[:, None], gained, 1)), fitted)
     first, second, steady = _halves(jnp.log(layer), log_gained, fitted, size)
     prefactor = jnp.exp(line.intercept)
@@ -168,9 +168,9 @@ def growth(trace: Trace, burn_in: Any = 0, *, edge_tolerance: float = 1e-6) -> G
 
 
 def candidates(share: Any) -> dict[str, jax.Array]:
-    """The readings of "the ratio of odd to total energy" as functions of the odd share ε.
+    """Possible readings of "the ratio of odd to total energy", as functions of the odd share ε.
 
-    ε itself, √ε = ‖k_o‖/‖k‖, tan θ = ‖k_o‖/‖k_e‖ = √(ε/(1 − ε)), which is infinite at ε = 1, and
+    They are ε itself, √ε = ‖k_o‖/‖k‖, tan θ = ‖k_o‖/‖k_e‖ = √(ε/(1 − ε)), infinite at ε = 1, and
     the mixing ratio β = ‖k_o‖/(‖k_o‖ + ‖k_e‖).
 
     Args:
@@ -197,10 +197,10 @@ def fit_line(x: Any, y: Any, where: Any = None) -> Line:
         where: mask (n,), or None for all points.
 
     Returns:
-        `Line`; NaN if fewer than two points or a single x are left.
+        `Line`; NaN if fewer than two points or a single x remain.
 
     Raises:
-        ValueError: x and y are not vectors of one length.
+        ValueError: x and y are not vectors of equal length.
     """
     x, y, used, units = _points(x, y, where)
     line, _, _ = _lines(x, y[:, None], used)
@@ -211,33 +211,32 @@ def fit_line(x: Any, y: Any, where: Any = None) -> Line:
 def bootstrap(
     x: Any, y: Any, where: Any = None, *, key: jax.Array, resamples: int = 1000, level: float = 0.95
 ) -> Line:
-    """Percentile intervals of slope, intercept and R² when the points are drawn again at random.
+    """Bootstrap percentile intervals of slope, intercept, R² and residuals of `fit_line`.
 
     Args:
-        x, y, where: as for `fit`.
+        x, y, where: as for `fit_line`.
         key: typed key, `jax.random.key`.
-        resamples: number of resamplings of the points, with replacement.
-        level: probability that the interval covers, in (0, 1).
+        resamples: number of bootstrap draws of the points, with replacement.
+        level: coverage of the intervals, in (0, 1).
 
     Returns:
-        `Line` whose numbers are pairs (low, high), shape (2,); `residuals` is (2, n) for the
-        residuals' own intervals.
+        `Line` of intervals (low, high): shape (2,), and (2, n) for `residuals`.
 
     Raises:
-        ValueError: as for `fit`; `resamples` < 1; `level` outside (0, 1).
+        ValueError: as for `fit_line`; `resamples` < 1; `level` outside (0, 1).
     """
     checks.integer("resamples", resamples, 1)
     if not 0 < level < 1:
         raise checks.error("level", level, "a number between 0 and 1")
     x, y, used, units = _points(x, y, where)
-    # draw among the points in use: those left out have no weight
+    # draw only among the points in use
     logits = jnp.where(used, 0.0, -jnp.inf)
     drawn = jax.random.categorical(key, logits, shape=(resamples, x.shape[0]))
     count = jnp.sum(used)
 
     def refit(indices):
-        taken = jnp.arange(x.shape[0]) < count
-        return _lines(x[indices], y[indices][:, None], taken)[0]
+        first = jnp.arange(x.shape[0]) < count
+        return _lines(x[indices], y[indices][:, None], first)[0]
 
     lines = jax.vmap(refit)(drawn)
     residuals = y[None] - lines.slope * x[None] - lines.intercept
@@ -249,7 +248,7 @@ def bootstrap(
     return _in_units(Line(*low_high), units)
 
 
-def _of(trace: Any) -> Trace:
+def _checked(trace: Any) -> Trace:
     if not isinstance(trace, Trace):
         raise checks.error("trace", type(trace).__name__, "the Trace of a rollout")
     checks.unmasked("trace", trace)
@@ -257,10 +256,10 @@ def _of(trace: Any) -> Trace:
 
 
 def _points(x: Any, y: Any, where: Any) -> tuple[jax.Array, jax.Array, jax.Array, Any]:
-    """The points over their units, so that no scale of theirs loses squares; which; the units."""
+    """Points divided by their units (squares then keep precision), the mask in use, the units."""
     x, y = checks.floating("x", x), checks.floating("y", y)
     if x.ndim != 1 or x.shape != y.shape:
-        raise checks.error("x, y", f"shapes {x.shape} and {y.shape}", "two vectors of one length")
+        raise checks.error("x, y", f"shapes {x.shape} and {y.shape}", "two vectors of equal length")
     dtype = safe_math.wider(x.dtype, y.dtype)
     used = jnp.isfinite(x) & jnp.isfinite(y)
     if where is not None:
@@ -280,7 +279,7 @@ def _in_units(line: Line, units: Any) -> Line:
 
 
 def _from(trace, burn_in):
-    """Which observations lie at or after layer `burn_in`."""
+    """Mask of the observations at or after layer `burn_in`."""
     checks.unmasked("burn_in", burn_in)
     layer = trace.layer.astype(trace.edge.dtype)
     return layer >= jnp.asarray(burn_in, layer.dtype)
@@ -295,9 +294,9 @@ def _status(trace, burn_in, count, edge_tolerance):
         & jnp.isfinite(trace.log_energy)
     )
     touched = jnp.any(jnp.maximum(trace.edge, trace.cut) > edge_tolerance)
-    least = MIN_BALANCE * jnp.finfo(trace.balance.dtype).eps
-    # also where they cancel to exactly 0, which leaves no center
-    canceled = used & (trace.balance < least) & jnp.isfinite(trace.log_energy)
+    min_balance = MIN_BALANCE * jnp.finfo(trace.balance.dtype).eps
+    # includes exact cancellation to 0, where the center is NaN
+    canceled = used & (trace.balance < min_balance) & jnp.isfinite(trace.log_energy)
     status = jnp.where(jnp.any(used & ~finite), _OVERFLOW, _OK)
     status = jnp.where(jnp.any(canceled), _CANCELED, status)
     status = jnp.where(touched, _TOUCHED, status)
@@ -306,19 +305,19 @@ def _status(trace, burn_in, count, edge_tolerance):
 
 
 def _largest(values, used):
-    """max |values| over the observations in use, as a constant; 0 if there are none."""
+    """max |values| over the observations in use, without gradient; 0 if there are none."""
     used = used.reshape(used.shape + (1,) * (values.ndim - 1))
     return jax.lax.stop_gradient(jnp.max(jnp.where(used, jnp.abs(values), 0)))
 
 
 def _rate(trace, path, burn_in, edge_tolerance, size):
-    """The slope of the line through a path that is known to rounding errors of `size`."""
+    """Slope of the line through a path with rounding errors of numbers of `size`."""
     used = _from(trace, burn_in)
     status = _status(trace, burn_in, jnp.sum(used), edge_tolerance)
     fitted = used & (status == _OK)
-    # about the first entry, so that a pattern far from position 0 loses no digits
-    away = path - jax.lax.stop_gradient(jnp.where(jnp.isfinite(path[:1]), path[:1], 0))
-    flat, layer = away.reshape(away.shape[0], -1), trace.layer.astype(path.dtype)
+    # relative to the first entry: a pattern far from position 0 loses no digits
+    relative = path - jax.lax.stop_gradient(jnp.where(jnp.isfinite(path[:1]), path[:1], 0))
+    flat, layer = relative.reshape(path.shape[0], -1), trace.layer.astype(path.dtype)
     line, error, _ = _lines(layer, flat, fitted, size)
     first, second, steady = _halves(layer, flat, fitted, size)
     halves = jnp.stack([first.slope, second.slope]).reshape(2, *path.shape[1:])
@@ -329,15 +328,15 @@ def _rate(trace, path, burn_in, edge_tolerance, size):
 
 
 def _estimate(value, stderr, r_squared, halves, steady, status):
-    good = status == _OK
+    ok = status == _OK
     value, stderr, r_squared, halves = (
-        jnp.where(good, x, jnp.nan) for x in (value, stderr, r_squared, halves)
+        jnp.where(ok, x, jnp.nan) for x in (value, stderr, r_squared, halves)
     )
-    return Estimate(value, stderr, r_squared, halves, good & steady, status)
+    return Estimate(value, stderr, r_squared, halves, ok & steady, status)
 
 
 def _halves(x, y, used, size):
-    """Lines through the halves of the points in use, and whether they agree; see `Estimate`."""
+    """Lines through both halves of the points in use, and whether they agree; see `Estimate`."""
     rank, n = jnp.cumsum(used), jnp.sum(used)
     parts = [used & (rank <= n // 2), used & (rank > n // 2)]
     enough = n // 2 >= 3
@@ -356,36 +355,38 @@ def _halves(x, y, used, size):
     fastest = jnp.maximum(*(jnp.max(jnp.abs(line.slope)) for line in lines))
     rounding = MAX_ROUNDINGS * jnp.finfo(y.dtype).eps * size / jnp.where(enough, length, 1)
     floor = jnp.maximum(MAX_CHANGE * fastest, rounding)
-    changes = (change**2 > MAX_ERRORS**2 * variance) & (jnp.abs(change) > floor)
-    return *lines, ~(enough & changes)
+    differs = (change**2 > MAX_ERRORS**2 * variance) & (jnp.abs(change) > floor)
+    return *lines, ~(enough & differs)
 
 
 def _lines(x, y, used, size=0):
     """Lines through each column of y, with the standard errors of slope and intercept.
 
-    A column is constant if it varies by no more than rounding errors of its own size, or of `size`.
+    A column counts as constant if it varies by no more than rounding errors of its own size, or of
+    `size`.
     """
     weight = used.astype(y.dtype)
     x = jnp.where(used, x, 0)
     y = jnp.where(used[:, None], y, 0)
     n = jnp.sum(weight)
-    several = jnp.where(n > 0, n, 1)
-    x_mean, y_mean = jnp.sum(x) / several, jnp.sum(y, axis=0) / several
+    safe_n = jnp.where(n > 0, n, 1)
+    x_mean, y_mean = jnp.sum(x) / safe_n, jnp.sum(y, axis=0) / safe_n
     dx, dy = (x - x_mean) * weight, (y - y_mean[None]) * weight[:, None]
     sxx = jnp.sum(dx**2)
-    exists = (n >= 2) & (sxx > _rounding(x, n))
-    safe = jnp.where(exists, sxx, 1)
-    slope = jnp.where(exists, jnp.sum(dx[:, None] * dy, axis=0) / safe, jnp.nan)
+    defined = (n >= 2) & (sxx > _rounding(x, n))
+    safe_sxx = jnp.where(defined, sxx, 1)
+    slope = jnp.where(defined, jnp.sum(dx[:, None] * dy, axis=0) / safe_sxx, jnp.nan)
     residuals = jnp.where(used[:, None], dy - slope[None] * dx[:, None], 0)
     rss, tss = jnp.sum(residuals**2, axis=0), jnp.sum(dy**2, axis=0)
-    r_squared = 1 - safe_math.divide(rss, jnp.where(exists & (tss > _rounding(y, n, size)), tss, 0))
+    varies = defined & (tss > _rounding(y, n, size))
+    r_squared = 1 - safe_math.divide(rss, jnp.where(varies, tss, 0))
     variance = rss / jnp.where(n > 2, n - 2, 1)
-    noise = jnp.where(exists & (n > 2), safe_math.sqrt(variance), jnp.nan)
+    noise = jnp.where(defined & (n > 2), safe_math.sqrt(variance), jnp.nan)
     line = Line(slope, y_mean - slope * x_mean, r_squared, residuals)
-    return line, noise / jnp.sqrt(safe), noise * jnp.sqrt(1 / several + x_mean**2 / safe)
+    return line, noise / jnp.sqrt(safe_sxx), noise * jnp.sqrt(1 / safe_n + x_mean**2 / safe_sxx)
 
 
 def _rounding(values, n, size=0):
-    """The sum of squared deviations that n equal values may show by rounding, for each column."""
+    """Largest sum of squared deviations of n equal values due to rounding, for each column."""
     size = jnp.maximum(jnp.max(jnp.abs(values), axis=0), size)
     return n * (4 * jnp.finfo(values.dtype).eps * size) ** 2

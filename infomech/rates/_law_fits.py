@@ -1,4 +1,4 @@
-"""How nearly speeds are linear in each candidate for the odd share: fits with intervals."""
+"""Linear fits of speed against each candidate law, with bootstrap intervals."""
 
 import functools
 import itertools
@@ -14,9 +14,9 @@ from infomech import rectifiers, theory
 from infomech._core import checks
 from infomech.rates import _estimates
 
-#: R² from which on a law is called linear
+#: smallest R² of a law that is called linear
 LINEAR_R_SQUARED = 0.99
-#: how the candidate laws are written
+#: symbols of the candidate laws
 SYMBOLS = {"share": "ε", "sqrt_share": "√ε", "tangent": "tan θ", "ratio": "β"}
 
 
@@ -35,20 +35,19 @@ class LawFit:
 
 
 def format_r_squared(r_squared: float, digits: int = 4) -> str:
-    """R² to so many digits behind the point, rounded down: what is below a bound looks like it.
+    """R² to `digits` decimals, rounded down, so a value below a bound never appears to reach it.
 
-    What differs from 1 by less than a hundredth of the last digit, as rounding makes it, is shown
-    as 1; "nan" for NaN.
+    A value within a hundredth of the last digit of 1 is a rounding error and shown as 1; NaN is
+    shown as "nan".
     """
     if math.isnan(r_squared):
         return "nan"
     unit = 10**digits
-    down = (
-        1.0
-        if 1 - 0.01 / unit < r_squared < 1
-        else math.floor(r_squared * unit * (1 + 1e-12)) / unit
-    )
-    return f"{down:.{digits}f}"
+    if 1 - 0.01 / unit < r_squared < 1:
+        rounded = 1.0
+    else:
+        rounded = math.floor(r_squared * unit * (1 + 1e-12)) / unit
+    return f"{rounded:.{digits}f}"
 
 
 def inactive_share(
@@ -56,7 +55,7 @@ def inactive_share(
 ) -> float:
     """Largest odd share of the DC + gradient family with an inactive rectifier; NaN if none.
 
-    Arguments and errors as for `infomech.theory.inactive_range`; under the identity it is always 1.
+    Arguments and errors as for `infomech.theory.inactive_range`; 1 for the identity.
     """
     if rectifier == "identity":
         return 1.0
@@ -72,25 +71,25 @@ def fit_laws(
     key: jax.Array,
     resamples: int = 1000,
 ) -> tuple[LawFit, ...]:
-    """Every candidate law fitted to speeds, over all shares and where the rectifier is inactive.
+    """Fits each candidate law to speeds, over all shares and where the rectifier is inactive.
 
     Args:
         share: odd shares ε, (n,).
-        speed: pixels per layer, (n,); what is NaN is left out.
-        inactive_share: the rectifier is inactive up to this share; NaN if it never is.
+        speed: pixels per layer, (n,); NaN are excluded.
+        inactive_share: the rectifier is inactive up to this share; NaN if it is always active.
         key: typed key of the bootstrap.
-        resamples: of the bootstrap behind the intervals.
+        resamples: bootstrap draws behind the intervals.
 
     Returns:
         One `LawFit` for each law of `infomech.rates.candidates` and each range, "all" and
-        "inactive"; NaN where fewer than two points are left.
+        "inactive"; NaN if fewer than two points remain.
 
     Raises:
-        ValueError: a share outside [0, 1], arrays of unequal lengths, no resamples.
+        ValueError: a share outside [0, 1], arrays of unequal lengths, `resamples` < 1.
     """
     checks.unmasked("share", share)
     checks.unmasked("speed", speed)
-    # a share at the very end of the inactive range belongs to it, whichever way it was rounded
+    # include a share at the end of the inactive range, however it was rounded
     inactive = share <= inactive_share * (1 + 1e-6)
     ranges = {"all": np.ones_like(inactive), "inactive": inactive}
     curves = _estimates.candidates(jnp.asarray(share, speed.dtype))
@@ -98,7 +97,7 @@ def fit_laws(
     x = np.stack([np.asarray(curves[law]) for law, _ in names])
     used = np.stack([ranges[over] for _, over in names]) & np.isfinite(x)
     used &= np.isfinite(speed)
-    lines, intervals = jax.device_get(_fit_all(x, speed, used, key, resamples))
+    lines, intervals = jax.device_get(_fit_rows(x, speed, used, key, resamples))
     return tuple(
         LawFit(
             law,
@@ -115,8 +114,8 @@ def fit_laws(
 
 
 @functools.partial(jax.jit, static_argnames="resamples")
-def _fit_all(x, speed, used, key, resamples):
-    """Lines through the points of each row of x and their bootstrap intervals."""
+def _fit_rows(x, speed, used, key, resamples):
+    """Lines through the points of each row of x, and their bootstrap intervals."""
     lines = jax.vmap(lambda x, used: _estimates.fit_line(x, speed, used))(x, used)
-    again = functools.partial(_estimates.bootstrap, key=key, resamples=resamples)
-    return lines, jax.vmap(lambda x, used: again(x, speed, used))(x, used)
+    intervals = functools.partial(_estimates.bootstrap, key=key, resamples=resamples)
+    return lines, jax.vmap(lambda x, used: intervals(x, speed, used))(x, used)

@@ -49,7 +49,7 @@ def test_curvature_is_finite_at_zero(function):
     assert jax.grad(jax.grad(function))(0.0) == 0
 
 
-def test_a_vector_is_divided_by_a_number():
+def test_divide_broadcasts():
     """And the elements where the number is 0 do not spoil the slope of the others."""
     np.testing.assert_array_equal(
         safe_math.divide(jnp.array([1.0, 3.0]), jnp.array(2.0)), [0.5, 1.5]
@@ -59,7 +59,7 @@ def test_a_vector_is_divided_by_a_number():
 
 
 @given(st.floats(1e-3, 1e3), st.floats(-1e3, -1e-3))
-def test_away_from_the_guards_they_are_plain(x, y):
+def test_values_away_from_guards_are_plain(x, y):
     found = (
         safe_math.sqrt(jnp.array(x)),
         safe_math.log(jnp.array(x)),
@@ -84,5 +84,5 @@ def test_derivatives_match_finite_differences():
         (("float64", "bfloat16", "float32"), "float64"),
     ],
 )
-def test_wider_holds_all(dtypes, expected):
+def test_wider_promotes(dtypes, expected):
     assert safe_math.wider(*map(jnp.dtype, dtypes)) == jnp.dtype(expected)
