@@ -1,1 +1,1 @@
-"""infomech beside what one would use instead, and beside what the machine can do."""
+"""infomech compared with other libraries, and with the limits of the hardware."""

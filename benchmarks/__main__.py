@@ -1,6 +1,6 @@
-"""`python -m benchmarks`: infomech beside what one would use instead, in one process.
+"""`python -m benchmarks`: compare infomech with other libraries in one process.
 
-Prints time, ratios, shares of the machine's roof, memory and compile time of every case, writes
+Prints time, ratios, shares of the hardware limits, memory and compile time of each case, writes
 them to RESULTS.md with scaling.png, and decides whether the requirements are met.
 """
 
@@ -25,59 +25,61 @@ MILLION, SCALING = "a million kernels", "scaling"
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Ends with one line instead of the usage."""
+        """Print one line instead of the usage, and exit."""
         self.exit(2, f"benchmarks: {message}\n")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = _Parser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small fields, for some seconds")
+    parser.add_argument("--quick", action="store_true", help="use small fields; takes seconds")
     parser.add_argument(
         "--only",
         metavar="TEXT",
         default="",
-        help=f'only cases whose title contains this, "{MILLION}" and "{SCALING}" among them',
+        help=f'run only cases whose title contains this; also "{MILLION}" and "{SCALING}"',
     )
-    parser.add_argument("--json", type=files.argument, metavar="PATH", help="file for all numbers")
+    parser.add_argument(
+        "--json", type=files.argument, metavar="PATH", help="write all numbers to this file"
+    )
     parser.add_argument(
         "--out",
         type=files.argument,
         metavar="FOLDER",
-        help="folder for RESULTS.md and scaling.png; for a complete run, benchmarks if not given",
+        help="folder for RESULTS.md and scaling.png; default for a complete run: benchmarks",
     )
     options = parser.parse_args(arguments)
     titles = [case.title for case in cases.selection(options.quick)]
     if not any(options.only in title for title in [*titles, MILLION, SCALING]):
-        parser.error(f"--only {options.only!r} is in no title; titles are: {'; '.join(titles)}")
+        parser.error(f"--only {options.only!r} matches no title; titles are: {'; '.join(titles)}")
     if options.out is None and not options.quick and not options.only:
         options.out = Path(__file__).parent
     return options
 
 
 def measure(only: str, quick: bool) -> dict[str, Any]:
-    """Runs everything that `only` selects.
+    """Run every case that `only` selects.
 
     Returns:
         "provenance", "machine", "roof", "versions", "results" (a row for each case and contender),
-        "million", "scaling" (None if not selected), "left_out" and "notes" (who didn't take part
-        and why), "quick".
+        "million", "scaling" (None if not selected), "left_out" and "notes" (contenders that did not
+        run, and why), "quick".
 
     Raises:
-        ArithmeticError: contenders disagree.
+        ArithmeticError: the results of two contenders differ.
     """
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     machine = report.machine(load)
-    im.rollout(jnp.ones((3, 3)), jnp.ones((8, 8)), 2)  # what only the first one costs
+    im.rollout(jnp.ones((3, 3)), jnp.ones((8, 8)), 2)  # pay the startup cost
     versions, left_out = peers.available()
     ceiling = roof.measure(stream_bytes=1 << 24 if quick else roof.STREAM_BYTES)
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
-    chosen = [case for case in cases.selection(quick) if only in case.title]
-    with _bar(len(chosen), "case") as bar:
-        for case in chosen:
-            found, why = turns.compete(case, list(versions), ceiling, bar, 3 if quick else None)
-            rows, notes = rows + found, notes + why
+    selected = [case for case in cases.selection(quick) if only in case.title]
+    with _bar(len(selected), "case") as bar:
+        for case in selected:
+            timed, left = turns.compete(case, list(versions), ceiling, bar, 3 if quick else None)
+            rows, notes = rows + timed, notes + left
     _add_memory(rows, quick)
     survey, growth = None, None
     if only in MILLION:
@@ -102,22 +104,22 @@ def measure(only: str, quick: bool) -> dict[str, Any]:
 
 
 def _add_memory(rows: list[dict[str, Any]], quick: bool) -> None:
-    """Peak memory of every row; in a quick run only of infomech's in one case and the gradients."""
+    """Add the peak memory of each row; in a quick run only infomech's first and gradient rows."""
     names = {field.name for field in cases.Case.__dataclass_fields__.values()}
-    wanted = [
+    selected = [
         row
         for row in rows
         if not quick or (row["contender"] == peers.OURS and (row["gradient"] or row is rows[0]))
     ]
-    described = [cases.Case(**{key: row[key] for key in names}) for row in wanted]
+    row_cases = [cases.Case(**{key: row[key] for key in names}) for row in selected]
     jobs = [
         (case, row["contender"], row["variant"])
-        for case, row in zip(described, wanted, strict=True)
+        for case, row in zip(row_cases, selected, strict=True)
     ]
     with _bar(len(jobs), "run") as bar:
         bar.set_description("peak memory")
-        used = memory.measure_all(jobs, bar)
-    for case, row, peak in zip(described, wanted, used, strict=True):
+        peaks = memory.measure_all(jobs, bar)
+    for case, row, peak in zip(row_cases, selected, peaks, strict=True):
         row["memory_bytes"] = peak
         row["memory_fields"] = None if peak is None else peak / case.field_bytes
 
@@ -127,9 +129,9 @@ def _bar(total: int, unit: str) -> tqdm:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the benchmark; returns 0, 1 if contenders disagree, 2 after a line on a bad argument."""
+    """Run the benchmark; return 0, 1 if results differ, or 2 for a bad argument."""
     options = parse(arguments)
-    jax.config.update("jax_platforms", "cpu")  # where all of them can run
+    jax.config.update("jax_platforms", "cpu")  # the only platform that all contenders support
     try:
         for folder in (options.out, options.json and options.json.parent):
             if folder is not None:

@@ -1,6 +1,6 @@
-"""kymatio in an interpreter of its own: reads jobs as JSON lines and answers each with a line.
+"""kymatio in a separate interpreter: reads jobs as JSON lines and answers each with one line.
 
-`benchmarks.scattering` runs it; it needs kymatio, NumPy and PyTorch, and idles between jobs.
+`benchmarks.scattering` starts it. It needs kymatio, NumPy and PyTorch, and sleeps between jobs.
 """
 
 import importlib
@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-#: whose versions are told
+#: packages whose versions are reported
 PACKAGES = ("kymatio", "numpy", "scipy", "torch")
-#: transforms by the names that jobs give them
-BUILT: dict[str, Callable[[], Any]] = {}
+#: transforms by the name in their job
+TRANSFORMS: dict[str, Callable[[], Any]] = {}
 
 
 def build(job: dict[str, Any]) -> dict[str, Any]:
-    """Sets up a transform; says along which paths it goes and what its filters let through.
+    """Set up a transform; return its paths and the Littlewood-Paley sum of its filters.
 
     Args:
         job: "name"; "front", numpy or torch; "signal", a .npy file; "settings" of kymatio's class;
@@ -48,27 +48,27 @@ def build(job: dict[str, Any]) -> dict[str, Any]:
         def run() -> Any:
             return transform(signal)
 
-    BUILT[job["name"]] = run
+    TRANSFORMS[job["name"]] = run
     total = littlewood_paley(listed)
     power = np.abs(np.fft.fftn(signal)) ** 2
     at = np.ix_(*(_nearest(n, m) for n, m in zip(signal.shape, total.shape, strict=True)))
     return {
         "paths": [list(path["n"]) for path in listed(signal)],
         "dtype": str(run().dtype).removeprefix("torch."),
-        "least": float(total.min()),
-        "most": float(total.max()),
+        "smallest": float(total.min()),
+        "largest": float(total.max()),
         "mean": float(total.mean()),
-        "held": float(np.sum(power * total[at]) / np.sum(power)),
+        "kept": float(np.sum(power * total[at]) / np.sum(power)),
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }
 
 
 def littlewood_paley(transform: Any) -> np.ndarray:
-    """|φ̂(ω)|² + Σ (|ψ̂(ω)|² + |ψ̂(−ω)|²)/2: the share of the energy at ω of a real signal that
-    goes on to the first layer or into its feature."""
-    one = hasattr(transform, "phi_f")
-    low = transform.phi_f if one else transform.phi
-    bands = transform.psi1_f if one else transform.psi
+    """|φ̂(ω)|² + Σ (|ψ̂(ω)|² + |ψ̂(−ω)|²)/2: the share of a real signal's energy at ω that one layer
+    passes on or collects as a feature."""
+    one_dimensional = hasattr(transform, "phi_f")
+    low = transform.phi_f if one_dimensional else transform.phi
+    bands = transform.psi1_f if one_dimensional else transform.psi
     total = np.abs(np.asarray(low["levels"][0], np.float64)) ** 2
     axes = tuple(range(total.ndim))
     for band in bands:
@@ -77,14 +77,14 @@ def littlewood_paley(transform: Any) -> np.ndarray:
     return total
 
 
-def _nearest(samples: int, padded: int) -> np.ndarray:
-    """Where the frequencies of a signal are among those of the padded one, roughly."""
-    return np.rint(np.fft.fftfreq(samples) * padded).astype(int) % padded
+def _nearest(shape: int, padded: int) -> np.ndarray:
+    """Indices of the nearest frequencies of the padded signal."""
+    return np.rint(np.fft.fftfreq(shape) * padded).astype(int) % padded
 
 
 def timed(job: dict[str, Any]) -> dict[str, Any]:
-    """Seconds per call over "runs" calls of the transform "name", after as many untimed."""
-    run, runs = BUILT[job["name"]], job["runs"]
+    """Seconds per call over "runs" calls of the transform "name", after as many untimed ones."""
+    run, runs = TRANSFORMS[job["name"]], job["runs"]
     for _ in range(2):
         start = time.perf_counter()
         for _ in range(runs):
@@ -94,7 +94,7 @@ def timed(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Answers jobs until there are no more."""
+    """Answer jobs until the input ends."""
     warnings.simplefilter("ignore")
     for line in sys.stdin:
         job = json.loads(line)

@@ -1,6 +1,6 @@
-"""Peak memory of one run of one contender, in a process of its own.
+"""Peak memory of one run of one contender, measured in a separate process.
 
-`python -m benchmarks.memory JSON` runs what `measure` describes in JSON and prints bytes.
+`python -m benchmarks.memory JSON` runs one job and prints its peak memory in bytes.
 """
 
 import contextlib
@@ -19,28 +19,28 @@ from tqdm import tqdm
 
 from benchmarks.cases import CORES, Case
 
-#: processes that measure a gradient
+#: processes in which a gradient is measured
 REPEATS = 3
 
 
 def measure_all(jobs: list[tuple[Case, str, str]], bar: tqdm) -> list[int | None]:
-    """`measure` of every (case, contender, variant), several at a time."""
+    """`measure` of each (case, contender, variant), several at a time."""
 
-    def one(job: tuple[Case, str, str]) -> int | None:
-        found = measure(*job)
+    def measure_job(job: tuple[Case, str, str]) -> int | None:
+        peak = measure(*job)
         bar.update()
-        return found
+        return peak
 
     with ThreadPoolExecutor(CORES) as pool:
-        return list(pool.map(one, jobs))
+        return list(pool.map(measure_job, jobs))
 
 
 def measure(case: Case, contender: str, variant: str) -> int | None:
-    """Bytes of resident memory that a run needs beyond kernels, fields and compiled code.
+    """Resident memory of a run in bytes, beyond kernels, fields and compiled code.
 
-    The result counts, and so do buffers that are touched for the first time. Of a gradient it is
-    the largest of several processes, since which thread does what differs. None where the system
-    doesn't say (it takes Linux), or the run fails.
+    The result and buffers touched for the first time are included. For a gradient, the largest peak
+    of several processes counts, because the scheduling of threads varies. None if the run fails or
+    the system does not report memory (Linux only).
     """
     peaks = [_in_child(case, contender, variant) for _ in range(REPEATS if case.gradient else 1)]
     return max((peak for peak in peaks if peak is not None), default=None)
@@ -50,7 +50,7 @@ def _in_child(case: Case, contender: str, variant: str) -> int | None:
     job = {"case": asdict(case), "contender": contender, "variant": variant}
     root = str(Path(__file__).resolve().parent.parent)
     paths = os.pathsep.join([root, *(path for path in sys.path if path)])
-    # whatever is freed goes back to the system at once, so that only what is in use counts
+    # return freed memory to the system at once, so only memory in use counts
     settings = {"PYTHONPATH": paths, "JAX_PLATFORMS": "cpu", "MALLOC_MMAP_THRESHOLD_": "65536"}
     child = subprocess.run(
         [sys.executable, "-m", "benchmarks.memory", json.dumps(job)],
@@ -64,29 +64,29 @@ def _in_child(case: Case, contender: str, variant: str) -> int | None:
 
 
 def run(case: Case, contender: str, variant: str) -> int | None:
-    """What `measure` measures, within this process."""
+    """Peak memory of a run within this process; see `measure`."""
     import jax
 
     from benchmarks import peers
-    from benchmarks.cases import samples
+    from benchmarks.cases import inputs
 
     build = peers.CONTENDERS[contender].variants[variant]
     with jax.enable_x64(case.dtype == "float64"):
-        tiny = replace(case, fields=min(case.fields, 2), pixels=min(case.pixels, 16), layers=2)
-        warm_up = build(tiny, *samples(tiny))
+        tiny = replace(case, fields=min(case.fields, 2), pixels=min(case.pixels, 16), steps=2)
+        warm_up = build(tiny, *inputs(tiny))
         if warm_up is None:
             return None
-        warm_up[0]()  # libraries are loaded and threads started
-        built = build(case, *samples(case))
+        warm_up[0]()  # load libraries and start threads
+        built = build(case, *inputs(case))
         return None if built is None else _peak(built[0])
 
 
 def _peak(function: Callable[[], Any]) -> int | None:
-    """How far resident memory rises above what it is now while the function runs."""
+    """Rise of resident memory above its current value while the function runs, in bytes."""
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)  # so that freed memory can't be used without being seen
+        ctypes.CDLL(None).malloc_trim(0)  # else reuse of freed memory would not count
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark becomes what it is now
+        Path("/proc/self/clear_refs").write_text("5")  # reset the high-water mark
         before = _status("VmRSS")
         result = function()
         peak = _status("VmHWM") - before
@@ -102,5 +102,5 @@ def _status(key: str) -> int:
 
 
 if __name__ == "__main__":
-    given = json.loads(sys.argv[1])
-    print(run(Case(**given["case"]), given["contender"], given["variant"]))
+    job = json.loads(sys.argv[1])
+    print(run(Case(**job["case"]), job["contender"], job["variant"]))

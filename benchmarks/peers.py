@@ -1,7 +1,7 @@
-"""Who takes part: infomech, and what one would use instead of it.
+"""The contenders: infomech and the libraries it is compared with.
 
-A builder makes a function of no arguments that runs the case, and says what compiling it took; or
-gives None for a case that it can't compute. Everyone uses all the threads that they can.
+A builder returns a function without arguments that runs the case, and its compile time; or None for
+a case that it cannot compute. Each contender may use all threads.
 """
 
 import functools
@@ -24,12 +24,12 @@ Builder = Callable[[Case, np.ndarray, np.ndarray], Built | None]
 
 @dataclass(frozen=True)
 class Contender:
-    """Somebody who takes part.
+    """A library and its variants.
 
     Attributes:
-        module: that has to be there.
-        package: that brings it.
-        variants: ways to do it, by name; the fastest one that can do a case counts.
+        module: module to import.
+        package: package to install for that module.
+        variants: builders by name; the fastest one that supports a case counts.
     """
 
     module: str
@@ -45,19 +45,19 @@ def build_infomech(
     gradient: bool | None = None,
     **options: str,
 ) -> Built | None:
-    """`infomech.rollout` that observes nothing; `vmap` over several fields.
+    """`infomech.rollout` without observation; `vmap` over several fields.
 
     Args:
-        gradient: True to take no part without gradients; False to compute the value only where
-            others add its gradient, and to take no part elsewhere.
-        options: more arguments of `rollout`.
+        gradient: None to run every case; True to run gradient cases only; False to run gradient
+            cases only, and to compute just the value.
+        options: further arguments of `rollout`.
     """
     if gradient is not None and not case.gradient:
         return None
 
     def final(kernel, field):
         settings: dict[str, Any] = {"normalize": "none", "observe": None, **options}
-        return im.rollout(kernel, field, case.layers, **settings)[0].values
+        return im.rollout(kernel, field, case.steps, **settings)[0].values
 
     with_gradient = case.gradient and gradient is not False
     if case.fields == 1:
@@ -68,14 +68,14 @@ def build_infomech(
 def build_lax(
     case: Case, kernels: np.ndarray, fields: np.ndarray, *, batch: str = "groups"
 ) -> Built | None:
-    """`lax.conv_general_dilated` in `lax.scan`; a batch as groups of channels, or by `vmap`.
+    """`lax.conv_general_dilated` in `lax.scan`; a batch as channel groups or by `vmap`.
 
-    The scan carries fields with their padding, which is faster than `padding=` of the operator; and
-    with that, XLA on the CPU reads outside of the array, which crashes where nothing lies there.
+    The scan carries padded fields, which is faster than the operator's `padding=`. With `padding=`,
+    XLA on the CPU also reads outside the array, which can crash.
     """
     if case.fields == 1 and batch != "groups":
         return None
-    half = case.taps // 2
+    half = case.kernel_size // 2
     widths = [(0, 0), (0, 0), *[(half, half)] * case.axes]
     inside = (0, slice(None), *[slice(half, -half)] * case.axes)
 
@@ -94,24 +94,24 @@ def build_lax(
             return jnp.pad(jax.nn.relu(u), widths), None
 
         first = jnp.pad(fields[None], widths)
-        return jax.lax.scan(layer, first, None, length=case.layers)[0][inside]
+        return jax.lax.scan(layer, first, None, length=case.steps)[0][inside]
 
     if batch == "vmap":
-        each = jax.vmap(lambda kernel, field: final(kernel[None], field[None])[0])
-        return _compiled(case, each, kernels, fields, False)
+        batched = jax.vmap(lambda kernel, field: final(kernel[None], field[None])[0])
+        return _compiled(case, batched, kernels, fields, False)
     return _compiled(case, final, kernels, fields, case.gradient)
 
 
 def _compiled(
     case: Case, final: Callable, kernels: np.ndarray, fields: np.ndarray, gradient: bool
 ) -> Built:
-    def fields_after(k, u):
+    def final_fields(k, u):
         return (final(k, u),)
 
     def energy(k, u):
         return jnp.sum(final(k, u) ** 2)
 
-    function: Callable = fields_after
+    function: Callable = final_fields
     if case.gradient:
         function = jax.value_and_grad(energy) if gradient else lambda k, u: (energy(k, u),)
     on_device = jax.block_until_ready((jnp.asarray(kernels), jnp.asarray(fields)))
@@ -124,7 +124,7 @@ def _compiled(
 def build_torch(
     case: Case, kernels: np.ndarray, fields: np.ndarray, *, channels_last: bool = False
 ) -> Built | None:
-    """PyTorch's `conv` and `relu_`, in inference mode or, for the gradient, with autograd."""
+    """PyTorch's `conv` and `relu_`: in inference mode, or with autograd for the gradient."""
     import torch
 
     if channels_last and case.axes == 1:
@@ -139,8 +139,8 @@ def build_torch(
     def final():
         u = initial
         reflected = taps.flip(*range(2, taps.ndim)).to(memory_format=layout)
-        for _ in range(case.layers):
-            u = convolve(u, reflected, padding=case.taps // 2, groups=case.fields).relu_()
+        for _ in range(case.steps):
+            u = convolve(u, reflected, padding=case.kernel_size // 2, groups=case.fields).relu_()
         return u
 
     def run():
@@ -157,9 +157,9 @@ def build_torch(
 def build_opencv(
     case: Case, kernels: np.ndarray, fields: np.ndarray, *, threshold: bool = False
 ) -> Built | None:
-    """OpenCV's `filter2D`, field by field; ReLU in place by NumPy, or by OpenCV's `threshold`.
+    """OpenCV's `filter2D`, field by field; in-place ReLU by NumPy or by OpenCV's `threshold`.
 
-    A field of one axis is an image of one row.
+    A one-dimensional field is an image of one row.
     """
     import cv2
 
@@ -167,15 +167,16 @@ def build_opencv(
         return None
     cv2.setNumThreads(CORES)
     images = fields[:, None] if case.axes == 1 else fields
-    # filter2D is a cross-correlation, as conv2d and lax.conv are
+    # filter2D is a cross-correlation, like conv2d and lax.conv
     reflected = np.flip(kernels, tuple(range(1, kernels.ndim))).copy()
     reflected = reflected[:, None] if case.axes == 1 else reflected
-    anchor = (case.taps // 2, 0 if case.axes == 1 else case.taps // 2)
+    half = case.kernel_size // 2
+    anchor = (half, 0 if case.axes == 1 else half)
     buffers = np.empty_like(images), np.empty_like(images)
 
     def forward():
         for kernel, u, *pair in zip(reflected, images, *buffers, strict=True):
-            for layer in range(case.layers):
+            for layer in range(case.steps):
                 out = pair[layer % 2]
                 cv2.filter2D(u, -1, kernel, out, anchor, 0, cv2.BORDER_CONSTANT)
                 if threshold:
@@ -183,13 +184,13 @@ def build_opencv(
                 else:
                     np.maximum(out, 0, out=out)
                 u = out
-        return (buffers[(case.layers - 1) % 2].reshape(fields.shape),)
+        return (buffers[(case.steps - 1) % 2].reshape(fields.shape),)
 
     return forward, None
 
 
 def build_scipy(case: Case, kernels: np.ndarray, fields: np.ndarray) -> Built | None:
-    """SciPy's `ndimage.convolve`, field by field, and ReLU in place by NumPy."""
+    """SciPy's `ndimage.convolve`, field by field; in-place ReLU by NumPy."""
     from scipy import ndimage
 
     if case.gradient:
@@ -198,29 +199,29 @@ def build_scipy(case: Case, kernels: np.ndarray, fields: np.ndarray) -> Built | 
 
     def forward():
         for kernel, u, *pair in zip(kernels, fields, *buffers, strict=True):
-            for layer in range(case.layers):
+            for layer in range(case.steps):
                 out = pair[layer % 2]
                 ndimage.convolve(u, kernel, output=out, mode="constant")
                 u = np.maximum(out, 0, out=out)
-        return (buffers[(case.layers - 1) % 2],)
+        return (buffers[(case.steps - 1) % 2],)
 
     return forward, None
 
 
-def _ours(**options: Any) -> Contender:
+def _infomech(**options: Any) -> Contender:
     return Contender("infomech", "infomech", {"": functools.partial(build_infomech, **options)})
 
 
-#: the contender that all others are measured by
+#: `OURS` is the reference that all others are compared with
 OURS, FORWARD_MODE, VALUE_ONLY = "infomech", "infomech, forward mode", "infomech, value only"
 NUMBA, NUMBA_BLOCKED = "Numba", "Numba, rows blocked"
-#: ready-made convolutions that are compared where no gradient is asked for
+#: library convolutions, compared in the cases without gradient
 LIBRARIES = ("OpenCV", "PyTorch", "SciPy", "lax.conv")
 CONTENDERS = {
-    OURS: _ours(),
-    "infomech, XLA": _ours(engine="shifts"),
-    FORWARD_MODE: _ours(gradient=True, grad_mode="forward"),
-    VALUE_ONLY: _ours(gradient=False),
+    OURS: _infomech(),
+    "infomech, XLA": _infomech(engine="shifts"),
+    FORWARD_MODE: _infomech(gradient=True, grad_mode="forward"),
+    VALUE_ONLY: _infomech(gradient=False),
     NUMBA: Contender("numba", "numba", {"": stencil.build}),
     NUMBA_BLOCKED: Contender(
         "numba",
@@ -256,11 +257,11 @@ CONTENDERS = {
 
 
 def available() -> tuple[dict[str, str], dict[str, str]]:
-    """Version of each contender's module, and the command that installs it for those without."""
-    versions, left_out = {}, {}
+    """Versions of the installed contenders, and the install command of each missing one."""
+    versions, missing = {}, {}
     for name, contender in CONTENDERS.items():
         try:
             versions[name] = importlib.import_module(contender.module).__version__
         except ImportError:
-            left_out[name] = f"pip install {contender.package}"
-    return versions, left_out
+            missing[name] = f"pip install {contender.package}"
+    return versions, missing

@@ -1,4 +1,4 @@
-"""The results as Markdown, for people; every number and verdict comes from the run itself."""
+"""The results as a Markdown report; each number and verdict comes from the run itself."""
 
 import math
 import platform
@@ -10,7 +10,7 @@ from benchmarks.cases import CORES
 from benchmarks.requirements import Requirement
 from benchmarks.roof import Roof
 
-#: heading, key of the row, factor and format of each column
+#: heading, row key, factor and format of each column
 COLUMNS = (
     ("median ms", "median_ms", 1.0, ".3g"),
     ("Gcell-steps/s", "gcell_steps_per_s", 1.0, ".3g"),
@@ -23,26 +23,26 @@ COLUMNS = (
     ("runs", "runs", 1.0, "d"),
 )
 LEGEND = """\
-- A layer is u ← max(k * u, 0), a true convolution with zeros outside; kernels are random, positive
-  and of gain Σ k = 1, fields standard normal. Every contender gives the same fields, which is
-  checked first. They take turns in one process, each timed while after an untimed one of its own.
-- **Gcell-steps/s**: 10⁹ pixels through one layer, per second. **ratio**: median of the contender's
-  time over infomech's in the same turn; above 1, infomech is faster.
-- **of FMA roof**, %: taps × cell-steps/s over the multiply-adds/s of all cores. **of single-sweep
-  roof**, %: 2 × itemsize × cell-steps/s over the memory bandwidth, as if each layer read the field
-  from memory once and wrote it once; above 100 where several layers run in cache.
-- **memory**: peak resident memory of one run in a process of its own, above kernels, fields and
-  compiled code; result and work space count. **in fields**: of the size of one field of the case.
-- **compile s** is not part of the time; where it is missing, nothing is compiled.
-- **runs**: turns; fewer for runs that take more than 2 s, which are timed one by one.
-- Value only is the rollout and Σ u_T² without its gradient. Of variants, such as memory layouts,
-  the fastest counts and is named in brackets."""
+- A layer is u ← max(k * u, 0), a true convolution with zero padding. Kernels are random and
+  positive with gain Σ k = 1; fields are standard normal. The run first checks that all contenders
+  compute the same fields. Contenders run in turns in one process, each after an untimed warm-up.
+- **Gcell-steps/s**: 10⁹ pixels through one layer, per second. **ratio**: the contender's time
+  divided by infomech's in the same turn, median; above 1, infomech is faster.
+- **of FMA roof**, %: taps × cell-steps/s divided by the multiply-adds/s of all cores. **of
+  single-sweep roof**, %: 2 × itemsize × cell-steps/s divided by the memory bandwidth, as if each
+  layer read the field from memory once and wrote it once; above 100 if several layers run in cache.
+- **memory**: peak resident memory of one run in a separate process, without kernels, fields and
+  compiled code, but with result and work space. **in fields**: the same in units of one field.
+- **compile s** is not part of the time; it is blank if nothing is compiled.
+- **runs**: timed turns; fewer for runs that take more than 2 s, which are timed singly.
+- "Value only" is the rollout and Σ u_T² without the gradient. Of several variants, such as memory
+  layouts, the fastest counts; its name is in brackets."""
 
-BUSY = "The machine was busy: these figures can't be trusted."
+BUSY = "The machine was busy: these numbers are unreliable."
 
 
 def machine(load: float) -> dict[str, Any]:
-    """Name and number of the cores, and how busy they were."""
+    """CPU name, number of cores, system load and operating system."""
     name = platform.processor() or platform.machine()
     information = Path("/proc/cpuinfo")
     if information.exists():
@@ -54,7 +54,7 @@ def machine(load: float) -> dict[str, Any]:
 
 
 def busy(machine: dict[str, Any]) -> bool:
-    """Whether something else was running when the benchmark began."""
+    """Whether other processes were running when the benchmark began."""
     return machine["load"] > machine["cores"] / 4
 
 
@@ -62,43 +62,45 @@ def markdown(result: dict[str, Any], requirements: Sequence[Requirement]) -> str
     """The whole report.
 
     Args:
-        result: what the run measured, by the keys of `benchmarks.__main__.measure`.
-        requirements: of `requirements.table`.
+        result: the result of `benchmarks.__main__.measure`.
+        requirements: the rows of `requirements.table`.
     """
-    parts = ["# Benchmark", "Written by `python -m benchmarks`, which measures all of it anew."]
+    parts = ["# Benchmark", "Written by `python -m benchmarks`, which repeats all measurements."]
     if result["quick"]:
         parts.append("**A quick run on small fields: it tests the benchmark, not the speed.**")
     if busy(result["machine"]):
         parts.append(f"**{BUSY}**")
-    parts += [_source(result), "## What is required", requirement_table(requirements)]
+    parts += [_source(result), "## Requirements", requirement_table(requirements)]
     if result["scaling"]:
         parts.append("![Time and memory against cells, layers and taps](scaling.png)")
-    parts += ["## Every case", LEGEND]
+    parts += ["## All cases", LEGEND]
     titles = dict.fromkeys(row["title"] for row in result["results"])
     for title in titles:
         parts += [f"### {title}", case_table([r for r in result["results"] if r["title"] == title])]
     if result["million"]:
         parts += ["## A million kernels", _million(result["million"])]
-    missing = [f"{name}: not installed (`{how}`)" for name, how in result["left_out"].items()]
-    if left_out := [*missing, *result["notes"]]:
-        parts += ["## Left out", "\n".join(f"- {line}" for line in left_out)]
+    missing = result["left_out"]
+    omitted = [f"{name}: not installed (`{command}`)" for name, command in missing.items()]
+    omitted += result["notes"]
+    if omitted:
+        parts += ["## Not measured", "\n".join(f"- {line}" for line in omitted)]
     return "\n\n".join(parts) + "\n"
 
 
 def requirement_table(requirements: Sequence[Requirement]) -> str:
-    """What is required, measured and decided."""
+    """Requirements with measured values and verdicts."""
     rows = []
     for r in requirements:
         sign = "≥" if r.larger else "≤"
-        bounds = [f"{sign} {_number(bound, '.3g')} {r.unit}".strip() for bound in (r.least, r.aim)]
+        bounds = [f"{sign} {_number(bound, '.3g')} {r.unit}".strip() for bound in (r.bound, r.aim)]
         measured = "" if r.measured is None else f"{_number(r.measured, '.3g')} {r.unit}".strip()
-        rows.append([r.what, *bounds, measured, r.verdict, r.where])
-    heading = ["what", "at least", "aim for", "measured", "verdict", "worst case"]
+        rows.append([r.title, *bounds, measured, r.verdict, r.where])
+    heading = ["quantity", "required", "aim", "measured", "verdict", "worst case"]
     return _table(heading, rows, right=(1, 2, 3))
 
 
 def case_table(rows: Sequence[dict[str, Any]]) -> str:
-    """One case: a line for each contender; columns in which nobody has a number are left out."""
+    """One case: a line for each contender; columns without any number are omitted."""
     shown = [c for c in COLUMNS if any(row[c[1]] is not None for row in rows)]
     lines = []
     for row in rows:
@@ -142,11 +144,11 @@ def _million(million: dict[str, Any]) -> str:
     mean = "" if speed is None else f", {speed:.3f} pixels per layer on average"
     return (
         f"{million['kernels']} random kernels, {million['layers']} layers each on "
-        f"{million['pixels']}², observed every {million['every']} layers, {million['chunk']} at a "
-        f"time: {million['seconds']:.1f} s and {million['compile_s']:.1f} s to compile; "
-        f"{million['cell_steps_per_s'] / 1e9:.2f} Gcell-steps/s. "
+        f"{million['pixels']}², observed every {million['every']} layers, in batches of "
+        f"{million['chunk']}: {million['seconds']:.1f} s, plus {million['compile_s']:.1f} s to "
+        f"compile; {million['cell_steps_per_s'] / 1e9:.2f} Gcell-steps/s. "
         f"{million['finite']:.1%} of the kernels have a speed{mean}; the others die out, cancel or "
-        "reach around the ring."
+        "wrap around the periodic domain."
     )
 
 

@@ -1,4 +1,4 @@
-"""What infomech is required to reach, what it did reach, and the verdict."""
+"""Performance requirements, measured values and verdicts."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -8,25 +8,25 @@ from typing import Any
 from benchmarks import peers
 
 Row = dict[str, Any]
-REACHED_AIM, REACHED, MISSED, UNKNOWN = "aim reached", "reached", "not reached", "not measured"
+AIM_REACHED, REACHED, MISSED, UNKNOWN = "aim reached", "reached", "not reached", "not measured"
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """One line of the table.
+    """One row of the table.
 
     Attributes:
-        what: is compared with what.
-        least: the bound that has to be kept.
-        aim: the bound that is aimed for.
-        measured: the worst case; None if there is none.
+        title: the quantity and its reference.
+        bound: the bound that must hold.
+        aim: a stricter bound to aim for.
+        measured: value in the worst case; None if not measured.
         where: the worst case, in words.
-        unit: of the numbers; "×" for ratios.
+        unit: unit of the numbers; "×" for ratios.
         larger: whether larger is better.
     """
 
-    what: str
-    least: float
+    title: str
+    bound: float
     aim: float
     measured: float | None = None
     where: str = ""
@@ -35,22 +35,22 @@ class Requirement:
 
     @property
     def verdict(self) -> str:
-        """Which of the bounds are kept, in words."""
+        """Which of the two bounds hold, in words."""
         if self.measured is None or not math.isfinite(self.measured):
             return UNKNOWN
         sign = 1 if self.larger else -1
         if sign * self.measured >= sign * self.aim:
-            return REACHED_AIM
-        return REACHED if sign * self.measured >= sign * self.least else MISSED
+            return AIM_REACHED
+        return REACHED if sign * self.measured >= sign * self.bound else MISSED
 
 
 def table(
     rows: Sequence[Row], million: dict[str, Any] | None, scaling: dict[str, Any] | None
 ) -> list[Requirement]:
-    """All requirements, with what was measured.
+    """All requirements with their measured values.
 
     Args:
-        rows: of all cases and contenders, as `turns.compete` makes them.
+        rows: rows of all cases and contenders, from `turns.compete`.
         million: the result of `million.run`, or None.
         scaling: the result of `scaling.measure`, or None.
     """
@@ -62,15 +62,15 @@ def table(
             3.0,
             *_worst(forward, peers.LIBRARIES),
         ),
-        *_beside_numba(forward),
+        *_against_numba(forward),
         *_gradients([row for row in rows if row["gradient"]]),
         _of_million(million),
         *_growth(scaling),
     ]
 
 
-def _beside_numba(forward: Sequence[Row]) -> Iterable[Requirement]:
-    """Single fields and batches, beside the plain stencil and the one with rows blocked."""
+def _against_numba(forward: Sequence[Row]) -> Iterable[Requirement]:
+    """Single fields and batches, against the plain stencil and the one with blocked rows."""
     single = [row for row in forward if row["fields"] == 1]
     batches = [row for row in forward if row["fields"] > 1]
     for name in (peers.NUMBA, peers.NUMBA_BLOCKED):
@@ -87,55 +87,55 @@ def _beside_numba(forward: Sequence[Row]) -> Iterable[Requirement]:
 
 
 def _worst(rows: Sequence[Row], contenders: Iterable[str]) -> tuple[float | None, str]:
-    """The smallest ratio in any case, and where it is."""
-    found = [row for row in rows if row["contender"] in contenders]
-    if not found:
+    """The smallest ratio over all cases, and its case and contender."""
+    selected = [row for row in rows if row["contender"] in contenders]
+    if not selected:
         return None, ""
-    worst = min(found, key=lambda row: row["ratio"])
+    worst = min(selected, key=lambda row: row["ratio"])
     return worst["ratio"], f"{worst['title']}: {worst['contender']}"
 
 
 def _gradients(rows: Sequence[Row]) -> Iterable[Requirement]:
-    """Time, memory and PyTorch; time and memory of the case with the most layers."""
-    layers = max((row["layers"] for row in rows), default=1000)
-    deep = {row["contender"]: row for row in rows if row["layers"] == layers}
-    taps = next((row["taps"] ** row["axes"] for row in deep.values()), 9)
+    """Time and memory of the case with the most layers, and the worst ratio to PyTorch."""
+    steps = max((row["steps"] for row in rows), default=1000)
+    deep = {row["contender"]: row for row in rows if row["steps"] == steps}
+    taps = next((row["kernel_size"] ** row["axes"] for row in deep.values()), 9)
     pixels = next((row["pixels"] for row in deep.values()), 256)
-    what = f"value and gradient for the taps, T = {layers}, {pixels}²"
+    title = f"value and gradient for the taps, T = {steps}, {pixels}²"
     ours, value = deep.get(peers.OURS), deep.get(peers.VALUE_ONLY)
-    over = 1 / value["ratio"] if value else None
-    low = 3.0 * (taps + 2)
-    yield Requirement(f"{what}, over the forward run: time", 5.0, 3.5, over, larger=False)
-    for mode, row, least in (
-        ("", ours, 3 * math.sqrt(layers)),
-        (" in forward mode", deep.get(peers.FORWARD_MODE), low),
+    relative = 1 / value["ratio"] if value else None
+    aim = 3.0 * (taps + 2)
+    yield Requirement(f"{title}, over the forward run: time", 5.0, 3.5, relative, larger=False)
+    for mode, row, bound in (
+        ("", ours, 3 * math.sqrt(steps)),
+        (" in forward mode", deep.get(peers.FORWARD_MODE), aim),
     ):
-        used = row["memory_fields"] if row else None
+        peak = row["memory_fields"] if row else None
         yield Requirement(
-            f"the same, peak memory{mode}", least, low, used, unit="fields", larger=False
+            f"the same, peak memory{mode}", bound, aim, peak, unit="fields", larger=False
         )
     yield Requirement("gradients against PyTorch autograd", 10.0, 50.0, *_worst(rows, ["PyTorch"]))
 
 
 def _of_million(million: dict[str, Any] | None) -> Requirement:
-    what = "a million 3×3 kernels, each 32 layers on 32², speed and diffusion of each"
+    title = "a million 3×3 kernels, each 32 layers on 32², speed and diffusion of each"
     seconds, where = None, ""
     if million:
         seconds = million["compile_s"] + million["seconds"] * 1e6 / million["kernels"]
         if million["kernels"] < 1e6:
             where = f"from {million['kernels']} kernels"
-    return Requirement(what, 300.0, 90.0, seconds, where, "s", larger=False)
+    return Requirement(title, 300.0, 90.0, seconds, where, "s", larger=False)
 
 
 def _growth(scaling: dict[str, Any] | None) -> Iterable[Requirement]:
     """Exponents of the power laws; 1 is linear, 0 is flat."""
-    found = scaling["exponents"] if scaling else {}
+    exponents = scaling["exponents"] if scaling else {}
     for name in ("cells", "layers", "taps"):
         yield Requirement(
             f"time against {name}: linear, so an exponent of 1 or less",
             1.2,
             1.05,
-            found.get(name),
+            exponents.get(name),
             unit="",
             larger=False,
         )
@@ -143,7 +143,7 @@ def _growth(scaling: dict[str, Any] | None) -> Iterable[Requirement]:
         "memory against layers without gradients: flat, so an exponent of 0",
         0.1,
         0.02,
-        found.get("memory"),
+        exponents.get("memory"),
         unit="",
         larger=False,
     )

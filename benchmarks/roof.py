@@ -1,4 +1,4 @@
-"""What the machine can do: multiply-adds and bytes per second, the roof over every stencil."""
+"""Roofline of the machine: multiply-adds per second and bytes per second."""
 
 import time
 from collections.abc import Callable
@@ -10,9 +10,9 @@ import numpy as np
 
 from benchmarks.cases import CORES, Case
 
-#: bytes of the arrays that are streamed, far more than any cache holds
+#: bytes of the streamed arrays; far larger than any cache
 STREAM_BYTES = 1 << 28
-#: numbers that each thread multiplies and adds to, few enough for the first cache
+#: numbers per thread, few enough for the L1 cache; multiply-adds between load and store
 LANES, DEPTH = 1024, 16
 
 
@@ -23,8 +23,8 @@ class Roof:
     Attributes:
         bandwidth: bytes/s to and from memory.
         fma: multiply-adds per second, by dtype.
-        stream: the loop that reached `bandwidth`.
-        arithmetic: the loop that reached `fma`, by dtype.
+        stream: name of the loop that reached `bandwidth`.
+        arithmetic: name of the loop that reached `fma`, by dtype.
     """
 
     bandwidth: float
@@ -33,28 +33,28 @@ class Roof:
     arithmetic: dict[str, str]
 
     def shares(self, case: Case, rate: float) -> dict[str, float]:
-        """What `rate` cell-steps/s of a case are of the two roofs.
+        """Shares of the two limits that `rate` cell-steps/s of a case reach.
 
         Returns:
             "fma": taps · rate / multiply-adds per second. "sweep": 2 · itemsize · rate / bandwidth,
-            as if every layer read the field from memory once and wrote it once; above 1 where
-            several layers run in cache.
+            as if each layer read the field from memory once and wrote it once; above 1 if several
+            layers run in cache.
         """
-        moved = 2 * np.dtype(case.dtype).itemsize * rate
+        traffic = 2 * np.dtype(case.dtype).itemsize * rate
         return {
             "fma": case.tap_count * rate / self.fma[case.dtype],
-            "sweep": moved / self.bandwidth,
+            "sweep": traffic / self.bandwidth,
         }
 
 
 def measure(
     dtypes: tuple[str, ...] = ("float32", "float64"), stream_bytes: int = STREAM_BYTES
 ) -> Roof:
-    """The larger of several ways to reach each rate, each the best of several runs.
+    """Measure each rate by several loops, and keep the largest; each loop counts its best run.
 
-    Bandwidth: a copy in threads, of which 2 · itemsize bytes per element are counted; and, with
-    Numba, the triad a = b + s·c, of which 3 are. Multiply-adds: a matrix product; and, with Numba,
-    x ← x·f + g on numbers that stay in the first cache.
+    Bandwidth: a threaded copy, counted as 2 · itemsize bytes per element; with Numba also the triad
+    a = b + s·c, counted as 3 · itemsize. Multiply-adds: a matrix product; with Numba also
+    x ← x·f + g on numbers in the L1 cache.
     """
     streams = {"copy": _copy(stream_bytes)}
     products = {dtype: {"matrix product": _product(dtype)} for dtype in dtypes}
@@ -65,20 +65,20 @@ def measure(
     except ImportError:
         pass
     stream = max(streams, key=lambda name: streams[name])
-    chosen = {dtype: max(rates, key=lambda name: rates[name]) for dtype, rates in products.items()}
-    fma = {dtype: products[dtype][name] for dtype, name in chosen.items()}
-    return Roof(streams[stream], fma, stream, chosen)
+    loops = {dtype: max(rates, key=lambda name: rates[name]) for dtype, rates in products.items()}
+    fma = {dtype: products[dtype][name] for dtype, name in loops.items()}
+    return Roof(streams[stream], fma, stream, loops)
 
 
 def _best(run: Callable[[], Any], runs: int = 7) -> float:
-    """Seconds of the fastest of several runs, after one that isn't counted."""
+    """Seconds of the fastest of several runs, after an untimed one."""
     run()
-    taken = []
+    seconds = []
     for _ in range(runs):
         start = time.perf_counter()
         run()
-        taken.append(time.perf_counter() - start)
-    return min(taken)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
 
 
 def _copy(size: int) -> float:
@@ -109,19 +109,16 @@ def _product(dtype: str, n: int = 1536) -> float:
 
 
 def _chains(dtype: str) -> float:
-    """Threads with `LANES` numbers each, which depend on nothing but their own last value.
-
-    One after the other, `DEPTH` multiply-adds go into each number between loading and storing it.
-    """
+    """`LANES` independent numbers per thread, with `DEPTH` multiply-adds in sequence on each."""
     import numba
 
     numba.set_num_threads(CORES)
     chain = "x = x * f + g; " * DEPTH
     text = f"""
-def multiply_add(numbers, rounds, f, g):
+def multiply_add(numbers, repeats, f, g):
     for thread in prange(len(numbers)):
         row = numbers[thread]
-        for _ in range(rounds):
+        for _ in range(repeats):
             for i in range(row.size):
                 x = row[i]
                 {chain}
@@ -130,6 +127,6 @@ def multiply_add(numbers, rounds, f, g):
     names: dict[str, Any] = {"prange": numba.prange}
     exec(text, names)
     run: Any = numba.njit(parallel=True, fastmath={"contract"})(names["multiply_add"])
-    numbers, rounds = np.ones((CORES, LANES), dtype), 20_000
+    numbers, repeats = np.ones((CORES, LANES), dtype), 20_000
     f, g = np.dtype(dtype).type(0.999), np.dtype(dtype).type(0.001)
-    return numbers.size * DEPTH * rounds / _best(lambda: run(numbers, rounds, f, g), 5)
+    return numbers.size * DEPTH * repeats / _best(lambda: run(numbers, repeats, f, g), 5)

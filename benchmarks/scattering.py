@@ -1,7 +1,7 @@
-"""`python -m benchmarks.scattering`: time per path of the scattering transform beside kymatio's.
+"""`python -m benchmarks.scattering`: time per scattering path, compared with kymatio.
 
-kymatio 0.3 doesn't import with SciPy 1.17, so it is installed into an environment of its own, where
-a worker process waits for its turn. Writes SCATTERING.md.
+kymatio 0.3 cannot be imported with SciPy 1.17, so it is installed into a separate environment and
+runs in a worker process. Writes SCATTERING.md.
 """
 
 import argparse
@@ -29,27 +29,27 @@ from infomech.scattering import Frame, _transform, nonlinearities, signals, supp
 
 Row = dict[str, Any]
 ROOT = Path(__file__).resolve().parent.parent
-#: where kymatio is installed, and what with
+#: environment for kymatio, and its packages
 ENVIRONMENT = ROOT / ".venv-kymatio"
 PEER = ("kymatio==0.3.0", "numpy>=2,<2.5", "scipy>=1.13,<1.17", "torch>=2.5,<2.14")
 OURS = "infomech, features"
 AT_RATE = "infomech, features, at the rate of the bands"
 PRUNE, PRUNED = 1e-6, "prune=1e-6"
-#: turns, and seconds that kymatio runs in each, first untimed
-TURNS, WHILE = 7, 0.1
-#: how many times faster per path than the better front end infomech has to be
-FASTER = 2.0
+#: number of turns, and seconds that kymatio runs in each, after an untimed run of the same length
+TURNS, TURN_SECONDS = 7, 0.1
+#: required speedup per path over the faster of kymatio's front ends
+REQUIRED_SPEEDUP = 2.0
 
 
 @dataclass(frozen=True)
 class Case:
-    """A signal, and both programs' filters for it.
+    """A signal, and the filters of both programs for it.
 
     Attributes:
-        title: in a few words.
-        signal: float32.
-        frame: infomech's.
-        settings: of kymatio's class.
+        title: short description.
+        signal: the signal, float32.
+        frame: infomech's filters.
+        settings: arguments of kymatio's class.
     """
 
     title: str
@@ -60,20 +60,20 @@ class Case:
 
 @dataclass(frozen=True)
 class Target:
-    """A transform that has to be done within a time.
+    """A transform with a time limit.
 
     Attributes:
-        title: in a few words.
-        source: of the signal, as of `signals.signal`.
-        samples: on each axis.
-        octaves: of Meyer wavelets, with six orientations for an image.
-        depth: layers.
+        title: short description.
+        source: name of the signal; see `signals.signal`.
+        shape: samples along each axis.
+        octaves: octaves of Meyer wavelets; six orientations for an image.
+        depth: number of layers.
         limit: seconds without compilation.
     """
 
     title: str
     source: str
-    samples: int
+    shape: int
     octaves: int
     depth: int
     limit: float
@@ -100,29 +100,29 @@ def cases() -> list[Case]:
 
 
 def corresponding(frame: Frame, which: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
-    """infomech's paths for kymatio's, whose wavelets are counted from the finest scale.
+    """infomech's paths for kymatio's, which numbers wavelets from the finest scale.
 
     Raises:
-        ValueError: another number of wavelets.
+        ValueError: the numbers of wavelets differ.
     """
     bands = _transform.kept(frame, (nonlinearities.modulus,))
     bands = sorted(bands, key=lambda band: (-frame.labels[band].scale, band))
-    others = max((n for path in which for n in path), default=-1) + 1
-    if others != len(bands):
-        raise ValueError(f"kymatio has {others} wavelets, infomech {len(bands)}")
+    wavelets = max((n for path in which for n in path), default=-1) + 1
+    if wavelets != len(bands):
+        raise ValueError(f"kymatio has {wavelets} wavelets, infomech {len(bands)}")
     return tuple(tuple(bands[n] for n in path) for path in which)
 
 
 def computed(layers: np.ndarray) -> int:
-    """Paths that a walk computed, of the counts of `Energies.paths`: one for each mirrored pair."""
+    """Number of computed paths, from the counts `Energies.paths`: one for each mirrored pair."""
     return sum(round(count / 2**n) for n, count in enumerate(layers.tolist()))
 
 
 class Worker:
-    """The process in which kymatio runs; it works only while it is asked something."""
+    """The process that runs kymatio; it sleeps between jobs."""
 
     def __init__(self, command: Sequence[str]) -> None:
-        """Starts the process."""
+        """Start the process."""
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
         )
@@ -131,7 +131,7 @@ class Worker:
         """The answer to a job.
 
         Raises:
-            RuntimeError: there is none.
+            RuntimeError: the process has ended.
         """
         assert self.process.stdin
         assert self.process.stdout
@@ -142,7 +142,7 @@ class Worker:
         return json.loads(line)
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.close()
@@ -151,7 +151,7 @@ class Worker:
 
 
 def interpreter() -> str:
-    """Python of the environment that has kymatio, which is made if need be."""
+    """Python of the environment with kymatio; the environment is created if missing."""
     folder = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
     python, stamp = str(folder / "python"), ENVIRONMENT / "installed.txt"
     if not stamp.exists() or stamp.read_text("utf-8") != "\n".join(PEER):
@@ -163,119 +163,119 @@ def interpreter() -> str:
 
 
 def compete(case: Case, worker: Worker, folder: Path, runs: int) -> tuple[list[Row], Row]:
-    """A row for each contender, timed in turns, and what kymatio says of its filters."""
+    """A row for each contender, timed in turns, and kymatio's description of its filters."""
     path = folder / "signal.npy"
     np.save(path, case.signal)
     rows, entries = [], {}
-    theirs: Row = {}
+    kymatio: Row = {}
     for front, threads in (("numpy", 1), *(("torch", n) for n in sorted({1, CORES}))):
         name = f"kymatio, {front}" + (f", threads: {threads}" if front == "torch" else "")
-        about = worker.ask(
+        filters = worker.ask(
             name=name, front=front, signal=str(path), settings=case.settings, threads=threads
         )
-        theirs = theirs or about
-        each = worker.ask(name=name, runs=3)["seconds"]
-        entries[name] = _asking(worker, name, max(1, math.ceil(WHILE / each)))
-        rows.append({"contender": name, "paths": len(about["paths"]), "dtype": about["dtype"]})
-    which = corresponding(case.frame, theirs["paths"])
-    found: dict[str, Any] = {}
-    for name, run, paths in _ours(case, which):
-        first, found[name] = turns.timed(run)
-        entries[name] = _settling(run)
+        kymatio = kymatio or filters
+        per_run = worker.ask(name=name, runs=3)["seconds"]
+        entries[name] = _worker_timer(worker, name, max(1, math.ceil(TURN_SECONDS / per_run)))
+        rows.append({"contender": name, "paths": len(filters["paths"]), "dtype": filters["dtype"]})
+    which = corresponding(case.frame, kymatio["paths"])
+    results: dict[str, Any] = {}
+    for name, run, paths in _infomech_runs(case, which):
+        first, results[name] = turns.timed(run)
+        entries[name] = _local_timer(run)
         rows.append({"contender": name, "paths": paths, "dtype": "float32", "first": first})
         if name == AT_RATE:
-            rows[-1]["error"] = difference(found[name], found[OURS])
-    taken: dict[str, list[float]] = {name: [] for name in entries}
+            rows[-1]["error"] = difference(results[name], results[OURS])
+    seconds: dict[str, list[float]] = {name: [] for name in entries}
     for _ in range(runs):
         for name, entry in entries.items():
-            taken[name].append(entry())
+            seconds[name].append(entry())
     for row in rows:
-        row.update(title=case.title, seconds=taken[row["contender"]])
-    return summary(rows), theirs
+        row.update(title=case.title, seconds=seconds[row["contender"]])
+    return summary(rows), kymatio
 
 
-def difference(some: Any, exact: Any) -> float:
-    """‖some − exact‖ / ‖exact‖."""
-    exact = np.asarray(exact, np.float64)
-    return float(np.linalg.norm(np.asarray(some, np.float64) - exact) / np.linalg.norm(exact))
+def difference(approximate: Any, exact: Any) -> float:
+    """‖approximate − exact‖ / ‖exact‖."""
+    approximate, exact = np.asarray(approximate, np.float64), np.asarray(exact, np.float64)
+    return float(np.linalg.norm(approximate - exact) / np.linalg.norm(exact))
 
 
-def _asking(worker: Worker, name: str, runs: int) -> Callable[[], float]:
+def _worker_timer(worker: Worker, name: str, runs: int) -> Callable[[], float]:
     return lambda: worker.ask(name=name, runs=runs)["seconds"]
 
 
-def _settling(run: Callable[[], Any]) -> Callable[[], float]:
+def _local_timer(run: Callable[[], Any]) -> Callable[[], float]:
     return lambda: turns.settled(run)
 
 
-def _ours(case, which):
-    """Name, run and number of paths of each of infomech's ways."""
+def _infomech_runs(case, which):
+    """Name, function and number of paths of each of infomech's variants."""
     frame, values = case.frame, jax.numpy.asarray(case.signal)
-    every = supports.subsampling(frame)
+    subsample = supports.subsampling(frame)
 
     def features(x: Any, oversampling: int | None = None) -> Any:
-        return scattering.features(x, frame, which, subsample=every, oversampling=oversampling)
+        return scattering.features(x, frame, which, subsample=subsample, oversampling=oversampling)
 
     exact, at_rate = jax.jit(features), jax.jit(lambda x: features(x, 0))
-    found = scattering.energies(values, frame, 2, prune=PRUNE)
-    ways = {
+    energies = scattering.energies(values, frame, 2, prune=PRUNE)
+    variants = {
         OURS: lambda: exact(values),
         AT_RATE: lambda: at_rate(values),
         "infomech, features, without jit around": lambda: features(values),
         f"infomech, energies, {PRUNED}": lambda: scattering.energies(values, frame, 2, prune=PRUNE),
     }
-    counts = [len(which), len(which), len(which), computed(np.asarray(found.paths))]
+    counts = [len(which), len(which), len(which), computed(np.asarray(energies.paths))]
     jax.clear_caches()
     return [
         (name, lambda run=run: jax.block_until_ready(run()), count)
-        for (name, run), count in zip(ways.items(), counts, strict=True)
+        for (name, run), count in zip(variants.items(), counts, strict=True)
     ]
 
 
 def summary(rows: list[Row]) -> list[Row]:
-    """The rows with medians, time per path, and how it compares with ours in the same turn."""
+    """Add medians, time per path, and its ratio to ours in the same turn."""
     (ours,) = (row for row in rows if row["contender"] == OURS)
-    own = np.asarray(ours["seconds"]) / ours["paths"]
+    reference = np.asarray(ours["seconds"]) / ours["paths"]
     for row in rows:
         median = statistics.median(row["seconds"])
         row["median_ms"], row["runs"] = median * 1e3, len(row["seconds"])
         row["path_us"] = median / row["paths"] * 1e6
-        row["ratio"] = float(np.median(np.asarray(row["seconds"]) / row["paths"] / own))
+        row["ratio"] = float(np.median(np.asarray(row["seconds"]) / row["paths"] / reference))
         row["compile_s"] = row["first"] - median if "first" in row else None
     return rows
 
 
-def faster(rows: list[Row], ours: str = OURS) -> float:
-    """How many times less time per path ours takes than the better of kymatio's front ends."""
-    at = {row["contender"]: row["ratio"] for row in rows}
-    best = min(ratio for name, ratio in at.items() if name.startswith("kymatio"))
-    return best / at[ours]
+def speedup(rows: list[Row], ours: str = OURS) -> float:
+    """Time per path of the faster of kymatio's front ends, divided by ours."""
+    ratios = {row["contender"]: row["ratio"] for row in rows}
+    best = min(ratio for name, ratio in ratios.items() if name.startswith("kymatio"))
+    return best / ratios[ours]
 
 
-def reach(target: Target, quick: bool) -> Row:
-    """Seconds of one run, without and with compilation, paths, account and peak memory."""
+def measure_target(target: Target, quick: bool) -> Row:
+    """Time with and without compilation, paths, energy account and peak memory of one run."""
     jax.clear_caches()
     run = _run(target, quick)
-    first, found = turns.timed(run)
+    first, energies = turns.timed(run)
     seconds = statistics.median(turns.timed(run)[0] for _ in range(1 if quick else 5))
-    low, high = np.asarray(found.total_bounds / found.energy, float)
+    low, high = np.asarray(energies.total_bounds / energies.energy, float)
     return {
         "title": target.title,
         "limit": target.limit,
         "seconds": seconds,
         "compile_s": first - seconds,
-        "paths": computed(np.asarray(found.paths)),
+        "paths": computed(np.asarray(energies.paths)),
         "low": low,
         "high": high,
-        "complete": bool(found.complete),
+        "complete": bool(energies.complete),
         "memory_bytes": _memory(target, quick),
     }
 
 
 def _run(target, quick):
-    values = jax.numpy.asarray(signals.signal(target.source, shape=target.samples))
+    values = jax.numpy.asarray(signals.signal(target.source, shape=target.shape))
     if values.ndim == 1:
-        frame = scattering.meyer(target.samples, target.octaves)
+        frame = scattering.meyer(target.shape, target.octaves)
     else:
         frame = scattering.oriented(values.shape, target.octaves, 6)
     depth = 2 if quick else target.depth
@@ -283,7 +283,7 @@ def _run(target, quick):
 
 
 def _memory(target, quick):
-    """Peak memory of a compiled run, in a process of its own; None where it can't be had."""
+    """Peak memory of a compiled run in a separate process; None if unavailable."""
     paths = os.pathsep.join([str(ROOT), *(path for path in sys.path if path)])
     settings = {"PYTHONPATH": paths, "JAX_PLATFORMS": "cpu", "MALLOC_MMAP_THRESHOLD_": "65536"}
     command = [sys.executable, "-m", "benchmarks.scattering", "--peak", target.title]
@@ -299,31 +299,31 @@ def _memory(target, quick):
 
 
 def case_table(rows: list[Row]) -> str:
-    """One case as Markdown."""
+    """One case as a Markdown table."""
     lines = [
         "| contender | paths | dtype | median ms | µs per path | ratio | error | compile s |"
         " runs |",
         "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in rows:
-        compiling = "" if row["compile_s"] is None else f"{row['compile_s']:.2g}"
+        compile_s = "" if row["compile_s"] is None else f"{row['compile_s']:.2g}"
         error = f"{row['error']:.1e}" if "error" in row else ""
         lines.append(
             f"| {row['contender']} | {row['paths']} | {row['dtype']} | "
-            f"{_three(row['median_ms'])} | {_three(row['path_us'])} | "
-            f"{row['ratio']:.2f} | {error} | {compiling} | {row['runs']} |"
+            f"{_three_digits(row['median_ms'])} | {_three_digits(row['path_us'])} | "
+            f"{row['ratio']:.2f} | {error} | {compile_s} | {row['runs']} |"
         )
     return "\n".join(lines)
 
 
-def _three(value: float) -> str:
+def _three_digits(value: float) -> str:
     return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def target_table(rows: list[Row]) -> str:
-    """The targets as Markdown."""
+    """The targets as a Markdown table."""
     lines = [
-        "| what | paths | share in the features | compile s | peak memory MB |",
+        "| case | paths | share in the features | compile s | peak memory MB |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for row in rows:
@@ -336,16 +336,17 @@ def target_table(rows: list[Row]) -> str:
 
 
 def required(results: list[list[Row]], targets: list[Row]) -> str:
-    """What is required, what was measured and the verdict, as Markdown."""
-    lines = ["| what | required | measured | verdict |", "| --- | ---: | ---: | --- |"]
+    """Requirements, measured values and verdicts as a Markdown table."""
+    lines = ["| quantity | required | measured | verdict |", "| --- | ---: | ---: | --- |"]
     for rows in results:
         for row in rows:
             name = row["contender"]
             if name in (OURS, AT_RATE) or "energies" in name:
-                ratio = faster(rows, name)
+                ratio = speedup(rows, name)
                 lines.append(
                     f"| {row['title']}: {name}, per path, against kymatio's better front end | "
-                    f"≥ {FASTER:g} × | {ratio:.2f} × | {_verdict(ratio >= FASTER)} |"
+                    f"≥ {REQUIRED_SPEEDUP:g} × | {ratio:.2f} × | "
+                    f"{_verdict(ratio >= REQUIRED_SPEEDUP)} |"
                 )
     for row in targets:
         met = row["complete"] and row["seconds"] < row["limit"]
@@ -360,73 +361,75 @@ def _verdict(met: bool) -> str:
     return "reached" if met else "not reached"
 
 
-def frame_table(theirs: list[tuple[Case, Row]]) -> str:
-    """What both programs' filters let through: bounds of the Littlewood-Paley sum and shares."""
+def frame_table(kymatio_rows: list[tuple[Case, Row]]) -> str:
+    """Littlewood-Paley sums of both programs' filters, and the share of the signal they lose."""
     lines = [
-        "| case | filters | smallest sum | largest | mean | lost of this signal |",
+        "| case | filters | smallest sum | largest sum | mean | share of this signal lost |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
-    for case, row in theirs:
+    for case, row in kymatio_rows:
         total = np.asarray(scattering.frames.littlewood_paley(case.frame), np.float64)
         power = np.abs(np.fft.fftn(case.signal)) ** 2
-        held = np.sum(power * total) / np.sum(power)
-        ours = {"least": total.min(), "most": total.max(), "mean": total.mean(), "held": held}
-        for name, some in (("infomech", ours), ("kymatio", row)):
-            sums = " | ".join(f"{some[key]:.3f}" for key in ("least", "most", "mean"))
-            lost = max(0.0, 1 - some["held"])
+        kept = np.sum(power * total) / np.sum(power)
+        ours = {"smallest": total.min(), "largest": total.max(), "mean": total.mean(), "kept": kept}
+        for name, filters in (("infomech", ours), ("kymatio", row)):
+            sums = " | ".join(f"{filters[key]:.3f}" for key in ("smallest", "largest", "mean"))
+            lost = max(0.0, 1 - filters["kept"])
             lost = 0.0 if lost < 1e-5 else lost
             lines.append(f"| {case.title} | {name} | {sums} | {lost:.1%} |")
     return "\n".join(lines)
 
 
 def measure(quick: bool) -> str:
-    """Runs all of it; the report."""
+    """Run the benchmark; return the report."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     machine = report.machine(load)
     worker = Worker([interpreter(), str(Path(__file__).with_name("kymatio_worker.py"))])
-    results, theirs = [], []
-    chosen = cases()
+    results, kymatio_rows = [], []
+    selected = cases()
     try:
         with (
             tempfile.TemporaryDirectory() as folder,
-            tqdm(total=len(chosen) + len(TARGETS), unit="case", file=sys.stderr) as bar,
+            tqdm(total=len(selected) + len(TARGETS), unit="case", file=sys.stderr) as bar,
         ):
-            for case in chosen:
+            for case in selected:
                 bar.set_description(case.title)
-                rows, about = compete(case, worker, Path(folder), 2 if quick else TURNS)
+                rows, kymatio = compete(case, worker, Path(folder), 2 if quick else TURNS)
                 results.append(rows)
-                theirs.append((case, about))
+                kymatio_rows.append((case, kymatio))
                 bar.update()
             targets = []
             for target in TARGETS:
                 bar.set_description(target.title)
-                targets.append(reach(target, quick))
+                targets.append(measure_target(target, quick))
                 bar.update()
     finally:
         worker.close()
     after = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    versions = ", ".join(f"{name} {v}" for name, v in theirs[0][1]["versions"].items())
+    versions = ", ".join(f"{name} {v}" for name, v in kymatio_rows[0][1]["versions"].items())
     parts = [HEAD.format(**files.provenance(), **machine, after=after, versions=versions)]
     if quick:
         parts.append("**A quick run: it tests the benchmark, not the speed.**")
     if report.busy(machine):
         parts.append(f"**{report.BUSY}**")
-    parts += ["## What is required", required(results, targets)]
+    parts += ["## Requirements", required(results, targets)]
     parts += ["## Time per path", LEGEND]
     for rows in results:
         parts += [f"### {rows[0]['title']}", case_table(rows)]
-    parts += ["## What the filters let through", FILTERS, frame_table(theirs)]
-    parts += [f"## Deeper, with {PRUNED}", DEEPER, target_table(targets)]
+    parts += ["## Energy that the filters pass", FILTERS, frame_table(kymatio_rows)]
+    parts += [f"## Deeper networks, with {PRUNED}", DEEPER, target_table(targets)]
     return "\n\n".join(parts) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the benchmark, prints the report and writes SCATTERING.md; 0 if all went well."""
+    """Run the benchmark, print the report and write SCATTERING.md."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scattering", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few turns and layers")
-    place = Path(__file__).parent
-    parser.add_argument("--out", type=files.argument, default=place, help="folder to write")
-    parser.add_argument("--peak", metavar="TARGET", help="print bytes of peak memory of a target")
+    parser.add_argument("--quick", action="store_true", help="fewer turns and layers")
+    folder = Path(__file__).parent
+    parser.add_argument("--out", type=files.argument, default=folder, help="folder for the report")
+    parser.add_argument(
+        "--peak", metavar="TARGET", help="print the peak memory of a target in bytes"
+    )
     options = parser.parse_args(arguments)
     if options.peak:
         (target,) = (target for target in TARGETS if target.title == options.peak)
@@ -444,42 +447,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
 HEAD = """\
 # Benchmark of scattering
 
-Written by `python -m benchmarks.scattering`, which measures all of it anew.
+Written by `python -m benchmarks.scattering`, which repeats all measurements.
 
 - {created}, commit {commit}.
 - {cores} cores of {cpu}, {system}, load {load:.1f} at the start and {after:.1f} at the end.
-- jax {jax}, numpy {numpy}, python {python}; in another process {versions}."""
+- jax {jax}, numpy {numpy}, python {python}; in a separate process {versions}."""
 
 LEGEND = """\
-Time divided by the number of paths, of which the signal itself is one; the same signal and as many
-paths for both, in turns, one process working at a time. kymatio goes along paths of up to two steps
-whose scales get coarser, and infomech's features go along those that correspond. **ratio**: time
-per path over that of infomech's features in the same turn, median; above 1, infomech is faster.
-**error**: norm of the difference from infomech's features, over their norm.
+Time divided by the number of paths; the signal itself counts as one path. Both programs transform
+the same signal along the same number of paths, in turns, one process at a time. kymatio follows
+paths of at most two wavelets with increasing scale, and infomech's features follow the
+corresponding paths. **ratio**: time per path divided by that of infomech's features in the same
+turn, median; above 1, infomech is faster. **error**: norm of the difference from infomech's
+features, divided by their norm.
 
-What isn't the same:
+Differences between the two:
 
-- kymatio subsamples after every step to the rate of the band, so that most of its paths are short;
-  it pads the signal by reflection, to 8,192 samples and to 144². infomech keeps every path at the
-  rate of the signal, on a periodic grid, since the energy of the modulus at a lower rate is another
-  one; it subsamples features only, by as much as loses nothing.
-- At the rate of the bands (`oversampling=0`) infomech keeps each path, as kymatio does, on the
-  coarsest grid that holds the square of its modulus, and features come out on the same grid. What
-  the modulus has beyond that grid's Nyquist frequency folds back, which is the error given.
-- kymatio's NumPy front end computes in float64 in one dimension, whatever it is given.
-- `energies` goes along all paths of up to two steps that hold more than 1e-6 of the energy,
-  whatever their scales, and gives no features but the account of the energy, of a further layer
-  too. Of two mirrored paths one is computed, and one counts.
-- Signals, filters and plans are made before, and compilation is extra."""
+- kymatio subsamples each wavelet's output to the rate of its band, so most of its paths are short.
+  It pads the signal by reflection, to 8,192 samples and to 144². infomech keeps each path at the
+  rate of the signal on a periodic grid, because subsampling changes the energy of the modulus. It
+  subsamples only the features, without loss.
+- At the rate of the bands (`oversampling=0`), infomech, like kymatio, keeps each path on the
+  coarsest grid that holds the square of its modulus, and returns features on the same grid.
+  Frequencies of the modulus above that grid's Nyquist frequency are aliased; the table gives this
+  error.
+- kymatio's NumPy front end computes in float64 in one dimension, whatever the dtype of its input.
+- `energies` follows all paths of at most two wavelets that hold more than 1e-6 of the energy, at
+  any scales. It returns no features but an energy account, which includes one more layer. Of two
+  mirrored paths, one is computed, and one counts.
+- Preparing signals, filters and plans is not timed; compilation is timed separately."""
 
 FILTERS = """\
-Energy that the filters don't let through looks like energy that decayed. The Littlewood-Paley sum
-is 1 at every frequency for a frame that loses nothing; kymatio's, for real signals, is
-|φ̂|² + Σ (|ψ̂(ω)|² + |ψ̂(−ω)|²)/2. The mean is the share of white noise that is kept by one layer."""
+Energy that the filters block is easily mistaken for energy decay. A Parseval frame has a
+Littlewood-Paley sum of 1 at every frequency. For real signals, kymatio's sum is
+|φ̂|² + Σ (|ψ̂(ω)|² + |ψ̂(−ω)|²)/2. The mean is the share of white noise that one layer keeps."""
 
 DEEPER = """\
-`energies` of all layers with certified bounds on the share of the energy in the features; time is
-above. Peak memory is that of a compiled run in a process of its own, above what it had before."""
+`energies` of all layers, with certified bounds on the share of the energy in the features; the
+table of requirements has the times. Peak memory is that of a compiled run in a separate process,
+above the memory in use before it."""
 
 if __name__ == "__main__":
     sys.exit(main())

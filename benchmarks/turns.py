@@ -1,4 +1,4 @@
-"""Contenders compared, then timed in turns, so that what else the machine does meets all alike."""
+"""Compare the contenders, then time them in turns, so background load affects all alike."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -10,16 +10,16 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks import peers
-from benchmarks.cases import Case, difference, samples
+from benchmarks.cases import Case, difference, inputs
 from benchmarks.roof import Roof
 
-#: seconds that one run may take
+#: longest run in seconds
 MAX_SECONDS = 60.0
-#: seconds from which on a run isn't repeated without need
+#: runs of at least so many seconds are timed singly, without a warm-up
 SLOW = 2.0
-#: seconds that a fast contender runs before it is timed, and then again
-SETTLING = 0.03
-#: timed runs of contenders that take longer than so many seconds
+#: seconds of the warm-up of a fast contender, and of its timed run
+WARM_UP = 0.03
+#: number of timed runs, by the least seconds per run
 RUNS = {10.0: 2, SLOW: 5, 0.0: 7}
 
 
@@ -29,10 +29,10 @@ class Entry:
 
     Attributes:
         run: computes the case.
-        variant: the way it does so, the fastest of those it has.
-        compile_s: seconds to compile; None where nothing is.
-        seconds: what one run takes, roughly.
-        difference: largest relative difference from what was expected.
+        variant: name of its fastest variant.
+        compile_s: seconds to compile; None if nothing is compiled.
+        seconds: approximate time of one run.
+        difference: largest relative difference from the expected result.
     """
 
     run: Callable[[], tuple[Any, ...]]
@@ -48,48 +48,52 @@ def prepare(
     """The fastest variant of a contender, compared with `expected`.
 
     Returns:
-        An `Entry`; why there is none, in words; None if the contender can't do such a case.
+        An `Entry`; a text if every variant is too slow; None if the contender does not support the
+        case.
 
     Raises:
-        ArithmeticError: it computes something else.
+        ArithmeticError: the result differs from `expected`.
     """
     contender = peers.CONTENDERS[name]
-    found: list[Entry] = []
-    why = None
+    entries: list[Entry] = []
+    reason = None
     for variant, build in contender.variants.items():
         if contender.module != "infomech":
-            short = build(replace(case, layers=1), kernels, fields)
-            if short and (seconds := timed(short[0])[0] * case.layers) > MAX_SECONDS:
-                why = f"a run would take about {seconds:.0f} s"
+            single = build(replace(case, steps=1), kernels, fields)
+            if single and (seconds := timed(single[0])[0] * case.steps) > MAX_SECONDS:
+                reason = f"a run would take about {seconds:.0f} s"
                 continue
         built = build(case, kernels, fields)
         if built is None:
             continue
         run, compile_s = built
-        seconds, got = timed(run)
-        apart = difference(case, name, got, got if expected is None else expected)
+        seconds, result = timed(run)
+        error = difference(case, name, result, result if expected is None else expected)
         if seconds < SLOW:
             seconds = timed(run)[0]
-        found.append(Entry(run, variant, compile_s, seconds, apart))
-    return min(found, key=lambda entry: entry.seconds) if found else why
+        entries.append(Entry(run, variant, compile_s, seconds, error))
+    return min(entries, key=lambda entry: entry.seconds) if entries else reason
 
 
 def compete(
     case: Case, names: Sequence[str], roof: Roof, bar: tqdm, runs: int | None = None
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Compares and times the contenders; a row of numbers for each, and who was left out and why.
+    """Compare and time the contenders.
 
     Args:
-        case: what is computed.
-        names: of the contenders, `peers.OURS` first, whose answer is what the others must give.
-        roof: what shares are measured by.
-        bar: moves by 1.
-        runs: timed runs of each; `RUNS` if None.
+        case: the case to run.
+        names: contenders; `peers.OURS` first, whose result is the reference.
+        roof: limits of the machine, for the shares.
+        bar: progress bar; advances by 1.
+        runs: timed runs of each contender; `RUNS` if None.
+
+    Returns:
+        A row of numbers for each contender, and a note for each one that was left out.
 
     Raises:
-        ArithmeticError: a contender computes something else.
+        ArithmeticError: the results of two contenders differ.
     """
-    kernels, fields = samples(case)
+    kernels, fields = inputs(case)
     entries: dict[str, Entry] = {}
     notes = []
     with jax.enable_x64(case.dtype == "float64"):
@@ -114,32 +118,33 @@ def compete(
 
 
 def in_turns(entries: dict[str, Entry], runs: int | None) -> dict[str, list[float]]:
-    """Seconds of each timed run; the slow ones take part in the first rounds only."""
-    taken: dict[str, list[float]] = {name: [] for name in entries}
+    """Seconds of each timed run; slow contenders run in the first turns only."""
+    seconds: dict[str, list[float]] = {name: [] for name in entries}
     for turn in range(runs or max(RUNS.values())):
         for name, entry in entries.items():
             slower = max(limit for limit in RUNS if entry.seconds >= limit)
             if turn >= RUNS[slower]:
                 continue
-            taken[name].append(timed(entry.run)[0] if slower else settled(entry.run))
-    return taken
+            seconds[name].append(timed(entry.run)[0] if slower else settled(entry.run))
+    return seconds
 
 
 def settled(run: Callable[[], Any]) -> float:
-    """Seconds per call over a while, after a while untimed for caches and threads to settle.
+    """Seconds per call over `WARM_UP` seconds, after an untimed period of the same length.
 
-    At first both are still the last contender's, whose threads may spin for some milliseconds.
+    The warm-up refills the caches and outlasts the last contender's threads, which may spin for
+    some milliseconds.
     """
     for _ in range(2):
         calls, start = 0, time.perf_counter()
-        while (seconds := time.perf_counter() - start) < SETTLING or not calls:
+        while (seconds := time.perf_counter() - start) < WARM_UP or not calls:
             run()
             calls += 1
     return seconds / calls
 
 
 def timed(run: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds that a call takes, and its result."""
+    """Seconds of a call, and its result."""
     start = time.perf_counter()
     result = run()
     return time.perf_counter() - start, result
@@ -148,20 +153,21 @@ def timed(run: Callable[[], Any]) -> tuple[float, Any]:
 def _row(
     case: Case, name: str, entry: Entry, seconds: dict[str, list[float]], roof: Roof
 ) -> dict[str, Any]:
-    """The numbers of one contender; `ratio` is the median of its time over ours in each round."""
-    own = seconds[name]
-    median, rate = float(np.median(own)), case.cell_steps / float(np.median(own))
+    """The numbers of one contender; `ratio` is its time over ours in the same turn, median."""
+    times = seconds[name]
+    median, rate = float(np.median(times)), case.cell_steps / float(np.median(times))
+    ratios = [a / b for a, b in zip(times, seconds[peers.OURS], strict=False)]
     share = roof.shares(case, rate) if not case.gradient else {}
     return {
         "title": case.title,
         **asdict(case),
         "contender": name,
         "variant": entry.variant,
-        "seconds": own,
-        "runs": len(own),
+        "seconds": times,
+        "runs": len(times),
         "median_ms": median * 1e3,
         "gcell_steps_per_s": rate / 1e9,
-        "ratio": float(np.median([a / b for a, b in zip(own, seconds[peers.OURS], strict=False)])),
+        "ratio": float(np.median(ratios)),
         "compile_s": entry.compile_s,
         "difference": entry.difference,
         "share_of_fma": share.get("fma"),

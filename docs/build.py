@@ -1,4 +1,4 @@
-"""What MkDocs does on the way: files from elsewhere, notebooks as pages, and formulas as MathML."""
+"""MkDocs hooks: add files from outside docs/, notebooks as pages, and formulas as MathML."""
 
 import json
 import re
@@ -13,14 +13,14 @@ ROOT = Path(__file__).parent.parent
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Blocks of the language `math` become MathML: browsers draw it without a script."""
+    """Render `math` blocks as MathML, which browsers draw without a script."""
     fences = config.mdx_configs.setdefault("pymdownx.superfences", {})
     fences["custom_fences"] = [{"name": "math", "class": "math", "format": _formula}]
     return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds figures, benchmarks and notebooks, which lie where they are made."""
+    """Add figures, benchmarks and notebooks from outside docs/."""
     for pattern in ("experiments/*.png", "benchmarks/*.png", "benchmarks/*.md"):
         for path in sorted(ROOT.glob(pattern)):
             _add(files, config, str(path.relative_to(ROOT)), abs_src_path=str(path))
@@ -31,32 +31,32 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Links to those files are right in the repository; on the site they lie one folder higher."""
-    elsewhere = re.sub(
+    """Rewrite links to files outside docs/; the site has them inside its root."""
+    relinked = re.sub(
         r"\]\(\.\./((?:\.\./)*(?:experiments|benchmarks|notebooks)/)", r"](\1", markdown
     )
-    return re.sub(r"(\]\(\S*notebooks/\w+)\.ipynb\)", r"\1.md)", elsewhere)
+    return re.sub(r"(\]\(\S*notebooks/\w+)\.ipynb\)", r"\1.md)", relinked)
 
 
-def _add(files: Files, config: MkDocsConfig, name: str, **what: Any) -> None:
-    files.append(File.generated(config, name, **what))
+def _add(files: Files, config: MkDocsConfig, name: str, **source: Any) -> None:
+    files.append(File.generated(config, name, **source))
 
 
-def notebook(cells: dict[str, Any]) -> str:
+def notebook(document: dict[str, Any]) -> str:
     """A notebook with its stored outputs as Markdown."""
     parts = []
-    for cell in cells["cells"]:
+    for cell in document["cells"]:
         text = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
             parts.append(text)
             continue
         parts.append(f"```python\n{text}\n```")
-        parts += [shown for output in cell["outputs"] if (shown := _output(output))]
+        parts += [block for output in cell["outputs"] if (block := _output(output))]
     return "\n\n".join(parts) + "\n"
 
 
 def _output(output: dict[str, Any]) -> str:
-    """What a cell printed or drew."""
+    """The Markdown of one output of a cell; empty if it has neither image nor text."""
     data = output.get("data", {})
     for kind in ("image/png", "image/gif"):
         if kind in data:
@@ -66,7 +66,7 @@ def _output(output: dict[str, Any]) -> str:
 
 
 def _formula(source: str, *_: Any, **__: Any) -> str:
-    """A row for each line; what stands apart by a \\qquad goes below where there is no room."""
+    """One row per line; parts separated by \\qquad wrap on narrow screens."""
     rows = []
     for line in filter(None, map(str.strip, source.splitlines())):
         parts = (convert(part, display="block") for part in line.split(r"\qquad"))

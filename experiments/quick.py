@@ -1,4 +1,4 @@
-"""Quick runs compile in haste, and say what they are before their text and above their figures."""
+"""Quick runs compile fast, and say what they are before their text and above their figures."""
 
 import contextlib
 import os

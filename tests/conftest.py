@@ -1,11 +1,11 @@
-"""All tests run with 64-bit types at hand and with JAX's strictest promotion rules."""
+"""Test setup: 64-bit types enabled, and JAX's strictest promotion rules."""
 
 import gc
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
-# where each operation comes from, written into every program, takes a twentieth of the time
+# source locations in compiled programs cost 5 % of the test time
 os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 
 import hypothesis
@@ -25,10 +25,10 @@ hypothesis.settings.load_profile("infomech")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_programs():
-    """Drops the programs of each file behind it.
+def clear_programs():
+    """Drop compiled programs after each test file.
 
-    XLA maps each into memory, and beyond 65,530 maps a process on Linux ends without a word.
+    XLA maps each program into memory, and a Linux process with over 65,530 maps dies silently.
     """
     yield
     jax.clear_caches()
@@ -36,35 +36,35 @@ def few_programs():
 
 
 def pytest_addoption(parser):
-    parser.addoption("--haste", action="store_true", help="let XLA optimize little")
+    parser.addoption("--fast-compile", action="store_true", help="disable most XLA optimizations")
 
 
 def pytest_configure(config):
-    """For this process and those that it starts."""
-    if config.getoption("haste"):
+    """Apply --fast-compile to this process and its children."""
+    if config.getoption("fast_compile"):
         jax.config.update("jax_disable_most_optimizations", True)
         os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
         if not hasattr(config, "workerinput"):
             flags = f"{os.environ.get('XLA_FLAGS', '')} {quick.FLAGS}".strip()
-            # XLA ends the process where the flags are blank: it takes them for a file's name
+            # XLA aborts if XLA_FLAGS is blank: it takes the value for a file name
             if flags:
                 os.environ["XLA_FLAGS"] = flags
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Files without tests of compiled code needn't be imported to run nothing of them."""
+    """With `-m optimized`, skip files without such tests; importing them takes time."""
     if config.option.markexpr.startswith("optimized") and collection_path.suffix == ".py":
         return "mark.optimized" not in collection_path.read_text("utf-8") or None
     return None
 
 
 def pytest_collection_modifyitems(items):
-    """Fast tests first: a mistake shows within seconds."""
+    """Run fast tests first, so failures show within seconds."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
 
 
 def pytest_collection_finish():
-    """What is there for good needn't be looked at whenever garbage is."""
+    """Freeze long-lived objects so the garbage collector skips them."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)

@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom."""
+"""Tests that all notebooks run from top to bottom."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 
 
 def cases():
-    """The spot is found by many rollouts, which take minutes if compiled in haste."""
+    """Notebook 2 needs many rollouts, which take minutes with --fast-compile."""
     for path in NOTEBOOKS:
-        long = path.stem == "02_a_spot_along_a_curve"
-        yield pytest.param(path, id=path.stem, marks=pytest.mark.optimized if long else [])
+        is_slow = path.stem == "02_a_spot_along_a_curve"
+        yield pytest.param(path, id=path.stem, marks=pytest.mark.optimized if is_slow else [])
 
 
 @pytest.mark.parametrize("path", list(cases()))
@@ -27,5 +27,5 @@ def test_notebook_runs_and_draws(path):
     assert sum("image/png" in o.get("data", {}) for o in outputs) >= 3
 
 
-def test_there_is_a_notebook():
+def test_notebooks_exist():
     assert NOTEBOOKS

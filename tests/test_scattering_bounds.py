@@ -767,7 +767,7 @@ def test_guarantees_are_not_for_traced_frames(question):
         question(frames.Frame(DYADIC.low, bands, DYADIC.labels, DYADIC.mirrors), 2)
         return bands
 
-    with pytest.raises(ValueError, match="frame: got responses that are traced"):
+    with pytest.raises(ValueError, match="frame: got traced responses"):
         jax.jit(ask)(DYADIC.bands)
 
 

@@ -19,8 +19,8 @@ def outcomes():
 @pytest.mark.parametrize(
     ("kernel_size", "root", "share"), [(2, 0.896, 0.747), (3, 0.976, 0.899)], ids=["2x2", "3x3"]
 )
-def test_reference_values_of_the_law(outcomes, size, root, share):
-    outcome = outcomes[size]
+def test_reference_values_of_the_law(outcomes, kernel_size, root, share):
+    outcome = outcomes[kernel_size]
     assert abs(outcome.fit("sqrt_share", "all").r_squared - root) < 0.01
     assert abs(outcome.fit("share", "all").r_squared - share) < 0.01
     assert outcome.fit("tangent", "inactive").r_squared > 0.99995

@@ -473,14 +473,16 @@ def test_a_constant_has_slope_0_and_no_r_squared(y):
     assert np.isnan(found.r_squared)
 
 
-interval = jax.jit(rates.bootstrap, static_argnames=("samples", "level"))
+interval = jax.jit(rates.bootstrap, static_argnames=("resamples", "level"))
 
 
 def test_bootstrap_intervals_cover_the_truth_about_as_often_as_they_say():
     lines = [noisy_line(seed) for seed in range(100)]
     x, y = (np.stack(column) for column in zip(*lines, strict=True))
     keys = jax.random.split(jax.random.key(0), 100)
-    found = jax.vmap(lambda x, y, key: interval(x, y, key=key, samples=100, level=0.9))(x, y, keys)
+    found = jax.vmap(lambda x, y, key: interval(x, y, key=key, resamples=100, level=0.9))(
+        x, y, keys
+    )
     for low_high, truth in [(found.slope, 2.0), (found.intercept, -0.7)]:
         covered = np.mean((low_high[:, 0] < truth) & (truth < low_high[:, 1]))
         assert 0.8 < covered < 0.97
@@ -492,10 +494,10 @@ def test_bootstrap_is_reproducible_and_draws_only_points_in_use():
     x, y = noisy_line()
     where = np.arange(30) != 4
     key, other = jax.random.split(jax.random.key(1))
-    first = interval(x, y, where, key=key, samples=50).slope
-    assert np.all(interval(x, y, where, key=other, samples=50).slope != first)
+    first = interval(x, y, where, key=key, resamples=50).slope
+    assert np.all(interval(x, y, where, key=other, resamples=50).slope != first)
     y[4] = 1e6
-    np.testing.assert_array_equal(interval(x, y, where, key=key, samples=50).slope, first)
+    np.testing.assert_array_equal(interval(x, y, where, key=key, resamples=50).slope, first)
 
 
 # --- mistakes -------------------------------------------------------------------------------

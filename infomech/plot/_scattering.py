@@ -1,4 +1,4 @@
-"""Figures of frames and of how energy travels through them."""
+"""Figures of frames and of the energy in scattering networks."""
 
 from typing import Any
 
@@ -23,32 +23,34 @@ def scattering(
     *,
     parts: int = 1,
 ) -> Figure:
-    """The frame, in one dimension with the signal's spectrum; decay with guarantees; scales.
+    """Plot a frame, the decay of energy with its guarantees, and the energy by scale.
+
+    In one dimension the first panel also shows the spectrum of the signal.
 
     Args:
-        signal: what was passed, one or two axes.
-        frame: of the layers.
-        found: its energies.
-        guarantees: by what they are called, bounds on W_0 … W_(N + 1).
-        paths: the paths computed; without them features are drawn instead of scales.
-        parts: of the non-linearity.
+        signal: input signal, one or two axes.
+        frame: frame of the layers.
+        found: energies of the signal.
+        guarantees: bounds on W_0 … W_(N + 1), by name.
+        paths: computed paths; if None, the last panel shows the energy of the features.
+        parts: number of parts of the non-linearity.
 
     Returns:
-        Figure of three panels.
+        Figure with three panels.
     """
     checks.unmasked("signal", signal)
     with style():
         figure = Figure(figsize=(12, 3.8), layout="constrained")
-        responses, decay, split = figure.subplots(1, 3)
+        responses, decay, shares = figure.subplots(1, 3)
         if len(frame.shape) == 1:
             _draw_responses(responses, signal, frame)
         else:
             _draw_tiling(responses, frame)
         _draw_decay(decay, found, guarantees)
         if paths is None:
-            _draw_features(split, found)
+            _draw_features(shares, found)
         else:
-            _draw_scales(split, found, analysis.by_scale(paths, frame, parts=parts))
+            _draw_scales(shares, found, analysis.by_scale(paths, frame, parts=parts))
     return figure
 
 
@@ -70,15 +72,15 @@ def _draw_responses(panel, signal, frame):
         color="black",
         label="low-pass |χ̂|²",
     )
-    ahead = [i for i, band in enumerate(frame.labels) if band.center[0] > 0]
-    for i in ahead:
+    positive = [i for i, band in enumerate(frame.labels) if band.center[0] > 0]
+    for i in positive:
         response = np.abs(np.asarray(frame.bands)[i, half]) ** 2
         panel.plot(
             omega[shown],
             response[shown],
             linewidth=0.9,
             color=COLORS[0],
-            label="band-passes |ĝ|²" if i == ahead[0] else None,
+            label="band-passes |ĝ|²" if i == positive[0] else None,
         )
     panel.set(xscale="log", xlabel="|ω| (radians per sample)", title="Frame and signal")
     panel.set_ylim(0, 1.35)
@@ -86,13 +88,13 @@ def _draw_responses(panel, signal, frame):
 
 
 def _draw_tiling(panel, frame):
-    """Which band answers a frequency most strongly: a color per scale, dark in its middle."""
+    """Show the strongest band at each frequency: a color per scale, opacity by its power."""
     power = np.abs(np.asarray(frame.bands)) ** 2
     scale = np.array([band.scale for band in frame.labels])[power.argmax(0)]
     low = np.abs(np.asarray(frame.low)) ** 2
     strongest = np.where(low > power.max(0), 0, scale)
     shade = np.fft.fftshift(np.maximum(power.max(0), low))
-    colors = ListedColormap(["0.6", *_of_scales(scale.max())])
+    colors = ListedColormap(["0.6", *_scale_colors(scale.max())])
     rows, columns = (np.fft.fftshift(np.fft.fftfreq(n)) * 2 * np.pi for n in frame.shape)
     panel.imshow(
         np.fft.fftshift(strongest),
@@ -109,8 +111,8 @@ def _draw_tiling(panel, frame):
     )
 
 
-def _draw_decay(panel, found, guarantees):
-    energy, relative = found.energy or 1.0, found.relative
+def _draw_decay(panel, energies, guarantees):
+    energy, relative = energies.energy or 1.0, energies.relative
     share = np.asarray(relative.propagated, np.float64) / (float(relative.energy) or 1.0)
     low, high = np.asarray(relative.propagated_bounds).T / (float(relative.energy) or 1.0)
     layers = np.arange(len(share))
@@ -122,10 +124,12 @@ def _draw_decay(panel, found, guarantees):
         color=COLORS[0],
         alpha=0.25,
         linewidth=0,
-        label="where the true W lies",
+        label="certified bounds",
     )
-    seen = share > 0
-    panel.plot(layers[seen], share[seen], "o-", color=COLORS[0], markersize=4, label="measured")
+    positive = share > 0
+    panel.plot(
+        layers[positive], share[positive], "o-", color=COLORS[0], markersize=4, label="measured"
+    )
     for color, (name, bound) in zip(COLORS[1:], guarantees.items(), strict=False):
         panel.plot(
             layers,
@@ -146,19 +150,19 @@ def _draw_decay(panel, found, guarantees):
     panel.legend(loc="lower left", fontsize=7)
 
 
-def _draw_features(panel, found):
-    relative = found.relative
+def _draw_features(panel, energies):
+    relative = energies.relative
     share = np.asarray(relative.collected, np.float64) / (float(relative.energy) or 1.0)
     panel.bar(np.arange(len(share)), share, color=COLORS[0])
     panel.set(xlabel="layer n", ylabel="F$_n$ / ‖f‖²", title="Energy in the features", ylim=(0, 1))
 
 
-def _draw_scales(panel, found, table):
-    """Each layer's energy split by the scale of the last band, coarse scales dark."""
+def _draw_scales(panel, energies, table):
+    """Split each layer's energy by the scale of the last band; coarse scales are dark."""
     total = table.sum(1, keepdims=True)
     parts = np.divide(table, total, out=np.zeros_like(table), where=total > 0)[1:, 1:]
     layers = np.arange(1, len(table))
-    colors = _of_scales(parts.shape[1])
+    colors = _scale_colors(parts.shape[1])
     base = np.zeros(len(layers))
     for scale, color in enumerate(colors, 1):
         panel.bar(layers, parts[:, scale - 1], bottom=base, color=color, label=f"{scale}")
@@ -175,5 +179,5 @@ def _draw_scales(panel, found, table):
     )
 
 
-def _of_scales(count):
+def _scale_colors(count):
     return matplotlib.colormaps["viridis"](np.linspace(0, 1, count))

@@ -4,11 +4,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from infomech._core import extras, files
+import matplotlib
+from matplotlib.figure import Figure
 
-with extras.needed("plot", "infomech.plot"):
-    import matplotlib
-    from matplotlib.figure import Figure
+from infomech._core import files
 
 _STYLE: dict[Any, Any] = {
     "font.size": 9,

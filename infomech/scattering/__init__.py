@@ -1,4 +1,4 @@
-"""How energy travels through scattering networks: frames, transform to any depth, guarantees."""
+"""Energy in scattering networks: tight frames, the transform to any depth, guaranteed bounds."""
 
 from infomech.scattering import (
     analysis,

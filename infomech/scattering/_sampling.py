@@ -1,8 +1,8 @@
-"""The grid that each path is kept on: the signal's, or one at the rate of its last band.
+"""The sampling grid of each path: the signal's, or one at the rate of the path's last band.
 
-Of a band-passed signal z whose frequencies lie within an arc of D bins, |z|² lies within ±D, and a
-grid of more than 2D samples holds it. |z| goes on a little beyond, and that part folds back. What
-isn't blind to the phase of z oscillates with z, whose own frequencies have to fit in, too.
+If the frequencies of a band-passed signal z lie within an arc of D bins, |z|² lies within ±D and
+more than 2D samples represent it. |z| extends slightly further, and that part aliases. A
+non-linearity that depends on the phase of z oscillates with z, so z itself has to fit, too.
 """
 
 import functools
@@ -20,117 +20,119 @@ from infomech.scattering._steps import Plan
 from infomech.scattering.frames import Frame
 from infomech.scattering.nonlinearities import Nonlinearity
 
-Grid = tuple[int, ...]
+Shape = tuple[int, ...]
 Path = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Rates:
-    """The grids of the paths of each layer, in their order; static.
+class Sampling:
+    """Shapes of the sampling grids of all paths, by layer and in the order of the paths; static.
 
     Attributes:
-        grids: what U[q] f is kept on.
-        windows: the grid on which the response of the last band is applied to the spectrum of what
-            is above: it holds the band and is at least as fine as the path's own.
-        lows: for each layer a grid that holds its low-pass.
+        shapes: shape of U[q] f.
+        windows: shape on which the response of the last band multiplies the parent's spectrum. It
+            covers the band and is at least as fine as the shape of the path.
+        lows: for each layer a shape that covers its low-pass.
     """
 
-    grids: tuple[tuple[Grid, ...], ...]
-    windows: tuple[tuple[Grid, ...], ...]
-    lows: tuple[Grid, ...]
+    shapes: tuple[tuple[Shape, ...], ...]
+    windows: tuple[tuple[Shape, ...], ...]
+    lows: tuple[Shape, ...]
 
 
-def full(levels: Sequence[Sequence[Path]], plan: Plan) -> Rates:
-    """Every path on the grid of the signal."""
-    grids = tuple((plan.grid,) * len(level) for level in levels)
-    return Rates(grids, grids, (plan.grid,) * len(levels))
+def full(levels: Sequence[Sequence[Path]], plan: Plan) -> Sampling:
+    """Sample every path like the signal."""
+    shapes = tuple((plan.shape,) * len(level) for level in levels)
+    return Sampling(shapes, shapes, (plan.shape,) * len(levels))
 
 
-def of_bands(
+def by_bands(
     levels: Sequence[Sequence[Path]],
     chosen: Collection[Path],
     plan: Plan,
-    every: Sequence[Frame],
+    layer_frames: Sequence[Frame],
     oversampling: int,
-) -> Rates:
-    """The coarsest grids that hold what is wanted, and 2^oversampling times finer on each axis.
+) -> Sampling:
+    """Coarsest sufficient grids, made 2^oversampling times finer along each axis.
 
-    A grid is that of the signal, each axis halved any number of times. It holds |z|² of the path's
-    last band, the bands wanted below the path, and the low-pass if the path's features are wanted.
+    Each axis is that of the signal, halved any number of times. A grid has to represent |z|² of the
+    path's last band, all computed bands below the path, and the low-pass if the path's features are
+    requested.
 
     Args:
-        levels: the paths of each length, with all that lead to them.
-        chosen: the paths whose features are wanted.
+        levels: computed paths of each length.
+        chosen: paths whose features are requested.
         plan: of the walk.
-        every: the frame of each layer.
+        layer_frames: the frame of each layer.
         oversampling: ≥ 0.
 
     Raises:
-        ValueError: responses that are being traced.
+        ValueError: traced responses.
     """
-    tables = {id(frame): _table(frame) for frame in every}
+    tables = {id(frame): _table(frame) for frame in layer_frames}
     chosen = set(chosen)
-    grids: list[tuple[Grid, ...]] = []
-    windows: list[tuple[Grid, ...]] = []
-    below: dict[Path, Grid] = {}
+    shapes: list[tuple[Shape, ...]] = []
+    windows: list[tuple[Shape, ...]] = []
+    required_below: dict[Path, Shape] = {}
     for n in reversed(range(1, len(levels))):
-        fields, squares = tables[id(every[n - 1])]
-        low = tables[id(every[n])][0][-1]
+        fields, squares = tables[id(layer_frames[n - 1])]
+        low = tables[id(layer_frames[n])][0][-1]
         kind = plan.layers[n - 1]
-        own = squares if _blind(kind) else list(map(_most, squares, fields))
-        needs: dict[tuple[Path, int], Grid] = {}
-        above: dict[Path, Grid] = {}
+        outputs = squares if _phase_invariant(kind) else list(map(_maximum, squares, fields))
+        required: dict[tuple[Path, int], Shape] = {}
+        required_above: dict[Path, Shape] = {}
         pairs = [(path[:-1], path[-1] // kind.parts) for path in levels[n]]
         for path, (parent, band) in zip(levels[n], pairs, strict=True):
-            need = _most(own[band], below.get(path, own[band]))
-            need = _most(need, low) if path in chosen else need
-            # all parts of a non-linearity are of one field
-            needs[parent, band] = _most(need, needs.get((parent, band), need))
-            above[parent] = _most(fields[band], above.get(parent, fields[band]))
-        below = above
-        kept = [_coarsest(needs[pair], plan.grid, oversampling) for pair in pairs]
-        holding = [_coarsest(fields[band], plan.grid) for _, band in pairs]
-        grids.append(tuple(kept))
-        windows.append(tuple(map(_most, kept, holding)))
-    first = ((plan.grid,),)
-    lows = [_coarsest(tables[id(frame)][0][-1], plan.grid) for frame in every]
-    return Rates((*first, *reversed(grids)), (*first, *reversed(windows)), tuple(lows))
+            need = _maximum(outputs[band], required_below.get(path, outputs[band]))
+            need = _maximum(need, low) if path in chosen else need
+            # all parts of a non-linearity come from the same field
+            required[parent, band] = _maximum(need, required.get((parent, band), need))
+            previous = required_above.get(parent, fields[band])
+            required_above[parent] = _maximum(fields[band], previous)
+        required_below = required_above
+        level_shapes = [_coarsest(required[pair], plan.shape, oversampling) for pair in pairs]
+        band_shapes = [_coarsest(fields[band], plan.shape) for _, band in pairs]
+        shapes.append(tuple(level_shapes))
+        windows.append(tuple(map(_maximum, level_shapes, band_shapes)))
+    first = ((plan.shape,),)
+    lows = [_coarsest(tables[id(frame)][0][-1], plan.shape) for frame in layer_frames]
+    return Sampling((*first, *reversed(shapes)), (*first, *reversed(windows)), tuple(lows))
 
 
-def _table(frame: Frame) -> list[list[Grid]]:
-    """`supports.samples` as tuples, one for each filter."""
+def _table(frame: Frame) -> list[list[Shape]]:
+    """`supports.samples` with one tuple per filter."""
     if any(checks.concrete(response) is None for response in (frame.low, frame.bands)):
-        expected = "known ones for oversampling: jit a function of the signal only"
-        raise checks.error("frame", "responses that are traced", expected)
+        expected = "concrete ones for oversampling: jit a function of the signal only"
+        raise checks.error("frame", "traced responses", expected)
     return [[tuple(row) for row in table.tolist()] for table in supports.samples(frame)]
 
 
-def samples(rates: Rates) -> int:
-    """Samples of all paths together."""
-    return sum(int(np.prod(grid)) for grid in itertools.chain(*rates.grids))
+def count_samples(sampling: Sampling) -> int:
+    """Total number of samples of all paths."""
+    return sum(int(np.prod(shape)) for shape in itertools.chain(*sampling.shapes))
 
 
-def _most(*grids: Grid) -> Grid:
-    return tuple(map(max, *grids))
+def _maximum(*shapes: Shape) -> Shape:
+    return tuple(map(max, *shapes))
 
 
-def _coarsest(need: Grid, grid: Grid, finer: int = 0) -> Grid:
-    """The grid halved as often as `need` allows on each axis, then doubled up to `finer` times."""
-    found = []
-    for least, most in zip(need, grid, strict=True):
-        halved = 0
-        while most % 2 ** (halved + 1) == 0 and most >> (halved + 1) >= least:
-            halved += 1
-        found.append(most >> max(halved - finer, 0))
-    return tuple(found)
+def _coarsest(required: Shape, shape: Shape, finer: int = 0) -> Shape:
+    """Halve each axis as often as `required` permits, then double it up to `finer` times."""
+    result = []
+    for need, samples in zip(required, shape, strict=True):
+        halvings = 0
+        while samples % 2 ** (halvings + 1) == 0 and samples >> (halvings + 1) >= need:
+            halvings += 1
+        result.append(samples >> max(halvings - finer, 0))
+    return tuple(result)
 
 
 @functools.lru_cache
-def _blind(kind: Nonlinearity) -> bool:
-    """Whether, on a trial, the phase of z makes no difference, as for the modulus."""
-    turns = np.exp(2j * np.pi * np.arange(7) / 7)[:, None]
+def _phase_invariant(kind: Nonlinearity) -> bool:
+    """Whether test values with different phases of z give equal results, as for the modulus."""
+    phases = np.exp(2j * np.pi * np.arange(7) / 7)[:, None]
     with jax.ensure_compile_time_eval():
-        z = jnp.asarray(turns * 2.0 ** np.arange(-10, 11), jnp.complex64)
-        parts = [kind.function(turned.real, turned.imag) for turned in z]
-        found = np.asarray(jnp.stack(parts))
-    return bool(np.all(np.abs(found - found[0]) <= 1e-5 * np.abs(found[0])))
+        rotated = jnp.asarray(phases * 2.0 ** np.arange(-10, 11), jnp.complex64)
+        parts = [kind.function(z.real, z.imag) for z in rotated]
+        values = np.asarray(jnp.stack(parts))
+    return bool(np.all(np.abs(values - values[0]) <= 1e-5 * np.abs(values[0])))

@@ -1,4 +1,4 @@
-"""What differentiability makes possible: the worst signal for a frame, and the best frame."""
+"""Gradient searches: the worst signal for a frame, and the best frame for given signals."""
 
 import functools
 import math
@@ -13,20 +13,19 @@ from infomech.scattering import _transform, frames, nonlinearities
 from infomech.scattering.frames import Frame
 from infomech.scattering.nonlinearities import Nonlinearity
 
-#: steps of a solver in one round
-STEPS = 20
+#: steps of Adam in one iteration
+STEPS_PER_ITERATION = 20
 
 
 class Worst(NamedTuple):
-    """Signals of unit energy that keep as much energy as can be found out of the features.
+    """Signals of unit energy that keep as much energy as possible out of the features.
 
     Attributes:
-        signal: one for each start, (starts, *grid).
-        remaining: energy that isn't in the features, 1 − Σ_n F_n, (starts,): W_(N+1) if nothing is
-            pruned.
-        features: Σ_n F_n, (starts,). The smallest of them says how near the null set {0} is: a
-            signal with 0 would be in it.
-        history: remaining energy while climbing, (rounds + 1, starts).
+        signal: one signal per start, (starts, *shape).
+        remaining: energy outside the features, 1 − Σ_n F_n, (starts,): W_(N+1) without pruning.
+        features: Σ_n F_n, (starts,). A value near 0 means a signal near the null set of the
+            network; the only signal with Σ_n F_n = 0 is 0.
+        history: remaining energy during the search, (iterations + 1, starts).
     """
 
     signal: jax.Array
@@ -47,58 +46,57 @@ def worst_signal(
     prune: float = 0.0,
     nonlinearity: str | Nonlinearity = "modulus",
 ) -> Worst:
-    """Climbs from random signals to such as keep their energy out of the features for longest.
+    """Search for signals whose energy stays out of the features, by gradient ascent.
 
-    Maximizes 1 − Σ_{n ≤ N} F_n(f) = W_(N+1)(f) over ‖f‖ = 1 with f̂ = 0 for |ω| > bandwidth, by
-    Adam on the samples of f; all starts at once. A local search: more may be possible, never less.
+    Maximizes 1 − Σ_{n ≤ N} F_n(f) = W_(N+1)(f) over ‖f‖ = 1 with f̂ = 0 for |ω| > bandwidth, with
+    Adam on the samples of f, from several random starts in parallel. The search is local, so its
+    result is a lower bound on the maximum.
 
     Args:
-        frame: of all layers.
+        frame: frame of all layers.
         depth: N.
-        key: of `jax.random.key`.
-        bandwidth: largest |ω| in radians per sample; the whole grid if None.
-        starts: random signals to climb from.
-        iterations: of 20 steps each.
-        rate: of Adam, relative to the mean size of a sample.
-        prune: as of `energies`; what is pruned counts as remaining.
-        nonlinearity: of all layers; one that conserves energy.
+        key: typed key from `jax.random.key`.
+        bandwidth: largest |ω| in radians per sample; no limit if None.
+        starts: number of random initial signals.
+        iterations: iterations of 20 Adam steps each.
+        rate: learning rate of Adam, relative to the root mean square of the samples.
+        prune: see `energies`; pruned energy counts as remaining.
+        nonlinearity: non-linearity of all layers; must conserve energy.
 
     Returns:
         `Worst`.
 
     Raises:
-        ValueError: a frame that isn't tight, a non-linearity that doesn't conserve energy, a band
-            without frequencies, or as of `energies`.
+        ValueError: a frame that isn't tight, a non-linearity that doesn't conserve energy, a
+            bandwidth without frequencies, or invalid arguments to `energies`.
     """
     checks.key(key)
-    starts, iterations = (
-        checks.integer("starts", starts, 1),
-        checks.integer("iterations", iterations, 0),
-    )
-    inside = frames.magnitudes(frame.shape) <= (np.inf if bandwidth is None else bandwidth)
-    if bandwidth is not None and not inside[frames.magnitudes(frame.shape) > 0].any():
+    starts = checks.integer("starts", starts, 1)
+    iterations = checks.integer("iterations", iterations, 0)
+    in_band = frames.magnitudes(frame.shape) <= (np.inf if bandwidth is None else bandwidth)
+    if bandwidth is not None and not in_band[frames.magnitudes(frame.shape) > 0].any():
         raise checks.error("bandwidth", bandwidth, "more than the grid's lowest frequency")
     frames.require_tight(frame)
     nonlinearity = _conserving(nonlinearity)
     _check(np.zeros(frame.shape), frame, depth, prune, nonlinearity)
-    shape = (starts, *frame.shape)
-    signal = jax.random.normal(key, shape, jnp.abs(frame.bands).dtype)
-    signal = _within(signal, jnp.asarray(inside))
-    settings: dict[str, Any] = {"depth": depth, "nonlinearity": nonlinearity}
-    places = jnp.asarray(inside)
-    size = jnp.asarray(rate / math.sqrt(math.prod(frame.shape)), signal.dtype)
-    share = jnp.asarray(prune, signal.dtype)
+    batch_shape = (starts, *frame.shape)
+    signal = jax.random.normal(key, batch_shape, jnp.abs(frame.bands).dtype)
+    mask = jnp.asarray(in_band)
+    signal = _project(signal, mask)
+    options: dict[str, Any] = {"depth": depth, "nonlinearity": nonlinearity}
+    step_size = jnp.asarray(rate / math.sqrt(math.prod(frame.shape)), signal.dtype)
+    threshold = jnp.asarray(prune, signal.dtype)
     state, history = jax.vmap(_adam(0.0).init)(signal), []
     for _ in range(iterations):
-        signal, state, heights = _worsen(signal, state, frame, places, share, size, **settings)
-        history.append(heights)
-    signal = _within(signal, places)
-    remaining = _remainders(signal, frame, share, **settings)
+        signal, state, values = _worsen(signal, state, frame, mask, threshold, step_size, **options)
+        history.append(values)
+    signal = _project(signal, mask)
+    remaining = _batch_remaining(signal, frame, threshold, **options)
     return Worst(signal, remaining, 1 - remaining, jnp.stack([*history, remaining]))
 
 
 def _check(signal, frame, depth, prune, nonlinearity):
-    """Raises what `energies` would, without compiling it."""
+    """Raise the errors of `energies` without compiling it."""
 
     def energies(signal):
         return _transform.energies(signal, frame, depth, prune=prune, nonlinearity=nonlinearity)
@@ -114,35 +112,35 @@ def _conserving(nonlinearity):
 
 
 def _remaining(signal, frame, prune, *, depth, nonlinearity):
-    """Share of the energy that isn't in the features."""
-    found = _transform.energies(signal, frame, depth, prune=prune, nonlinearity=nonlinearity)
-    return 1 - safe_math.divide(jnp.sum(found.relative.collected), found.relative.energy)
+    """Fraction of the energy outside the features."""
+    result = _transform.energies(signal, frame, depth, prune=prune, nonlinearity=nonlinearity)
+    return 1 - safe_math.divide(jnp.sum(result.relative.collected), result.relative.energy)
 
 
 @functools.partial(jax.jit, static_argnames=("depth", "nonlinearity"))
-def _remainders(signals, frame, prune, *, depth, nonlinearity):
-    def height(signal):
+def _batch_remaining(signals, frame, prune, *, depth, nonlinearity):
+    def remaining(signal):
         return _remaining(signal, frame, prune, depth=depth, nonlinearity=nonlinearity)
 
-    return jax.vmap(height)(signals)
+    return jax.vmap(remaining)(signals)
 
 
 @functools.partial(jax.jit, static_argnames=("depth", "nonlinearity"))
-def _worsen(signals, states, frame, inside, prune, rate, *, depth, nonlinearity):
-    def height(signal):
-        unit = _within(signal[None], inside)[0]
-        return _remaining(unit, frame, prune, depth=depth, nonlinearity=nonlinearity)
+def _worsen(signals, states, frame, mask, prune, rate, *, depth, nonlinearity):
+    def objective(signal):
+        feasible = _project(signal[None], mask)[0]
+        return _remaining(feasible, frame, prune, depth=depth, nonlinearity=nonlinearity)
 
-    return jax.vmap(lambda signal, state: _ascent(height, signal, state, rate))(signals, states)
+    return jax.vmap(lambda signal, state: _ascend(objective, signal, state, rate))(signals, states)
 
 
 class Best(NamedTuple):
     """A tight frame learned for a class of signals.
 
     Attributes:
-        frame: with the low-pass of the frame it was learned from.
-        share: mean share of the energy in the features of layers 0 … N, while learning,
-            (rounds + 1,).
+        frame: the learned frame; its low-pass is that of the initial frame.
+        share: mean fraction of the energy in the features of layers 0 … N during learning,
+            (iterations + 1,).
     """
 
     frame: Frame
@@ -159,26 +157,26 @@ def best_frame(
     prune: float = 0.0,
     nonlinearity: str | Nonlinearity = "modulus",
 ) -> Best:
-    """Learns band-passes whose features hold the most energy of a class of signals by layer N.
+    """Learn band-passes whose features up to layer N capture the most energy of given signals.
 
-    Maximizes the mean of Σ_{n ≤ N} F_n / ‖f‖² by Adam on the responses ĝ_λ, of which each mirrored
-    pair has one, made tight at every step by `infomech.scattering.frames.tighten` with the low-pass
-    as it is; otherwise a low-pass that lets everything through would be best.
+    Maximizes the mean of Σ_{n ≤ N} F_n / ‖f‖² with Adam on the responses ĝ_λ, one per mirrored
+    pair. `infomech.scattering.frames.tighten` makes the frame tight at every step. The low-pass
+    stays fixed, since an all-pass would be the trivial optimum.
 
     Args:
-        frame: tight; what to start from.
-        signals: (signals, *grid), real.
+        frame: initial frame, tight.
+        signals: (signals, *shape), real.
         depth: N.
-        iterations: of 20 steps each.
-        rate: of Adam.
-        prune, nonlinearity: as of `worst_signal`.
+        iterations: iterations of 20 Adam steps each.
+        rate: learning rate of Adam.
+        prune, nonlinearity: see `worst_signal`.
 
     Returns:
-        `Best`. That it's better for other signals too is for the caller to see.
+        `Best`. Check on held-out signals that the frame generalizes.
 
     Raises:
         ValueError: a frame that isn't tight, signals of the wrong shape or without energy, a
-            non-linearity that doesn't conserve energy, or as of `energies`.
+            non-linearity that doesn't conserve energy, or invalid arguments to `energies`.
     """
     frames.require_tight(frame)
     iterations = checks.integer("iterations", iterations, 0)
@@ -188,30 +186,30 @@ def best_frame(
     checks.finite("signals", signals)
     known = checks.concrete(batch)
     if known is not None and not known.reshape(len(known), -1).any(1).all():
-        raise checks.error("signals", "one that is 0 everywhere", "signals with energy")
+        raise checks.error("signals", "one that is 0 everywhere", "nonzero signals")
     nonlinearity = _conserving(nonlinearity)
     _check(batch[0], frame, depth, prune, nonlinearity)
     responses, history = frame.bands[np.array(frames.firsts(frame))], []
     state = _adam(0.0).init(responses)
-    size, share = (jnp.asarray(x, batch.dtype) for x in (rate, prune))
-    settings: dict[str, Any] = {"depth": depth, "nonlinearity": nonlinearity}
+    step_size, threshold = (jnp.asarray(x, batch.dtype) for x in (rate, prune))
+    options: dict[str, Any] = {"depth": depth, "nonlinearity": nonlinearity}
     for _ in range(iterations):
-        responses, state, reached = _improve(
-            responses, state, frame, batch, share, size, **settings
+        responses, state, value = _improve(
+            responses, state, frame, batch, threshold, step_size, **options
         )
-        history.append(reached)
-    history.append(_held(responses, frame, batch, share, **settings))
-    return Best(_built(responses, frame), jnp.stack(history))
+        history.append(value)
+    history.append(_captured(responses, frame, batch, threshold, **options))
+    return Best(_build(responses, frame), jnp.stack(history))
 
 
-def _built(responses, frame):
+def _build(responses, frame):
     return frames.tighten(frames.with_bands(frame, responses), keep_low=True)
 
 
 @functools.partial(jax.jit, static_argnames=("depth", "nonlinearity"))
-def _held(responses, frame, batch, prune, *, depth, nonlinearity):
-    """Mean share of the energy that the features hold."""
-    bank = _built(responses, frame)
+def _captured(responses, frame, batch, prune, *, depth, nonlinearity):
+    """Mean fraction of the energy in the features."""
+    bank = _build(responses, frame)
 
     def remaining(signal):
         return _remaining(signal, bank, prune, depth=depth, nonlinearity=nonlinearity)
@@ -221,36 +219,36 @@ def _held(responses, frame, batch, prune, *, depth, nonlinearity):
 
 @functools.partial(jax.jit, static_argnames=("depth", "nonlinearity"))
 def _improve(responses, state, frame, batch, prune, rate, *, depth, nonlinearity):
-    def height(responses):
-        return _held(responses, frame, batch, prune, depth=depth, nonlinearity=nonlinearity)
+    def objective(responses):
+        return _captured(responses, frame, batch, prune, depth=depth, nonlinearity=nonlinearity)
 
-    return _ascent(height, responses, state, rate)
+    return _ascend(objective, responses, state, rate)
 
 
-def _ascent(height, place, state, rate):
-    """Twenty steps of Adam up `height`; also returns how high they began."""
+def _ascend(objective, point, state, rate):
+    """One iteration of Adam steps that increase `objective`; also returns its initial value."""
 
     def step(carry, _):
-        place, state = carry
-        value, slope = jax.value_and_grad(height)(place)
+        point, state = carry
+        value, gradient = jax.value_and_grad(objective)(point)
         # optax multiplies floats by counts
         with jax.numpy_dtype_promotion("standard"):
-            updates, state = _adam(rate).update(-jnp.conj(slope), state, place)
-        return (place + updates, state), value
+            updates, state = _adam(rate).update(-jnp.conj(gradient), state, point)
+        return (point + updates, state), value
 
-    (place, state), values = jax.lax.scan(step, (place, state), length=STEPS)
-    return place, state, values[0]
+    (point, state), values = jax.lax.scan(step, (point, state), length=STEPS_PER_ITERATION)
+    return point, state, values[0]
 
 
 def _adam(rate):
-    import optax  # here, or everyone who imports infomech would wait for it
+    import optax  # slow import, needed only here
 
     return optax.adam(rate)
 
 
-def _within(signal: jax.Array, inside: Any) -> jax.Array:
-    """The part of signals in a band, of unit energy."""
+def _project(signal: jax.Array, mask: Any) -> jax.Array:
+    """Restrict signals to the frequencies of a mask and scale them to unit energy."""
     axes = tuple(range(1, signal.ndim))
-    spectrum = jnp.where(inside[None], jnp.fft.fftn(signal, axes=axes), 0)
-    kept = jnp.fft.ifftn(spectrum, axes=axes).real
-    return kept / safe_math.sqrt(jnp.sum(kept**2, axes, keepdims=True))
+    spectrum = jnp.where(mask[None], jnp.fft.fftn(signal, axes=axes), 0)
+    limited = jnp.fft.ifftn(spectrum, axes=axes).real
+    return limited / safe_math.sqrt(jnp.sum(limited**2, axes, keepdims=True))

@@ -1,7 +1,7 @@
-"""Families of tight frames: Meyer wavelets, Weyl-Heisenberg filters, and oriented ones in 2-D.
+"""Families of tight frames: Meyer wavelets, Weyl-Heisenberg filters, oriented filters in 2-D.
 
-All of them are built of smooth windows whose squares telescope, so that the Littlewood-Paley sum is
-1 to rounding; band-passes are analytic, each with its mirror on the other side of 0.
+All are built from smooth windows whose squares telescope, which makes the Littlewood-Paley sum 1 to
+rounding. The band-passes are analytic, each with its mirror on the other side of 0.
 """
 
 import itertools
@@ -18,27 +18,26 @@ from infomech.scattering.frames import Band, Frame
 
 
 def meyer(shape: int, octaves: float = 8.0, *, dilation: float = 2.0, dtype: Any = None) -> Frame:
-    """Analytic Meyer-type wavelets of any dilation, in one dimension.
+    """Frame of analytic Meyer-type wavelets in one dimension, with any dilation.
 
     With x = log_r(|ω|/δ), |ĝ_j|² = h(x − j + 1) − h(x − j) and |χ̂|² = 1 − h(x), where h rises
-    smoothly from 0 at 0 to 1 at 1. Band j = 1 … K lies on [r^(j−1), r^(j+1)] δ; the last one ends
-    at π = r^(K+1) δ without falling. Each has contraction factor (r² + 1)/(r² − 1), up to the
-    grid's
-    rounding: 5/3 for r = 2.
+    smoothly from 0 at 0 to 1 at 1. Band j = 1 … K is supported on [r^(j−1), r^(j+1)] δ; the last
+    band does not fall off before π = r^(K+1) δ. Every band has contraction factor
+    (r² + 1)/(r² − 1) in the limit of many samples: 5/3 for r = 2.
 
     Args:
         shape: length of the signals.
-        octaves: from the spectral gap δ up to π, less one step r; bands on either side are
-            K = ⌈octaves / log₂ r⌉.
+        octaves: octaves from the spectral gap δ to π, minus one dilation step r; there are
+            K = ⌈octaves / log₂ r⌉ bands on each side.
         dilation: r > 1.
         dtype: floating dtype of the responses; JAX's default float if None.
 
     Returns:
-        `Frame` of 2K bands, those of positive frequencies first.
+        `Frame` of 2K bands, positive frequencies first.
 
     Raises:
-        ValueError: a dilation of 1 or less, or so many octaves or so small a dilation that bands
-            fall between two frequencies of the grid.
+        ValueError: a dilation of 1 or less, or octaves or a dilation for which some band contains
+            no frequency of the grid.
     """
     shape = checks.integer("shape", shape, 4)
     count, delta = _scales("octaves", octaves, dilation, shape)
@@ -53,42 +52,43 @@ def meyer(shape: int, octaves: float = 8.0, *, dilation: float = 2.0, dtype: Any
 def weyl_heisenberg(
     shape: int, bands: int = 16, *, width: float = 2.0, gap: float = 1.0, dtype: Any = None
 ) -> Frame:
-    """Uniform filters: translates of one prototype in frequency, in one dimension.
+    """Frame of uniform filters in one dimension: frequency translates of one prototype.
 
-    With spacing s, prototype j = 0 … K − 1 is centered at (gap + width/2 + j) s with support of
-    `width` spacings; squares are divided by the sum over all translates. Those below belong to the
-    low-pass, those above to the last band, which is centered at π. The spectral gap is δ = gap · s,
-    and band 0 has the smallest contraction factor, 1 + 2 gap/width up to the grid's rounding if
-    there are others.
+    With spacing s, prototype j = 0 … K − 1 is centered at (gap + width/2 + j) s and its support is
+    `width` spacings wide. Squares are divided by the sum over all translates. Translates below
+    j = 0 form the low-pass; those above belong to the last band, which is centered at π. The
+    spectral gap is δ = gap · s. With more than one band, band 0 has the smallest contraction
+    factor, 1 + 2 gap/width in the limit of many samples.
 
     Args:
         shape: length of the signals.
-        bands: K on either side, at least 1.
-        width: support of a prototype in spacings, more than 1 so that neighbors overlap.
-        gap: the spectral gap in spacings, positive.
+        bands: K bands on each side, at least 1.
+        width: support of a prototype in spacings; above 1, or neighbors would not overlap.
+        gap: spectral gap in spacings, positive.
         dtype: floating dtype of the responses; JAX's default float if None.
 
     Returns:
-        `Frame` of 2K bands, those of positive frequencies first.
+        `Frame` of 2K bands, positive frequencies first.
 
     Raises:
-        ValueError: as said above, or a gap or a prototype narrower than the grid's frequencies.
+        ValueError: an argument outside its range, or a gap or half width smaller than the frequency
+            spacing of the grid.
     """
     shape, bands = checks.integer("shape", shape, 4), checks.integer("bands", bands, 1)
     if not (math.isfinite(width) and width > 1):
-        raise checks.error("width", width, "a number above 1, so that neighbors overlap")
+        raise checks.error("width", width, "a number above 1, or neighbors don't overlap")
     if not (math.isfinite(gap) and gap > 0):
         raise checks.error("gap", gap, "a positive number of spacings")
     spacing = math.pi / (gap + bands - 1 + width / 2)
     if min(gap, width / 2) * spacing < 2 * math.pi / shape:
-        most = int(shape * min(gap, width / 2) / 2 + 1 - gap - width / 2)
-        raise checks.error("bands", bands, f"at most {most} for {shape} samples of that width")
+        limit = int(shape * min(gap, width / 2) / 2 + 1 - gap - width / 2)
+        raise checks.error("bands", bands, f"at most {limit} for {shape} samples and this width")
     first, reach = gap + width / 2, math.ceil(width) + 1
 
     def squares(omega):
         x = np.abs(omega) / spacing - first
-        every = range(-reach, bands + reach)
-        bumps = np.array([1 - _rise(2 * np.abs(x - j) / width) for j in every])
+        translates = range(-reach, bands + reach)
+        bumps = np.array([1 - _rise(2 * np.abs(x - j) / width) for j in translates])
         total = bumps.sum(0)
         share = np.where(total > 0, bumps / np.where(total > 0, total, 1), 0)
         low = np.where(total > 0, share[:reach].sum(0), 1.0 * (x < 0))
@@ -116,36 +116,38 @@ def oriented(
     growth: float = 0.0,
     dtype: Any = None,
 ) -> Frame:
-    """Oriented wavelets in two dimensions, each analytic in a half plane; or ever narrower wedges.
+    """Frame of oriented filters in two dimensions: wavelets, curvelets or ridgelets.
 
-    A Meyer-type window of |ω|, as in `meyer`, times one of the angle: L windows over a half turn,
-    each two spacings π/L wide. With growth g, L is multiplied by 2^⌊g · octaves above the coarsest
-    scale⌋: 0 keeps all orientations alike (wavelets), ½ doubles them every other octave
-    (curvelets, with parabolic scaling), 1 every octave (ridgelets).
+    Each band is analytic in a half plane: a Meyer-type window of |ω|, as in `meyer`, times an
+    angular window. L angular windows cover a half turn, each two spacings π/L wide. With growth g,
+    L is multiplied by 2^⌊g · octaves above the coarsest scale⌋. g = 0 keeps L constant (wavelets),
+    g = ½ doubles it every other octave (curvelets, with parabolic scaling), and g = 1 every octave
+    (ridgelets).
 
     Args:
         shape: rows and columns of the images.
-        octaves: from the spectral gap δ up to π, less one step r.
-        orientations: L of the coarsest scale over a half turn, at least 2; their mirrors are
-            separate bands.
+        octaves: octaves from the spectral gap δ to π, minus one dilation step r.
+        orientations: L at the coarsest scale over a half turn, at least 2; mirrors are separate
+            bands.
         dilation: r > 1.
         growth: g in [0, 1].
         dtype: floating dtype of the responses; JAX's default float if None.
 
     Returns:
-        `Frame`; bands by scale from coarse to fine, then by orientation over a whole turn.
+        `Frame`; bands are ordered by scale from coarse to fine, then by orientation over a turn.
 
     Raises:
-        ValueError: as said above, a shape that is not two sizes, or too many octaves for it.
+        ValueError: an argument outside its range, a shape without exactly two axes, or too many
+            octaves for the shape.
     """
-    grid = checks.shape("shape", shape)
-    if len(grid) != 2:
-        raise checks.error("shape", grid, "rows and columns")
+    shape = checks.shape("shape", shape)
+    if len(shape) != 2:
+        raise checks.error("shape", shape, "rows and columns")
     checks.in_unit_interval("growth", growth)
     orientations = checks.integer("orientations", orientations, 2)
-    count, delta = _scales("octaves", octaves, dilation, min(grid))
+    count, delta = _scales("octaves", octaves, dilation, min(shape))
     step = math.log2(dilation)
-    angles = [
+    counts = [
         orientations * 2 ** math.floor(growth * step * (j - 1) + 1e-9) for j in range(1, count + 1)
     ]
 
@@ -153,22 +155,22 @@ def oriented(
         radial = _radial(np.hypot(rows, columns), delta, dilation, count)
         angle = np.arctan2(rows, columns)
         parts = [radial[:1]]
-        for window, many in zip(radial[1:], angles, strict=True):
-            away = angle[None] * many / np.pi - np.arange(2 * many)[:, None, None]
-            away = np.abs((away + many) % (2 * many) - many)
-            parts.append(window * (1 - _rise(away)))
+        for window, n in zip(radial[1:], counts, strict=True):
+            distance = angle[None] * n / np.pi - np.arange(2 * n)[:, None, None]
+            distance = np.abs((distance + n) % (2 * n) - n)
+            parts.append(window * (1 - _rise(distance)))
         return np.concatenate(parts)
 
     labels: list[Band] = []
     mirrors: list[int] = []
-    for j, many in enumerate(angles, 1):
+    for j, n in enumerate(counts, 1):
         ring = _radial_band(j, delta, dilation, count, math.pi * math.sqrt(2))
-        mirrors += [len(labels) + (i + many) % (2 * many) for i in range(2 * many)]
-        for i in range(2 * many):
-            theta = math.pi * i / many
+        mirrors += [len(labels) + (i + n) % (2 * n) for i in range(2 * n)]
+        for i in range(2 * n):
+            theta = math.pi * i / n
             center = (ring.center[0] * math.sin(theta), ring.center[0] * math.cos(theta))
             labels.append(Band(j, center, theta, ring.support))
-    return _built("octaves", grid, squares, labels, mirrors, dtype)
+    return _build("octaves", shape, squares, labels, mirrors, dtype)
 
 
 def _scales(argument, octaves, dilation, samples):
@@ -180,8 +182,8 @@ def _scales(argument, octaves, dilation, samples):
     count = math.ceil(octaves / step - 1e-9)
     delta = math.pi * dilation ** -(count + 1)
     if delta < 2 * math.pi / samples * (1 - 1e-9):
-        most = math.floor(math.log2(samples / 2) / step - 1 + 1e-9) * step
-        raise checks.error(argument, octaves, f"at most {most:.4g} for {samples} samples")
+        limit = math.floor(math.log2(samples / 2) / step - 1 + 1e-9) * step
+        raise checks.error(argument, octaves, f"at most {limit:.4g} for {samples} samples")
     return count, delta
 
 
@@ -192,7 +194,7 @@ def _rise(x):
 
 
 def _radial(size, delta, dilation, count):
-    """|χ̂|² and |ĝ_j|² as functions of |ω|, shape (count + 1, *size.shape)."""
+    """|χ̂|² and |ĝ_j|² as functions of |ω| = size, shape (count + 1, *size.shape)."""
     x = np.log(np.maximum(size, delta / 2) / delta) / math.log(dilation)
     rises = [np.ones_like(x), *(_rise(x - j) for j in range(count)), np.zeros_like(x)]
     return np.array([a - b for a, b in itertools.pairwise(rises)])
@@ -203,47 +205,47 @@ def _radial_band(scale, delta, dilation, count, highest=math.pi):
     return Band(scale, (center,), None, (low, highest if scale == count else high))
 
 
-def _two_sided(argument, grid, squares, labels, dtype):
+def _two_sided(argument, shape, squares, labels, dtype):
     def both(omega):
         low, *bands = squares(omega)
         return np.array([low, *(b * (omega > 0) for b in bands), *(b * (omega < 0) for b in bands)])
 
     count = len(labels)
-    others = [Band(b.scale, (-b.center[0],), None, b.support) for b in labels]
+    mirrored = [Band(b.scale, (-b.center[0],), None, b.support) for b in labels]
     mirrors = [(i + count) % (2 * count) for i in range(2 * count)]
-    return _built(argument, grid, both, [*labels, *others], mirrors, dtype)
+    return _build(argument, shape, both, [*labels, *mirrored], mirrors, dtype)
 
 
-def _built(
+def _build(
     argument: str,
-    grid: tuple[int, ...],
+    shape: tuple[int, ...],
     squares: Callable,
     labels: list[Band],
     mirrors: list[int],
     dtype: Any,
 ) -> Frame:
-    """The frame of these squared responses.
+    """Build a frame from squared responses.
 
-    ω = π and −π are one frequency of the grid: the squares there are averaged, so that the mirror
-    of a band is a band.
+    ω = π and −π are the same frequency of the grid. The squares are averaged there, so mirroring a
+    band gives a band.
     """
-    omega = frames.frequencies(grid)
+    omega = frames.frequencies(shape)
     total: Any = 0
-    for signs in np.ndindex(*(2,) * len(grid)):
-        turned = [
+    for signs in np.ndindex(*(2,) * len(shape)):
+        signed = [
             np.where(np.abs(axis) > np.pi * (1 - 1e-9), np.pi * (1 - 2 * sign), axis)
             for axis, sign in zip(omega, signs, strict=True)
         ]
-        total = total + squares(*turned)
-    roots = np.sqrt(np.maximum(total / 2 ** len(grid), 0))
+        total = total + squares(*signed)
+    roots = np.sqrt(np.maximum(total / 2 ** len(shape), 0))
     images = frames.mirrored(roots)
     low, bands = (roots[0] + images[0]) / 2, roots[1:]
-    for i, other in enumerate(mirrors):
-        if i < other:
-            bands[other] = images[i + 1]
+    for i, mirror in enumerate(mirrors):
+        if i < mirror:
+            bands[mirror] = images[i + 1]
     empty = ~bands.reshape(len(bands), -1).any(1)
     if empty.any():
-        got = f"{empty.sum()} bands that fall between two frequencies of the grid {grid}"
+        got = f"{empty.sum()} bands without a frequency of the grid {shape}"
         raise checks.error(argument, got, "fewer octaves or a larger dilation")
     dtype = safe_math.wider(checks.floating_dtype(dtype), jnp.float32)
     return Frame(jnp.asarray(low, dtype), jnp.asarray(bands, dtype), tuple(labels), tuple(mirrors))

@@ -1,4 +1,4 @@
-"""Signals by name, and from WAV, npy and image files."""
+"""Test signals by name, and signals from WAV, npy and image files."""
 
 import math
 import os
@@ -12,16 +12,16 @@ import numpy as np
 from infomech._core import checks, extras, files
 from infomech.fields import images
 
-#: signals of one axis known by name
+#: names of the one-dimensional test signals
 SIGNALS = ("impulse", "step", "noise", "chirp")
 
 
 class Signal(NamedTuple):
-    """A signal, and what was done to the colors or channels of its source.
+    """A signal and a note on the conversion of its colors or channels.
 
     Attributes:
-        values: of one or two axes.
-        conversion: in one line; empty if nothing was done.
+        values: array with one or two axes.
+        conversion: one line of text; empty if nothing was converted.
     """
 
     values: np.ndarray
@@ -37,7 +37,7 @@ def signal(
     seed: int = 0,
     dtype: str = "float32",
 ) -> np.ndarray:
-    """The values of `read`."""
+    """Read a signal like `read` and return its values only."""
     return read(
         source, shape=shape, bandwidth=bandwidth, number=number, seed=seed, dtype=dtype
     ).values
@@ -52,31 +52,30 @@ def read(
     seed: int = 0,
     dtype: str = "float32",
 ) -> Signal:
-    """A signal or image by name or from a file.
+    """Generate a signal by name, or read a signal or image from a file.
 
-    impulse: 1 in the middle, 0 elsewhere. step: 1 in the second half, 0 in the first. noise:
-    normal, with frequencies up to `bandwidth`, of mean 0 and variance 1. chirp: cos of a phase
-    whose frequency rises evenly from 0 to `bandwidth`. digits: a handwritten digit of 8×8 in the
-    middle of 32×32, the `number`-th of scikit-learn's. Photographs are those of
-    `infomech.fields.PHOTOGRAPHS`.
+    impulse: 1 in the middle, 0 elsewhere. step: 0 in the first half, 1 in the second. noise:
+    Gaussian with frequencies up to `bandwidth`, mean 0 and variance 1. chirp: a cosine whose
+    frequency rises linearly from 0 to `bandwidth`. digits: an 8×8 handwritten digit from
+    scikit-learn, centered in 32×32. Photographs: see `infomech.fields.PHOTOGRAPHS`.
     Files: .wav (channels are averaged; integers divided by their largest value), .npy (one or two
     axes), and images (see `infomech.fields.image`).
 
     Args:
         source: name or path.
-        shape: length; a longer one is cut in its middle. For images the side of the square in the
-            middle. As it is if None, and 4096 for the signals known by name.
+        shape: length of the signal, or side of the square for images; longer ones are cropped
+            around their center. If None, the full length, and 4096 for the test signals.
         bandwidth: in radians per sample, at most π.
-        number: of the digit.
-        seed: of the noise.
+        number: index of the digit.
+        seed: random seed of the noise.
         dtype: floating dtype.
 
     Returns:
         `Signal`.
 
     Raises:
-        ValueError: an unknown name, a missing, cut off or unreadable file, an empty or non-finite
-            signal, fewer samples than wanted, or an option out of range.
+        ValueError: an unknown name, a missing, truncated or unreadable file, an empty or non-finite
+            signal, fewer samples than requested, or an option out of range.
         ImportError: a package of the extra `cli` is not installed.
     """
     if shape is not None:
@@ -86,13 +85,13 @@ def read(
         raise checks.error("bandwidth", bandwidth, "a number above 0 and up to π")
     conversion = ""
     if source in SIGNALS:
-        values = _made(source, shape or 4096, bandwidth, seed)
+        values = _generate(source, shape or 4096, bandwidth, seed)
     elif source == "digits":
         values = _digit(number)
     else:
         values, conversion = _file(source)
     if values.ndim not in (1, 2) or 0 in values.shape:
-        raise checks.error("signal", f"shape {values.shape}", "one or two axes that aren't empty")
+        raise checks.error("signal", f"shape {values.shape}", "one or two nonempty axes")
     checks.finite("signal", values)
     if shape is not None:
         if min(values.shape) < shape:
@@ -102,7 +101,7 @@ def read(
     return Signal(np.asarray(values).astype(dtype), conversion)
 
 
-def _made(name: str, shape: int, bandwidth: float, seed: int) -> np.ndarray:
+def _generate(name: str, shape: int, bandwidth: float, seed: int) -> np.ndarray:
     t = np.arange(shape)
     if name == "impulse":
         return np.where(t == shape // 2, 1.0, 0.0)
@@ -112,10 +111,10 @@ def _made(name: str, shape: int, bandwidth: float, seed: int) -> np.ndarray:
         return np.cos(bandwidth * t**2 / (2 * shape))
     white = np.asarray(jax.random.normal(jax.random.key(seed), (shape,), "float32"), np.float64)
     spectrum = np.fft.rfft(white)
-    inside = 2 * np.pi * np.fft.rfftfreq(shape) <= bandwidth
-    if not inside[1:].any():
+    in_band = 2 * np.pi * np.fft.rfftfreq(shape) <= bandwidth
+    if not in_band[1:].any():
         raise checks.error("bandwidth", bandwidth, f"at least 2π/{shape}, the lowest frequency")
-    spectrum[~inside] = spectrum[0] = 0
+    spectrum[~in_band] = spectrum[0] = 0
     noise = np.fft.irfft(spectrum, shape)
     return noise / noise.std()
 
@@ -153,7 +152,7 @@ def _wave(source: str) -> tuple[np.ndarray, str]:
     from scipy.io import wavfile
 
     with warnings.catch_warnings():
-        # what is cut off is an error, and notes between the samples may be of any kind
+        # a truncated file is an error; unknown chunks between the samples are not
         warnings.simplefilter("error", wavfile.WavFileWarning)
         warnings.filterwarnings("ignore", ".*not understood", wavfile.WavFileWarning)
         try:
@@ -170,7 +169,6 @@ def _wave(source: str) -> tuple[np.ndarray, str]:
         return sound / largest, ""
     channels = sound.shape[1]
     weights = ", ".join([f"{1 / channels:.4g}"] * channels)
-    said = (
-        f"{os.path.basename(source)}: {channels} channels averaged to mono with weights {weights}"
-    )
-    return sound.astype(np.float64).mean(1) / largest, said
+    name = os.path.basename(source)
+    conversion = f"{name}: {channels} channels averaged to mono with weights {weights}"
+    return sound.astype(np.float64).mean(1) / largest, conversion

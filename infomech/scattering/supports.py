@@ -1,4 +1,4 @@
-"""Where the bands of a frame lie: spectral gap, contraction factors, opening, subsampling."""
+"""Band supports of a frame: spectral gap, contraction factors, opening angle, subsampling."""
 
 import math
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from infomech.scattering.frames import Frame, frequencies, lets_through, magnitu
 
 
 def gap(bank: Frame) -> float:
-    """Spectral gap δ: the smallest |ω| that any band-pass lets through, in radians per sample.
+    """Spectral gap δ: the smallest |ω| that any band-pass passes, in radians per sample.
 
     Every band-pass vanishes for |ω| < δ, so a tight frame has |χ̂| = 1 there.
 
     Raises:
-        ValueError: the responses are being traced, or no band lets anything through.
+        ValueError: traced responses, or bands that are all zero.
     """
     support = _supports(bank)
     if not support.any():
@@ -24,129 +24,129 @@ def gap(bank: Frame) -> float:
 
 
 def factors(bank: Frame) -> np.ndarray:
-    """Contraction factor of each band: how much wider a pass band gets by one layer in front.
+    """Contraction factor of each band: how much one more layer widens the pass band behind it.
 
     For a band with spectrum S, a = max_ν min_{ω ∈ S} |ω| / |ω − ν| over the frequencies ν of the
-    grid: demodulated by ν the band lies a times closer to 0. For S = [A, B] on one side of 0 the
-    best real ν is 2AB/(A + B), and a = (B + A)/(B − A); a filter that lets ω and −ω through has
-    a = 1. Every ν gives a valid factor; in two dimensions the best is searched for step by step.
+    grid: demodulation by ν moves the band a times closer to 0. For S = [A, B] on one side of 0 the
+    best real ν is 2AB/(A + B), and a = (B + A)/(B − A). A filter that passes both ω and −ω has
+    a = 1. Every ν gives a valid factor; in two dimensions a local search finds a good one.
 
     Args:
-        bank: a frame whose responses are known.
+        bank: a frame with concrete responses.
 
     Returns:
         Array (bands,), dimensionless, each at least 1; infinite for bands of one frequency.
 
     Raises:
-        ValueError: the responses are being traced.
+        ValueError: traced responses.
     """
-    found = [_factor(band, bank.shape) if band.any() else np.inf for band in _supports(bank)]
-    return np.array(found)
+    factors = [_factor(band, bank.shape) if band.any() else np.inf for band in _supports(bank)]
+    return np.array(factors)
 
 
 def opening(bank: Frame) -> float:
-    """The largest angle between a frequency that a band lets through and the middle of its support.
+    """Largest angle between a frequency in a band's support and the center of that support.
 
-    Below π/2 every band is analytic: it lies in an open half plane of frequencies, and in one
-    dimension on one side of 0, where the angle is 0 (π for bands on both sides). π and −π are one
-    frequency and count for the nearer side.
+    Below π/2 every band is analytic: its support lies in an open half plane of frequencies. In one
+    dimension it lies on one side of 0 and the angle is 0; it is π for bands on both sides. π and −π
+    are the same frequency and count for the nearer side.
 
     Returns:
         Radians.
 
     Raises:
-        ValueError: the responses are being traced.
+        ValueError: traced responses.
     """
     omega = np.stack(frequencies(bank.shape), -1)
-    both = np.abs(omega) > np.pi * (1 - 1e-9)
+    nyquist = np.abs(omega) > np.pi * (1 - 1e-9)
     widest = 0.0
     for support in _supports(bank):
         if not support.any():
             continue
-        ahead = np.where(both, 0, omega)[support].mean(0)
-        # what holds nothing but ±π on an axis lies on its positive side
-        ahead = np.where(both[support].all(0), np.pi, ahead)
-        turned = np.where(both & (ahead != 0), np.pi * np.sign(ahead), omega)[support]
-        size = np.linalg.norm(turned, axis=-1) * np.linalg.norm(ahead)
-        if not np.all(size > 1e-12):
+        center = np.where(nyquist, 0, omega)[support].mean(0)
+        # a support with only ±π along an axis counts as positive there
+        center = np.where(nyquist[support].all(0), np.pi, center)
+        signed = np.where(nyquist & (center != 0), np.pi * np.sign(center), omega)[support]
+        norms = np.linalg.norm(signed, axis=-1) * np.linalg.norm(center)
+        if not np.all(norms > 1e-12):
             return math.pi
-        widest = max(widest, float(np.arccos(np.clip(turned @ ahead / size, -1, 1)).max()))
+        widest = max(widest, float(np.arccos(np.clip(signed @ center / norms, -1, 1)).max()))
     return widest
 
 
 def subsampling(bank: Frame) -> int:
-    """Largest divisor of every axis by which f * χ can be subsampled without loss.
+    """Largest common divisor of all axes by which f * χ can be subsampled without loss.
 
     Raises:
-        ValueError: the responses are being traced.
+        ValueError: traced responses.
     """
-    passed = lets_through(_known(bank.low))
+    passed = lets_through(_concrete(bank.low))
     highest = [np.abs(axis[passed]).max(initial=0) for axis in frequencies(bank.shape)]
     common = math.gcd(*bank.shape)
-    fits = [s for s in range(1, common + 1) if common % s == 0 and max(highest) * s < np.pi]
-    return max(fits, default=1)
+    strides = [s for s in range(1, common + 1) if common % s == 0 and max(highest) * s < np.pi]
+    return max(strides, default=1)
 
 
 def samples(bank: Frame) -> tuple[np.ndarray, np.ndarray]:
-    """How many samples hold what each filter lets through, and the square of its modulus.
+    """Samples needed along each axis to represent f * g and |f * g|² for each filter g.
 
-    2k + 1 on each axis for frequencies up to the k-th, and 2D + 1 for frequencies on an arc of D
-    bins, since |f * g|² lies within ±D: both may be more than the grid has.
+    A filter with frequencies up to the k-th needs 2k + 1 samples for f * g. If its frequencies lie
+    on an arc of D bins, |f * g|² lies within ±D and needs 2D + 1. Both may exceed the grid.
 
     Returns:
-        Two arrays of whole numbers (bands + 1, axes); the last row is of the low-pass.
+        Two integer arrays (bands + 1, axes); the last row belongs to the low-pass.
 
     Raises:
-        ValueError: the responses are being traced.
+        ValueError: traced responses.
     """
-    through = np.concatenate([_supports(bank), lets_through(_known(bank.low))[None]])
+    passed = np.concatenate([_supports(bank), lets_through(_concrete(bank.low))[None]])
     fields, squares = [], []
     for axis, n in enumerate(bank.shape, 1):
-        others = tuple(other for other in range(1, through.ndim) if other != axis)
-        on = np.asarray(through.any(others))
-        size = np.minimum(np.arange(n), n - np.arange(n))
-        fields.append(2 * np.where(on, size, 0).max(1) + 1)
-        squares.append([2 * _arc(line) + 1 for line in on])
+        others = tuple(other for other in range(1, passed.ndim) if other != axis)
+        lines = np.asarray(passed.any(others))
+        bins = np.minimum(np.arange(n), n - np.arange(n))
+        fields.append(2 * np.where(lines, bins, 0).max(1) + 1)
+        squares.append([2 * _arc(line) + 1 for line in lines])
     return np.stack(fields, -1), np.stack(squares, -1)
 
 
-def _arc(on):
-    """Bins from end to end of the shortest arc of a circle that holds those that are on."""
-    there = np.flatnonzero(on)
-    if not there.size:
+def _arc(mask):
+    """Length in bins of the shortest arc of a circle that contains all set bins."""
+    bins = np.flatnonzero(mask)
+    if not bins.size:
         return 0
-    return int(on.size - np.diff(there, append=there[0] + on.size).max())
+    return int(mask.size - np.diff(bins, append=bins[0] + mask.size).max())
 
 
 def _supports(bank):
-    return lets_through(_known(bank.bands))
+    return lets_through(_concrete(bank.bands))
 
 
-def _known(responses):
-    known = checks.concrete(responses)
-    if known is None:
-        raise checks.error("frame", "responses that are traced", "known ones: call outside of jit")
-    return known
+def _concrete(responses):
+    values = checks.concrete(responses)
+    if values is None:
+        raise checks.error("frame", "traced responses", "concrete ones: call outside of jit")
+    return values
 
 
-def _factor(support: np.ndarray, grid: Sequence[int]) -> float:
-    omega = np.stack([axis[support] for axis in frequencies(grid)], -1)
+def _factor(support: np.ndarray, shape: Sequence[int]) -> float:
+    omega = np.stack([axis[support] for axis in frequencies(shape)], -1)
     size = np.linalg.norm(omega, axis=-1)
     if not size.all():
         return 1.0
-    spacing = 2 * np.pi / np.asarray(grid)
+    spacing = 2 * np.pi / np.asarray(shape)
 
-    def value(point: np.ndarray) -> float:
-        away = np.abs(omega - point * spacing)
-        distance = np.linalg.norm(np.minimum(away, 2 * np.pi - away), axis=-1)
+    def factor(point: np.ndarray) -> float:
+        difference = np.abs(omega - point * spacing)
+        distance = np.linalg.norm(np.minimum(difference, 2 * np.pi - difference), axis=-1)
         return float(np.min(size / np.maximum(distance, 1e-9 * size)))
 
-    ahead = omega.mean(0)
-    lengths = np.linspace(0, 1.5, 61)[:, None] * ahead / spacing
-    best = max(np.unique(np.rint(lengths), axis=0), key=value)
-    around = np.array(np.meshgrid(*([-1, 0, 1],) * len(grid))).reshape(len(grid), -1).T
+    # start on the ray through the center of the band, then climb from neighbor to neighbor
+    ray = np.linspace(0, 1.5, 61)[:, None] * omega.mean(0) / spacing
+    best = max(np.unique(np.rint(ray), axis=0), key=factor)
+    offsets = np.array(np.meshgrid(*([-1, 0, 1],) * len(shape))).reshape(len(shape), -1).T
     while True:
-        step = max(best + around, key=value)
-        if value(step) <= value(best):
-            return np.inf if value(best) > 1e8 else value(best)
-        best = step
+        neighbor = max(best + offsets, key=factor)
+        if factor(neighbor) <= factor(best):
+            return np.inf if factor(best) > 1e8 else factor(best)
+        best = neighbor

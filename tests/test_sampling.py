@@ -166,7 +166,7 @@ def test_memory_counts_what_is_kept():
     need = 8 * (64 + 4 + 16 + 32 + 64 + 4 * 8)
     run = functools.partial(scattering.features, signal, MEYER, paths, subsample=8, oversampling=0)
     run(memory_mib=need / 2**20)
-    with pytest.raises(ValueError, match=f"which: got 4 paths .* take {need / 2**20:.6g} MiB"):
+    with pytest.raises(ValueError, match=f"which: got 4 paths .* need {need / 2**20:.6g} MiB"):
         run(memory_mib=(need - 1) / 2**20)
 
 
@@ -208,5 +208,5 @@ def test_responses_must_be_known():
         frame = dataclasses.replace(MEYER, low=low)
         return scattering.features(noise(9, (64,)), frame, 1, oversampling=0)
 
-    with pytest.raises(ValueError, match=r"frame: got responses that are traced, .* oversampling"):
+    with pytest.raises(ValueError, match=r"frame: got traced responses, .* oversampling"):
         jax.jit(run)(MEYER.low)
