@@ -103,7 +103,6 @@ def compete(problem: Problem, starts: int, quick: bool) -> list[dict[str, Any]]:
                 iterations=2 if quick else rounds,
                 tolerance=ENOUGH,
                 every=4,
-                progress=False,
             )
             return time.perf_counter() - begin, result
 

@@ -143,9 +143,8 @@ def trace_out(setting: FrontierSettings, *, seed: int = 0) -> Frontier:
                 rectifier=setting.rectifier,
                 family=FAMILIES[setting.family],
                 solver="least squares",
-                iterations=6,
+                iterations=60,
                 batched_loss=True,
-                progress=False,
             )
             kernels = jnp.asarray(result.kernel)
     return _best(setting, speeds, velocity, result)

@@ -56,7 +56,7 @@ def reach(setting: TargetsSettings, *, solver: str = "adam", seed: int = 0) -> d
         steps=setting.steps,
         every=setting.steps // 4,
         solver=solver,
-        iterations=setting.rounds,
+        iterations=(50 if solver == "adam" else 10) * setting.rounds,
         tolerance=(TOLERANCE / 2) ** 2,
         batched_loss=True,
     )

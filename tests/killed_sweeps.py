@@ -1,7 +1,7 @@
-"""A sweep killed again and again: run as a script by test_sweep_survival.py, prints JSON.
+"""Repeatedly killed sweep: script of test_sweep_survival.py, prints JSON.
 
-Everything is imported once; each run is a fork of its own, so that a kill costs a second at most.
-So this process itself must start neither JAX nor Zarr, which go on in threads.
+Modules are imported once and each run is a fork, so a kill costs at most a second. This process
+itself must not start JAX or Zarr, whose threads don't survive a fork.
 """
 
 import itertools
@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 
 import jax
-import xarray  # noqa: F401  (imported by the forks otherwise, each on its own)
+import xarray  # noqa: F401  (otherwise imported by each fork)
 import zarr  # noqa: F401
 
 from infomech import sweeps
@@ -23,7 +23,7 @@ from infomech.sweeps import _blocks, _program
 
 
 def ends(kernel, final, trace, setting):
-    """Some quantities that take little time to trace, which each fork does."""
+    """Quantities that are quick to trace; every fork traces them."""
     return {
         "center": trace.center[-1],
         "mass": final.values.sum(),
@@ -48,12 +48,12 @@ def sweep():
 
 
 def run(path, log, kill_at=None, anything=False):
-    """One run; writes down which blocks it computes; dies at the `kill_at`-th file moved in place.
+    """One run, which logs the blocks it computes and dies at the `kill_at`-th file replacement.
 
-    Only chunks of the store count, or any file if `anything` does. Odd numbers die just before.
+    Only chunks of the store count, or all files if `anything`. Odd numbers die just before it.
     """
     numbers = {b.where[0].start: b.number for b in _blocks.layout(sweep()).blocks()}
-    compute, replace, moved = _program.Program.__call__, os.replace, itertools.count(1)
+    compute, replace, counter = _program.Program.__call__, os.replace, itertools.count(1)
 
     def computed(self, columns, points):
         with log.open("a") as file:
@@ -64,8 +64,8 @@ def run(path, log, kill_at=None, anything=False):
     def replaced(*paths):
         target = str(paths[1])
         counts = anything or (target.startswith(f"{path}/") and "/c/" in target)
-        # files of a block are moved by several threads
-        fatal = counts and next(moved) == kill_at
+        # several threads replace the files of a block
+        fatal = counts and next(counter) == kill_at
         if fatal and kill_at % 2:
             os.kill(os.getpid(), signal.SIGKILL)
         replace(*paths)
@@ -77,12 +77,12 @@ def run(path, log, kill_at=None, anything=False):
 
 
 def forked(path, log, seconds=None, **kill):
-    """Runs in a fork; None if it was killed, else its exit code.
+    """Exit code of a run in a fork; None if it was killed.
 
-    It is killed so many `seconds` after its second block was begun, or as `run` says.
+    It is killed `seconds` after it began its second block, or as described in `run`.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # JAX warns of any fork; it hasn't started anything here
+        warnings.simplefilter("ignore")  # JAX warns about forks, but has not started here
         pid = os.fork()
     if pid == 0:
         try:
@@ -101,25 +101,25 @@ def forked(path, log, seconds=None, **kill):
 
 
 def begun(log):
-    """How many blocks a run has begun."""
+    """Number of blocks a run has begun."""
     return len(log.read_text().split()) if log.exists() else 0
 
 
 def stored(path):
-    """Numbers of the blocks that are there: each is a file of the mask."""
+    """Numbers of the stored blocks: each has a file in `done`."""
     return [int(file.parent.name) for file in path.glob("done/c/*/0")]
 
 
 def main(folder):
-    """Kills, then one run to the end, then another from nothing."""
-    path, whole, log = folder / "killed.zarr", folder / "whole.zarr", folder / "log"
+    """An uninterrupted run, then killed runs of another store, then a run that completes it."""
+    path, full, log = folder / "killed.zarr", folder / "full.zarr", folder / "log"
     jax.config.update("jax_compilation_cache_dir", str(folder / "cache"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    code = forked(whole, folder / "other")
+    code = forked(full, folder / "other")
     draw = random.Random(0)
-    said = json.loads((whole / "zarr.json").read_text())["attributes"]
-    # a block moves a file in place for each variable, and one of the mask
-    files = len(said["sweep"]["measured"]) + 1
+    attributes = json.loads((full / "zarr.json").read_text())["attributes"]
+    # each block replaces one file per variable and one in `done`
+    files = len(attributes["sweep"]["measured"]) + 1
     kills = [{"kill_at": 1, "anything": True}, {"kill_at": 40, "anything": True}]
     kills += [{"kill_at": draw.randint(1, 2 * files)} for _ in range(9)]
     kills += [{"kill_at": files}, {"kill_at": files - 1}]

@@ -1,4 +1,4 @@
-"""The command line end to end, with real files in a temporary folder."""
+"""End-to-end tests of the commands, with files in a temporary folder."""
 
 import ast
 import csv
@@ -23,14 +23,14 @@ QUICK = ["--shares", "5", "--steps", "6", "--burn-in", "2", "--resamples", "20",
 
 
 def run(capsys, *arguments):
-    """Exit code, standard output, standard error."""
+    """Exit code, stdout and stderr of a command."""
     code = main([str(a) for a in arguments])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 
 
 @pytest.mark.deep
-def test_law_prints_a_table_and_writes_all_its_files(capsys, tmp_path):
+def test_law_prints_a_table_and_writes_files(capsys, tmp_path):
     code, out, _ = run(capsys, "law", *QUICK, "--kernel-size", 2, "--out", tmp_path)
     assert code == 0
     assert "Verdict: speed is linear in the odd share" in out
@@ -55,7 +55,7 @@ def test_law_prints_a_table_and_writes_all_its_files(capsys, tmp_path):
         assert picture.width > 1000
 
 
-def test_law_runs_on_a_photograph_and_says_it_is_in_the_dark(capsys, tmp_path):
+def test_law_pads_a_photograph(capsys, tmp_path):
     path = tmp_path / "dot.png"
     Image.fromarray(np.full((9, 7, 3), 200, np.uint8)).save(path)
     code, out, _ = run(
@@ -69,7 +69,7 @@ def test_law_runs_on_a_photograph_and_says_it_is_in_the_dark(capsys, tmp_path):
 NOTE = "x.png: RGB to gray with weights 0.299 R + 0.587 G + 0.114 B"
 MONO = "x.wav: 2 channels averaged to mono with weights 0.5, 0.5"
 
-#: a command over a file, and what it says of the file
+#: options of a command, an input file, and the note on its conversion
 CONVERTED = {
     "simulate": (["--share", "0.1", "--steps", "3", "--burn-in", "0", "--pattern"], "x.png", NOTE),
     "design": (
@@ -84,7 +84,7 @@ CONVERTED = {
 
 @pytest.mark.parametrize("command", CONVERTED)
 @pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
-def test_what_is_done_to_colors_and_channels_is_said_once(capsys, tmp_path, command, as_json):
+def test_conversion_note_is_printed_once(capsys, tmp_path, command, as_json):
     options, name, note = CONVERTED[command]
     Image.fromarray(np.full((16, 16, 3), 200, np.uint8)).save(tmp_path / "x.png")
     wavfile.write(tmp_path / "x.wav", 8000, np.eye(64, 2, dtype=np.float32))
@@ -92,18 +92,18 @@ def test_what_is_done_to_colors_and_channels_is_said_once(capsys, tmp_path, comm
     more = ["--json"] if as_json else []
     code, out, err = run(capsys, command, *options, tmp_path / name, "--out", tmp_path, *more)
     assert code == 0
-    said, other = (err, out) if as_json else (out, err)
-    assert [line for line in said.splitlines() if "weights" in line] == [note]
+    stream, other = (err, out) if as_json else (out, err)
+    assert [line for line in stream.splitlines() if "weights" in line] == [note]
     record = json.loads((tmp_path / f"{command}.json").read_text())
     if as_json:
         assert json.loads(out) == record
     else:
         assert "weights" not in other
-    kept = record["conversions"].values() if command == "law" else [record["conversion"]]
-    assert list(kept) == [note]
+    notes = record["conversions"].values() if command == "law" else [record["conversion"]]
+    assert list(notes) == [note]
 
 
-def test_law_as_json_is_the_file(capsys, tmp_path):
+def test_law_json_output_matches_the_file(capsys, tmp_path):
     arguments = (
         "law",
         *QUICK,
@@ -120,7 +120,7 @@ def test_law_as_json_is_the_file(capsys, tmp_path):
     assert json.loads(out) == json.loads((tmp_path / "law.json").read_text())
 
 
-def test_kernel_shows_mechanics_and_draws(capsys, tmp_path):
+def test_kernel_prints_mechanics_and_draws(capsys, tmp_path):
     figure = tmp_path / "kernel.png"
     code, out, _ = run(capsys, "kernel", "--taps", "1 0 -1; 2 0 -2; 1 0 -1", "--figure", figure)
     assert code == 0
@@ -131,20 +131,20 @@ def test_kernel_shows_mechanics_and_draws(capsys, tmp_path):
     assert figure.stat().st_size > 1000
 
 
-NOT_KNOWN = "not known to hold: some taps are negative, so relu may be active"
+CAVEAT = "not known to hold: some taps are negative, so relu may be active"
 
 
 @pytest.mark.parametrize(
     ("taps", "rectifier", "speed", "caveat"),
     [
-        ("4.32 -3.6 0.6", "relu", "-2.81818", NOT_KNOWN),
+        ("4.32 -3.6 0.6", "relu", "-2.81818", CAVEAT),
         ("0.25 0.25 0.5", "relu", "0.25", ""),
         ("4.32 -3.6 0.6", "identity", "-2.81818", ""),
         ("0.25 0.25 0.5", "tanh", "0.25", "not known to hold: tanh changes positive values"),
-        ("-1 -1", "modulus", "0", NOT_KNOWN.replace("relu", "modulus")),
+        ("-1 -1", "modulus", "0", CAVEAT.replace("relu", "modulus")),
     ],
 )
-def test_momentum_over_gain_is_told_and_whether_it_is_known_to_hold(
+def test_predicted_velocity_has_a_caveat_for_an_active_rectifier(
     capsys, tmp_path, taps, rectifier, speed, caveat
 ):
     options = ["--taps", taps, "--rectifier", rectifier]
@@ -155,7 +155,7 @@ def test_momentum_over_gain_is_told_and_whether_it_is_known_to_hold(
     code, out, _ = run(capsys, "kernel", *options, "--json")
     np.testing.assert_allclose(json.loads(out)["velocity"], [float(speed)], atol=1e-5)
     assert json.loads(out)["caveat"] == caveat.removeprefix("not known to hold: ")
-    # the same words about a rollout
+    # simulate prints the same text
     options += ["--steps", 2, "--burn-in", 0, "--radius", 2, "--out", tmp_path]
     code, out, _ = run(capsys, "simulate", *options)
     assert code == 0
@@ -163,7 +163,7 @@ def test_momentum_over_gain_is_told_and_whether_it_is_known_to_hold(
 
 
 @pytest.mark.parametrize("rectifier", ["relu", "identity", "tanh"])
-def test_a_gain_that_is_0_but_for_rounding_has_no_speed(capsys, rectifier):
+def test_velocity_is_undefined_for_gain_0_up_to_rounding(capsys, rectifier):
     code, out, _ = run(capsys, "kernel", "--taps", "0.1 0.2 -0.3", "--rectifier", rectifier)
     assert code == 0
     assert "velocity v = p/s        not defined (gain is 0)" in out
@@ -186,7 +186,7 @@ def test_kernel_is_read_from_a_file(capsys, tmp_path, suffix):
     np.testing.assert_allclose(facts["velocity"], [0.2, 0.1])
 
 
-def test_simulate_follows_theory_and_writes_a_moving_picture(capsys, tmp_path):
+def test_simulate_matches_theory_and_writes_an_animation(capsys, tmp_path):
     code, out, _ = run(
         capsys, "simulate", "--share", 0.2, "--direction", 0, -1, "--steps", 8, "--burn-in", 1,
         "--radius", 2, "--animation", "gif", "--dtype", "float64", "--json", "--out", tmp_path,
@@ -210,7 +210,7 @@ def gabor():
     return "; ".join(" ".join(f"{tap:.4f}" for tap in row) for row in taps)
 
 
-def test_simulate_warns_of_a_curved_path_and_shows_no_digits_beyond_the_error(capsys, tmp_path):
+def test_simulate_warns_of_a_curved_path_and_rounds_to_the_error(capsys, tmp_path):
     code, out, _ = run(
         capsys, "simulate", "--taps", gabor(), "--pattern", "camera", "--out", tmp_path
     )
@@ -231,7 +231,7 @@ def test_simulate_warns_of_a_curved_path_and_shows_no_digits_beyond_the_error(ca
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_simulate_shows_what_does_not_move_in_words_and_warns_of_nothing(capsys, tmp_path, dtype):
+def test_simulate_of_a_resting_pattern_has_no_warning(capsys, tmp_path, dtype):
     arguments = ("--share", "0", "--steps", 12, "--burn-in", 2, "--dtype", dtype, "--radius", 2)
     code, out, _ = run(capsys, "simulate", *arguments, "--out", tmp_path)
     assert code == 0
@@ -257,7 +257,7 @@ def test_simulate_shows_what_does_not_move_in_words_and_warns_of_nothing(capsys,
         (3e-9, 5e-9, "3e-09 ± 5e-09"),
     ],
 )
-def test_a_value_has_the_digits_that_its_error_supports(value, error, shown):
+def test_values_are_rounded_to_their_error(value, error, shown):
     facts = {"v": value, "v_stderr": error, "v_r_squared": 0.5, "v_halves": [0, 0]}
     line, r_squared = results.lines("v", {**facts, "v_steady": True}, "px")
     assert line == f"v                   {shown} px"
@@ -274,7 +274,7 @@ def test_simulate_draws_one_and_three_dimensions(capsys, tmp_path, kernel_size):
     assert "simulate.webp" in out
 
 
-def test_simulate_refuses_a_speed_when_the_pattern_touched(capsys, tmp_path):
+def test_simulate_reports_boundary_contact(capsys, tmp_path):
     code, out, _ = run(
         capsys, "simulate", "--share", 0.4, "--radius", 2, "--shape", 9, 9, "--steps", 20,
         "--burn-in", 2, "--out", tmp_path,
@@ -283,14 +283,14 @@ def test_simulate_refuses_a_speed_when_the_pattern_touched(capsys, tmp_path):
     assert "velocity            none: the pattern touched the boundary" in out
 
 
-def test_doctor_finds_a_sound_compiler(capsys, monkeypatch):
-    """It asks for what has been seen to fail; here the same check runs on smaller batches."""
+def test_doctor_passes(capsys, monkeypatch):
+    """Doctor requests the batches known to fail; here the check runs on smaller ones."""
     from infomech.cli import canary
 
-    asked, check = [], canary.check
+    calls, check = [], canary.check
 
     def smaller(minors, batches, dtypes):
-        asked.append((minors, batches, dtypes))
+        calls.append((minors, batches, dtypes))
         return check((3,), (64,), dtypes)
 
     monkeypatch.setattr(canary, "check", smaller)
@@ -299,11 +299,11 @@ def test_doctor_finds_a_sound_compiler(capsys, monkeypatch):
     facts = json.loads(out)
     assert facts["wrong"] == []
     assert facts["checks"] == 2 * canary.quantities()
-    assert asked == [((3, 7), (40000,), ("float32", "float64"))]
-    assert facts["x64"] is True  # as conftest.py has it
+    assert calls == [((3, 7), (40000,), ("float32", "float64"))]
+    assert facts["x64"] is True  # set by conftest.py
 
 
-def test_doctor_shows_the_default_precision_and_leaves_it_alone(capsys, monkeypatch):
+def test_doctor_prints_the_default_precision_without_changing_it(capsys, monkeypatch):
     import jax
 
     from infomech.cli import canary
@@ -326,7 +326,7 @@ def test_doctor_fails_on_wrong_numbers(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["design", "--velocity", "1", "--kernel-size", "3", "3"], "velocity: got 1 numbers"),
         (["design", "--velocity", "nan"], "velocity: got [nan], expected finite numbers"),
@@ -386,16 +386,16 @@ def test_doctor_fails_on_wrong_numbers(capsys, monkeypatch):
     ],
 )
 def test_bad_arguments_give_one_line_and_exit_code_2(
-    capsys, tmp_path, monkeypatch, arguments, words
+    capsys, tmp_path, monkeypatch, arguments, message
 ):
     monkeypatch.chdir(tmp_path)
     code, out, err = run(capsys, *arguments)
     assert (code, out) == (2, "")
     (line,) = [line for line in err.splitlines() if not line.startswith("settings")]
-    assert line.startswith(f"infomech: {words}")
+    assert line.startswith(f"infomech: {message}")
 
 
-def test_an_unreadable_image_is_named(capsys, tmp_path):
+def test_unreadable_image_is_named(capsys, tmp_path):
     path = tmp_path / "text.png"
     path.write_text("not an image")
     code, _, err = run(capsys, "law", "--pattern", path, "--out", tmp_path / "o")
@@ -404,22 +404,22 @@ def test_an_unreadable_image_is_named(capsys, tmp_path):
     assert "unreadable" in err
 
 
-def test_a_folder_that_cannot_be_written_is_named_before_anything_runs(capsys, tmp_path):
+def test_unwritable_folder_is_named_before_the_run(capsys, tmp_path):
     (tmp_path / "file").write_text("")
     code, out, err = run(capsys, "law", "--out", tmp_path / "file" / "o")
     assert (code, out) == (2, "")
     assert err.startswith("infomech: out: got")
 
 
-def test_console_script_and_import_without_the_extras():
-    """Importing the library needs none of the packages behind the command line."""
-    lean = (
+def test_import_loads_no_optional_packages():
+    """Importing the library loads none of the packages behind the command line."""
+    code = (
         "import sys; before = set(sys.modules); import infomech; "
         "heavy = {'matplotlib', 'PIL', 'skimage', 'tyro', 'tqdm', 'xarray', 'scipy.ndimage'}; "
         "heavy |= {'optax', 'scipy.special'}; "
         "sys.exit(str(heavy & set(sys.modules) - before) if heavy & set(sys.modules) else 0)"
     )
-    subprocess.run([sys.executable, "-c", lean], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True)
     script = "from infomech.cli import main; raise SystemExit(main(['kernel', '--share', '2']))"
     finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert finished.returncode == 2
@@ -427,26 +427,26 @@ def test_console_script_and_import_without_the_extras():
     assert finished.stdout == ""
 
 
-def test_whatever_is_imported_is_declared_and_the_core_is_imported():
+def test_imports_match_declared_dependencies():
     root = Path(infomech.__file__).parents[1]
     project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
 
     def names(requirements):
-        found = {re.match(r"[\w.-]+", line)[0].lower() for line in requirements}
-        return found - {"infomech"}
+        packages = {re.match(r"[\w.-]+", line)[0].lower() for line in requirements}
+        return packages - {"infomech"}
 
     core, optional = names(project["dependencies"]), project["optional-dependencies"]
     runtime = core.union(*(names(optional[e]) for e in set(optional) - {"bench", "docs", "test"}))
     imported = {name for path in (root / "infomech").rglob("*.py") for name in imports(path)}
-    known = metadata.packages_distributions()
-    foreign = imported - sys.stdlib_module_names - {"infomech"}
-    used = {name: {d.lower() for d in known.get(name, [name])} for name in foreign}
+    distributions = metadata.packages_distributions()
+    third_party = imported - sys.stdlib_module_names - {"infomech"}
+    used = {name: {d.lower() for d in distributions.get(name, [name])} for name in third_party}
     assert not [name for name, packages in used.items() if not packages & runtime]
     assert core <= set().union(*used.values())
 
 
 def imports(path):
-    """Names of the packages that a file imports, at its head or within its functions."""
+    """Names of the packages that a file imports, at top level or in functions."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
@@ -456,7 +456,7 @@ def imports(path):
             yield from (a.value for a in node.args if isinstance(a, ast.Constant))
 
 
-def test_a_command_imports_nothing_for_the_others():
+def test_command_imports_no_other_commands():
     script = (
         "import sys; from infomech.cli import main; main(['plan', '--json']); "
         "sys.exit(str({'matplotlib', 'infomech.cli.census', 'tqdm'} & set(sys.modules) or 0))"
@@ -467,7 +467,7 @@ def test_a_command_imports_nothing_for_the_others():
 
 
 def listed(text):
-    """The commands that a help lists, each with some words on it."""
+    """Commands listed with a description in a help text."""
     return re.findall(r"^  ([\w-]+) +\w+ ", text, re.M)
 
 
@@ -480,14 +480,14 @@ def test_help_lists_every_command(capsys):
 
 
 @pytest.mark.parametrize("words", [["sweep", "run"], ["sweep", "status"], ["kernel"]])
-def test_help_of_a_command_is_its_own(capsys, words):
+def test_help_of_a_command(capsys, words):
     with pytest.raises(SystemExit, match="0"):
         main([*words, "--help"])
     assert f"usage: infomech {' '.join(words)} " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ("", f"got no command, expected one of {', '.join(COMMANDS)}; see infomech --help"),
         ("simlate", "unrecognized command simlate (did you mean simulate?); see infomech --help"),
@@ -520,16 +520,16 @@ def test_help_of_a_command_is_its_own(capsys, words):
         ("sweep run -- s.toml --store", "unexpected argument '--store'; see infomech sweep run"),
     ],
 )
-def test_words_that_cannot_be_parsed_point_to_the_help(capsys, words, said):
+def test_parse_errors_point_to_the_help(capsys, words, message):
     code, out, err = run(capsys, *words.split())
     assert (code, out) == (2, "")
-    assert err.startswith(f"infomech: {said}")
+    assert err.startswith(f"infomech: {message}")
     assert err.count("\n") == 1
     assert re.search(r"; see infomech.* --help$", err)
 
 
 @pytest.mark.parametrize(
-    ("words", "right"),
+    ("words", "corrected"),
     [
         (["kernel", "--direction", "0,1"], "--direction 0 1"),
         (["kernel", "--direction", "0, -1"], "--direction 0 -1"),
@@ -542,12 +542,12 @@ def test_words_that_cannot_be_parsed_point_to_the_help(capsys, words, said):
         (["drift", "w.npz", "--strides", "1,2"], "--strides 1 2"),
     ],
 )
-def test_numbers_are_separated_by_spaces_and_commas_get_a_hint(capsys, words, right):
+def test_commas_between_numbers_get_a_hint(capsys, words, corrected):
     code, out, err = run(capsys, *words)
     assert (code, out) == (2, "")
-    assert err.startswith(f"infomech: {right.split()[0]}: got".replace("--taps", "taps"))
-    help_of_command = "" if "--taps" in right else f"; see infomech {words[0]} --help"
-    assert err.endswith(f"numbers separated by spaces: {right}{help_of_command}\n")
+    assert err.startswith(f"infomech: {corrected.split()[0]}: got".replace("--taps", "taps"))
+    help_of_command = "" if "--taps" in corrected else f"; see infomech {words[0]} --help"
+    assert err.endswith(f"numbers separated by spaces: {corrected}{help_of_command}\n")
     assert err.count("\n") == 1
 
 
@@ -563,7 +563,7 @@ URL = "s3://bucket/law.zarr"
 
 
 @pytest.mark.parametrize(
-    ("words", "named"),
+    ("words", "argument"),
     [
         (["sweep", "run", "s.toml", "--store", URL], "--store"),
         (["sweep", "run", URL], "SPEC"),
@@ -583,28 +583,28 @@ URL = "s3://bucket/law.zarr"
         (["law", "--pattern", "disk", URL], "--pattern"),
     ],
 )
-def test_a_url_is_no_path_and_nothing_is_made(capsys, tmp_path, monkeypatch, words, named):
+def test_urls_are_refused_and_nothing_is_created(capsys, tmp_path, monkeypatch, words, argument):
     monkeypatch.chdir(tmp_path)
     code, out, err = run(capsys, *words)
     assert (code, out) == (2, "")
-    assert err == f"infomech: {named}: got '{URL}', expected a path on this machine, not a URL\n"
+    assert err == f"infomech: {argument}: got '{URL}', expected a path on this machine, not a URL\n"
     assert not list(tmp_path.iterdir())
 
 
 def test_version_and_module(capsys):
     import infomech
 
-    said = f"infomech {infomech.__version__}\n"
-    assert run(capsys, "--version") == (0, said, "")
+    version = f"infomech {infomech.__version__}\n"
+    assert run(capsys, "--version") == (0, version, "")
     command = [sys.executable, "-m", "infomech"]
     finished = subprocess.run([*command, "--version"], capture_output=True, text=True)
-    assert (finished.returncode, finished.stdout, finished.stderr) == (0, said, "")
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, version, "")
     finished = subprocess.run([*command, "nothing"], capture_output=True, text=True)
     assert finished.returncode == 2
     assert finished.stderr == "infomech: unrecognized command nothing; see infomech --help\n"
 
 
-def test_plan_says_which_engine_and_why(capsys):
+def test_plan_explains_the_engine(capsys):
     code, out, _ = run(
         capsys, "plan", "--kernel-size", 3, 3, "--shape", 64, 64, "--platform", "gpu"
     )
@@ -620,7 +620,7 @@ def test_plan_says_which_engine_and_why(capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("arguments", "argument"),
     [
         (["--engine", "spectral"], "engine"),
         (["--engine", "warp"], "engine"),
@@ -636,10 +636,10 @@ def test_plan_says_which_engine_and_why(capsys):
         (["--dtype", "int8"], "dtype"),
     ],
 )
-def test_plan_names_a_bad_argument_in_one_line(capsys, arguments, named):
+def test_plan_names_an_invalid_argument_in_one_line(capsys, arguments, argument):
     code, out, err = run(capsys, "plan", *arguments)
     assert (code, out) == (2, "")
-    assert err.startswith(f"infomech: {named}: got ")
+    assert err.startswith(f"infomech: {argument}: got ")
     assert err.count("\n") == 1
 
 
@@ -655,7 +655,7 @@ def test_simulate_follows_a_pattern(capsys, tmp_path):
 
 
 @pytest.mark.slow
-def test_compiled_code_is_kept_and_false_alarms_are_not_shown(tmp_path):
+def test_compilation_cache_without_xla_warnings(tmp_path):
     script = "import sys; from infomech.cli import main; raise SystemExit(main(sys.argv[1:]))"
     command = [
         sys.executable, "-c", script, "simulate", "--share", "0.2", "--steps", "6", "--json",
@@ -670,10 +670,10 @@ def test_compiled_code_is_kept_and_false_alarms_are_not_shown(tmp_path):
 
 
 @pytest.mark.deep
-def test_design_finds_a_kernel_and_writes_it(capsys, tmp_path):
+def test_design_fits_a_kernel_and_writes_files(capsys, tmp_path):
     options = ["--kernel-size", "3", "--steps", "6", "--starts", "3", "--out", str(tmp_path)]
-    wish = ["--velocity", "0.3", "--diffusion", "0.5"]
-    code, out, err = run(capsys, "design", *wish, *options)
+    target = ["--velocity", "0.3", "--diffusion", "0.5"]
+    code, out, err = run(capsys, "design", *target, *options)
     assert code == 0, err
     assert out.startswith("achieved\n")
     assert "[0.3], target [0.3]" in out
@@ -687,18 +687,18 @@ def test_design_finds_a_kernel_and_writes_it(capsys, tmp_path):
     assert (tmp_path / "design.png").stat().st_size > 5000
 
 
-def test_design_says_why_a_wish_cant_be_met(capsys, tmp_path):
+def test_design_explains_an_unreachable_target(capsys, tmp_path):
     options = ["--kernel-size", "2", "--steps", "4", "--starts", "2", "--radius", "2"]
     code, out, _ = run(capsys, "design", "--velocity", "1.5", *options, "--out", str(tmp_path))
     assert code == 1
     reason = "a kernel of 2 taps moves at most (n − 1)/2 = 0.5 pixels per layer in the long run"
-    assert out.startswith(f"not achieved: out of reach: {reason}; 1.5 along axis 0 was asked for\n")
+    assert out.startswith(f"not achieved: out of reach: {reason}; the target along axis 0 is 1.5\n")
     assert (tmp_path / "design.npy").exists()
 
 
 def test_design_far_out_of_reach_prints_the_best(capsys, tmp_path):
-    """Such a wish lies beyond the domain, which the command chooses and nobody can enlarge."""
-    wish = [
+    """The target lies beyond the domain, whose size the command chooses."""
+    options = [
         "--velocity",
         "3",
         "--kernel-size",
@@ -710,7 +710,7 @@ def test_design_far_out_of_reach_prints_the_best(capsys, tmp_path):
         "--radius",
         "2",
     ]
-    code, out, err = run(capsys, "design", *wish, "--out", str(tmp_path))
+    code, out, err = run(capsys, "design", *options, "--out", str(tmp_path))
     assert code == 1, err
     reason = "a kernel of 3 taps moves at most (n − 1)/2 = 1 pixel per layer in the long run"
     assert out.startswith(f"not achieved: out of reach: {reason}")
@@ -720,18 +720,18 @@ def test_design_far_out_of_reach_prints_the_best(capsys, tmp_path):
     assert 0 < facts["measured"]["velocity"][0] < 3
 
 
-def test_scatter_accounts_for_all_energy(capsys, tmp_path):
-    chosen = ["--signal", "noise", "--shape", "128", "--octaves", "3", "--depth", "2"]
-    code, out, err = run(capsys, "scatter", *chosen, "--prune", "0", "--out", tmp_path)
+def test_scatter_conserves_energy(capsys, tmp_path):
+    options = ["--signal", "noise", "--shape", "128", "--octaves", "3", "--depth", "2"]
+    code, out, err = run(capsys, "scatter", *options, "--prune", "0", "--out", tmp_path)
     assert code == 0, err
     assert "128 samples of energy" in out
-    saved = json.loads((tmp_path / "scatter.json").read_text("utf-8"))
-    facts = saved["result"]
+    record = json.loads((tmp_path / "scatter.json").read_text("utf-8"))
+    facts = record["result"]
     assert facts["paths"] == [1, 6, 36]
     np.testing.assert_allclose(
         sum(facts["collected"]) + facts["propagated"][3], facts["energy"], rtol=1e-12
     )
-    assert saved["config"]["frame"]["octaves"] == 3
+    assert record["config"]["frame"]["octaves"] == 3
     assert (tmp_path / "scatter.png").stat().st_size > 5000
     rows = [line.split() for line in out.splitlines() if line[:5].strip().isdigit()]
     shares = [float(row[3]) for row in rows[:3]]
@@ -740,9 +740,9 @@ def test_scatter_accounts_for_all_energy(capsys, tmp_path):
 
 
 def test_scatter_takes_images_and_prints_json(capsys, tmp_path):
-    chosen = ["--signal", "digits", "--octaves", "2", "--orientations", "4", "--depth", "1"]
+    options = ["--signal", "digits", "--octaves", "2", "--orientations", "4", "--depth", "1"]
     code, out, _ = run(
-        capsys, "scatter", *chosen, "--frame", "curvelets", "--json", "--out", tmp_path
+        capsys, "scatter", *options, "--frame", "curvelets", "--json", "--out", tmp_path
     )
     assert code == 0
     facts = json.loads(out)["result"]

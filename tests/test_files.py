@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and results carry where they come from."""
+"""Atomic writes, local paths, and provenance of results."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from infomech.engines import build
 from infomech.scattering import signals
 
 
-def test_a_file_replaces_the_old_one_only_when_it_is_whole(tmp_path):
+def test_writes_are_atomic(tmp_path):
     path = tmp_path / "numbers.txt"
     files.write_text(path, "old")
 
@@ -39,13 +39,13 @@ def test_a_file_replaces_the_old_one_only_when_it_is_whole(tmp_path):
     assert os.listdir(tmp_path) == ["numbers.txt"]
 
 
-def test_a_new_file_has_the_usual_permissions(tmp_path):
+def test_new_files_have_default_permissions(tmp_path):
     files.write_text(tmp_path / "made.txt", "")
     (tmp_path / "plain.txt").write_text("")
     assert (tmp_path / "made.txt").stat().st_mode == (tmp_path / "plain.txt").stat().st_mode
 
 
-def test_folders_that_cannot_be_made_are_named(tmp_path):
+def test_unwritable_folders_are_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"out: got .*file, expected a folder to write to"):
         files.folder(tmp_path / "file")
@@ -54,7 +54,7 @@ def test_folders_that_cannot_be_made_are_named(tmp_path):
     assert files.folder(tmp_path / "a" / "b").is_dir()
 
 
-def test_json_is_strict_and_keeps_arrays():
+def test_json_is_strict_and_converts_arrays():
     value = {"a": np.array([1.5, np.nan]), "b": (np.float32(2), np.inf), "c": None, "d": "x"}
     assert json.loads(files.to_json(value)) == {
         "a": [1.5, None],
@@ -75,7 +75,7 @@ def test_provenance_names_versions_device_and_commit():
 
 
 def test_experiments_in_double_precision_record_it():
-    """Their blocks of 64-bit types have ended by the time that results are written."""
+    """Their `enable_x64` blocks end before results are written."""
     for path in Path(experiments.__file__).parent.glob("*.py"):
         text = path.read_text("utf-8")
         if "enable_x64(True)" in text:
@@ -86,16 +86,16 @@ URL = "s3://bucket/law.zarr"
 SWEEP = sweeps.Sweep(axes=(sweeps.linear("share", 0, 1, 2),), steps=(4,), burn_in=1)
 
 
-@pytest.mark.parametrize("typed", [URL, "file:///law.zarr", "gs:/bucket/x", Path(URL), "a/b://c"])
+@pytest.mark.parametrize("url", [URL, "file:///law.zarr", "gs:/bucket/x", Path(URL), "a/b://c"])
 @pytest.mark.parametrize(
-    ("argument", "use"),
+    ("argument", "call"),
     [
         ("out", lambda path: files.write_text(path, "")),
         ("out", files.folder),
         ("out", lambda path: plot.save(Figure(), path)),
         ("out", lambda path: sweeps.export("law.zarr", path)),
         ("store", lambda path: sweeps.run(SWEEP, path)),
-        ("store", lambda path: sweeps.store.status(path)),
+        ("store", lambda path: sweeps._store.status(path)),
         ("store", lambda path: sweeps.export(path, "law.nc")),
         ("spec", sweeps.load),
         ("source", lambda path: list(weights.layers(path))),
@@ -103,21 +103,21 @@ SWEEP = sweeps.Sweep(axes=(sweeps.linear("share", 0, 1, 2),), steps=(4,), burn_i
         ("signal", lambda path: signals.signal(str(path))),
     ],
 )
-def test_a_url_is_refused_wherever_a_path_is_meant(tmp_path, monkeypatch, argument, use, typed):
+def test_urls_are_refused(tmp_path, monkeypatch, argument, call, url):
     monkeypatch.chdir(tmp_path)
-    expected = re.escape(f"{argument}: got {str(typed)!r}, expected a path on this machine, not a")
+    expected = re.escape(f"{argument}: got {str(url)!r}, expected a path on this machine, not a")
     with pytest.raises(ValueError, match=f"^{expected} URL"):
-        use(typed)
+        call(url)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("path", ["out", "a:b/c", "C:/out", "./s3:/x", "/a//b"])
-def test_other_paths_are_taken_as_they_are(path):
+def test_other_paths_are_accepted(path):
     assert files.local("out", path) == Path(path)
 
 
 @pytest.mark.parametrize("variable", ["INFOMECH_CACHE", "XDG_CACHE_HOME"])
-def test_compiled_code_is_not_kept_at_a_url(monkeypatch, variable):
+def test_cache_folder_is_not_a_url(monkeypatch, variable):
     monkeypatch.delenv("INFOMECH_CACHE", raising=False)
     monkeypatch.setenv(variable, URL)
     with pytest.raises(ValueError, match=f"^{variable}: got '{URL}'"):
@@ -127,10 +127,10 @@ def test_compiled_code_is_not_kept_at_a_url(monkeypatch, variable):
 @pytest.mark.parametrize(
     "module", [claims, rollouts, design, scattering, stores, network_benchmark]
 )
-def test_a_report_is_not_written_to_a_url(tmp_path, monkeypatch, capsys, module):
+def test_report_folder_is_not_a_url(tmp_path, monkeypatch, capsys, module):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match="2"):
         module.main(["--quick", "--out", URL])
-    said = f"argument --out: path: got '{URL}', expected a path on this machine, not a URL"
-    assert said in capsys.readouterr().err
+    message = f"argument --out: path: got '{URL}', expected a path on this machine, not a URL"
+    assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""What a sweep's store must survive: kills, harm, other stores, full disks, several at once."""
+"""Robustness of stores: kills, damage, other stores, full disks, concurrent runs."""
 
 import json
 import os
@@ -19,20 +19,20 @@ from thinned import thinned
 
 from infomech import sweeps
 from infomech.cli import main
-from infomech.sweeps import _arrays, _program, _store
+from infomech.sweeps import _arrays, _program, _run, _store
 
 HERE = Path(__file__).parent
 SWEEP = {"dimensions": 1, "pattern": "impulse", "steps": 4, "burn_in": 1, "block": 4}
 
 
-def some(**changes):
+def small_sweep(**changes):
     return sweeps.Sweep(axes=(sweeps.linear("share", 0, 1, 12),), **{**SWEEP, **changes})
 
 
 def values(path):
-    """All that is stored, the checksums too."""
-    found = _store.read(path)
-    return {name: np.asarray(a[...]) for name, a in {**found.arrays, "done": found.done}.items()}
+    """All stored arrays, including the checksums."""
+    store = _store.read(path)
+    return {name: np.asarray(a[...]) for name, a in {**store.arrays, "done": store.done}.items()}
 
 
 def assert_same(path, other):
@@ -41,23 +41,23 @@ def assert_same(path, other):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def full(tmp_path_factory):
     """The store of an uninterrupted run."""
-    path = tmp_path_factory.mktemp("whole") / "s.zarr"
-    sweeps.run(some(), path)
+    path = tmp_path_factory.mktemp("full") / "s.zarr"
+    sweeps.run(small_sweep(), path)
     return path
 
 
 @pytest.fixture
-def copy(whole, tmp_path):
-    """A copy of it that may be harmed."""
+def copy(full, tmp_path):
+    """A copy that may be damaged."""
     path = tmp_path / "s.zarr"
-    subprocess.run(["cp", "-r", whole, path], check=True)
+    subprocess.run(["cp", "-r", full, path], check=True)
     return path
 
 
-def script(name, folder, devices=1):
-    """What a script beside this file prints, as JSON."""
+def run_script(name, folder, devices=1):
+    """JSON printed by a script in this folder."""
     flags = re.sub(
         r"--xla_force_host_platform_device_count=\d+", "", os.environ.get("XLA_FLAGS", "")
     )
@@ -73,34 +73,34 @@ def script(name, folder, devices=1):
     return json.loads(finished.stdout.splitlines()[-1])
 
 
-def test_a_look_at_many_blocks_is_told(copy, monkeypatch):
-    monkeypatch.setattr(sys.modules["infomech.sweeps.run"], "_MANY", 1)
+def test_scan_of_many_blocks_is_announced(copy, monkeypatch):
+    monkeypatch.setattr(_run, "_MIN_ANNOUNCED_BLOCKS", 1)
     notes = []
-    done = sweeps.run(some(), copy, on_progress=lambda progress: notes.append(progress.note))
+    done = sweeps.run(small_sweep(), copy, on_progress=lambda progress: notes.append(progress.note))
     assert done.computed == 0
-    assert re.fullmatch(r"looking which of \d+ blocks are there", notes[0])
+    assert re.fullmatch(r"scanning \d+ blocks for finished ones", notes[0])
 
 
 # --- stopped ------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_goes_on_where_it_was(tmp_path):
-    found = script("killed_sweeps.py", tmp_path)
-    assert found["first"] == found["last"] == 0
-    runs = found["runs"]
+def test_killed_runs_resume(tmp_path):
+    output = run_script("killed_sweeps.py", tmp_path)
+    assert output["first"] == output["last"] == 0
+    runs = output["runs"]
     assert sum(run["died"] for run in runs) >= 20
     assert any(len(run["after"]) > len(run["before"]) for run in runs)
     for run in runs:
-        # nothing stored is computed again, and what was begun is stored but for the last
+        # stored blocks are not recomputed; all started blocks but the last are stored
         assert not set(run["started"]) & set(run["before"])
         assert set(run["started"][:-1]) <= set(run["after"])
         assert set(run["before"]) <= set(run["after"])
-    assert found["blocks"] == 30
-    assert_same(tmp_path / "killed.zarr", tmp_path / "whole.zarr")
+    assert output["blocks"] == 30
+    assert_same(tmp_path / "killed.zarr", tmp_path / "full.zarr")
 
 
-def test_interrupted_it_says_how_to_go_on(tmp_path, capsys, monkeypatch):
+def test_interrupted_run_prints_resume_command(tmp_path, capsys, monkeypatch):
     path = tmp_path / "s.toml"
     path.write_text(
         'dimensions = 1\npattern = "impulse"\nsteps = 4\nburn_in = 1\nblock = 4\n'
@@ -116,30 +116,30 @@ def test_interrupted_it_says_how_to_go_on(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(_program.Program, "__call__", interrupted)
     words = ["sweep", "run", str(path), "--store", str(tmp_path / "s.zarr"), "--batch", "2"]
-    # whoever started the tests may ignore it
+    # the parent process may have disabled SIGINT
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     assert main(words) == 130
     signal.signal(signal.SIGINT, before)
-    said = capsys.readouterr().err
-    assert "interrupted; what is done is kept" in said
-    assert "infomech " + " ".join(words) in said
-    assert "Traceback" not in said
+    err = capsys.readouterr().err
+    assert "interrupted; finished blocks are kept. Resume with:" in err
+    assert "infomech " + " ".join(words) in err
+    assert "Traceback" not in err
     assert np.count_nonzero(values(tmp_path / "s.zarr")["done"]) == 1
     assert main(words) == 0
     assert calls == [4, 4, 4, 4]
-    # the same batch, since another one may round the last digit otherwise
-    sweeps.run(some(), tmp_path / "whole.zarr", batch=2)
-    assert_same(tmp_path / "s.zarr", tmp_path / "whole.zarr")
+    # the same batch size: the last digit may depend on it
+    sweeps.run(small_sweep(), tmp_path / "full.zarr", batch=2)
+    assert_same(tmp_path / "s.zarr", tmp_path / "full.zarr")
 
 
-# --- harmed -------------------------------------------------------------------------------------
+# --- damaged ------------------------------------------------------------------------------------
 
 
 def chunk(path, name, number):
     return path / name / "c" / f"{number}" / ("0" if name in ("velocity", "momentum") else "")
 
 
-HARM = {
+DAMAGE = {
     "a truncated chunk": lambda path: _edit(chunk(path, "velocity", 1), lambda b: b[: len(b) // 2]),
     "an empty chunk": lambda path: _edit(chunk(path, "velocity", 1), lambda b: b""),
     "other bytes": lambda path: _edit(chunk(path, "momentum", 1), lambda b: bytes(len(b))),
@@ -161,123 +161,123 @@ def _set(path, name, place, value):
     zarr.open_array(path / name, mode="r+")[place] = value
 
 
-@pytest.mark.parametrize("harm", thinned(HARM, 2))
-def test_a_harmed_block_is_found_and_computed_again(copy, whole, harm):
-    HARM[harm](copy)
-    found = _store.status(copy)
-    gone = harm in ("no checksum", "a truncated checksum")
-    assert (found.intact, found.damaged) == (8, 0 if gone else 4)
-    told = []
-    done = sweeps.run(some(), copy, on_progress=lambda progress: told.append(progress.note))
+@pytest.mark.parametrize("damage", thinned(DAMAGE, 2))
+def test_damaged_blocks_are_recomputed(copy, full, damage):
+    DAMAGE[damage](copy)
+    status = _store.status(copy)
+    absent = damage in ("no checksum", "a truncated checksum")
+    assert (status.intact, status.damaged) == (8, 0 if absent else 4)
+    notes = []
+    done = sweeps.run(small_sweep(), copy, on_progress=lambda progress: notes.append(progress.note))
     assert done.computed == 4
-    assert done.damaged == (0 if gone else 4)
-    assert any("not what was written" in note for note in told) != gone
-    assert_same(copy, whole)
+    assert done.damaged == (0 if absent else 4)
+    assert any("failed their checksum" in note for note in notes) != absent
+    assert_same(copy, full)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 5}, r"whose steps is \[4\], expected \[5\], or another store"),
-        ({"radius": 2.0}, "whose radius is"),
-        ({"block": 3}, "whose block is 4"),
-        ({"observe": "infomech.sweeps.observed:measure"}, "whose observe is"),
+        ({"steps": 5}, r"with steps \[4\], expected steps \[5\]; try a new store"),
+        ({"radius": 2.0}, "with radius"),
+        ({"block": 3}, "with block 4"),
+        ({"observe": "infomech.sweeps._observed:measure"}, "with observe"),
     ],
 )
-def test_a_store_of_another_sweep_is_left_alone(copy, whole, changes, message):
+def test_store_of_another_sweep_is_refused(copy, full, changes, message):
     with pytest.raises(ValueError, match=message):
-        sweeps.run(some(**changes), copy)
-    assert_same(copy, whole)
+        sweeps.run(small_sweep(**changes), copy)
+    assert_same(copy, full)
 
 
-def test_long_lists_of_values_are_told_apart(tmp_path):
+def test_long_lists_of_values_are_compared(tmp_path):
     taps = np.ones((5, 3))
-    given = [sweeps.values("k", taps=taps), sweeps.values("k", taps=taps * [1, 1, 2])]
-    first, second = (sweeps.Sweep(axes=(a,), family="taps", **SWEEP) for a in given)
+    axes = [sweeps.values("k", taps=taps), sweeps.values("k", taps=taps * [1, 1, 2])]
+    first, second = (sweeps.Sweep(axes=(a,), family="taps", **SWEEP) for a in axes)
     sweeps.run(first, tmp_path / "s.zarr")
-    with pytest.raises(ValueError, match="whose axes is"):
+    with pytest.raises(ValueError, match="with axes"):
         sweeps.run(second, tmp_path / "s.zarr")
 
 
-def test_a_store_of_another_version_is_left_alone(copy, whole, monkeypatch):
+def test_store_of_another_version_is_refused(copy, full, monkeypatch):
     monkeypatch.setattr(_arrays, "FORMAT", 9)
-    with pytest.raises(ValueError, match=r"of infomech .*format 2, expected infomech .*format 9"):
-        sweeps.run(some(), copy)
+    with pytest.raises(ValueError, match=r"of infomech .*format 3, expected infomech .*format 9"):
+        sweeps.run(small_sweep(), copy)
     monkeypatch.undo()
     monkeypatch.setattr("infomech.__version__", "9.9")
     with pytest.raises(ValueError, match=r"expected infomech 9\.9"):
         _store.status(copy)
     monkeypatch.undo()
-    assert_same(copy, whole)
+    assert_same(copy, full)
 
 
-def test_what_is_no_store(tmp_path, copy, capsys):
-    with pytest.raises(ValueError, match="which is none"):
-        _store.status(tmp_path / "nothing")
+def test_other_files_and_folders_are_refused(tmp_path, copy, capsys):
+    with pytest.raises(ValueError, match="not an infomech sweep store"):
+        _store.status(tmp_path / "missing")
     (tmp_path / "file").write_text("text")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "kept").write_text("text")
     zarr.create_group(tmp_path / "other.zarr")
     for name in ("file", "folder", "other.zarr"):
-        with pytest.raises(ValueError, match="which is none"):
-            sweeps.run(some(), tmp_path / name)
+        with pytest.raises(ValueError, match="not an infomech sweep store"):
+            sweeps.run(small_sweep(), tmp_path / name)
     assert (tmp_path / "folder" / "kept").read_text() == "text"
     (copy / "velocity" / "zarr.json").write_text("{")
-    with pytest.raises(ValueError, match="harmed"):
-        sweeps.run(some(), copy)
+    with pytest.raises(ValueError, match="damaged"):
+        sweeps.run(small_sweep(), copy)
     assert main(["sweep", "status", str(tmp_path / "folder")]) == 2
-    assert "expected a folder made by infomech sweep run" in capsys.readouterr().err
+    assert "expected a folder written by infomech sweep run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "error", [OSError(28, "No space left on device"), OSError(30, "Read-only")]
 )
-def test_a_disk_that_takes_no_more(tmp_path, whole, monkeypatch, capsys, error):
+def test_full_disk_raises_store_error(tmp_path, full, monkeypatch, capsys, error):
     path = tmp_path / "s.zarr"
     put, written = zarr.storage.LocalStore.set, []
 
-    async def full(self, key, value, *rest):
+    async def set_until_full(self, key, value, *rest):
         written.append(key)
         if "/c/" in key and len([k for k in written if "/c/" in k]) > 40:
             raise error
         await put(self, key, value, *rest)
 
-    monkeypatch.setattr(zarr.storage.LocalStore, "set", full)
+    monkeypatch.setattr(zarr.storage.LocalStore, "set", set_until_full)
     with pytest.raises(sweeps.StoreError, match=f"can't be written: {error.strerror}"):
-        sweeps.run(some(), path)
+        sweeps.run(small_sweep(), path)
     spec = tmp_path / "s.toml"
     spec.write_text(
         'dimensions = 1\npattern = "impulse"\nsteps = 4\nburn_in = 1\nblock = 4\n'
         "[axes.share]\nfrom = 0\nto = 1\ncount = 12\n"
     )
     assert main(["sweep", "run", str(spec), "--store", str(path)]) == 1
-    said = capsys.readouterr().err
-    assert error.strerror in said
-    assert "what is done is kept. To go on:" in said
+    err = capsys.readouterr().err
+    assert error.strerror in err
+    assert "finished blocks are kept. Resume with:" in err
     before = np.count_nonzero(values(path)["done"])
     assert 0 < before < 3
     monkeypatch.undo()
-    assert sweeps.run(some(), path).computed == 12 - 4 * before
-    assert_same(path, whole)
+    assert sweeps.run(small_sweep(), path).computed == 12 - 4 * before
+    assert_same(path, full)
 
 
-def test_a_folder_that_cannot_be_made(tmp_path):
+def test_folder_that_cannot_be_created(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(sweeps.StoreError, match="can't be written"):
-        sweeps.run(some(), tmp_path / "file" / "s.zarr")
+        sweeps.run(small_sweep(), tmp_path / "file" / "s.zarr")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file"]
 
 
-# --- several at once ----------------------------------------------------------------------------
+# --- concurrent runs ----------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore:Consolidated")  # held back, but not in threads
-def test_two_runs_on_one_store_by_accident(tmp_path, whole):
+@pytest.mark.filterwarnings("ignore:Consolidated")  # the filter in _arrays doesn't reach threads
+def test_concurrent_runs_share_a_store(tmp_path, full):
     path, failed = tmp_path / "s.zarr", []
 
     def run():
         try:
-            sweeps.run(some(), path)
+            sweeps.run(small_sweep(), path)
         except BaseException as error:
             failed.append(error)
 
@@ -287,21 +287,21 @@ def test_two_runs_on_one_store_by_accident(tmp_path, whole):
     for thread in threads:
         thread.join()
     assert not failed
-    assert_same(path, whole)
+    assert_same(path, full)
     assert [p.name for p in tmp_path.iterdir()] == ["s.zarr"]
 
 
-def test_shards_make_one_store(tmp_path, whole):
+def test_shards_fill_one_store(tmp_path, full):
     path = tmp_path / "s.zarr"
-    counts = [sweeps.run(some(), path, shard=(i, 2)).computed for i in (1, 0)]
+    counts = [sweeps.run(small_sweep(), path, shard=(i, 2)).computed for i in (1, 0)]
     assert counts == [4, 8]
-    assert_same(path, whole)
+    assert_same(path, full)
     with pytest.raises(ValueError, match="shard: got 2 of 2"):
-        sweeps.run(some(), path, shard=(2, 2))
+        sweeps.run(small_sweep(), path, shard=(2, 2))
 
 
 @pytest.mark.slow
-def test_processes_share_the_blocks(tmp_path, whole):
+def test_processes_share_the_blocks(tmp_path, full):
     """Two processes of two devices each, joined by jax.distributed."""
     spec, path = tmp_path / "s.toml", tmp_path / "s.zarr"
     spec.write_text(
@@ -323,42 +323,42 @@ def test_processes_share_the_blocks(tmp_path, whole):
         )
         for i in range(2)
     ]  # fmt: skip
-    ended = [process.communicate(timeout=300) for process in running]
-    assert [p.returncode for p in running] == [0, 0], ended
-    assert [json.loads(out)["computed"] for out, _ in ended] == [8, 4]
+    outputs = [process.communicate(timeout=300) for process in running]
+    assert [p.returncode for p in running] == [0, 0], outputs
+    assert [json.loads(out)["computed"] for out, _ in outputs] == [8, 4]
     assert _store.status(path).intact == 12
-    for name, array in values(whole).items():
-        if name != "done":  # of numbers that may differ in their last digit
+    for name, array in values(full).items():
+        if name != "done":  # checksums of values whose last digits may differ
             np.testing.assert_allclose(values(path)[name], array, atol=1e-6, err_msg=name)
 
 
 @pytest.mark.slow
 @pytest.mark.optimized
 def test_results_do_not_depend_on_devices_or_batches(tmp_path):
-    found = script("many_devices_sweeps.py", tmp_path, devices=8)
-    assert found["devices"] == 8
-    for name, apart in found["apart"].items():
-        # other instructions round otherwise
-        assert max(apart.values()) < 1e-6, (name, apart)
-    for count, text in found["texts"].items():
-        assert text["talk"] == [], count
-        # each device's part of the program is the same, however many there are
-        assert text["shapes"] == found["texts"]["1"]["shapes"], count
+    output = run_script("many_devices_sweeps.py", tmp_path, devices=8)
+    assert output["devices"] == 8
+    for name, differences in output["differences"].items():
+        # different instructions round differently
+        assert max(differences.values()) < 1e-6, (name, differences)
+    for count, text in output["texts"].items():
+        assert text["collectives"] == [], count
+        # the per-device program does not depend on the number of devices
+        assert text["shapes"] == output["texts"]["1"]["shapes"], count
 
 
 # --- too large ----------------------------------------------------------------------------------
 
 
-def test_a_batch_too_large_for_memory_is_halved_and_said(tmp_path, whole, monkeypatch):
+def test_batch_exceeding_memory_is_halved(tmp_path, full, monkeypatch):
     lowered = _program.lowered
 
-    class Crowded:
+    class LimitedMemory:
         def __init__(self, sweep, setting, devices, batch):
-            self.batch, self.real = batch, lowered(sweep, setting, devices, batch)
-            self.out_info = self.real.out_info
+            self.batch, self.program = batch, lowered(sweep, setting, devices, batch)
+            self.out_info = self.program.out_info
 
         def compile(self):
-            compiled = self.real.compile()
+            compiled = self.program.compile()
 
             def call(columns):
                 if self.batch > 1:
@@ -367,41 +367,43 @@ def test_a_batch_too_large_for_memory_is_halved_and_said(tmp_path, whole, monkey
 
             return call
 
-    monkeypatch.setattr(_program, "lowered", Crowded)
-    told = []
-    done = sweeps.run(some(), tmp_path / "s.zarr", on_progress=lambda p: told.append(p.note))
+    monkeypatch.setattr(_program, "lowered", LimitedMemory)
+    notes = []
+    done = sweeps.run(
+        small_sweep(), tmp_path / "s.zarr", on_progress=lambda p: notes.append(p.note)
+    )
     assert set(done.batch.values()) == {1}
-    assert [note for note in told if note] == [
-        "a batch of 4 is too large for memory: 2 points at a time",
-        "a batch of 2 is too large for memory: 1 points at a time",
+    assert [note for note in notes if note] == [
+        "a batch of 4 exceeds the memory; continuing with 2",
+        "a batch of 2 exceeds the memory; continuing with 1",
     ]
-    for name, array in values(whole).items():
+    for name, array in values(full).items():
         if name != "done":
             np.testing.assert_allclose(values(tmp_path / "s.zarr")[name], array, atol=1e-6)
 
 
-def test_a_point_too_large_for_memory_is_told(tmp_path, monkeypatch):
-    def crowded(*_):
+def test_point_exceeding_memory_raises(tmp_path, monkeypatch):
+    def out_of_memory(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 
-    monkeypatch.setattr(_program, "lowered", crowded)
-    with pytest.raises(ValueError, match=r"batch: got 1, and 3 relu.*a smaller domain"):
-        sweeps.run(some(), tmp_path / "s.zarr")
+    monkeypatch.setattr(_program, "lowered", out_of_memory)
+    with pytest.raises(ValueError, match=r"batch: got 1, but one point of 3 relu.*a smaller field"):
+        sweeps.run(small_sweep(), tmp_path / "s.zarr")
 
 
-def test_other_errors_of_the_device_are_raised(tmp_path, monkeypatch):
+def test_other_device_errors_are_raised(tmp_path, monkeypatch):
     def broken(*_):
         raise jax.errors.JaxRuntimeError("INTERNAL: broken")
 
     monkeypatch.setattr(_program, "lowered", broken)
     with pytest.raises(jax.errors.JaxRuntimeError, match="broken"):
-        sweeps.run(some(), tmp_path / "s.zarr")
+        sweeps.run(small_sweep(), tmp_path / "s.zarr")
 
 
-def test_an_unfinished_store_reads_as_missing(tmp_path):
-    sweeps.run(some(), tmp_path / "s.zarr", shard=(0, 3))
-    with xarray.open_zarr(tmp_path / "s.zarr") as found:
-        assert np.isfinite(found.velocity[:4]).all()
-        assert np.isnan(found.velocity[4:]).all()
-        np.testing.assert_array_equal(found.status, [0] * 4 + [-1] * 8)
-        np.testing.assert_array_equal(found.done != 0, [True, False, False])
+def test_missing_blocks_read_as_fill_values(tmp_path):
+    sweeps.run(small_sweep(), tmp_path / "s.zarr", shard=(0, 3))
+    with xarray.open_zarr(tmp_path / "s.zarr") as dataset:
+        assert np.isfinite(dataset.velocity[:4]).all()
+        assert np.isnan(dataset.velocity[4:]).all()
+        np.testing.assert_array_equal(dataset.status, [0] * 4 + [-1] * 8)
+        np.testing.assert_array_equal(dataset.done != 0, [True, False, False])

@@ -1,4 +1,4 @@
-"""Sweeps: what is swept, how it lies in blocks, what is computed, and what is read back."""
+"""Sweeps: axes, settings, blocks, measurements, stores and TOML files."""
 
 import dataclasses
 import itertools
@@ -24,12 +24,12 @@ SHARE = sweeps.linear("share", 0, 1, 5)
 
 
 def taps_of(kernel, final, trace, setting):
-    """What a sweep's kernel is."""
+    """Measures the kernel itself."""
     return {"kernel": kernel}
 
 
 def swept(tmp_path, **changes):
-    """A sweep, run, as xarray reads it."""
+    """Runs a sweep and reads its store with xarray."""
     path = tmp_path / "s.zarr"
     sweeps.run(sweeps.Sweep(**{**SMALL, **changes}), path)
     return xarray.open_zarr(path, chunks=None).load()
@@ -38,7 +38,7 @@ def swept(tmp_path, **changes):
 # --- axes ---------------------------------------------------------------------------------------
 
 
-def test_axes_hold_what_they_say():
+def test_axis_values():
     np.testing.assert_array_equal(SHARE.table()["share"], [0, 0.25, 0.5, 0.75, 1])
     np.testing.assert_array_equal(sweeps.seeds(3, 5).table()["seed"], [5, 6, 7])
     pair = sweeps.values("pair", share=[0.1, 0.2], noise=[0.0, 1.0])
@@ -48,7 +48,7 @@ def test_axes_hold_what_they_say():
     np.testing.assert_array_equal(sweeps.values("k", taps=kernel).table()["taps"], kernel)
 
 
-def test_sobol_points_fill_their_box_more_evenly_than_random_ones():
+def test_sobol_points_are_evenly_distributed_and_reproducible():
     axis = sweeps.sobol("draw", 64, seed=3, share=(0.5, 1), angle=(-1, 3))
     share, angle = axis.table().values()
     # a scrambled Sobol sequence has one point in each of 64 slices of either axis
@@ -58,8 +58,8 @@ def test_sobol_points_fill_their_box_more_evenly_than_random_ones():
     np.testing.assert_array_equal(again["share"], share[:50])
     other = sweeps.sobol("draw", 64, seed=4, share=(0.5, 1), angle=(-1, 3)).table()
     assert not np.array_equal(other["share"], share)
-    told = [sweeps.sobol("draw", 8, seed=n, share=(0, 1)).describe() for n in (3, 4)]
-    assert told[0] != told[1]
+    specs = [sweeps.sobol("draw", 8, seed=n, share=(0, 1)).describe() for n in (3, 4)]
+    assert specs[0] != specs[1]
 
 
 BAD_AXES = {
@@ -72,7 +72,7 @@ BAD_AXES = {
     "fractions of seeds": (lambda: sweeps.values("seed", seed=[0.5]), "expected whole numbers"),
     "seeds below 0": (lambda: sweeps.values("seed", seed=[-1]), "expected at least 0"),
     "a count of 0": (lambda: sweeps.linear("share", 0, 1, 0), "share: got 0"),
-    "a count that is none": (lambda: sweeps.linear("share", 0, 1, 2.5), r"share: got 2\.5"),
+    "a fractional count": (lambda: sweeps.linear("share", 0, 1, 2.5), r"share: got 2\.5"),
     "seeds of more than 32 bits": (lambda: sweeps.values("seed", seed=[2**32]), "below 2³²"),
     "more seeds than there are": (lambda: sweeps.seeds(2, 2**32 - 1), "seed 4294967296, expected"),
     "a quantity named as an argument": (lambda: sweeps.values("p", name=[1]), "'name', expected"),
@@ -80,12 +80,12 @@ BAD_AXES = {
     "range of seeds": (lambda: sweeps.sobol("d", 8, seed=0, taps=(0, 1)), "a range of taps"),
     "one end": (lambda: sweeps.sobol("d", 8, share=(0,)), "the two ends"),
     "a name": (lambda: sweeps.values("a b", share=[0.1]), "'a b', expected a name"),
-    "a vector": (lambda: sweeps.values("share", share=[[0.1]]), "a list of one per point"),
+    "a vector": (lambda: sweeps.values("share", share=[[0.1]]), "a list with one entry per point"),
 }
 
 
 @pytest.mark.parametrize("case", BAD_AXES)
-def test_axes_that_make_no_sense(case):
+def test_invalid_axes_raise(case):
     make, message = BAD_AXES[case]
     with pytest.raises(ValueError, match=message):
         make()
@@ -94,8 +94,8 @@ def test_axes_that_make_no_sense(case):
 BAD_SWEEPS = {
     "no share": ({"axes": (sweeps.seeds(2),)}, "either share or ratio"),
     "both": ({"axes": (SHARE, sweeps.linear("ratio", 0, 1, 2))}, "either share or ratio"),
-    "twice": ({"axes": (SHARE, SHARE)}, "each name and quantity once"),
-    "a seed for nothing": ({"axes": (SHARE, sweeps.seeds(2))}, "noise as well, or family random"),
+    "twice": ({"axes": (SHARE, SHARE)}, "each name and quantity only once"),
+    "an unused seed": ({"axes": (SHARE, sweeps.seeds(2))}, "noise as well, or family random"),
     "no seed": ({"family": "random"}, "no seed, expected one for family random"),
     "taps for another": ({"axes": (sweeps.values("k", taps=[[1.0, 2.0]]),)}, "none for family mix"),
     "taps of another size": (
@@ -108,7 +108,7 @@ BAD_SWEEPS = {
     ),
     "a direction of 0": (
         {"axes": (SHARE, sweeps.values("direction", direction=[[0.0]]))},
-        "length above 0",
+        "nonzero vectors",
     ),
     "direction of another dimension": (
         {"axes": (SHARE, sweeps.values("direction", direction=[[0.0, 1.0]]))},
@@ -116,31 +116,31 @@ BAD_SWEEPS = {
     ),
     "an axis named as a setting": (
         {"axes": (sweeps.values("steps", share=[0.1]),)},
-        "a name that is no setting",
+        "a name not used by a setting",
     ),
     "an axis named as an array of the store": (
         {"axes": (sweeps.values("done", share=[0.1]),)},
-        "word of the store's own",
+        "or the store",
     ),
     "a name for an axis": ({"axes": ("share",)}, "axes: got 'share', expected axes made by"),
     "tolerances": ({"edge_tolerance": [0.1]}, r"edge_tolerance: got shape \(1,\)"),
     "a rectifier": ({"rectifier": "foo"}, "rectifier: got 'foo'"),
-    "a setting twice": ({"kernel_size": (3, 3)}, "each once"),
+    "a setting twice": ({"kernel_size": (3, 3)}, "no duplicates"),
     "nothing": ({"kernel_size": ()}, "kernel_size: got nothing"),
     "steps": ({"steps": (0,)}, "steps: got 0"),
-    "a pattern that is no name": ({"pattern": (3,)}, "pattern: got 3"),
-    "no room": ({"shape": 3, "pattern": "box"}, "room for the pattern"),
+    "a number as pattern": ({"pattern": (3,)}, "pattern: got 3"),
+    "too small a field": ({"shape": 3, "pattern": "box"}, "at least the shape of the pattern"),
     "a late start": ({"burn_in": 5}, "burn_in: got 5, expected at most 4"),
     "four axes": ({"dimensions": 4}, "dimensions: got 4"),
     "observe": ({"observe": "math:nothing"}, "observe: got 'math:nothing'"),
-    "not callable": ({"observe": "math:pi"}, "can't be called"),
+    "not callable": ({"observe": "math:pi"}, "not callable"),
     "dtype": ({"dtype": "int8"}, "dtype: got 'int8'"),
     "block": ({"block": -1}, "block: got -1"),
 }
 
 
 @pytest.mark.parametrize("case", BAD_SWEEPS)
-def test_sweeps_that_make_no_sense(case):
+def test_invalid_sweeps_raise(case):
     changes, message = BAD_SWEEPS[case]
     with pytest.raises(ValueError, match=message):
         sweeps.Sweep(**{"axes": (SHARE,), **SMALL, **changes})
@@ -154,7 +154,7 @@ def test_sweeps_that_make_no_sense(case):
     sizes=st.lists(st.sampled_from([2, 3, 5]), min_size=1, max_size=3, unique=True),
     block=st.integers(1, 40),
 )
-def test_every_point_is_in_one_block_and_no_block_is_too_large(counts, sizes, block):
+def test_blocks_partition_the_points(counts, sizes, block):
     quantities = ["share", "noise", "seed"][: len(counts)]
     axes = tuple(
         sweeps.values(q, **{q: np.linspace(0, 1, n) if q != "seed" else np.arange(n)})
@@ -162,23 +162,23 @@ def test_every_point_is_in_one_block_and_no_block_is_too_large(counts, sizes, bl
     )
     sweep = sweeps.Sweep(axes=axes, kernel_size=tuple(sizes), block=block, **SMALL)
     plan = _blocks.layout(sweep)
-    seen = np.zeros(plan.shape, int)
+    visits = np.zeros(plan.shape, int)
     tables = [axis.table() for axis in axes]
-    whole = np.stack(
+    grid = np.stack(
         np.meshgrid(*(t[q] for t, q in zip(tables, quantities, strict=True)), indexing="ij"), -1
     )
-    for number, one in enumerate(plan.blocks()):
-        assert one.number == number
-        assert 1 <= one.points <= block
-        seen[one.where] += 1
-        part = _blocks.columns(tables, one)
-        expected = whole[one.where[plan.varied :]].reshape(-1, len(quantities))
-        np.testing.assert_array_equal(np.stack(list(part.values()), -1), expected)
-    assert np.all(seen == 1)
+    for number, part in enumerate(plan.blocks()):
+        assert part.number == number
+        assert 1 <= part.points <= block
+        visits[part.where] += 1
+        columns = _blocks.columns(tables, part)
+        expected = grid[part.where[plan.varied :]].reshape(-1, len(quantities))
+        np.testing.assert_array_equal(np.stack(list(columns.values()), -1), expected)
+    assert np.all(visits == 1)
     assert plan.varied == (len(sizes) > 1)
 
 
-def test_blocks_are_of_some_seconds_unless_told():
+def test_default_block_size():
     def points(**changes):
         return math.prod(
             _blocks.layout(
@@ -197,46 +197,46 @@ def test_blocks_are_of_some_seconds_unless_told():
 # --- kernels of each family ---------------------------------------------------------------------
 
 
-def test_kernels_are_those_of_their_family(tmp_path):
+def test_kernel_families(tmp_path):
     angle = sweeps.values("angle", angle=[0.0, 0.3])
     changes = {"dimensions": 2, "observe": taps_of}
-    found = swept(tmp_path / "mix", axes=(SHARE, angle), **changes).kernel.values
+    taps = swept(tmp_path / "mix", axes=(SHARE, angle), **changes).kernel.values
     for i, j in itertools.product(range(5), range(2)):
         a = angle.table()["angle"][j]
         direction = np.array([np.sin(a), np.cos(a)], np.float32)
         expected = kernels.mix((3, 3), share=i / 4, direction=direction, dtype="float32")
-        np.testing.assert_allclose(found[i, j], expected, atol=5e-7)
+        np.testing.assert_allclose(taps[i, j], expected, atol=5e-7)
     seeds = sweeps.values("seed", seed=[0, 7])
-    found = swept(tmp_path / "random", axes=(seeds,), family="random", **changes).kernel.values
+    taps = swept(tmp_path / "random", axes=(seeds,), family="random", **changes).kernel.values
     for i, seed in enumerate((0, 7)):
         key = jax.random.key(np.uint32(seed))
         expected = kernels.random((3, 3), key=key, dtype="float32")
-        np.testing.assert_allclose(found[i], expected, atol=1e-6)
-    own = np.random.default_rng(0).normal(size=(4, 3, 3))
-    k = sweeps.values("k", taps=own)
-    found = swept(tmp_path / "taps", axes=(k,), family="taps", **changes)
-    np.testing.assert_array_equal(found.kernel.values, own.astype(np.float32))
-    np.testing.assert_array_equal(found.taps_value.values, own)
+        np.testing.assert_allclose(taps[i], expected, atol=1e-6)
+    taps = np.random.default_rng(0).normal(size=(4, 3, 3))
+    k = sweeps.values("k", taps=taps)
+    table = swept(tmp_path / "taps", axes=(k,), family="taps", **changes)
+    np.testing.assert_array_equal(table.kernel.values, taps.astype(np.float32))
+    np.testing.assert_array_equal(table.taps_value.values, taps)
 
 
-def test_noise_has_its_energy_and_leaves_the_kernel_in_the_middle(tmp_path):
+def test_noise_has_mean_0_and_the_given_energy(tmp_path):
     noise = sweeps.values("noise", noise=[0.0, 0.5])
     axes = (sweeps.values("ratio", ratio=[0.3]), noise, sweeps.seeds(400))
-    found = swept(tmp_path, axes=axes, dimensions=2, observe=taps_of, dtype="float64")
+    table = swept(tmp_path, axes=axes, dimensions=2, observe=taps_of, dtype="float64")
     clean = kernels.mix((3, 3), ratio=0.3, dtype="float64")
-    np.testing.assert_allclose(found.kernel[0, 0], np.broadcast_to(clean, (400, 3, 3)), atol=1e-15)
-    added = found.kernel[0, 1].values - np.asarray(clean)
-    # of 3,600 normal numbers: mean 0 ± 0.003, energy 0.25 ± 0.006
-    assert abs(added.mean()) < 0.01
-    assert abs((added**2).sum((1, 2)).mean() - 0.25) < 0.02
+    np.testing.assert_allclose(table.kernel[0, 0], np.broadcast_to(clean, (400, 3, 3)), atol=1e-15)
+    difference = table.kernel[0, 1].values - np.asarray(clean)
+    # 3,600 normal numbers: mean 0 ± 0.003, energy 0.25 ± 0.006
+    assert abs(difference.mean()) < 0.01
+    assert abs((difference**2).sum((1, 2)).mean() - 0.25) < 0.02
 
 
 # --- what is measured ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", thinned(["float64", "float32"], 2))
-def test_laws_are_those_of_a_plain_rollout(tmp_path, dtype):
-    found = swept(
+def test_rates_match_the_reference_rollout(tmp_path, dtype):
+    table = swept(
         tmp_path,
         axes=(SHARE,),
         dtype=dtype,
@@ -245,36 +245,36 @@ def test_laws_are_those_of_a_plain_rollout(tmp_path, dtype):
         pattern="box",
         radius=1.0,
     )
-    assert found.sizes["kernel_size"] == 2
-    assert found.velocity.dtype == dtype
+    assert table.sizes["kernel_size"] == 2
+    assert table.velocity.dtype == dtype
     start = np.pad(np.ones(3), 20)
-    for size, rectifier, share in itertools.product((2, 3), ("relu", "modulus"), range(5)):
-        at = found.sel(size=size, rectifier=rectifier).isel(share=share)
-        kernel = np.asarray(kernels.mix((size,), share=share / 4, dtype="float64"))
-        passed = reference.rollout(kernel, start, 6, rectifier, "zero", "l2")
-        centers = [reference.center(u, origin)[0] for u, origin, _ in passed]
-        covariances = [reference.covariance(u)[0, 0] for u, *_ in passed]
-        layers = np.arange(1, 7)
-        speed, diffusion = (np.polyfit(layers, v[1:], 1)[0] for v in (centers, covariances))
+    for kernel_size, rectifier, share in itertools.product((2, 3), ("relu", "modulus"), range(5)):
+        at = table.sel(kernel_size=kernel_size, rectifier=rectifier).isel(share=share)
+        kernel = np.asarray(kernels.mix((kernel_size,), share=share / 4, dtype="float64"))
+        layers = reference.rollout(kernel, start, 6, rectifier, "zero", "l2")
+        centers = [reference.center(u, origin)[0] for u, origin, _ in layers]
+        covariances = [reference.covariance(u)[0, 0] for u, *_ in layers]
+        time = np.arange(1, 7)
+        velocity, diffusion = (np.polyfit(time, v[1:], 1)[0] for v in (centers, covariances))
         tolerance = 2e-5 if dtype == "float32" else 1e-12
-        np.testing.assert_allclose(at.velocity, [speed], atol=tolerance)
+        np.testing.assert_allclose(at.velocity, [velocity], atol=tolerance)
         np.testing.assert_allclose(at.diffusion, [[diffusion]], atol=10 * tolerance)
         np.testing.assert_allclose(at.energy, 1, atol=tolerance)
         np.testing.assert_allclose(at.odd_share, share / 4, atol=tolerance)
         np.testing.assert_allclose(at.gain, kernel.sum(), atol=tolerance)
         assert at.status == 0
-        known = theory.predict(kernel, rectifier=rectifier)
-        assert bool(at.inactive) == bool(known.inactive)
-        np.testing.assert_allclose(at.velocity_theory, known.velocity, atol=tolerance)
+        predicted = theory.predict(kernel, rectifier=rectifier)
+        assert bool(at.inactive) == bool(predicted.inactive)
+        np.testing.assert_allclose(at.velocity_theory, predicted.velocity, atol=tolerance)
 
 
 def all_of(kernel, final, trace, setting):
-    """The laws, and the last field, which the norms change."""
+    """The rates, and the final field, which depends on the normalization."""
     return {**_observed.measure(kernel, final, trace, setting), "last": final.values}
 
 
-def test_every_setting_reaches_the_rollout(tmp_path):
-    """Against a rollout of the same kernel, called directly, where all settings matter."""
+def test_settings_reach_the_rollout(tmp_path):
+    """Compares with direct rollouts of the same kernel in which all settings matter."""
     sweep = sweeps.Sweep(
         axes=(sweeps.values("share", share=[0.3]), sweeps.values("seed", seed=[4, 9])),
         family="random",
@@ -288,52 +288,52 @@ def test_every_setting_reaches_the_rollout(tmp_path):
         **{**SMALL, "pattern": "box"},
     )
     sweeps.run(sweep, tmp_path / "s.zarr")
-    found = xarray.open_zarr(tmp_path / "s.zarr", chunks=None).load()
+    table = xarray.open_zarr(tmp_path / "s.zarr", chunks=None).load()
     start = np.pad(np.ones(3, np.float32), 5)
     for setting in sweep.settings():
         kernel = kernels.random((3,), key=jax.random.key(9), share=0.3, dtype="float32")
         final, trace = rollout(
             kernel, start, 6, boundary=setting.boundary, normalize=setting.normalize, every=2
         )
-        at = found.sel(boundary=setting.boundary, seed=9)
+        at = table.sel(boundary=setting.boundary, seed=9)
         for name, value in all_of(kernel, final, trace, setting).items():
             tolerance = {"rtol": 2e-4, "atol": 2e-5, "err_msg": f"{name}, {setting}"}
             np.testing.assert_allclose(at[name].values[0], value, **tolerance)
         assert np.isfinite(at.velocity_stderr).all()
-        for name, law in (("velocity", rates.velocity), ("diffusion", rates.diffusion)):
-            rate = law(trace, 1, edge_tolerance=0.9)
+        for name, fit in (("velocity", rates.velocity), ("diffusion", rates.diffusion)):
+            rate = fit(trace, 1, edge_tolerance=0.9)
             np.testing.assert_allclose(at[f"{name}_stderr"][0], rate.stderr, atol=1e-4)
-        felt = max(float(trace.edge.max()), float(trace.cut.max()))
-        np.testing.assert_allclose(at.edge[0], felt, atol=1e-5)
+        edge = max(float(trace.edge.max()), float(trace.cut.max()))
+        np.testing.assert_allclose(at.edge[0], edge, atol=1e-5)
 
 
-def test_a_point_that_dies_or_touches_the_edge_is_a_status(tmp_path):
+def test_dead_fields_and_boundary_contact_are_statuses(tmp_path):
     axes = (sweeps.values("k", taps=[[0.0, -1, 0], [0.0, 1, 0], [0.0, 0, 1]]),)
-    found = swept(tmp_path, axes=axes, family="taps", shape=13)
-    reasons = [rates.REASONS[int(code)].split(":")[0] for code in found.status]
+    table = swept(tmp_path, axes=axes, family="taps", shape=13)
+    reasons = [rates.REASONS[int(code)].split(":")[0] for code in table.status]
     assert reasons == [
         "the field died",
         "ok",
         "the pattern touched the boundary before the end of the fit window",
     ]
-    assert np.isnan(found.velocity[[0, 2]]).all()
-    assert found.velocity[1] == 0
-    assert found.edge[2] > 0.5
+    assert np.isnan(table.velocity[[0, 2]]).all()
+    assert table.velocity[1] == 0
+    assert table.edge[2] > 0.5
 
 
-def test_any_function_can_be_measured(tmp_path):
+def test_observe_accepts_functions(tmp_path):
     def observe(kernel, final, trace, setting):
         return {"last": final.values[:3], "kernel_size": jax.numpy.int32(setting.kernel_size)}
 
-    with pytest.raises(ValueError, match="other names than the sweep's own"):
+    with pytest.raises(ValueError, match="names not used by the sweep itself"):
         swept(tmp_path, axes=(SHARE,), observe=observe)
 
-    def fine(kernel, final, trace, setting):
+    def observe_renamed(kernel, final, trace, setting):
         return {"last": final.values[:3], "taps": jax.numpy.int32(setting.kernel_size)}
 
-    found = swept(tmp_path, axes=(SHARE,), observe=fine, kernel_size=(2, 3), shape=9)
-    assert found["last"].dims == ("kernel_size", "share", "last_axis_0")
-    np.testing.assert_array_equal(found["taps"], np.repeat([[2], [3]], 5, 1))
+    table = swept(tmp_path, axes=(SHARE,), observe=observe_renamed, kernel_size=(2, 3), shape=9)
+    assert table["last"].dims == ("kernel_size", "share", "last_axis_0")
+    np.testing.assert_array_equal(table["taps"], np.repeat([[2], [3]], 5, 1))
     with pytest.raises(ValueError, match="a dictionary of arrays"):
         swept(tmp_path / "b", axes=(SHARE,), observe=lambda k, f, t, s: t.center)
     with pytest.raises(ValueError, match="the same for all settings"):
@@ -345,7 +345,7 @@ def test_any_function_can_be_measured(tmp_path):
         )
 
 
-WRONG_MEASURES = {
+INVALID_MEASURES = {
     "nothing": (lambda k: None, "NoneType, expected a dictionary"),
     "an empty dictionary": (lambda k: {}, "an empty dictionary"),
     "text": (lambda k: {"a": "text"}, "a of str, expected a dictionary of arrays"),
@@ -358,19 +358,19 @@ WRONG_MEASURES = {
     "a key": (lambda k: {"a": jax.random.key(0)}, "a of key<fry>"),
     "a path": (lambda k: {"a/b": k}, "'a/b', expected names of letters"),
     "a number for a name": (lambda k: {1: k}, "1, expected names of letters"),
-    "the name of an axis": (lambda k: {"a": k, "a_axis_0": k[0]}, "a_axis_0, expected other names"),
+    "the name of an axis": (lambda k: {"a": k, "a_axis_0": k[0]}, "a_axis_0, expected names not"),
 }
 
 
-@pytest.mark.parametrize("case", WRONG_MEASURES)
-def test_what_cannot_be_stored_is_told_before_anything_is_compiled(case):
-    function, message = WRONG_MEASURES[case]
+@pytest.mark.parametrize("case", INVALID_MEASURES)
+def test_invalid_measurements_raise_before_compilation(case):
+    function, message = INVALID_MEASURES[case]
     sweep = sweeps.Sweep(axes=SHARE, observe=lambda k, f, t, s: function(k), **SMALL)
     with pytest.raises(ValueError, match=f"observe: got {message}"):
         sweeps.explain(sweep)
 
 
-def test_numbers_of_numpy_and_jax_are_as_good_as_plain_ones():
+def test_numpy_and_jax_scalars_equal_python_scalars():
     plain = sweeps.Sweep(axes=(SHARE,), kernel_size=(2, 3), radius=2.0, block=4, **SMALL)
     other = sweeps.Sweep(
         axes=sweeps.linear("share", np.float32(0), np.int8(1), np.int64(5)),
@@ -385,23 +385,23 @@ def test_numbers_of_numpy_and_jax_are_as_good_as_plain_ones():
     assert _blocks.layout(other) == _blocks.layout(plain)
 
 
-def test_settings_of_both_dtypes_are_stored_as_the_wider(tmp_path):
-    found = swept(tmp_path, axes=(SHARE,), dtype=("float32", "float64"))
-    assert found.velocity.dtype == np.float64
-    wide = found.velocity.sel(dtype="float64")
-    np.testing.assert_allclose(found.velocity.sel(dtype="float32"), wide, atol=1e-6)
-    assert not np.array_equal(found.energy.sel(dtype="float32"), found.energy.sel(dtype="float64"))
+def test_dtypes_of_settings_are_promoted(tmp_path):
+    table = swept(tmp_path, axes=(SHARE,), dtype=("float32", "float64"))
+    assert table.velocity.dtype == np.float64
+    wide = table.velocity.sel(dtype="float64")
+    np.testing.assert_allclose(table.velocity.sel(dtype="float32"), wide, atol=1e-6)
+    assert not np.array_equal(table.energy.sel(dtype="float32"), table.energy.sel(dtype="float64"))
 
 
-def test_wide_types_are_asked_for_first(tmp_path):
+def test_float64_needs_enabled_x64(tmp_path):
     sweep = sweeps.Sweep(axes=(SHARE,), dtype="float64", **SMALL)
-    for ask in (sweeps.explain, lambda sweep: sweeps.run(sweep, tmp_path / "s.zarr")):
+    for call in (sweeps.explain, lambda sweep: sweeps.run(sweep, tmp_path / "s.zarr")):
         with jax.enable_x64(False), pytest.raises(ValueError, match="got float64, expected jax"):
-            ask(sweep)
+            call(sweep)
     assert not (tmp_path / "s.zarr").exists()
 
 
-# --- what comes out -----------------------------------------------------------------------------
+# --- stores and explanations --------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -413,46 +413,46 @@ def stored(tmp_path_factory):
     return path, sweep, sweeps.run(sweep, path)
 
 
-def test_plain_xarray_reads_it_with_labels_units_and_provenance(stored):
+def test_xarray_reads_labels_units_and_provenance(stored):
     path, sweep, done = stored
     assert (done.points, done.computed, done.damaged) == (30, 30, 0)
-    found = xarray.open_zarr(path)
-    assert dict(found.velocity.sizes) == {"rectifier": 2, "share": 5, "pair": 3, "component": 1}
-    assert found.velocity.attrs["units"] == "pixels per layer"
-    assert found.noise.dims == ("pair",)
-    assert found.sel(rectifier="modulus", share=0.5).isel(pair=1).noise == 0.1
-    assert found.boundary == "zero"
-    assert found.steps == 6
-    assert int((found.done != 0).sum()) == math.prod(_blocks.layout(sweep).grid)
-    assert found.attrs["provenance"]["jax"] == jax.__version__
-    assert found.attrs["sweep"]["observe"] == "laws"
+    table = xarray.open_zarr(path)
+    assert dict(table.velocity.sizes) == {"rectifier": 2, "share": 5, "pair": 3, "component": 1}
+    assert table.velocity.attrs["units"] == "pixels per layer"
+    assert table.noise.dims == ("pair",)
+    assert table.sel(rectifier="modulus", share=0.5).isel(pair=1).noise == 0.1
+    assert table.boundary == "zero"
+    assert table.steps == 6
+    assert int((table.done != 0).sum()) == math.prod(_blocks.layout(sweep).grid)
+    assert table.attrs["provenance"]["jax"] == jax.__version__
+    assert table.attrs["sweep"]["observe"] == "rates"
 
 
-def test_one_file_holds_the_same(stored, tmp_path, capsys):
+def test_export_matches_the_store(stored, tmp_path, capsys):
     path, *_ = stored
     out = tmp_path / "s.nc"
     assert main(["sweep", "export", str(path), str(out)]) == 0
     assert "share 5" in capsys.readouterr().out
-    with xarray.open_dataset(out) as one, xarray.open_zarr(path) as store:
+    with xarray.open_dataset(out) as exported, xarray.open_zarr(path) as store:
         for name, array in store.variables.items():
-            np.testing.assert_array_equal(one[name].values, array.values)
-        assert set(one.attrs) == set(store.attrs)
+            np.testing.assert_array_equal(exported[name].values, array.values)
+        assert set(exported.attrs) == set(store.attrs)
 
 
-def test_an_explanation_counts_before_anything_runs(stored):
+def test_explain(stored):
     _, sweep, done = stored
-    told = sweeps.explain(sweep)
-    assert (told.points, told.compilations, told.blocks, told.block_points) == (30, 2, 6, 6)
-    assert told.batch == done.batch
-    # an impulse widened by 2 pixels a layer for 6 layers, with 3 more at either end
-    assert told.cell_steps == 30 * 6 * (1 + 6 * 2 + 2 * 3)
-    # 12 numbers of float32, inactive and status
-    assert told.stored == 30 * (12 * 4 + 2)
+    plan = sweeps.explain(sweep)
+    assert (plan.points, plan.compilations, plan.blocks, plan.block_points) == (30, 2, 6, 6)
+    assert plan.batch == done.batch
+    # an impulse that widens by 2 pixels per layer for 6 layers, plus 3 at either end
+    assert plan.cell_steps == 30 * 6 * (1 + 6 * 2 + 2 * 3)
+    # 12 float32 numbers, inactive and status
+    assert plan.stored == 30 * (12 * 4 + 2)
     for words in ("points        30", "compilations  2, one per setting", "about"):
-        assert words in str(told)
+        assert words in str(plan)
     narrow = sweeps.explain(sweep, batch=2)
     assert set(narrow.batch.values()) == {2}
-    assert narrow.memory == told.memory / 3
+    assert narrow.memory == plan.memory / 3
     small, large = (sweeps.explain(dataclasses.replace(sweep, kernel_size=n)) for n in (2, 7))
     assert sweeps.explain(dataclasses.replace(sweep, kernel_size=(7, 2))).memory == large.memory
     assert large.memory > small.memory
@@ -460,7 +460,7 @@ def test_an_explanation_counts_before_anything_runs(stored):
         sweeps.explain(sweep, batch=-1)
 
 
-def test_batches_are_even_and_a_multiple_of_the_devices():
+def test_batch_size_is_even_and_divisible_by_the_devices():
     setting = next(sweeps.Sweep(axes=(SHARE,), **SMALL).settings())
     one = jax.devices()[:1]
     assert _program.batch_size(setting, 10, one, 4) == 4
@@ -470,14 +470,14 @@ def test_batches_are_even_and_a_multiple_of_the_devices():
     assert _program.batch_size(setting, 100, one * 2, 40) == 34
     assert _program.batch_size(setting, 3, one * 8) == 8
     assert _program.batch_size(setting, 3, one * 8, 8) == 8
-    room = 2**24 // (4 * 4 * 19)
-    assert room / 2 < _program.batch_size(setting, 10**6, one) <= room
+    limit = 2**24 // (4 * 4 * 19)
+    assert limit / 2 < _program.batch_size(setting, 10**6, one) <= limit
 
 
-# --- the file that describes a sweep ------------------------------------------------------------
+# --- TOML files ---------------------------------------------------------------------------------
 
 SPEC = """\
-size = [2, 3]            # compiled for
+kernel_size = [2, 3]     # compiled in
 rectifier = "modulus"
 dimensions = 1
 steps = 6
@@ -494,7 +494,7 @@ seed = [1, 2]
 """
 
 
-def test_a_file_describes_a_sweep(tmp_path):
+def test_load(tmp_path):
     path = tmp_path / "s.toml"
     path.write_text(SPEC)
     expected = sweeps.Sweep(
@@ -511,28 +511,28 @@ def test_a_file_describes_a_sweep(tmp_path):
     assert sweeps.load(path) == expected
     np.save(tmp_path / "k.npy", np.ones((2, 3, 3)))
     path.write_text(
-        'family = "taps"\npixels = 64\n[axes.kernel]\ntaps = "k.npy"\n[axes.noise]\nvalues = [0]\n'
+        'family = "taps"\nshape = 64\n[axes.kernel]\ntaps = "k.npy"\n[axes.noise]\nvalues = [0]\n'
         "[axes.seed]\ncount = 4\nfirst = 2\n"
     )
-    found = sweeps.load(path)
-    assert found.shape == (2, 1, 4)
-    np.testing.assert_array_equal(found.axes[0].table()["taps"], np.ones((2, 3, 3)))
+    loaded = sweeps.load(path)
+    assert (loaded.shape, loaded.axis_lengths) == (64, (2, 1, 4))
+    np.testing.assert_array_equal(loaded.axes[0].table()["taps"], np.ones((2, 3, 3)))
     path.write_text("[axes.draw]\nsobol = 8\nscramble = 3\nshare = [0, 1]\nangle = [0, 3]\n")
     assert sweeps.load(path).axes == (sweeps.sobol("draw", 8, seed=3, share=(0, 1), angle=(0, 3)),)
 
 
 BAD_SPECS = {
-    "a misspelt key": ("siez = 3\n", "line 1: siez: got no such key.*did you mean size?"),
+    "a misspelt key": ("shpae = 3\n", r"line 1: shpae: got an unknown key.*did you mean shape\?"),
     "a value": ("dimensions = 1\nsteps = 0\n", "line 2: steps: got 0"),
     "a misspelt key of an axis": (
         "[axes.share]\nfrom = 0\nto = 1\ncout = 3\n",
-        r"line 4: axes\.share\.cout: got no such key",
+        r"line 4: axes\.share\.cout: got an unknown key",
     ),
     "a range": ("\n[axes.share]\nfrom = 0\nto = 2\ncount = 3\n", "line 2: share: got share 2"),
     "half a range": ("[axes.share]\nfrom = 0\n", "line 1: to: got nothing, expected all of from"),
     "words": ('[axes.share]\nfrom = "a"\nto = 1\ncount = 3\n', "line 1: share from: got str"),
-    "a table that is none": ("axes = 3\n", "line 1: axes: got no tables"),
-    "no TOML": ("size = = 3\n", r"unreadable \(.*at line 1"),
+    "axes that are no tables": ("axes = 3\n", "line 1: axes: got no tables"),
+    "no TOML": ("shape = = 3\n", r"unreadable \(.*at line 1"),
     "no such file": ('[axes.k]\ntaps = "none.npy"\n', "line 1: taps: got 'none.npy', unreadable"),
     "an axis that doesn't fit": (
         "[axes.share]\nvalues = [0.1]\n[axes.seed]\ncount = 3\n",
@@ -540,7 +540,7 @@ BAD_SPECS = {
     ),
     "a range of seeds": (
         "[axes.draw]\nsobol = 8\nshare = [0, 1]\nseed = [0, 9]\n",
-        r"line 4: axes\.draw\.seed: got no such key",
+        r"line 4: axes\.draw\.seed: got an unknown key",
     ),
     "an axis of no quantity": ("[axes.name]\nvalues = [0]\n", "line 1: name: got 'name'"),
     "a misspelt rule": (
@@ -556,14 +556,14 @@ BAD_SPECS = {
         "line 1: observe: .*PYTHONPATH",
     ),
     "a list of lists": (
-        "size = [[3, 3]]\n[axes.share]\nvalues = [0]\n",
+        "kernel_size = [[3, 3]]\n[axes.share]\nvalues = [0]\n",
         "line 1: kernel_size: got",
     ),
 }
 
 
 @pytest.mark.parametrize("case", BAD_SPECS)
-def test_mistakes_in_a_file_are_told_with_key_and_line(tmp_path, case, capsys):
+def test_invalid_files_name_key_and_line(tmp_path, case, capsys):
     text, message = BAD_SPECS[case]
     path = tmp_path / "s.toml"
     path.write_text(text)
@@ -578,17 +578,17 @@ def test_mistakes_in_a_file_are_told_with_key_and_line(tmp_path, case, capsys):
 @given(
     text=st.text(max_size=80) | st.lists(st.sampled_from(SPEC.split()), max_size=12).map(" ".join)
 )
-def test_no_text_breaks_the_reader(tmp_path_factory, text):
+def test_load_raises_only_value_errors(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "any.toml"
     path.write_text(text, encoding="utf-8")
     try:
-        found = _spec.load(path)
+        result = _spec.load(path)
     except ValueError as error:
-        found = str(error)
-    assert isinstance(found, sweeps.Sweep) or str(path) in found
+        result = str(error)
+    assert isinstance(result, sweeps.Sweep) or str(path) in result
 
 
-def test_the_command_runs_a_file_and_tells_how_far_it_is(tmp_path, capsys):
+def test_command_runs_a_file_and_reports_status(tmp_path, capsys):
     path, store = tmp_path / "s.toml", tmp_path / "s.zarr"
     path.write_text(SPEC)
     assert main(["sweep", "run", str(path), "--explain"]) == 0
@@ -615,7 +615,7 @@ def test_the_command_runs_a_file_and_tells_how_far_it_is(tmp_path, capsys):
         (["--batch", "-1"], "batch: got -1"),
     ],
 )
-def test_wrong_options(tmp_path, capsys, words, message):
+def test_invalid_options(tmp_path, capsys, words, message):
     path = tmp_path / "s.toml"
     path.write_text(SPEC)
     assert main(["sweep", "run", str(path), "--store", str(tmp_path / "s.zarr"), *words]) == 2

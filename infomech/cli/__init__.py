@@ -9,7 +9,7 @@ from typing import Any
 import infomech
 from infomech._core import extras
 
-#: file and class of each command, or a group of commands
+#: module and class of each command; a dict is a group of commands
 COMMANDS: dict[str, Any] = {
     "law": "law.Law",
     "kernel": "kernel.Kernel",
@@ -27,7 +27,7 @@ COMMANDS: dict[str, Any] = {
     "doctor": "doctor.Doctor",
 }
 
-#: what each group of commands is for
+#: description of each group
 GROUPS = {
     "infomech": "The mechanics of CNN filtering: how kernels move and spread images.",
     "infomech sweep": "Run many kernels and settings and store the results, labeled, on disk.",
@@ -35,7 +35,7 @@ GROUPS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns 0, 1 if a check failed, 2 after a line about a bad argument."""
+    """Runs one command; returns 0, 1 if a check failed, or 2 for a bad argument."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["--version"]:
         print(f"infomech {infomech.__version__}")
@@ -45,75 +45,75 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # who read the output has gone; Python would say so once more at its end
+        # reader closed the pipe; silence the second BrokenPipeError at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ValueError, extras.MissingExtraError) as error:
-        return _refused(error)
+        return _print_error(error)
 
 
-def _refused(error: Exception) -> int:
-    """Says in one line what is wrong; the exit code."""
+def _print_error(error: Exception) -> int:
+    """Prints an error on one line; returns the exit code."""
     print(f"infomech: {' '.join(str(error).split())}", file=sys.stderr)
     return 2
 
 
 def _run(words: list[str]) -> int:
-    """Runs the command that the first words name, with the others as its arguments."""
-    # what may take long to import isn't for --version
+    """Runs the command named by the first words with the rest as its arguments."""
+    # slow imports, not needed for --version
     with extras.needed("cli", "the command line"):
         import tyro
 
         from infomech.cli.words import check
 
-        prog, found, rest = _find(words)
-        if isinstance(found, dict):
-            print(_listing(prog, found))
+        prog, entry, rest = _find(words)
+        if isinstance(entry, dict):
+            print(_listing(prog, entry))
             return 0
-        # who asks for one command need not wait for what the others import
-        kind = _class(found)
+        # import only the requested command
+        kind = _class(entry)
     check(kind, prog, rest)
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
     return tyro.cli(kind, prog=prog, args=rest, config=config).run()
 
 
 def _find(words: list[str]) -> tuple[str, Any, list[str]]:
-    """The command named, as it is typed and in `COMMANDS`, and the words left for it.
+    """Full name of the command, its entry in `COMMANDS`, and the remaining words.
 
-    It is a group if help on that is asked for. Raises ValueError for an unknown command.
+    The entry is a group if its help is requested. Raises ValueError for an unknown command.
     """
-    from infomech.cli.words import meant, misuse
+    from infomech.cli.words import suggestion, usage_error
 
-    prog, found = "infomech", COMMANDS
-    for place, word in enumerate(words):
-        if not isinstance(found, dict):
-            return prog, found, words[place:]
+    prog, entry = "infomech", COMMANDS
+    for i, word in enumerate(words):
+        if not isinstance(entry, dict):
+            return prog, entry, words[i:]
         if word in ("-h", "--help"):
-            return prog, found, []
-        if word not in found:
-            what = "option" if word.startswith("-") else "command"
-            hint = meant(word, found)
-            if "run" in found and what == "command" and not hint:
+            return prog, entry, []
+        if word not in entry:
+            kind = "option" if word.startswith("-") else "command"
+            hint = suggestion(word, entry)
+            if "run" in entry and kind == "command" and not hint:
                 hint = f" (did you mean {prog} run {word}?)"
-            raise misuse(prog, f"unrecognized {what} {word}{hint}")
-        prog, found = f"{prog} {word}", found[word]
-    if isinstance(found, dict):
-        raise misuse(prog, f"got no command, expected one of {', '.join(found)}")
-    return prog, found, []
+            raise usage_error(prog, f"unrecognized {kind} {word}{hint}")
+        prog, entry = f"{prog} {word}", entry[word]
+    if isinstance(entry, dict):
+        raise usage_error(prog, f"got no command, expected one of {', '.join(entry)}")
+    return prog, entry, []
 
 
-def _class(place: str) -> Any:
-    """The class of a command, whose `run` does what it is for."""
-    module, name = place.split(".")
+def _class(path: str) -> Any:
+    """The class of a command; its `run` executes it."""
+    module, name = path.split(".")
     return getattr(importlib.import_module(f"infomech.cli.{module}"), name)
 
 
 def _listing(prog: str, group: dict[str, Any]) -> str:
-    """The commands of a group, with a line on each."""
-    wide = max(map(len, group))
+    """Help text of a group: one line per command."""
+    width = max(map(len, group))
     lines = [
-        f"  {name:<{wide}}  {GROUPS.get(f'{prog} {name}') or _class(place).__doc__.splitlines()[0]}"
-        for name, place in group.items()
+        f"  {name:<{width}}  {GROUPS.get(f'{prog} {name}') or _class(path).__doc__.splitlines()[0]}"
+        for name, path in group.items()
     ]
     version = " [--version]" if prog == "infomech" else ""
     return "\n".join(

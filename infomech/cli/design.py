@@ -1,4 +1,4 @@
-"""`infomech design`: a kernel that moves a pattern as target."""
+"""`infomech design`: a kernel that moves a pattern at a target velocity."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from infomech import design, losses, plot
 from infomech._core import checks, files
 from infomech._rollout import rollout
 from infomech.cli import kernel as kernel_command
-from infomech.cli.options import Clock, numbers_in_line, tell, use
+from infomech.cli.options import Clock, numbers_in_line, progress_bar, tell, use
 from infomech.design import parametrizations
 from infomech.fields import patterns
 from infomech.losses._loss import finite_numbers
@@ -25,47 +25,47 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class Design:
-    """Find a kernel that moves a pattern at a target velocity, and say how good it is.
+    """Find a kernel that moves a pattern at a target velocity, and report its accuracy.
 
-    Writes the taps (design.npy), a picture of them (design.png) and everything else (design.json).
-    Ends with 1 and the best that was found if the wish can't be met.
+    Writes the taps (design.npy), their picture (design.png) and all results (design.json). Exits
+    with status 1 and the best kernel if the target is not achieved.
     """
 
     velocity: tuple[float, ...]
-    """Pixels per layer, one number for each axis."""
+    """Target velocity in pixels per layer, one number per axis."""
     kernel_size: tuple[int, ...] = (3,)
-    """Taps on each axis; one number for all axes."""
+    """Taps along each axis; one number for all axes."""
     diffusion: float | None = None
-    """Growth of the variance, mean over the axes, in pixels² per layer; not asked for if absent."""
+    """Target growth of the variance, mean over the axes, in pixels² per layer (optional)."""
     rectifier: str = "relu"
     """relu, modulus, identity, leaky_relu, softplus, gelu or tanh."""
     family: str = "taps"
-    """Kernels that may be found: taps, unit-energy or non-negative."""
+    """Kernel family: taps, unit-energy or non-negative."""
     steps: int = 32
-    """Layers."""
+    """Number of layers."""
     pattern: str = "disk"
     """disk, impulse, gaussian, box, an image file or a photograph such as camera."""
     radius: float = 5.0
-    """Of the disk, half width of the box, two sigma of the gaussian; in pixels."""
+    """Radius of the disk, half width of the box, two sigma of the gaussian; in pixels."""
     tolerance: float = 1e-4
-    """Largest error that is let pass, in the units of the wish."""
+    """Largest accepted error, in the units of the target."""
     starts: int = 16
-    """Random kernels to start from."""
+    """Number of random starts."""
     seed: int = 0
-    """Of the starts."""
+    """Seed of the starts."""
     solver: str = "auto"
     """auto, least squares, dogleg, lbfgs or adam."""
     animation: str = ""
-    """gif or webp: write an animation as well."""
+    """gif or webp: also write an animation."""
     out: Path = Path("out/design")
-    """Folder for the files; made if need be."""
+    """Folder for the files, created if missing."""
     compile_cache: Path | None = None
-    """Folder that keeps compiled code, so that the next time it need not be compiled again."""
+    """Folder of JAX's compilation cache; later runs skip compiling."""
     json: bool = False
     """Print JSON instead of text."""
 
     def run(self) -> int:
-        """Fits, writes the files, prints what was found; 1 if it isn't what was target for."""
+        """Fits, writes the files and prints the result; returns 1 if the target is not achieved."""
         use("float32", self.compile_cache)
         clock = Clock()
         if self.animation:
@@ -80,7 +80,7 @@ class Design:
                 continue
             finite_numbers(name, number)
             if np.abs(number).max() > 1e15:
-                raise checks.error(name, number, "numbers whose squares single precision can hold")
+                raise checks.error(name, number, "numbers whose squares fit in single precision")
         if not -(2**63) <= self.seed < 2**63:
             raise checks.error("seed", self.seed, "a whole number of at most 63 bits")
         kernel_size = self.kernel_size * axes if len(self.kernel_size) == 1 else self.kernel_size
@@ -91,37 +91,38 @@ class Design:
             )
         values = patterns.pattern(self.pattern, self.radius, axes, "float32")
         if not values.any():
-            raise checks.error("pattern", f"{self.pattern}, which is dark", "one that isn't 0")
+            raise checks.error("pattern", f"{self.pattern}, which is all 0", "a pattern that isn't")
         conversion = patterns.conversion(self.pattern)
         tell(conversion, json=self.json)
-        first = patterns.with_room(values, kernel_size, checks.integer("steps", self.steps, 1))
-        wish = losses.velocity(np.asarray(self.velocity, np.float32))
+        field = patterns.with_room(values, kernel_size, checks.integer("steps", self.steps, 1))
+        loss = losses.velocity(np.asarray(self.velocity, np.float32))
         if self.diffusion is not None:
-            wish = wish + losses.diffusion(np.float32(self.diffusion))
+            loss = loss + losses.diffusion(np.float32(self.diffusion))
         starts = design.starts(
             kernel_size, checks.integer("starts", self.starts, 1), key=jax.random.key(self.seed)
         )
-        found = design.fit(
-            wish,
-            starts,
-            field=first,
-            steps=self.steps,
-            rectifier=self.rectifier,
-            family=FAMILIES[self.family],
-            solver=self.solver,
-            tolerance=self.tolerance**2,
-            progress=not self.json,
-            stop_at_first=True,
-        )
-        taps = found.kernel[found.best]
-        result = self._result(found, taps, kernel_size)
+        with progress_bar("design", "iteration", shown=not self.json) as update:
+            fitted = design.fit(
+                loss,
+                starts,
+                field=field,
+                steps=self.steps,
+                rectifier=self.rectifier,
+                family=FAMILIES[self.family],
+                solver=self.solver,
+                tolerance=self.tolerance**2,
+                on_progress=update,
+                stop_at_first=True,
+            )
+        taps = fitted.kernel[fitted.best]
+        result = self._result(fitted, taps, kernel_size)
         paths = {kind: out / f"design.{kind}" for kind in ("npy", "png", "json")}
         with files.replacing(paths["npy"]) as part, part.open("wb") as stream:
             np.save(stream, taps)
         plot.save(plot.kernel(taps), paths["png"])
         if self.animation:
             paths[self.animation] = out / f"design.{self.animation}"
-            _, frames = rollout(taps, first, self.steps, rectifier=self.rectifier, observe=_values)
+            _, frames = rollout(taps, field, self.steps, rectifier=self.rectifier, observe=_values)
             plot.animation(frames, paths[self.animation])
         text = files.to_json(
             {
@@ -138,42 +139,42 @@ class Design:
         return 0 if result["achieved"] else 1
 
     def _result(
-        self, found: design.Result, taps: Any, kernel_size: tuple[int, ...]
+        self, fitted: design.Result, taps: Any, kernel_size: tuple[int, ...]
     ) -> dict[str, Any]:
-        best = found.best
-        achieved = found.status[best] == design.CONVERGED
+        best = fitted.best
+        achieved = fitted.status[best] == design.CONVERGED
         too_fast = [
             a
             for a, (v, n) in enumerate(zip(self.velocity, kernel_size, strict=True))
             if abs(v) > (n - 1) / 2
         ]
-        reason = found.reason[best]
+        reason = fitted.reason[best]
         if not achieved and too_fast:
             axis = too_fast[0]
-            n, most = kernel_size[axis], (kernel_size[axis] - 1) / 2
+            n, limit = kernel_size[axis], (kernel_size[axis] - 1) / 2
             reason = (
                 f"out of reach: a kernel of {n} {'tap' if n == 1 else 'taps'} "
-                f"moves at most (n − 1)/2 = {most:g} "
-                f"{'pixel' if most == 1 else 'pixels'} per layer in the long run; "
-                f"{abs(self.velocity[axis]):g} along axis {axis} was asked for"
+                f"moves at most (n − 1)/2 = {limit:g} "
+                f"{'pixel' if limit == 1 else 'pixels'} per layer in the long run; "
+                f"the target along axis {axis} is {abs(self.velocity[axis]):g}"
             )
         return {
             "achieved": bool(achieved),
             "reason": reason,
-            "solver": found.solver,
-            "starts_converged": int(np.sum(found.status == design.CONVERGED)),
+            "solver": fitted.solver,
+            "starts_converged": int(np.sum(fitted.status == design.CONVERGED)),
             "kernel": taps,
-            "loss": found.loss[best],
+            "loss": fitted.loss[best],
             "measured": {
-                name: _as_requested(value[best], found.target[name])
-                for name, value in found.achieved.items()
+                name: _as_requested(value[best], fitted.target[name])
+                for name, value in fitted.achieved.items()
             },
-            "target": found.target,
+            "target": fitted.target,
         }
 
 
 def _as_requested(measured: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The mean over the axes of a diffusion tensor, if a number is what was target for."""
+    """Mean over the axes of a diffusion tensor if the target is a single number."""
     return np.trace(measured) / len(measured) if measured.ndim == 2 > target.ndim else measured
 
 
@@ -189,7 +190,7 @@ def _report(
         target = numbers_in_line(np.asarray(result["target"][name], np.float64))
         lines.append(f"{name:<24}{numbers_in_line(np.asarray(value))}, target {target}")
     lines += [
-        f"{'starts that got there':<24}{result['starts_converged']}, by {result['solver']}",
+        f"{'starts converged':<24}{result['starts_converged']}, by {result['solver']}",
         "",
         kernel_command.described(taps, rectifier),
         "",

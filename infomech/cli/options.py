@@ -1,4 +1,4 @@
-"""What the options of several commands spell: a number type and a kernel."""
+"""Options and helpers shared by several commands: dtype, kernel, timing, progress."""
 
 import atexit
 import contextlib
@@ -8,7 +8,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,13 @@ import jax
 import numpy as np
 
 from infomech import kernels
-from infomech._core import checks, files
+from infomech._core import checks, extras, files
 
 
 def use(dtype: str, compile_cache: Path | None = None) -> None:
-    """Enables 64-bit types if `dtype` needs them, and a folder that keeps compiled code.
+    """Enables 64-bit types if `dtype` needs them, and JAX's compilation cache in a folder.
 
-    Raises ValueError for an unknown dtype, or a folder that can't be made.
+    Raises ValueError for an unknown dtype, or a folder that can't be created.
     """
     checks.one_of("dtype", dtype, ("float32", "float64"))
     if dtype == "float64":
@@ -32,33 +32,33 @@ def use(dtype: str, compile_cache: Path | None = None) -> None:
         jax.config.update("jax_compilation_cache_dir", str(files.folder(compile_cache)))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-        _leave_out_false_alarms()
+        _suppress_xla_aot_warnings()
 
 
-def _leave_out_false_alarms() -> None:
-    """Holds back what XLA itself writes, until the end, and then leaves out its false alarms.
+def _suppress_xla_aot_warnings() -> None:
+    """Buffers what XLA writes to stderr, and drops its AOT loader warnings at exit.
 
-    For each piece of cached code it finds features missing on this machine that are names of its
-    own for preferences: hundreds of long lines.
+    For every cached program XLA warns that the machine lacks features, which are in fact names of
+    its own preferences: hundreds of long lines.
     """
-    terminal, held = os.dup(2), tempfile.TemporaryFile()  # noqa: SIM115
+    terminal, buffer = os.dup(2), tempfile.TemporaryFile()  # noqa: SIM115
     sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1)
-    os.dup2(held.fileno(), 2)
+    os.dup2(buffer.fileno(), 2)
 
-    def tell() -> None:
+    def flush() -> None:
         os.dup2(terminal, 2)
-        held.seek(0)
-        lines = held.read().splitlines(keepends=True)
+        buffer.seek(0)
+        lines = buffer.read().splitlines(keepends=True)
         os.write(2, b"".join(line for line in lines if b"cpu_aot_loader" not in line))
 
-    atexit.register(tell)
+    atexit.register(flush)
 
 
 @contextlib.contextmanager
 def typed(command: Any, **words: str) -> Iterator[None]:
-    """Within it, mistakes in arguments are told by the words that were typed for them.
+    """Rewrites argument names in error messages to the command-line spelling.
 
-    These are `words`, and of a `command` its options: an argument `strides` was typed --strides.
+    An argument `strides` becomes --strides if `command` has that option; `words` adds other names.
     """
     words = {f.name: "--" + f.name.replace("_", "-") for f in fields(command)} | words
     try:
@@ -66,53 +66,71 @@ def typed(command: Any, **words: str) -> Iterator[None]:
     except ValueError as error:
         text = str(error)
         for argument, word in words.items():
-            # who is at fault, at the beginning, and what is advised, such as layout=
+            # the leading argument name, and any `name=` hint
             text = re.sub(rf"^{argument}(?=[:\[])|\b{argument}=", word, text)
         raise ValueError(text) from error
 
 
 def tell(conversion: str, *, json: bool) -> None:
-    """Prints what was done to an image or sound, if anything; to stderr beside printed JSON."""
+    """Prints how an image or sound was converted, if it was; to stderr when printing JSON."""
     if conversion:
         print(conversion, file=sys.stderr if json else sys.stdout)
 
 
+@contextlib.contextmanager
+def progress_bar(
+    description: str, unit: str, *, shown: bool = True
+) -> Iterator[Callable[[int, int], None]]:
+    """Shows a bar on a terminal's stderr; yields its update function of (done, total)."""
+    with extras.needed("cli", "the progress bar"):
+        from tqdm import tqdm
+    with tqdm(
+        desc=description, unit=unit, leave=False, disable=None if shown else True, file=sys.stderr
+    ) as bar:
+
+        def update(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield update
+
+
 class Clock:
-    """Wall time since it was made, with what JAX spent on compiling told apart."""
+    """Wall time since creation, with JAX compile time separated."""
 
     def __init__(self) -> None:
-        """Starts now."""
+        """Starts the clock."""
         self._start = time.perf_counter()
         self._compiling = 0.0
-        jax.monitoring.register_event_duration_secs_listener(self._hear)
+        jax.monitoring.register_event_duration_secs_listener(self._listen)
 
-    def _hear(self, event: str, duration_secs: float, **_: Any) -> None:
+    def _listen(self, event: str, duration_secs: float, **_: Any) -> None:
         if event.startswith("/jax/core/compile/"):
             self._compiling += duration_secs
 
     def seconds(self) -> dict[str, float]:
-        """Seconds spent compiling and running until now."""
+        """Seconds spent compiling and running so far."""
         total = time.perf_counter() - self._start
         compiling = min(self._compiling, total)
         return {"compile": compiling, "run": total - compiling}
 
     def __str__(self) -> str:
-        """The same in words."""
+        """One-line summary."""
         seconds = self.seconds()
         return f"compiling {seconds['compile']:.1f} s, running {seconds['run']:.1f} s"
 
 
 @dataclass(frozen=True)
 class KernelChoice:
-    """A kernel given by its taps, or one of the DC + gradient family.
+    """A kernel given by its taps, or a member of the DC + gradient family.
 
     Attributes:
         taps: numbers separated by spaces and rows by semicolons, such as "1 0 -1; 2 0 -2; 1 0 -1",
             or a .npy, .json, .csv or .txt file.
-        kernel_size: taps on each axis, for the family.
+        kernel_size: taps along each axis, for the family.
         share: odd share of the energy, 0 to 1, for the family.
         ratio: mixing ratio beta, 0 to 1, for the family instead of the share.
-        direction: of the gradient, one number per axis; empty: the last axis.
+        direction: direction of the gradient, one number per axis; empty: the last axis.
     """
 
     taps: str = ""
@@ -122,10 +140,10 @@ class KernelChoice:
     direction: tuple[float, ...] = ()
 
     def build(self, dtype: str) -> jax.Array:
-        """The kernel. Raises ValueError naming the option that is wrong."""
+        """The kernel. Raises ValueError naming the invalid option."""
         if self.taps:
             if self.share is not None or self.ratio is not None:
-                raise checks.error("taps", "a share or ratio as well", "one or the other")
+                raise checks.error("taps", "a share or ratio as well", "only one of them")
             return checks.kernel("taps", np.asarray(_read_taps(self.taps), dtype))
         if self.share is None and self.ratio is None:
             raise checks.error(
@@ -138,7 +156,7 @@ class KernelChoice:
 
 
 def numbers_in_line(value: np.ndarray) -> str:
-    """A number or an array in one line, to six digits, with what is only rounding shown as 0."""
+    """A number or array on one line, to six digits; magnitudes below 1e-12 print as 0."""
     if value.ndim:
         return f"[{', '.join(numbers_in_line(part) for part in value)}]"
     return f"{float(value) if abs(value) > 1e-12 else 0.0:.6g}"
@@ -159,8 +177,8 @@ def _read_taps(text: str) -> np.ndarray:
                 "taps", f"{text!r}, unreadable ({error})", "a file of numbers"
             ) from error
     if "," in text:
-        spaced = re.sub(" *, *", " ", text)
-        expected = f'numbers separated by spaces: --taps "{spaced}"'
+        corrected = re.sub(" *, *", " ", text)
+        expected = f'numbers separated by spaces: --taps "{corrected}"'
         raise checks.error("taps", repr(text), expected)
     try:
         rows = [row.split() for row in text.strip(" ;").split(";")]

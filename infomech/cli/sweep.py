@@ -1,6 +1,5 @@
-"""`infomech sweep`: run a sweep that a TOML file describes, inspect its store, and export it."""
+"""`infomech sweep`: run the sweep of a TOML file, inspect its store, export it."""
 
-import functools
 import shlex
 import sys
 from dataclasses import dataclass
@@ -13,61 +12,61 @@ from tqdm import tqdm
 
 from infomech import sweeps
 from infomech._core import checks, files
-from infomech.cli.options import tell, use
+from infomech.cli.options import progress_bar, tell, use
 from infomech.fields import patterns
 from infomech.sweeps import _spec, _store
 
 
 @dataclass(frozen=True)
 class SweepRun:
-    """Run a sweep, or what is missing of it: every setting at every point of its axes.
+    """Run a sweep: every setting at every point of its axes.
 
-    It may be stopped at any moment; the same command goes on. Several processes may work on one
-    store, which is read by `xarray.open_zarr`.
+    Interrupt at any time and rerun the same command to resume; several processes may share one
+    store. Read the results with `xarray.open_zarr`.
     """
 
     spec: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SPEC")]
-    """TOML file: settings, each value of which is compiled for, and axes of numbers."""
+    """TOML file with settings (one compilation per combination) and axes of numbers."""
     store: Path = Path("out/sweep.zarr")
     """Folder of the results."""
     shard: str = "0/1"
-    """i/n: only every n-th block from the i-th on, 0 ≤ i < n, for job arrays."""
+    """i/n: only every n-th block, starting with the i-th, 0 ≤ i < n; for job arrays."""
     batch: int = 0
-    """Points at a time on all devices; 0: as many as memory is good for."""
+    """Points computed at once on all devices; 0: chosen from the memory."""
     distributed: tuple[str, ...] = ()
-    """This is one of several processes, each of which takes its share of the blocks: auto, as SLURM
-    and others tell JAX, or host:port, how many there are and the number of this one."""
+    """Divide the blocks among several processes: auto (detected by JAX, as under SLURM), or
+    host:port, number of processes and index of this one."""
     explain: bool = False
-    """Only tell what it will take."""
+    """Print the estimated cost and exit."""
     compile_cache: Path | None = None
-    """Folder that keeps compiled code, so that the next time it need not be compiled again."""
+    """Folder of JAX's compilation cache; later runs skip compiling."""
     json: bool = False
-    """Print what was done as JSON."""
+    """Print JSON instead of text."""
 
     def run(self) -> int:
-        """Runs what is missing; 0, or 1 if the store can't be written, 130 if interrupted."""
+        """Runs the missing blocks; returns 0, 1 if the store is unwritable, 130 if interrupted."""
         shard = _shard(self.shard)
-        # before anything is computed, as JAX asks
+        # JAX requires this before any computation
         _join(self.distributed)
         sweep = _spec.load(self.spec)
         use("float64" if "float64" in sweep.dtype else "float32", self.compile_cache)
         if self.explain:
-            told = sweeps.explain(sweep, batch=self.batch)
-            print(files.to_json(told) if self.json else told)
+            explanation = sweeps.explain(sweep, batch=self.batch)
+            print(files.to_json(explanation) if self.json else explanation)
             return 0
         bar = _Bar()
         try:
-            done = sweeps.run(sweep, self.store, shard=shard, batch=self.batch, on_progress=bar)
+            report = sweeps.run(sweep, self.store, shard=shard, batch=self.batch, on_progress=bar)
         except (KeyboardInterrupt, sweeps.StoreError) as error:
             bar.close()
-            stopped = "interrupted" if isinstance(error, KeyboardInterrupt) else error.strerror
-            print(f"infomech: {stopped}; what is done is kept. To go on:", file=sys.stderr)
+            cause = "interrupted" if isinstance(error, KeyboardInterrupt) else error.strerror
+            print(f"infomech: {cause}; finished blocks are kept. Resume with:", file=sys.stderr)
             print(f"  {self._command()}", file=sys.stderr)
             return 130 if isinstance(error, KeyboardInterrupt) else 1
         bar.close()
         for name in sweep.pattern:
             tell(patterns.conversion(name), json=self.json)
-        print(files.to_json(done) if self.json else self._report(done))
+        print(files.to_json(report) if self.json else self._summary(report))
         return 0
 
     def _command(self) -> str:
@@ -79,11 +78,11 @@ class SweepRun:
                 words += [f"--{name.replace('_', '-')}", *map(str, values)]
         return shlex.join(words)
 
-    def _report(self, done: sweeps.RunReport) -> str:
-        s = done.seconds
+    def _summary(self, report: sweeps.RunReport) -> str:
+        s = report.seconds
         return "\n".join(
             [
-                f"points  {done.points:,}, of which {done.computed:,} were computed now",
+                f"points  {report.points:,}, of which {report.computed:,} were computed now",
                 f"time    compiling {s.compile_s:.1f} s, running {s.run_s:.1f} s,"
                 f" storing {s.write_s:.1f} s",
                 f"store   {self.store}: xarray.open_zarr({str(self.store)!r})",
@@ -93,21 +92,19 @@ class SweepRun:
 
 @dataclass(frozen=True)
 class SweepStatus:
-    """Tell how far a store is, and whether what is in it is what was written."""
+    """Report how much of a store is complete, and verify its checksums."""
 
     store: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")]
     """Folder of the results."""
     json: bool = False
-    """Print it as JSON."""
+    """Print JSON instead of text."""
 
     def run(self) -> int:
-        """Prints it; 0 if all is there and intact, else 1."""
-        bar = functools.partial(
-            tqdm, desc="blocks", unit="block", delay=2, leave=False, disable=None, file=sys.stderr
-        )
-        found = _store.status(self.store, bar)
-        print(files.to_json(found) if self.json else _status(self.store, found))
-        return 0 if found.intact == found.points and found.labeled else 1
+        """Prints the status; returns 0 if the store is complete and intact, else 1."""
+        with progress_bar("blocks", "block") as update:
+            status = _store.status(self.store, update)
+        print(files.to_json(status) if self.json else _summary(self.store, status))
+        return 0 if status.intact == status.points and status.labeled else 1
 
 
 @dataclass(frozen=True)
@@ -117,18 +114,18 @@ class SweepExport:
     store: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")]
     """Folder of the results."""
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
-    """The file."""
+    """NetCDF file to write."""
 
     def run(self) -> int:
-        """Writes it and says what is in it."""
-        found = sweeps.export(self.store, self.out)
-        sizes = ", ".join(f"{name} {size}" for name, size in found.sizes.items())
+        """Writes the file and prints its dimensions."""
+        dataset = sweeps.export(self.store, self.out)
+        sizes = ", ".join(f"{name} {size}" for name, size in dataset.sizes.items())
         print(f"{self.out}: {sizes}")
         return 0
 
 
 class _Bar:
-    """A progress bar that tells compiling, running and storing apart."""
+    """Progress bar with separate times for compiling, running and storing."""
 
     def __init__(self) -> None:
         self.bar: Any = None
@@ -158,20 +155,21 @@ class _Bar:
             self.bar.close()
 
 
-def _status(path: Path, found: _store.Status) -> str:
+def _summary(path: Path, status: _store.Status) -> str:
     lines = [
-        f"{path}: {found.intact:,} of {found.points:,} points"
-        f" ({found.intact / found.points:.1%}), {found.blocks:,} blocks"
+        f"{path}: {status.intact:,} of {status.points:,} points"
+        f" ({status.intact / status.points:.1%}), {status.blocks:,} blocks"
     ]
-    if found.damaged:
+    if status.damaged:
         lines.append(
-            f"not what was written, and computed again next time: {found.damaged:,} points"
+            f"{status.damaged:,} points failed their checksum"
+            " and will be recomputed on the next run"
         )
-    if not found.labeled:
-        lines.append("the coordinates are not what was written, and written anew next time")
-    for name, count in found.statuses.items():
+    if not status.labeled:
+        lines.append("coordinates failed their checksum and will be rewritten on the next run")
+    for name, count in status.statuses.items():
         lines.append(f"  {count:>9,}  {name}")
-    return "\n".join([*lines, f"written by infomech {found.infomech}, {found.created}"])
+    return "\n".join([*lines, f"written by infomech {status.infomech}, {status.created}"])
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -182,7 +180,7 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _join(words: tuple[str, ...]) -> None:
-    """Joins the other processes."""
+    """Joins the processes of a distributed run."""
     if not words:
         return
     if words == ("auto",):

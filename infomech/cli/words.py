@@ -1,6 +1,6 @@
-"""The words typed for a command, checked before tyro parses them: each mistake is told in a line.
+"""Checks of command-line words before tyro parses them; each mistake is reported on one line.
 
-Several numbers are separated by spaces (--kernel-size 3 3), and a path is one on this machine.
+Several numbers are separated by spaces (--kernel-size 3 3); paths are local.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ import tyro
 
 from infomech._core import files
 
-#: what the values of an option are, by type: one of them, several of them
+#: description of option values by type: singular, plural
 _EXPECTED = {
     int: ("a whole number", "whole numbers"),
     float: ("a number", "numbers"),
@@ -34,7 +34,7 @@ class Option:
     """One option of a command, or one of its positional arguments.
 
     Attributes:
-        name: as it is typed: --burn-in, or FILE.
+        name: as typed: --burn-in, or FILE.
         kind: type of a value.
         many: whether it takes several values.
         required: whether it has no default.
@@ -47,69 +47,69 @@ class Option:
 
     @property
     def expected(self) -> str:
-        """What its values are, in words."""
+        """Description of its values."""
         return _EXPECTED.get(self.kind, _EXPECTED[str])[self.many]
 
 
-def misuse(prog: str, what: str) -> ValueError:
-    """The error for words that can't be parsed; it points to the help of `prog`."""
-    return ValueError(f"{what}; see {prog} --help")
+def usage_error(prog: str, message: str) -> ValueError:
+    """The error for words that can't be parsed; points to the help of `prog`."""
+    return ValueError(f"{message}; see {prog} --help")
 
 
-def meant(word: str, known: Collection[str]) -> str:
-    """A question whether the closest of the known words was meant, or nothing."""
-    near = difflib.get_close_matches(word, known, 1)
-    return f" (did you mean {near[0]}?)" if near else ""
+def suggestion(word: str, known: Collection[str]) -> str:
+    """A "did you mean" hint with the closest known word, or ""."""
+    matches = difflib.get_close_matches(word, known, 1)
+    return f" (did you mean {matches[0]}?)" if matches else ""
 
 
 def check(command: type, prog: str, words: Sequence[str]) -> None:
-    """Checks the words typed for a command, a dataclass that tyro makes of them.
+    """Checks the words typed for a command (a dataclass parsed by tyro).
 
     Raises:
-        ValueError: an unknown option, a value that is missing, too many or of another type, numbers
-            separated by commas, or a URL.
+        ValueError: an unknown option; a missing, surplus or mistyped value; numbers separated by
+            commas; or a URL.
     """
     if {"-h", "--help"} & {*words}:
         return
     options = _options(command)
     named = {o.name: o for o in options if o.name.startswith("--")}
-    placed = [o for o in options if o.name not in named]
+    positional = [o for o in options if o.name not in named]
     free: list[str] = []
-    given: dict[str, list[str]] = {}
-    last, waiting = "", deque(words)
-    while waiting:
-        word = waiting.popleft()
+    values: dict[str, list[str]] = {}
+    last, rest = "", deque(words)
+    while rest:
+        word = rest.popleft()
         if word == "--":
-            free += waiting
-            if len(free) > len(placed):
-                raise misuse(prog, f"unexpected argument {free[len(placed)]!r}")
+            free += rest
+            if len(free) > len(positional):
+                raise usage_error(prog, f"unexpected argument {free[len(positional)]!r}")
             break
         if not _is_option(word):
             free.append(word)
-            if len(free) > len(placed):
-                extra = [word, *itertools.takewhile(lambda w: not _is_option(w), waiting)]
-                raise _too_many(prog, last, [*given.get(last, []), *extra])
+            if len(free) > len(positional):
+                extra = [word, *itertools.takewhile(lambda w: not _is_option(w), rest)]
+                raise _too_many(prog, last, [*values.get(last, []), *extra])
             continue
         name, equals, value = word.partition("=")
         last = re.sub("(?<=.)_", "-", name)
         if last not in named:
-            raise misuse(prog, f"unrecognized option {name}{meant(last, named)}")
-        needed = max(len(placed) - len(free), 0)
-        given[last] = [value] if equals else []
-        given[last] += _values(named[last], waiting, needed, len(given[last]))
-        _check_values(prog, named[last], given[last])
-    for option, value in zip(placed, free, strict=False):
+            raise usage_error(prog, f"unrecognized option {name}{suggestion(last, named)}")
+        reserved = max(len(positional) - len(free), 0)
+        values[last] = [value] if equals else []
+        values[last] += _take_values(named[last], rest, reserved, len(values[last]))
+        _check_values(prog, named[last], values[last])
+    for option, value in zip(positional, free, strict=False):
         _check_values(prog, option, [value])
-    missing = [*placed[len(free) :], *(o for o in named.values() if o.name not in given)]
+    missing = [*positional[len(free) :], *(o for o in named.values() if o.name not in values)]
     for option in missing:
         if option.required:
-            raise misuse(prog, f"{option.name}: got nothing, expected {option.expected}")
+            raise usage_error(prog, f"{option.name}: got nothing, expected {option.expected}")
 
 
 def _options(command: Any) -> list[Option]:
-    """The options of a command and of the dataclasses within it."""
+    """Options of a command, including those of nested dataclasses."""
     hints = typing.get_type_hints(command, include_extras=True)
-    found: list[Option] = []
+    options: list[Option] = []
     for field in dataclasses.fields(command):
         kind: Any = hints[field.name]
         marks: list[Any] = []
@@ -118,62 +118,63 @@ def _options(command: Any) -> list[Option]:
         if typing.get_origin(kind) in (typing.Union, types.UnionType):
             (kind,) = (k for k in typing.get_args(kind) if k is not types.NoneType)
         if dataclasses.is_dataclass(kind):
-            found += _options(kind)
+            options += _options(kind)
             continue
         many = typing.get_origin(kind) is tuple
-        placed = tyro.conf.Positional in marks
-        name = field.name.upper() if placed else "--" + field.name.replace("_", "-")
-        bare = {field.default, field.default_factory} == {dataclasses.MISSING}
-        found.append(Option(name, typing.get_args(kind)[0] if many else kind, many, bare))
-    return found
+        positional = tyro.conf.Positional in marks
+        name = field.name.upper() if positional else "--" + field.name.replace("_", "-")
+        required = {field.default, field.default_factory} == {dataclasses.MISSING}
+        value_type = typing.get_args(kind)[0] if many else kind
+        options.append(Option(name, value_type, many, required))
+    return options
 
 
 def _is_option(word: str) -> bool:
-    return re.match(r"--?[A-Za-z]", word) is not None and not _is(float, word)
+    return re.match(r"--?[A-Za-z]", word) is not None and not _parses(float, word)
 
 
-def _values(option: Option, waiting: deque[str], needed: int, count: int) -> list[str]:
-    """Takes the values of an option from the words waiting, of which some are needed after it."""
-    found: list[str] = []
-    most = 0 if option.kind is bool else len(waiting) if option.many else 1
-    while waiting and len(found) + count < most and not _is_option(waiting[0]):
-        if waiting[0] == "--":
+def _take_values(option: Option, rest: deque[str], reserved: int, count: int) -> list[str]:
+    """Takes the values of an option from `rest`, leaving `reserved` words for positionals."""
+    values: list[str] = []
+    limit = 0 if option.kind is bool else len(rest) if option.many else 1
+    while rest and len(values) + count < limit and not _is_option(rest[0]):
+        if rest[0] == "--":
             break
-        if option.many and len(waiting) <= needed:
+        if option.many and len(rest) <= reserved:
             break
-        found.append(waiting.popleft())
-    return found
+        values.append(rest.popleft())
+    return values
 
 
 def _check_values(prog: str, option: Option, values: list[str]) -> None:
     if option.kind is bool:
         if values:
-            raise misuse(prog, f"{option.name}: got {values[0]!r}, expected no value")
+            raise usage_error(prog, f"{option.name}: got {values[0]!r}, expected no value")
         return
     if not values:
-        raise misuse(prog, f"{option.name}: got nothing, expected {option.expected}")
+        raise usage_error(prog, f"{option.name}: got nothing, expected {option.expected}")
     if option.kind in (Path, str):
         for value in values:
             files.local(option.name, value)
         return
-    if all(_is(option.kind, value) for value in values):
+    if all(_parses(option.kind, value) for value in values):
         return
     parts = [part for value in values for part in re.split(r"[,;\s]+", value) if part]
-    if option.many and parts and all(_is(option.kind, part) for part in parts):
+    if option.many and parts and all(_parses(option.kind, part) for part in parts):
         expected = f"{option.expected} separated by spaces: {option.name} {' '.join(parts)}"
-        raise misuse(prog, f"{option.name}: got {shlex.join(values)}, expected {expected}")
-    wrong = next(value for value in values if not _is(option.kind, value))
-    raise misuse(prog, f"{option.name}: got {wrong!r}, expected {option.expected}")
+        raise usage_error(prog, f"{option.name}: got {shlex.join(values)}, expected {expected}")
+    wrong = next(value for value in values if not _parses(option.kind, value))
+    raise usage_error(prog, f"{option.name}: got {wrong!r}, expected {option.expected}")
 
 
 def _too_many(prog: str, last: str, values: list[str]) -> ValueError:
     if not last:
-        return misuse(prog, f"unexpected argument {values[-1]!r}")
+        return usage_error(prog, f"unexpected argument {values[-1]!r}")
     got = " ".join(values)
-    return misuse(prog, f"{last}: got {got}, expected one value, in quotes if it has spaces")
+    return usage_error(prog, f"{last}: got {got}, expected one value, in quotes if it has spaces")
 
 
-def _is(kind: Any, text: str) -> bool:
+def _parses(kind: Any, text: str) -> bool:
     try:
         kind(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Gradient-based design: kernels that do what a loss asks, and how far its gradient is right."""
+"""Gradient-based design: fit kernels to a loss, and diagnose its gradient."""
 
 from infomech.design import parametrizations
 from infomech.design._diagnosis import Diagnosis, diagnose

@@ -1,4 +1,4 @@
-"""Where the gradient of a loss can be trusted: against finite differences, layer after layer."""
+"""Accuracy of a loss gradient: comparison with finite differences as depth grows."""
 
 import functools
 from dataclasses import dataclass, replace
@@ -17,23 +17,24 @@ from infomech.losses import Loss
 
 #: step sizes of the central differences, relative to the largest parameter
 STEPS = tuple(10.0 ** -np.arange(1, 10))
-#: relative error up to which a gradient is called right
-TRUSTED = 1e-2
+#: largest relative error of an accurate gradient
+MAX_ERROR = 1e-2
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """How far a gradient is right; see `diagnose`.
+    """Accuracy of a gradient; see `diagnose`.
 
     Attributes:
-        step: sizes of the finite differences, relative to the largest parameter, (s,).
-        error: ‖finite differences − gradient‖ / ‖gradient‖ for each size, at all layers, (s,).
-        layers: numbers of layers looked at, (h,).
-        gradient_norm: ‖gradient‖ at each, (h,).
-        horizon_error: the smallest error over the sizes at each, (h,).
-        gradient: at all layers, of the shape of the parameters.
-        unreached: parameters that neither the gradient nor any finite difference sees, a mask.
-        kinked: parameters whose one-sided differences disagree at every size: the loss has a kink.
+        step: step sizes of the finite differences, relative to the largest parameter, (s,).
+        error: ‖finite differences − gradient‖ / ‖gradient‖ per step size, for all layers, (s,).
+        layers: numbers of layers examined, (h,).
+        gradient_norm: ‖gradient‖ for each of them, (h,).
+        horizon_error: smallest error over the step sizes for each of them, (h,).
+        gradient: gradient for all layers, of the shape of the parameters.
+        unreached: mask of parameters whose gradient and finite differences all vanish.
+        kinked: mask of parameters whose one-sided differences disagree at every step size: the loss
+            has a kink there.
     """
 
     step: np.ndarray
@@ -47,20 +48,20 @@ class Diagnosis:
 
     @property
     def horizon(self) -> int:
-        """Most layers up to which the gradient is right within `TRUSTED`; 0 if at none."""
-        right = self.horizon_error <= TRUSTED
-        stop = len(right) if right.all() else int(np.argmin(right))
+        """Largest number of layers with an error up to `MAX_ERROR`; 0 if there is none."""
+        accurate = self.horizon_error <= MAX_ERROR
+        stop = len(accurate) if accurate.all() else int(np.argmin(accurate))
         return int(self.layers[stop - 1]) if stop else 0
 
     def __str__(self) -> str:
-        """The diagnosis in lines for people."""
+        """Readable summary."""
         best = int(np.argmin(np.where(np.isfinite(self.error), self.error, np.inf)))
         lines = [
             f"gradient   error {self.error[best]:.1e} at steps of {self.step[best]:.0e}",
             f"horizon    {self.horizon} of {self.layers[-1]} layers",
         ]
         for mask, words in (
-            (self.unreached, "no derivative reaches"),
+            (self.unreached, "the loss does not depend on"),
             (self.kinked, "the loss has a kink at"),
         ):
             if mask.any():
@@ -80,17 +81,17 @@ def diagnose(
     boundary: str = "zero",
     normalize: str = "l2",
 ) -> Diagnosis:
-    """Where the gradient of a loss is right, at one kernel.
+    """Accuracy of the gradient of a loss at one kernel.
 
-    Central differences at many step sizes are compared with automatic differentiation, at all
-    layers and at some fewer; one-sided ones show kinks.
+    Compares automatic differentiation with central differences of many step sizes, for all layers
+    and for fewer; one-sided differences reveal kinks.
 
     Args:
-        loss, field, steps, family, rectifier, boundary, normalize: as for `infomech.design.fit`.
+        loss, field, steps, family, rectifier, boundary, normalize: see `infomech.design.fit`.
         kernel: taps, or (steps, *taps).
 
     Raises:
-        ValueError: an argument that doesn't fit.
+        ValueError: an invalid argument.
     """
     check(loss, family)
     field = fields.as_field(field)
@@ -100,20 +101,20 @@ def diagnose(
     setup = Setup(steps, rectifiers.get(rectifier), boundary, normalize)
     params = family.free(kernel)
     stacked = kernel.ndim > field.values.ndim
-    horizon = [steps] if stacked else _horizons(steps)
-    found = [_compare(loss, params, field, replace(setup, steps=t), family) for t in horizon]
-    gradient, central, forward, backward = found[-1]
-    errors = [_errors(*f[:2]) for f in found]
-    size = np.abs(np.asarray(central)).max(0)
-    unreached = (np.abs(gradient) == 0) & (size == 0)
-    apart = np.abs(np.asarray(forward) - np.asarray(backward))
+    depths = [steps] if stacked else _depths(steps)
+    results = [_derivatives(loss, params, field, replace(setup, steps=t), family) for t in depths]
+    gradient, central, forward, backward = results[-1]
+    errors = [_errors(*result[:2]) for result in results]
+    magnitude = np.abs(np.asarray(central)).max(0)
+    unreached = (np.abs(gradient) == 0) & (magnitude == 0)
+    gap = np.abs(np.asarray(forward) - np.asarray(backward))
     scale = np.abs(np.asarray(forward)) + np.abs(np.asarray(backward))
-    kinked = np.all(apart > 0.1 * np.where(scale > 0, scale, np.inf), axis=0)
+    kinked = np.all(gap > 0.1 * np.where(scale > 0, scale, np.inf), axis=0)
     return Diagnosis(
         np.asarray(STEPS),
         errors[-1],
-        np.asarray(horizon),
-        np.asarray([_norm(f[0]) for f in found]),
+        np.asarray(depths),
+        np.asarray([_norm(result[0]) for result in results]),
         np.asarray([np.nanmin(np.where(np.isfinite(e), e, np.inf)) for e in errors]),
         gradient,
         unreached,
@@ -121,39 +122,39 @@ def diagnose(
     )
 
 
-def _horizons(steps: int) -> list[int]:
-    """Some numbers of layers, the last of them `steps`, of at least 2 where there are as many."""
+def _depths(steps: int) -> list[int]:
+    """About six numbers of layers up to `steps`, at least 2 if possible."""
     return sorted({steps, *(max(min(2, steps), steps * i // 6) for i in range(1, 6))})
 
 
-def _compare(loss, params, field, setup, family):
+def _derivatives(loss, params, field, setup, family):
     """Gradient, and central, forward and backward differences (s, *params) of the loss."""
-    gradient, *differences = _all_values(loss, params, field, setup, family)
+    gradient, *differences = _flat_derivatives(loss, params, field, setup, family)
     shape = (len(STEPS), *params.shape)
     return np.asarray(gradient), *(np.asarray(d).reshape(shape) for d in differences)
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4))
-def _all_values(loss, params, field, setup, family):
+def _flat_derivatives(loss, params, field, setup, family):
     def value(params):
         return loss(setup.run(family.kernel(params), field))
 
     h = jnp.asarray(STEPS, params.dtype) * safe_math.magnitude(params)
-    moves = jnp.multiply.outer(h, jnp.eye(params.size, dtype=params.dtype))
-    places = jnp.concatenate([moves, -moves]) + params.reshape(1, 1, -1)
-    at = jax.lax.map(jax.vmap(value), places.reshape(*places.shape[:2], *params.shape))
-    here, gradient = jax.value_and_grad(value)(params)
-    up, down = at[: len(STEPS)], at[len(STEPS) :]
+    shifts = jnp.multiply.outer(h, jnp.eye(params.size, dtype=params.dtype))
+    points = jnp.concatenate([shifts, -shifts]) + params.reshape(1, 1, -1)
+    values = jax.lax.map(jax.vmap(value), points.reshape(*points.shape[:2], *params.shape))
+    center, gradient = jax.value_and_grad(value)(params)
+    up, down = values[: len(STEPS)], values[len(STEPS) :]
     width = h[:, None]
-    return gradient, (up - down) / (2 * width), (up - here) / width, (here - down) / width
+    return gradient, (up - down) / (2 * width), (up - center) / width, (center - down) / width
 
 
 def _errors(gradient, central):
     norm = _norm(gradient)
-    away = np.array([_norm(one - gradient) for one in central])
-    return away / norm if norm > 0 else np.where(away == 0, 0.0, np.inf)
+    errors = np.array([_norm(differences - gradient) for differences in central])
+    return errors / norm if norm > 0 else np.where(errors == 0, 0.0, np.inf)
 
 
 def _norm(x):
-    """In double precision, which holds the squares of all numbers of single precision."""
+    """Norm in double precision, where squares of float32 numbers never overflow."""
     return np.linalg.norm(np.asarray(x, np.float64).ravel())

@@ -1,4 +1,4 @@
-"""The rollouts of a design, and the one at double precision by which it is judged."""
+"""Rollouts of a design, and the double-precision rollout that verifies it."""
 
 import functools
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from infomech.losses import Loss, Run
 
 @dataclass(frozen=True)
 class Setup:
-    """Everything static about the rollouts of a design; see `infomech.rollout`."""
+    """Static configuration of the rollouts of a design; see `infomech.rollout`."""
 
     steps: int
     rectifier: Any = "relu"
@@ -26,7 +26,7 @@ class Setup:
     every: int = 1
 
     def run(self, kernel: jax.Array, field: Field) -> Run:
-        """The rollout of a kernel, as losses want it."""
+        """Rolls out a kernel and collects the arguments of losses."""
         final, trace = rollout(
             kernel,
             field,
@@ -40,7 +40,7 @@ class Setup:
 
 
 def check(loss: Loss, family: Parametrization) -> None:
-    """Raises ValueError for a loss or a family that is none, or a target that isn't finite."""
+    """Raises ValueError for an invalid loss or family, or a target that isn't finite."""
     if not isinstance(loss, Loss):
         raise checks.error("loss", type(loss).__name__, "a Loss; see infomech.losses")
     loss.check()
@@ -49,10 +49,10 @@ def check(loss: Loss, family: Parametrization) -> None:
     checks.hashable("family", family)
 
 
-def again(
+def verify(
     loss: Loss, kernels: Any, field: Field, setup: Setup, batched_loss: bool
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Loss and what it measures at double precision, a zero boundary being out of reach."""
+    """Loss and measurements in double precision, with a zero boundary moved out of reach."""
     with jax.enable_x64(True):
         values = np.asarray(field.values, np.float64)
         kernels = jnp.asarray(np.asarray(kernels), jnp.float64)
@@ -67,16 +67,16 @@ def again(
         loss = jax.tree.map(lambda a: jnp.asarray(np.asarray(a), jnp.float64), loss)
         if batched_loss:
             loss = jax.tree.map(lambda a: a if a.ndim else jnp.full(len(kernels), a), loss)
-        value, found = _measured(loss, kernels, wide, setup, batched_loss)
-        return np.asarray(value), {name: np.asarray(a) for name, a in found.items()}
+        values, measured = _measure(loss, kernels, wide, setup, batched_loss)
+        return np.asarray(values), {name: np.asarray(a) for name, a in measured.items()}
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4))
-def _measured(loss, kernels, field, setup, batched_loss):
-    def one(kernel, loss):
+def _measure(loss, kernels, field, setup, batched_loss):
+    def measure(kernel, loss):
         run = setup.run(kernel, field)
         return loss(run), loss.measured(run)
 
     if batched_loss:
-        return jax.lax.map(lambda pair: one(*pair), (kernels, loss), batch_size=64)
-    return jax.lax.map(lambda kernel: one(kernel, loss), kernels, batch_size=64)
+        return jax.lax.map(lambda pair: measure(*pair), (kernels, loss), batch_size=64)
+    return jax.lax.map(lambda kernel: measure(kernel, loss), kernels, batch_size=64)

@@ -1,4 +1,4 @@
-"""Which kernels a design may consist of: maps from free numbers to taps, and back."""
+"""Kernel families of designs: maps from free parameters to taps, and back."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,45 +11,46 @@ from infomech import parity, spectrum
 from infomech._core import checks, safe_math
 
 
-def _nowhere(taps):
+def _never(taps):
     return jnp.zeros((), bool)
 
 
 @dataclass(frozen=True)
 class Parametrization:
-    """A family of kernels, given by free numbers.
+    """A family of kernels, given by free parameters.
 
-    Families are static, so everything is compiled anew for one that isn't equal to the last. Those
-    of this module are equal if their options are. For one of your own use functions of a module, or
-    frozen dataclasses with `__call__`: a lambda made anew is never equal to the one before.
+    Families are static: an unequal one triggers compilation. Families of this module are equal if
+    their options are. For your own, use module-level functions or frozen dataclasses with
+    `__call__`; two lambdas are never equal.
 
     Attributes:
-        name: of the family.
-        kernel: taps from the free numbers; differentiable.
-        free: free numbers of the nearest kernel of the family, from taps.
-        bound: whether a kernel (taps) lies at the family's edge, where nothing can move on.
+        name: name of the family.
+        kernel: taps from the free parameters; differentiable.
+        free: free parameters of the nearest kernel of the family, from taps.
+        bound: whether a kernel (taps) lies at a bound of the family, where no further progress is
+            possible.
     """
 
     name: str
     kernel: Callable[[jax.Array], jax.Array]
     free: Callable[[jax.Array], jax.Array]
-    bound: Callable[[jax.Array], jax.Array] = _nowhere
+    bound: Callable[[jax.Array], jax.Array] = _never
 
 
-def _same(x):
+def _identity(x):
     return x
 
 
-#: every tap by itself
-taps = Parametrization("taps", _same, _same)
+#: unconstrained taps
+taps = Parametrization("taps", _identity, _identity)
 
 #: ‖k‖ = 1: k = θ/‖θ‖, the energy sphere
 unit_energy = Parametrization("unit energy", safe_math.unit, safe_math.unit)
 
 
 def _softplus_inverse(kernel):
-    least = 1e-3 * safe_math.magnitude(kernel)
-    kernel = jnp.maximum(kernel, least)
+    minimum = 1e-3 * safe_math.magnitude(kernel)
+    kernel = jnp.maximum(kernel, minimum)
     return kernel + jnp.log(-jnp.expm1(-kernel))
 
 
@@ -62,24 +63,24 @@ non_negative = Parametrization("non-negative", jax.nn.softplus, _softplus_invers
 
 
 def odd_share(share: float) -> Parametrization:
-    """Unit energy and the odd share ε: k = √(1 − ε) ê + √ε ô for the parts of θ, scaled to 1.
+    """Unit energy and odd share ε: k = √(1 − ε) ê + √ε ô with the normalized parts of θ.
 
     Args:
-        share: ε in [0, 1], a known number.
+        share: ε in [0, 1], not traced.
 
     Raises:
-        ValueError: another share, or one that JAX traces.
+        ValueError: a share out of range, or traced by JAX.
     """
     checks.scalar("share", share, None)
     known = checks.concrete(share)
     if known is None:
-        raise checks.error("share", "a traced value", "a known number: families are static")
-    return Parametrization(f"odd share {known:g}", _WithShare(float(known)), _same)
+        raise checks.error("share", "a traced value", "a concrete number: families are static")
+    return Parametrization(f"odd share {known:g}", _WithShare(float(known)), _identity)
 
 
 @dataclass(frozen=True)
 class _WithShare:
-    """Taps of unit energy and an odd share."""
+    """Taps of unit energy and a given odd share."""
 
     share: float
 
@@ -92,13 +93,13 @@ class _WithShare:
 
 
 def low_order(shape: int | Sequence[int], order: int) -> Parametrization:
-    """The DCT-II modes whose indices add up to `order` at most; θ are their coefficients.
+    """Span of the DCT-II modes whose indices sum to at most `order`; θ holds the coefficients.
 
-    Order 0 is DC, order 1 adds the gradients, and Σ (n − 1) has all modes.
+    Order 0 is DC, order 1 adds the gradients, and order Σ (n − 1) includes all modes.
 
     Args:
-        shape: taps on each axis.
-        order: largest sum of a mode's indices, at least 0.
+        shape: taps along each axis.
+        order: largest sum of the indices of a mode, at least 0.
     """
     shape, order = checks.shape("shape", shape), checks.integer("order", order, 0)
     return Parametrization(
@@ -106,21 +107,21 @@ def low_order(shape: int | Sequence[int], order: int) -> Parametrization:
     )
 
 
-def _kept(shape, order):
-    """Places of the modes up to an order, in the flat array of all."""
+def _low_modes(shape, order):
+    """Flat indices of the modes up to an order."""
     return np.flatnonzero(np.indices(shape).sum(0).ravel() <= order)
 
 
 @dataclass(frozen=True)
 class _FromModes:
-    """Taps from the coefficients of their modes up to an order."""
+    """Taps from the coefficients of the modes up to an order."""
 
     shape: tuple[int, ...]
     order: int
 
     def __call__(self, theta: jax.Array) -> jax.Array:
         modes = jnp.zeros(int(np.prod(self.shape)), theta.dtype)
-        modes = modes.at[_kept(self.shape, self.order)].set(theta)
+        modes = modes.at[_low_modes(self.shape, self.order)].set(theta)
         return spectrum.from_dct(modes.reshape(self.shape))
 
 
@@ -134,11 +135,11 @@ class _ToModes:
     def __call__(self, taps: jax.Array) -> jax.Array:
         if taps.shape != self.shape:
             raise checks.error("start", f"taps of shape {taps.shape}", f"{self.shape}")
-        return spectrum.dct(taps).ravel()[_kept(self.shape, self.order)]
+        return spectrum.dct(taps).ravel()[_low_modes(self.shape, self.order)]
 
 
 def mirror_symmetric(axes: Sequence[int]) -> Parametrization:
-    """Kernels that are even under the mirror of each of these axes, so that nothing moves there."""
+    """Kernels that are even under reflection of each given axis: no motion along these axes."""
     axes = tuple(checks.integer("axes", a, 0) for a in axes)
     mirrored = _Mirrored(axes)
     return Parametrization(f"mirror-symmetric along {axes}", mirrored, mirrored)
@@ -146,7 +147,7 @@ def mirror_symmetric(axes: Sequence[int]) -> Parametrization:
 
 @dataclass(frozen=True)
 class _Mirrored:
-    """The mean of taps and their mirror image, axis after axis."""
+    """Mean of the taps and their mirror image, axis by axis."""
 
     axes: tuple[int, ...]
 
@@ -159,7 +160,7 @@ class _Mirrored:
 
 
 def per_layer(family: Parametrization) -> Parametrization:
-    """A stack of kernels (steps, *taps), each of the family."""
+    """A stack of kernels (steps, *taps), each in the family."""
     return Parametrization(
         f"{family.name}, per layer",
         _EachLayer(family.kernel),
@@ -170,7 +171,7 @@ def per_layer(family: Parametrization) -> Parametrization:
 
 @dataclass(frozen=True)
 class _EachLayer:
-    """A function of one layer, applied to each of a stack."""
+    """A function of one layer, applied to each layer of a stack."""
 
     function: Callable[[jax.Array], jax.Array]
 
@@ -180,7 +181,7 @@ class _EachLayer:
 
 @dataclass(frozen=True)
 class _AnyLayer:
-    """Whether a test of one layer holds for any of a stack."""
+    """Whether a test holds for any layer of a stack."""
 
     test: Callable[[jax.Array], jax.Array]
 

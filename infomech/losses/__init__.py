@@ -1,4 +1,4 @@
-"""What one may wish of a rollout, as differentiable losses: see `Loss`."""
+"""Objectives for rollouts as differentiable losses that can be summed: see `Loss`."""
 
 from infomech.losses._loss import Loss, Run, Term, batch_axes, observable
 from infomech.losses._terms import (

@@ -1,8 +1,8 @@
-"""Losses on rollouts: weighted sums of squared residuals of what was measured.
+"""Losses on rollouts: weighted sums of squared residuals of measurements.
 
-A loss is a pytree whose targets and weights may be traced, so one loss of a thousand targets goes
-through `jax.vmap`; `loss(run)` is Σ w r², and `loss.residuals(run)` the vector √w r that
-least-squares solvers want.
+A loss is a pytree whose targets and weights may be traced, so `jax.vmap` handles a loss with a
+batch of targets. `loss(run)` is Σ w r²; `loss.residuals(run)` is the vector √w r for least-squares
+solvers.
 """
 
 import functools
@@ -22,7 +22,7 @@ from infomech.fields import Field
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Run:
-    """What a loss is given: the kernel, the field before and after, and what was observed.
+    """Argument of a loss: the kernel, the field before and after the rollout, and its trace.
 
     Attributes:
         kernel: taps, or (steps, *taps) with one kernel per layer.
@@ -40,20 +40,20 @@ class Run:
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["target", "weight"],
-    meta_fields=["name", "measure", "residual", "places"],
+    meta_fields=["name", "measure", "residual", "positions"],
 )
 @dataclass(frozen=True)
 class Term:
-    """One wish: `residual(measure(run), target)`, whose squares count `weight` times.
+    """One objective: `residual(measure(run), target)`, with squares weighted by `weight`.
 
     Attributes:
-        name: of what is measured.
-        measure: function of a `Run`, and of nothing traced besides.
-        residual: function of what was measured and the target.
-        target: what it should be.
+        name: name of the measured quantity.
+        measure: function of a `Run`; must not close over traced values.
+        residual: function of the measured value and the target.
+        target: desired value.
         weight: w ≥ 0.
-        places: where the wish wants the center to get, from targets (n, d), the center at first
-            (d,) and the number of layers; None if it says nothing of that.
+        positions: positions the center must reach, from targets (n, d), the initial center (d,)
+            and the number of layers; None if the objective implies none.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Term:
     residual: Callable[[jax.Array, jax.Array], jax.Array]
     target: Any
     weight: Any
-    places: Callable[[np.ndarray, np.ndarray, int], np.ndarray] | None = None
+    positions: Callable[[np.ndarray, np.ndarray, int], np.ndarray] | None = None
 
     def residuals(self, run: Run) -> jax.Array:
         """√w r, shape (m,). Raises ValueError naming the term if its target doesn't fit."""
@@ -76,7 +76,7 @@ class Term:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Loss:
-    """A weighted sum of wishes, Σ_i w_i ‖r_i‖²; add losses, and multiply them by weights ≥ 0."""
+    """Weighted sum of terms, Σ_i w_i ‖r_i‖²; supports + and multiplication by weights ≥ 0."""
 
     terms: tuple[Term, ...]
 
@@ -85,29 +85,29 @@ class Loss:
         return jnp.sum(self.residuals(run) ** 2)
 
     def residuals(self, run: Run) -> jax.Array:
-        """√w r of all terms one after the other, shape (m,)."""
+        """√w r of all terms, concatenated, shape (m,)."""
         return jnp.concatenate([term.residuals(run) for term in self.terms])
 
     def measured(self, run: Run) -> dict[str, jax.Array]:
-        """What each term measures, by name; a name that comes again is numbered."""
+        """Measurement of each term by name; repeated names are numbered."""
         return {name: t.measure(run) for name, t in zip(self.names, self.terms, strict=True)}
 
     @property
     def targets(self) -> dict[str, Any]:
-        """What each term should be, by name."""
+        """Target of each term by name."""
         return {name: t.target for name, t in zip(self.names, self.terms, strict=True)}
 
     @property
     def names(self) -> list[str]:
-        """Of the terms; one that comes again is numbered."""
+        """Names of the terms; repeated names are numbered."""
         names: list[str] = []
         for term in self.terms:
-            again = sum(n.partition(" #")[0] == term.name for n in names)
-            names.append(f"{term.name} #{again + 1}" if again else term.name)
+            repeats = sum(n.partition(" #")[0] == term.name for n in names)
+            names.append(f"{term.name} #{repeats + 1}" if repeats else term.name)
         return names
 
     def check(self) -> None:
-        """Raises ValueError naming a known target or weight that isn't finite."""
+        """Raises ValueError naming a concrete target or weight that isn't finite."""
         for name, term in zip(self.names, self.terms, strict=True):
             finite_numbers(f"{name} target", term.target)
             finite_numbers(f"{name} weight", term.weight)
@@ -119,7 +119,7 @@ class Loss:
         return Loss(self.terms + other.terms)
 
     def __mul__(self, weight: Any) -> "Loss":
-        """The loss `weight` times."""
+        """The loss multiplied by `weight`."""
         checks.unmasked("weight", weight)
         finite_numbers("weight", weight)
         known = checks.concrete(weight)
@@ -133,12 +133,12 @@ class Loss:
 
 
 def batch_axes(loss: Loss) -> Loss:
-    """`in_axes` for `jax.vmap` over losses with batches of targets; single numbers are shared."""
+    """`in_axes` for `jax.vmap` over a loss with batched targets; scalars are shared."""
     return jax.tree.map(lambda leaf: 0 if np.ndim(leaf) else None, loss)
 
 
 def difference(measured: jax.Array, target: Any) -> jax.Array:
-    """What was measured less its target, of the same shape."""
+    """Measured value minus target; both must have the same shape."""
     target = jnp.asarray(target, measured.dtype)
     if target.shape != measured.shape:
         raise checks.error("target", f"shape {target.shape}", f"{measured.shape}")
@@ -146,7 +146,7 @@ def difference(measured: jax.Array, target: Any) -> jax.Array:
 
 
 def finite_numbers(argument: str, value: Any) -> None:
-    """Raises ValueError unless `value` is real numbers and, where they are known, finite ones."""
+    """Raises ValueError unless `value` holds real numbers that are finite where concrete."""
     checks.floating(argument, value)
     known = checks.concrete(value)
     if known is not None and known.size <= 9 and not np.isfinite(known).all():
@@ -157,26 +157,25 @@ def finite_numbers(argument: str, value: Any) -> None:
 def observable(
     name: str, measure: Callable[[Run], Any], target: Any, *, residual: Any = difference
 ) -> Loss:
-    """Anything that can be computed of a `Run`: ‖measure(run) − target‖².
+    """‖measure(run) − target‖² for any function of a `Run`.
 
-    So every entry of a trace, every observable of the final field and every quantity of
-    `mechanics` and `spectrum` can be target for:
+    The function may use the trace, observables of the final field, `mechanics` or `spectrum`:
     `observable("gain", lambda run: im.mechanics.energy_momentum(run.kernel).gain, 1.0)`.
 
     Args:
-        name: of what is measured.
+        name: name of the measured quantity.
         measure: function of a `Run`.
-        target: what it should be, of the shape that `measure` returns; may be traced.
-        residual: function of what was measured and the target; their difference if not given.
+        target: desired value, of the shape that `measure` returns; may be traced.
+        residual: function of the measured value and the target; by default their difference.
 
     Raises:
-        ValueError: a target that isn't finite; when evaluated, one of another shape than what was
-            measured.
+        ValueError: a target that isn't finite; on evaluation, a target whose shape differs from the
+            measured value.
     """
     if not callable(measure):
         raise checks.error("measure", type(measure).__name__, "a function of a Run")
     checks.unmasked("target", target)
     finite_numbers(f"{name} target", target)
     if isinstance(target, list | tuple) and checks.concrete(target) is not None:
-        target = np.asarray(target)  # one leaf, which may have an axis for each start
+        target = np.asarray(target)  # a single leaf, which may have an axis over starts
     return Loss((Term(name, measure, residual, target, 1.0),))

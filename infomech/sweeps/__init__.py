@@ -1,4 +1,4 @@
-"""Labeled, resumable batch sweeps over kernels and settings, spread over devices and processes."""
+"""Labeled, resumable sweeps over kernels and settings, on many devices and processes."""
 
 from infomech.sweeps._axes import Axis, linear, seeds, sobol, values
 from infomech.sweeps._explain import explain

@@ -1,4 +1,4 @@
-"""The arrays of a store, made with all their places at the start, and what identifies it."""
+"""The arrays of a store, allocated in full at creation, and the attributes that identify it."""
 
 import dataclasses
 import hashlib
@@ -16,9 +16,9 @@ from infomech.sweeps import _observed
 from infomech.sweeps._blocks import layout
 from infomech.sweeps._grid import STATIC, Sweep
 
-#: of the way results are stored; another one can't be read or gone on with
-FORMAT = 2
-#: what a place holds that was never written, by kind of dtype; others can't be stored
+#: storage format version; stores of another version can be neither read nor resumed
+FORMAT = 3
+#: fill value of points not computed yet, by kind of dtype; other kinds can't be stored
 ABSENT = {"f": math.nan, "i": -1, "b": False, "u": 0}
 
 
@@ -32,10 +32,10 @@ class Variable:
 
 
 def library() -> Any:
-    """Zarr, which only sweeps need.
+    """The module `zarr`, imported only here.
 
     Raises:
-        ImportError: it isn't installed.
+        ImportError: zarr is not installed.
     """
     with extras.needed("sweeps", "a store of a sweep"):
         import zarr
@@ -44,23 +44,23 @@ def library() -> Any:
 
 
 def version() -> str:
-    """Of this package, which wrote the store."""
+    """Version of this package, recorded in the store."""
     from infomech import __version__
 
     return __version__
 
 
 def describe(variables: Sequence[Variable]) -> list[list[Any]]:
-    """Name, dtype and shape of each, as JSON can hold them."""
+    """Name, dtype and shape of each variable, JSON-serializable."""
     return [[v.name, v.dtype.name, list(v.shape)] for v in variables]
 
 
 def make(path: Path, sweep: Sweep, variables: Sequence[Variable]) -> None:
-    """Makes an empty store in an empty folder."""
+    """Creates an empty store in an empty folder."""
     zarr = library()
     plan = layout(sweep)
     labels = coordinates(sweep)
-    quantities = {_stored_as(quantity) for axis in sweep.axes for quantity in axis.quantities}
+    quantities = {_coordinate_name(quantity) for axis in sweep.axes for quantity in axis.quantities}
     extra = sorted({*quantities, *STATIC} - set(plan.names))
     attributes = {
         "title": "sweep of infomech",
@@ -90,49 +90,48 @@ def make(path: Path, sweep: Sweep, variables: Sequence[Variable]) -> None:
         dtype="uint64",
         fill_value=0,
         dimension_names=[n if i < plan.varied else f"{n}_block" for i, n in enumerate(plan.names)],
-        attributes={"long_name": "checksum of a block, 0 while it isn't computed"},
+        attributes={"long_name": "checksum of a block, 0 until it is computed"},
     )
     with warnings.catch_warnings():
-        # xarray opens it much faster; others may pass over it
+        # xarray opens consolidated metadata much faster
         warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
         zarr.consolidate_metadata(str(path))
 
 
 def coordinates(sweep: Sweep) -> dict[str, tuple[np.ndarray, tuple[str, ...]]]:
-    """Values of each coordinate, and the names of their axes; text as objects."""
-    found: dict[str, tuple[np.ndarray, tuple[str, ...]]] = {}
+    """Values of each coordinate and the names of its axes; text has dtype object."""
+    labels: dict[str, tuple[np.ndarray, tuple[str, ...]]] = {}
     for name in STATIC:
-        several = np.asarray(getattr(sweep, name))
-        several = several.astype(object) if several.dtype.kind == "U" else several
-        varied = len(several) > 1
-        found[name] = (several, (name,)) if varied else (several.reshape(()), ())
+        column = np.asarray(getattr(sweep, name))
+        column = column.astype(object) if column.dtype.kind == "U" else column
+        labels[name] = (column, (name,)) if len(column) > 1 else (column.reshape(()), ())
     for axis in sweep.axes:
         for quantity, column in axis.table().items():
             inner = {"direction": ("component",), "taps": _tap_axes(sweep)}.get(quantity, ())
-            found[_stored_as(quantity)] = column, (axis.name, *inner)
-        if axis.name not in found:
-            found[axis.name] = np.arange(axis.count), (axis.name,)
-    return found
+            labels[_coordinate_name(quantity)] = column, (axis.name, *inner)
+        if axis.name not in labels:
+            labels[axis.name] = np.arange(axis.count), (axis.name,)
+    return labels
 
 
 def digest(columns: Mapping[str, np.ndarray]) -> str:
-    """Of coordinates by name."""
-    found = hashlib.sha256()
+    """SHA-256 of coordinates by name."""
+    result = hashlib.sha256()
     for name in sorted(columns):
         column = np.asarray(columns[name])
         text = "\0".join(map(str, column.ravel().tolist())).encode()
-        found.update(name.encode() + (column.tobytes() if column.dtype.kind in "fi" else text))
-    return found.hexdigest()
+        result.update(name.encode() + (column.tobytes() if column.dtype.kind in "fi" else text))
+    return result.hexdigest()
 
 
 def _array(group, plan, variable, sweep):
-    known = _observed.LAWS.get(variable.name) if sweep.observe == "laws" else None
+    known = _observed.RATES.get(variable.name) if sweep.observe == "rates" else None
     inner = (
         known.axes
         if known
         else tuple(f"{variable.name}_axis_{i}" for i in range(len(variable.shape)))
     )
-    # as they are: compressed they would take half of the place, and storing them a third longer
+    # uncompressed: compression halves the size, but writing takes a third longer
     group.create_array(
         variable.name,
         compressors=None,
@@ -145,8 +144,8 @@ def _array(group, plan, variable, sweep):
     )
 
 
-def _stored_as(quantity):
-    """Its name as a coordinate, which may not be that of an axis unless it is a number."""
+def _coordinate_name(quantity):
+    """Coordinate name of a quantity; vectors and kernels can't share the name of their axis."""
     return f"{quantity}_value" if quantity in ("direction", "taps") else quantity
 
 

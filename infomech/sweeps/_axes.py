@@ -1,4 +1,4 @@
-"""Named axes of numbers that a sweep traces: given, equally spaced, seeds, Sobol points."""
+"""Named axes of traced numbers: given values, equally spaced values, seeds, Sobol points."""
 
 import dataclasses
 import hashlib
@@ -11,19 +11,19 @@ import numpy as np
 
 from infomech._core import checks
 
-#: the numbers an axis may hold, and what they are
+#: quantities an axis may hold
 QUANTITIES = {
     "share": "odd share ε of the kernel's energy",
     "ratio": "mixing ratio β",
     "direction": "direction of the gradient, one number per axis of the field",
     "angle": "direction of the gradient in the plane, radians from +x (last axis) towards +y",
-    "noise": "root of the energy of white noise added to the taps of a kernel of unit energy",
-    "seed": "of random kernels and of noise",
+    "noise": "square root of the energy of white noise added to the taps of a unit-energy kernel",
+    "seed": "seed of random kernels and noise",
     "taps": "the kernel itself",
 }
 
-#: a key is made of 32 bits
-_SEEDS = 2**32
+#: JAX keys are made from 32-bit seeds
+_SEED_LIMIT = 2**32
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class Axis:
     """One named axis of a sweep; made by `values`, `linear`, `seeds` or `sobol`.
 
     Attributes:
-        name: of the axis, which is the quantity's own if there is one quantity.
-        rule: "values" (several quantities go together), "linear" (equally spaced), "seeds" (whole
-            numbers from the one given on) or "sobol" (scrambled Sobol points, quasi-random).
+        name: name of the axis; for a single quantity usually the quantity's name.
+        rule: "values" (several quantities may vary together), "linear" (equally spaced), "seeds"
+            (consecutive whole numbers) or "sobol" (scrambled Sobol points, quasi-random).
         count: points on the axis.
-        columns: pairs of a quantity and its values, or the two ends of its range.
-        seed: of the scrambling.
+        columns: pairs of a quantity and its values, or the ends of its range.
+        seed: seed of the scrambling.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Axis:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a name, a count or a quantity that makes no sense."""
+        """Raises ValueError for an invalid name, count or quantity."""
         checks.one_of("rule", self.rule, ("values", "linear", "seeds", "sobol"))
         object.__setattr__(self, "count", checks.integer(self.name, self.count, 1))
         if not self.name.isidentifier():
@@ -58,66 +58,66 @@ class Axis:
 
     @property
     def quantities(self) -> tuple[str, ...]:
-        """What the axis holds."""
+        """Quantities on the axis."""
         return tuple(quantity for quantity, _ in self.columns)
 
     def table(self) -> dict[str, np.ndarray]:
-        """The values of each quantity, (count, …), float64 or int64."""
+        """Values of each quantity, (count, …), float64 or int64."""
         if self.rule == "values":
-            return {name: np.asarray(given) for name, given in self.columns}
+            return {name: np.asarray(column) for name, column in self.columns}
         if self.rule == "linear":
             return {name: np.linspace(low, high, self.count) for name, (low, high) in self.columns}
         if self.rule == "seeds":
             return {name: first + np.arange(self.count) for name, (first,) in self.columns}
-        from scipy.stats import qmc  # takes a second to import
+        from scipy.stats import qmc  # slow to import
 
         low, high = (np.array([ends[i] for _, ends in self.columns], float) for i in (0, 1))
-        # a power of two at a time is what keeps the points balanced
-        drawn = qmc.Sobol(len(low), rng=self.seed).random_base2(math.ceil(math.log2(self.count)))
-        spread = low + (high - low) * drawn[: self.count]
-        return {name: spread[:, i] for i, (name, _) in enumerate(self.columns)}
+        # a power of two keeps the points balanced
+        unit = qmc.Sobol(len(low), rng=self.seed).random_base2(math.ceil(math.log2(self.count)))
+        points = low + (high - low) * unit[: self.count]
+        return {name: points[:, i] for i, (name, _) in enumerate(self.columns)}
 
     def describe(self) -> dict[str, Any]:
-        """What identifies the axis, as JSON can hold it; long lists of values by their digest."""
-        said = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        """JSON-serializable description of the axis; given values appear as digests."""
+        spec = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         if self.rule == "values":
             digests = {name: _digest(column) for name, column in self.table().items()}
-            said["columns"] = [[name, digests[name]] for name in self.quantities]
-        return said
+            spec["columns"] = [[name, digests[name]] for name in self.quantities]
+        return spec
 
 
 def values(name: str, /, **columns: Any) -> Axis:
-    """An axis of given values; several quantities go together, one value of each to a point.
+    """An axis of given values; several quantities vary together, one value of each per point.
 
     Args:
-        name: of the axis.
+        name: name of the axis.
         columns: values by quantity (see `QUANTITIES`), equally many of each: numbers; vectors for
             "direction"; kernels for "taps".
 
     Raises:
-        ValueError: unequal numbers of values, a value that is no finite number, or out of range.
+        ValueError: columns of unequal length; a value that is not finite or out of range.
     """
-    counts, kept = set(), []
-    for quantity, given in columns.items():
-        array = _numbers(name, quantity, given)
+    counts, pairs = set(), []
+    for quantity, column in columns.items():
+        array = _numbers(name, quantity, column)
         counts.add(len(array))
-        kept.append((quantity, _nested(array)))
+        pairs.append((quantity, _nested(array)))
     if len(counts) > 1:
         raise checks.error(name, f"{sorted(counts)} values", "equally many of each quantity")
-    return Axis(name, "values", counts.pop() if counts else 0, tuple(kept))
+    return Axis(name, "values", counts.pop() if counts else 0, tuple(pairs))
 
 
 def linear(quantity: str, start: float, stop: float, count: int) -> Axis:
     """An axis of one quantity at `count` equally spaced values, both ends included.
 
     Raises:
-        ValueError: an end out of range, or a quantity that isn't one real number.
+        ValueError: an end out of range, or a quantity that is not a single real number.
     """
     return Axis(quantity, "linear", count, _ranges(quantity, {quantity: (start, stop)}))
 
 
 def seeds(count: int, first: int = 0) -> Axis:
-    """An axis of `count` seeds from `first` on.
+    """An axis of `count` consecutive seeds starting at `first`.
 
     Raises:
         ValueError: a seed that doesn't fit in 32 bits.
@@ -128,47 +128,50 @@ def seeds(count: int, first: int = 0) -> Axis:
 
 
 def sobol(name: str, count: int, /, *, seed: int = 0, **ranges: Any) -> Axis:
-    """An axis of quasi-random points: scrambled Sobol points in a box.
+    """An axis of quasi-random points: scrambled Sobol points within the given ranges.
 
     Args:
-        name: of the axis.
-        count: points; a power of two spreads them most evenly.
-        seed: of the scrambling.
+        name: name of the axis.
+        count: points; a power of two covers the ranges most evenly.
+        seed: seed of the scrambling.
         ranges: (low, high) by quantity.
 
     Raises:
-        ValueError: an end out of range, or a quantity that isn't one real number.
+        ValueError: an end out of range, or a quantity that is not a single real number.
     """
     seed = checks.integer("seed", seed, 0)
     return Axis(name, "sobol", count, _ranges(name, ranges), seed)
 
 
-def _numbers(name, quantity, given):
+def _numbers(name, quantity, column):
     checks.one_of(name, quantity, tuple(QUANTITIES))
-    _unmasked(name, quantity, given)
+    _check_unmasked(name, quantity, column)
     try:
-        array = np.asarray(given)
+        array = np.asarray(column)
         array = array.astype(np.int64 if quantity == "seed" else np.float64, casting="same_kind")
     except (TypeError, ValueError) as error:
-        whole = "whole numbers" if quantity == "seed" else "numbers"
-        raise checks.error(name, f"{quantity} of {type(given).__name__}", whole) from error
-    axes = {"direction": (2,), "taps": (2, 3, 4)}.get(quantity, (1,))
-    if array.ndim not in axes or array.size == 0:
-        raise checks.error(name, f"{quantity} of shape {array.shape}", "a list of one per point")
+        expected = "whole numbers" if quantity == "seed" else "numbers"
+        raise checks.error(name, f"{quantity} of {type(column).__name__}", expected) from error
+    dimensions = {"direction": (2,), "taps": (2, 3, 4)}.get(quantity, (1,))
+    if array.ndim not in dimensions or array.size == 0:
+        raise checks.error(
+            name, f"{quantity} of shape {array.shape}", "a list with one entry per point"
+        )
     _check_range(name, quantity, array)
     return array
 
 
-def _unmasked(name, quantity, given):
-    checks.unmasked(name if name == quantity else f"{name}: {quantity}", given)
+def _check_unmasked(name, quantity, column):
+    checks.unmasked(name if name == quantity else f"{name}: {quantity}", column)
 
 
 def _ranges(name: str, ranges: dict[str, Sequence[float]]) -> tuple[tuple[str, Any], ...]:
     for quantity, ends in ranges.items():
         checks.one_of(name, quantity, tuple(QUANTITIES))
         if quantity in ("direction", "taps", "seed"):
-            raise checks.error(name, f"a range of {quantity}", "one of real numbers; list values")
-        _unmasked(name, quantity, ends)
+            expected = "a range of a real quantity; pass explicit values for this one"
+            raise checks.error(name, f"a range of {quantity}", expected)
+        _check_unmasked(name, quantity, ends)
         if np.shape(ends) != (2,):
             raise checks.error(name, f"{quantity} {ends!r}", "the two ends of a range")
         _check_range(name, quantity, _numbers(name, quantity, ends))
@@ -176,8 +179,8 @@ def _ranges(name: str, ranges: dict[str, Sequence[float]]) -> tuple[tuple[str, A
 
 
 def _check_range(name, quantity, array):
-    if quantity == "seed" and np.any(array >= _SEEDS):
-        # JAX would take it modulo this, and two points have the same numbers
+    if quantity == "seed" and np.any(array >= _SEED_LIMIT):
+        # JAX would reduce it modulo this, and two points would share their random numbers
         raise checks.error(name, f"seed {np.max(array)}", "below 2³²")
     if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
         raise checks.error(name, f"{quantity} with NaN or infinity", "finite numbers")

@@ -1,4 +1,4 @@
-"""How the points of a sweep lie in arrays, and which of them are computed and stored together."""
+"""Layout of a sweep's points in arrays, and their division into blocks."""
 
 import itertools
 import math
@@ -9,20 +9,20 @@ import numpy as np
 
 from infomech.sweeps._grid import STATIC, Sweep
 
-#: multiply-adds worth a block of their own: some seconds of a processor
-_WORK = 2**36
-#: points of a block at most, and at least where there are as many
+#: target multiply-adds of a block: a few seconds on one CPU
+_BLOCK_WORK = 2**36
+#: limits on the points of a block
 _MAX_POINTS, _MIN_POINTS = 2**16, 64
 
 
 @dataclass(frozen=True)
 class Block:
-    """Points computed and stored together: one setting, and a box on the axes.
+    """Points computed and stored together: one setting and a range on each axis.
 
     Attributes:
-        number: among all blocks.
-        setting: number of the setting.
-        at: place in the grid of blocks: varied settings, then axes.
+        number: index among all blocks.
+        setting: index of the setting.
+        at: position in the grid of blocks: varied settings, then axes.
         where: slices of the stored arrays.
     """
 
@@ -33,24 +33,24 @@ class Block:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Points on each stored axis."""
+        """Points along each stored axis."""
         return tuple(part.stop - part.start for part in self.where)
 
     @property
     def points(self) -> int:
-        """How many there are."""
+        """Number of points."""
         return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The stored axes: settings of more than one value, then the axes of the sweep.
+    """The stored axes: settings with more than one value, then the axes of the sweep.
 
     Attributes:
-        names: of the stored axes.
-        shape: points on each.
-        block: points of a block on each; 1 on the settings'.
-        varied: how many of the axes are settings.
+        names: names of the stored axes.
+        shape: points along each axis.
+        block: points of a block along each axis; 1 for settings.
+        varied: number of axes that are settings.
     """
 
     names: tuple[str, ...]
@@ -60,11 +60,11 @@ class Layout:
 
     @property
     def grid(self) -> tuple[int, ...]:
-        """Blocks on each axis."""
+        """Blocks along each axis."""
         return tuple(-(-n // b) for n, b in zip(self.shape, self.block, strict=True))
 
     def blocks(self) -> Iterator[Block]:
-        """All of them, one setting after the other."""
+        """All blocks, setting by setting."""
         per_setting = math.prod(self.grid[self.varied :])
         for number, at in enumerate(itertools.product(*map(range, self.grid))):
             where = tuple(
@@ -75,17 +75,17 @@ class Layout:
 
 
 def layout(sweep: Sweep) -> Layout:
-    """The layout of a sweep, the same wherever it is run.
+    """The layout of a sweep, independent of devices and processes.
 
-    A block has `sweep.block` points, or as many as make some 2³⁶ multiply-adds, within 64 and 2¹⁶;
-    it holds whole rows of the last axes as far as they fit.
+    A block has up to `sweep.block` points; if that is 0, about 2³⁶ multiply-adds, between 64 and
+    2¹⁶ points. It extends along the last axes first.
     """
     varied = [name for name in STATIC if len(getattr(sweep, name)) > 1]
     work = max(setting.work for setting in sweep.settings())
-    most = sweep.block or min(max(_WORK // work, _MIN_POINTS), _MAX_POINTS)
+    max_points = sweep.block or min(max(_BLOCK_WORK // work, _MIN_POINTS), _MAX_POINTS)
     block: list[int] = []
     for count in reversed(sweep.axis_lengths):
-        block.insert(0, min(count, max(1, most // math.prod(block))))
+        block.insert(0, min(count, max(1, max_points // math.prod(block))))
     return Layout(
         (*varied, *(axis.name for axis in sweep.axes)),
         (*(len(getattr(sweep, name)) for name in varied), *sweep.axis_lengths),
@@ -95,16 +95,16 @@ def layout(sweep: Sweep) -> Layout:
 
 
 def columns(tables: Sequence[dict[str, np.ndarray]], block: Block) -> dict[str, np.ndarray]:
-    """The values of each quantity at the points of a block, (points, …).
+    """Values of each quantity at the points of a block, (points, …).
 
     Args:
         tables: `Axis.table` of each axis.
-        block: which points.
+        block: the block.
     """
-    on_axes = block.where[len(block.where) - len(tables) :]
-    places = np.indices([part.stop - part.start for part in on_axes]).reshape(len(on_axes), -1)
+    ranges = block.where[len(block.where) - len(tables) :]
+    indices = np.indices([part.stop - part.start for part in ranges]).reshape(len(ranges), -1)
     return {
-        quantity: column[on_axes[n].start + places[n]]
+        quantity: column[ranges[n].start + indices[n]]
         for n, table in enumerate(tables)
         for quantity, column in table.items()
     }

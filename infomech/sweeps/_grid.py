@@ -1,4 +1,4 @@
-"""What is swept: axes of numbers that are traced, and settings that are compiled for."""
+"""Definition of a sweep: axes of traced numbers, and settings that are compiled in."""
 
 import dataclasses
 import itertools
@@ -16,15 +16,15 @@ from infomech.fields import patterns
 from infomech.sweeps import _observed
 from infomech.sweeps._axes import Axis
 
-#: families of kernels, and the quantities that each must and may have
+#: kernel families: meaning, required quantities, further allowed quantities
 FAMILIES = {
     "mix": ("the DC + gradient family", (), ("share", "ratio", "direction", "angle")),
-    "random": ("uniform on the sphere, or of one odd share", ("seed",), ("share",)),
+    "random": ("uniform on the sphere, or with a given odd share", ("seed",), ("share",)),
     "taps": ("given taps", ("taps",), ()),
 }
-#: settings, each value of which is compiled for
+#: settings; each combination of values compiles one program
 STATIC = ("kernel_size", "rectifier", "boundary", "normalize", "pattern", "steps", "dtype")
-#: names that a store needs for itself
+#: names used by the store itself
 RESERVED = (
     "block",
     "done",
@@ -40,7 +40,7 @@ RESERVED = (
 
 @dataclass(frozen=True)
 class Setting:
-    """What one compiled program is for: one value of each setting, and what they share."""
+    """Configuration of one compiled program: one value per setting, and the shared options."""
 
     kernel_size: int
     rectifier: str
@@ -59,61 +59,59 @@ class Setting:
 
     @property
     def kernel_shape(self) -> tuple[int, ...]:
-        """Taps of the kernels on each axis."""
+        """Taps along each axis of a kernel."""
         return (self.kernel_size,) * self.dimensions
 
     @property
     def field_shape(self) -> tuple[int, ...]:
-        """Pixels of the field on each axis."""
+        """Pixels along each axis of the field."""
         if self.shape:
             return (self.shape,) * self.dimensions
-        extent = self.extent
-        return patterns.domain(extent, self.kernel_shape, self.steps, self.boundary)
+        return patterns.domain(self.pattern_shape, self.kernel_shape, self.steps, self.boundary)
 
     @property
-    def extent(self) -> tuple[int, ...]:
-        """Pixels of the pattern on each axis."""
+    def pattern_shape(self) -> tuple[int, ...]:
+        """Pixels along each axis of the pattern."""
         return patterns.pattern(self.pattern, self.radius, self.dimensions).shape
 
     @property
     def work(self) -> int:
-        """Multiply-adds of one point."""
+        """Multiply-adds per point."""
         return self.steps * math.prod(self.field_shape) * math.prod(self.kernel_shape)
 
     def __str__(self) -> str:
-        """All of it in one line, for people."""
-        taps, pixels = (
-            "×".join(map(str, shape)) for shape in (self.kernel_shape, self.field_shape)
-        )
+        """One-line summary."""
+        kernel, field = ("×".join(map(str, s)) for s in (self.kernel_shape, self.field_shape))
         return (
-            f"{taps} {self.rectifier}, {self.boundary} boundary, normalize {self.normalize}, "
-            f"{self.pattern} on {pixels}, {self.steps} layers, {self.dtype}"
+            f"{kernel} {self.rectifier}, {self.boundary} boundary, normalize {self.normalize}, "
+            f"{self.pattern} on {field}, {self.steps} layers, {self.dtype}"
         )
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Every combination of the settings, each at every point of the axes' product.
+    """Every combination of settings at every point of the product of the axes.
 
     Attributes:
-        axes: of the numbers that are traced, from the slowest to the fastest.
-        family: of the kernels: mix, random or taps; see `FAMILIES`.
-        kernel_size: taps on each axis.
-        rectifier, boundary, normalize: names, as of `infomech.rollout`.
+        axes: axes of traced numbers, slowest first.
+        family: kernel family: mix, random or taps; see `FAMILIES`.
+        kernel_size: taps along each axis.
+        rectifier, boundary, normalize: names, see `infomech.rollout`.
         pattern: disk, impulse, gaussian, box, an image file or a photograph such as camera.
-        steps: layers.
+        steps: number of layers.
         dtype: float32 or float64.
-        dimensions: of the field, 1 to 3.
-        shape: of the field on each axis; 0: as many as keep the pattern off the boundary.
-        radius: of the disk, half width of the box, two sigma of the gaussian; in pixels.
-        burn_in: speed and diffusion are fitted from this layer on.
+        dimensions: axes of the field, 1 to 3.
+        shape: pixels along each axis of the field; 0: just large enough to keep the pattern off the
+            boundary.
+        radius: radius of the disk, half width of the box, or two sigma of the gaussian; in pixels.
+        burn_in: first layer of the fits of velocity and diffusion.
         every: layers between observations.
-        edge_tolerance: largest share of mass at the boundary with which a rate is still fitted.
-        block: points that are stored at a time; 0: as many as are worth a few seconds.
-        observe: what is measured of each point: "laws", or a function of (kernel, final, trace,
-            setting), or where it can be imported from, as package.module:function; see
-            `infomech.sweeps.observed.measure`. A store knows a function by its name only: after a
-            change to it, take another store.
+        edge_tolerance: largest share of mass at the boundary for which rates are still fitted.
+        block: points per stored block; 0: about a few seconds of work.
+        observe: what to measure at each point: "rates", a function of (kernel, final, trace,
+            setting), or its import path package.module:function; see
+            `infomech.sweeps._observed.measure`. A store records only the name of a function; use a
+            new store after changing it.
     """
 
     axes: tuple[Axis, ...]
@@ -132,14 +130,14 @@ class Sweep:
     every: int = 1
     edge_tolerance: float = 1e-6
     block: int = 0
-    observe: str | Callable[..., dict[str, Any]] = "laws"
+    observe: str | Callable[..., dict[str, Any]] = "rates"
 
     def __post_init__(self) -> None:
-        """Raises ValueError naming the first value that makes no sense."""
+        """Raises ValueError naming the first invalid value."""
         for name in STATIC:
-            given = getattr(self, name)
-            several = given if isinstance(given, tuple | list) or np.ndim(given) else (given,)
-            object.__setattr__(self, name, tuple(_plain(value) for value in several))
+            value = getattr(self, name)
+            choices = value if isinstance(value, tuple | list) or np.ndim(value) else (value,)
+            object.__setattr__(self, name, tuple(_plain(choice) for choice in choices))
         for name in (
             "dimensions",
             "shape",
@@ -157,34 +155,34 @@ class Sweep:
 
     @property
     def axis_lengths(self) -> tuple[int, ...]:
-        """Points on each axis."""
+        """Points along each axis."""
         return tuple(axis.count for axis in self.axes)
 
     @property
     def points(self) -> int:
-        """Of all settings."""
+        """Number of points, over all settings."""
         return math.prod(self.axis_lengths) * math.prod(len(getattr(self, name)) for name in STATIC)
 
     def settings(self) -> Iterator[Setting]:
-        """Each combination of the settings, the last of `STATIC` fastest."""
+        """Every combination of settings; the last of `STATIC` varies fastest."""
         shared = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(Setting)
             if field.name not in STATIC
         }
-        for chosen in itertools.product(*(getattr(self, name) for name in STATIC)):
-            yield Setting(**dict(zip(STATIC, chosen, strict=True)), **shared)
+        for combination in itertools.product(*(getattr(self, name) for name in STATIC)):
+            yield Setting(**dict(zip(STATIC, combination, strict=True)), **shared)
 
     def describe(self) -> dict[str, Any]:
-        """What identifies the sweep, as JSON can hold it."""
-        said = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        said["axes"] = [axis.describe() for axis in self.axes]
-        said["observe"] = _observed.name_of(self.observe)
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in said.items()}
+        """JSON-serializable description that identifies the sweep."""
+        spec = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        spec["axes"] = [axis.describe() for axis in self.axes]
+        spec["observe"] = _observed.name_of(self.observe)
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in spec.items()}
 
 
 def _plain(value: Any) -> Any:
-    """Numbers of NumPy and JAX as Python's own, which can be hashed and written as JSON."""
+    """Python scalar of a NumPy or JAX scalar: hashable and JSON-serializable."""
     return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
@@ -204,15 +202,20 @@ def _check_settings(sweep: Sweep) -> None:
         checks.integer("steps", steps, 1)
     for pattern in sweep.pattern:
         if not isinstance(pattern, str):
-            raise checks.error("pattern", repr(pattern), "the name of a pattern")
+            raise checks.error("pattern", repr(pattern), "a pattern name")
     for name in STATIC:
-        given = getattr(sweep, name)
-        if not given or len(set(given)) < len(given):
-            raise checks.error(name, given or "nothing", "at least one value, each once")
-    for name, least in (("dimensions", 1), ("shape", 0), ("burn_in", 0), ("every", 1)):
-        checks.integer(name, getattr(sweep, name), least)
-    checks.integer("block", sweep.block, 0)
-    if sweep.observe == "laws" and sweep.burn_in + 2 * sweep.every > min(sweep.steps):
+        choices = getattr(sweep, name)
+        if not choices or len(set(choices)) < len(choices):
+            raise checks.error(name, choices or "nothing", "at least one value, no duplicates")
+    for name, minimum in (
+        ("dimensions", 1),
+        ("shape", 0),
+        ("burn_in", 0),
+        ("every", 1),
+        ("block", 0),
+    ):
+        checks.integer(name, getattr(sweep, name), minimum)
+    if sweep.observe == "rates" and sweep.burn_in + 2 * sweep.every > min(sweep.steps):
         expected = f"at most {min(sweep.steps) - 2 * sweep.every}, for three observations"
         raise checks.error("burn_in", sweep.burn_in, expected)
     if sweep.dimensions > 3:
@@ -221,9 +224,9 @@ def _check_settings(sweep: Sweep) -> None:
     checks.scalar("edge_tolerance", sweep.edge_tolerance, "float32")
     _observed.find(sweep.observe)
     for setting in sweep.settings():
-        if any(n > m for n, m in zip(setting.extent, setting.field_shape, strict=True)):
-            got = f"{sweep.shape}, and {setting.pattern} takes {setting.extent}"
-            raise checks.error("shape", got, "0, or room for the pattern")
+        if any(n > m for n, m in zip(setting.pattern_shape, setting.field_shape, strict=True)):
+            got = f"{sweep.shape}, but {setting.pattern} has shape {setting.pattern_shape}"
+            raise checks.error("shape", got, "0, or at least the shape of the pattern")
 
 
 def _check_axes(sweep: Sweep) -> None:
@@ -231,50 +234,49 @@ def _check_axes(sweep: Sweep) -> None:
         if not isinstance(axis, Axis):
             raise checks.error("axes", repr(axis), "axes made by values, linear, seeds or sobol")
     names = [axis.name for axis in sweep.axes]
-    held = [quantity for axis in sweep.axes for quantity in axis.quantities]
-    for what in (names, held):
-        if len(set(what)) < len(what):
-            raise checks.error("axes", ", ".join(what), "each name and quantity once")
-    taken = {*STATIC, *held, *RESERVED}
+    quantities = [quantity for axis in sweep.axes for quantity in axis.quantities]
+    for words in (names, quantities):
+        if len(set(words)) < len(words):
+            raise checks.error("axes", ", ".join(words), "each name and quantity only once")
+    taken = {*STATIC, *quantities, *RESERVED}
     for axis in sweep.axes:
-        own = axis.name in taken and axis.quantities != (axis.name,)
-        if own or axis.name.endswith("_block"):
-            expected = "a name that is no setting, other quantity or word of the store's own"
+        clashes = axis.name in taken and axis.quantities != (axis.name,)
+        if clashes or axis.name.endswith("_block"):
+            expected = "a name not used by a setting, another quantity or the store"
             raise checks.error("axes", axis.name, expected)
-    meaning, needed, allowed = FAMILIES[sweep.family]
-    for quantity in needed:
-        if quantity not in held:
+    meaning, required, allowed = FAMILIES[sweep.family]
+    for quantity in required:
+        if quantity not in quantities:
             raise checks.error(
                 "axes", f"no {quantity}", f"one for family {sweep.family}: {meaning}"
             )
-    for quantity in held:
-        if quantity not in {*needed, *allowed, "noise", "seed"}:
+    for quantity in quantities:
+        if quantity not in {*required, *allowed, "noise", "seed"}:
             raise checks.error("axes", quantity, f"none for family {sweep.family}: {meaning}")
     if sweep.family == "mix":
-        if ("share" in held) == ("ratio" in held):
-            raise checks.error("axes", ", ".join(held) or "none", "either share or ratio")
-        if "direction" in held and "angle" in held:
+        if ("share" in quantities) == ("ratio" in quantities):
+            raise checks.error("axes", ", ".join(quantities) or "none", "either share or ratio")
+        if "direction" in quantities and "angle" in quantities:
             raise checks.error("axes", "direction and angle", "one of them")
-    if "seed" in held and sweep.family != "random" and "noise" not in held:
+    if "seed" in quantities and sweep.family != "random" and "noise" not in quantities:
         raise checks.error("axes", "seed", "noise as well, or family random")
-    if "angle" in held and sweep.dimensions != 2:
+    if "angle" in quantities and sweep.dimensions != 2:
         raise checks.error("axes", "angle", "direction, unless dimensions is 2")
     for axis in sweep.axes:
-        table = axis.table() if axis.rule == "values" else {}
-        _check_shapes(sweep, axis.name, table)
+        if axis.rule == "values":
+            _check_shapes(sweep, axis.name, axis.table())
 
 
 def _check_shapes(sweep, name, table):
     if "direction" in table:
-        got = table["direction"].shape[1:]
-        if got != (sweep.dimensions,):
-            raise checks.error(name, f"directions of shape {got}", f"({sweep.dimensions},)")
+        shape = table["direction"].shape[1:]
+        if shape != (sweep.dimensions,):
+            raise checks.error(name, f"directions of shape {shape}", f"({sweep.dimensions},)")
         if not np.all(np.any(table["direction"], axis=1)):
-            raise checks.error(name, "a direction of 0", "vectors of length above 0")
+            raise checks.error(name, "a direction of 0", "nonzero vectors")
     if "taps" in table:
         for kernel_size in sweep.kernel_size:
-            if table["taps"].shape[1:] != (kernel_size,) * sweep.dimensions:
+            shape = (kernel_size,) * sweep.dimensions
+            if table["taps"].shape[1:] != shape:
                 got = f"kernels of shape {table['taps'].shape[1:]}"
-                raise checks.error(
-                    name, got, f"{(kernel_size,) * sweep.dimensions}, as kernel_size says"
-                )
+                raise checks.error(name, got, f"{shape}, from kernel_size")

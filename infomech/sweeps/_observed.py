@@ -1,4 +1,4 @@
-"""What a sweep measures of each point."""
+"""Quantities that a sweep measures at each point."""
 
 import importlib
 from collections.abc import Callable
@@ -13,43 +13,43 @@ from infomech._rollout import Trace
 from infomech.fields import Field
 
 
-class Described(NamedTuple):
-    """What one measured quantity is: meaning, unit, and the names of its axes."""
+class Description(NamedTuple):
+    """Meaning, unit and axis names of a measured quantity."""
 
     meaning: str
     units: str
     axes: tuple[str, ...] = ()
 
 
-#: what `measure` gives
-LAWS = {
-    "velocity": Described("velocity of the center", "pixels per layer", ("component",)),
-    "velocity_stderr": Described("its standard error", "pixels per layer", ("component",)),
-    "diffusion": Described(
+#: results of `measure`
+RATES = {
+    "velocity": Description("velocity of the center", "pixels per layer", ("component",)),
+    "velocity_stderr": Description("its standard error", "pixels per layer", ("component",)),
+    "diffusion": Description(
         "growth of the covariance", "pixels² per layer", ("component", "component_2")
     ),
-    "diffusion_stderr": Described(
+    "diffusion_stderr": Description(
         "its standard error", "pixels² per layer", ("component", "component_2")
     ),
-    "velocity_theory": Described(
-        "velocity while the rectifier is inactive, NaN where it works",
+    "velocity_theory": Description(
+        "velocity for an inactive rectifier, NaN if it is active",
         "pixels per layer",
         ("component",),
     ),
-    "diffusion_theory": Described(
-        "diffusion while the rectifier is inactive, NaN where it works",
+    "diffusion_theory": Description(
+        "diffusion for an inactive rectifier, NaN if it is active",
         "pixels² per layer",
         ("component", "component_2"),
     ),
-    "inactive": Described("whether the rectifier does nothing to a non-negative field", "1"),
-    "energy": Described("Σ k²", "1"),
-    "odd_share": Described("odd share of the energy", "1"),
-    "momentum": Described("p = Σ r k", "pixels", ("component",)),
-    "gain": Described("s = Σ k", "1"),
-    "mass_squared": Described("‖k_e‖² − ‖k_o‖²", "1"),
-    "edge": Described("largest share of the mass that felt the boundary", "1"),
-    "status": Described(
-        "0: measured; else why there is no speed: "
+    "inactive": Description("whether the rectifier leaves a non-negative field unchanged", "1"),
+    "energy": Description("Σ k²", "1"),
+    "odd_share": Description("odd share of the energy", "1"),
+    "momentum": Description("p = Σ r k", "pixels", ("component",)),
+    "gain": Description("s = Σ k", "1"),
+    "mass_squared": Description("‖k_e‖² − ‖k_o‖²", "1"),
+    "edge": Description("largest share of the mass at the boundary", "1"),
+    "status": Description(
+        "0: measured; otherwise the reason for a missing velocity: "
         + "; ".join(f"{i}: {reason}" for i, reason in enumerate(rates.REASONS) if i)
         + "; -1: not computed yet",
         "1",
@@ -58,16 +58,16 @@ LAWS = {
 
 
 def measure(kernel: jax.Array, final: Field, trace: Trace, setting: Any) -> dict[str, jax.Array]:
-    """Speed, diffusion, their errors, theory's values, mechanics, contact with the edge, status.
+    """Velocity, diffusion, their errors and predictions, mechanics, boundary contact, status.
 
     Args:
         kernel: taps, d axes.
         final: the field after the last layer.
-        trace: of the rollout.
-        setting: `infomech.sweeps.Setting`; of it rectifier, burn_in and edge_tolerance.
+        trace: `infomech.Trace` of the rollout.
+        setting: `infomech.sweeps.Setting`; only rectifier, burn_in and edge_tolerance are used.
 
     Returns:
-        Dictionary with the names, units and axes of `LAWS`; NaN where a rate is refused.
+        Dictionary with the names, units and axes of `RATES`; NaN for a rate that can't be fitted.
     """
     velocity = rates.velocity(trace, setting.burn_in, edge_tolerance=setting.edge_tolerance)
     diffusion = rates.diffusion(trace, setting.burn_in, edge_tolerance=setting.edge_tolerance)
@@ -92,7 +92,7 @@ def measure(kernel: jax.Array, final: Field, trace: Trace, setting: Any) -> dict
 
 
 def name_of(observe: str | Callable[..., Any]) -> str:
-    """Where a function that observes is found: "laws", or module:name."""
+    """Name of an observing function: "rates", or module:name."""
     if isinstance(observe, str):
         return observe
     module = getattr(observe, "__module__", "")
@@ -100,21 +100,21 @@ def name_of(observe: str | Callable[..., Any]) -> str:
 
 
 def find(observe: str | Callable[..., Any]) -> Callable[..., dict[str, Any]]:
-    """The function that "laws" or package.module:function names, or `observe` itself.
+    """The function named by "rates" or package.module:function, or `observe` itself.
 
     Raises:
-        ValueError: it can't be imported or called.
+        ValueError: it can't be imported or is not callable.
     """
-    if observe == "laws":
+    if observe == "rates":
         return measure
-    found: Any = observe
+    function: Any = observe
     if isinstance(observe, str):
         module, _, name = observe.partition(":")
         try:
-            found = getattr(importlib.import_module(module), name)
+            function = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError, TypeError, ValueError) as error:
-            expected = '"laws" or package.module:function, where Python (PYTHONPATH) finds it'
+            expected = '"rates" or package.module:function, importable (see PYTHONPATH)'
             raise checks.error("observe", f"{observe!r} ({error})", expected) from error
-    if not callable(found):
-        raise checks.error("observe", f"{observe!r}, which can't be called", "a function")
-    return found
+    if not callable(function):
+        raise checks.error("observe", f"{observe!r}, which is not callable", "a function")
+    return function

@@ -1,4 +1,4 @@
-"""Running a sweep: what the store lacks is computed, block after block, and written at once."""
+"""Run a sweep: compute the blocks missing in a store, and write each as it is done."""
 
 import contextlib
 import os
@@ -12,21 +12,21 @@ import jax
 from infomech._core import checks
 from infomech.sweeps import _blocks, _store
 from infomech.sweeps._grid import Sweep
-from infomech.sweeps._program import Program, variables, wide_types
+from infomech.sweeps._program import Program, check_dtype, variables
 
-#: with more blocks than this, looking at them all may take seconds
+#: above this many blocks, announce the scan for finished ones
 _MIN_ANNOUNCED_BLOCKS = 200
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is.
+    """Progress of a run.
 
     Attributes:
-        done: points of this run stored, or found stored.
-        points: of this run's share.
+        done: points stored so far, including those of earlier runs.
+        points: points of this shard.
         compile_s, run_s, write_s: seconds spent compiling, computing and storing.
-        note: something worth telling, or "".
+        note: message for the user, or "".
     """
 
     done: int
@@ -38,14 +38,14 @@ class Progress:
 
 
 class RunReport(NamedTuple):
-    """What a run did.
+    """Summary of a run.
 
     Attributes:
-        points: of this run's share.
-        computed: of these, computed and stored now; the others had been.
-        damaged: points stored before but not intact, computed again.
-        batch: points at a time, by setting.
-        seconds: spent compiling, computing and storing: the last `Progress`.
+        points: points of this shard.
+        computed: points computed and stored by this run.
+        damaged: stored points that failed their checksum and were recomputed.
+        batch: batch size by setting.
+        seconds: the last `Progress`, with the seconds spent compiling, computing and storing.
     """
 
     points: int
@@ -64,76 +64,75 @@ def run(
     devices: list[jax.Device] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> RunReport:
-    """Computes what is missing in the store of a sweep, block by block.
+    """Computes the missing blocks of a sweep and stores them.
 
-    May be stopped at any moment and run again; may run several times at once on the same store,
-    with the same shard or others. Each setting is compiled once, for a batch that is spread over
-    the devices by `jax.shard_map`; a batch too large for memory is halved.
+    A run can be interrupted at any time and repeated, and several runs may share one store, with
+    the same shard or different ones. Each setting is compiled once, for a batch that
+    `jax.shard_map` distributes over the devices; a batch too large for memory is halved.
 
     Args:
-        sweep: what to compute.
-        path: folder of the store, made if there is none.
-        shard: (i, n): only every n-th block, from the i-th on; with several processes of
-            `jax.distributed`, each has its share of those.
-        batch: points at a time on all devices; 0: as many as memory is good for.
-        devices: to compute on; all of this process if None.
-        on_progress: called after each block, and when there is something to tell.
+        sweep: the sweep.
+        path: folder of the store, created if missing.
+        shard: (i, n): only every n-th block, starting with the i-th; the processes of
+            `jax.distributed` divide these among themselves.
+        batch: points computed at once on all devices; 0: chosen from the memory.
+        devices: devices to use; None: all of this process.
+        on_progress: called with a `Progress` after each block and for each message.
 
     Returns:
         `RunReport`.
 
     Raises:
-        ValueError: a store of another sweep or version, a shard that is none, an `observe` that
-            gives no arrays or other ones for other settings, float64 without 64-bit types.
-        StoreError: the store can't be written any more; what is in it stays.
+        ValueError: the store belongs to another sweep or version; invalid shard; `observe` returns
+            no arrays, or shapes that differ between settings; float64 without `jax_enable_x64`.
+        StoreError: the store has become unwritable; finished blocks are kept.
     """
     devices = devices or jax.local_devices()
     part, parts = _shard(shard)
     checks.integer("batch", batch, 0)
-    wide_types(sweep)
+    check_dtype(sweep)
     settings = list(sweep.settings())
     clock = _Clock(on_progress or (lambda _: None))
 
-    def measured():
-        with clock.counting("compile_s"):
+    def timed_variables():
+        with clock.timed("compile_s"):
             return variables(sweep)
 
-    opened = _store.prepare(path, sweep, measured)
-    mine = [block for block in opened.layout.blocks() if block.number % parts == part]
-    if len(mine) > _MIN_ANNOUNCED_BLOCKS:
-        clock.tell(f"looking which of {len(mine):,} blocks are there")
-    absent, damaged = [], 0
-    for block in mine:
-        noted, there = opened.look(block)
-        if there is None:
-            absent.append(block)
-            damaged += block.points if noted else 0
-    total = sum(block.points for block in mine)
-    kept = total - sum(block.points for block in absent)
-    clock.begin(kept, total)
+    store = _store.prepare(path, sweep, timed_variables)
+    blocks = [block for block in store.layout.blocks() if block.number % parts == part]
+    if len(blocks) > _MIN_ANNOUNCED_BLOCKS:
+        clock.log(f"scanning {len(blocks):,} blocks for finished ones")
+    missing, damaged = [], 0
+    for block in blocks:
+        checksum, results = store.load(block)
+        if results is None:
+            missing.append(block)
+            damaged += block.points if checksum else 0
+    total = sum(block.points for block in blocks)
+    clock.start(total - sum(block.points for block in missing), total)
     if damaged:
-        clock.tell(f"{damaged} stored points are not what was written: computed again")
-    tables, used = [axis.table() for axis in sweep.axes], {}
-    for number in dict.fromkeys(block.setting for block in absent):
-        todo = [block for block in absent if block.setting == number]
+        clock.log(f"{damaged} stored points failed their checksum and will be recomputed")
+    tables, batches = [axis.table() for axis in sweep.axes], {}
+    for number in dict.fromkeys(block.setting for block in missing):
+        todo = [block for block in missing if block.setting == number]
         program = Program(
-            sweep, settings[number], opened.shapes, devices, batch, clock.counting, clock.tell
+            sweep, settings[number], store.shapes, devices, batch, clock.timed, clock.log
         )
-        # runs started on one store by accident meet as late as can be
+        # a random first block keeps concurrent runs on one store apart for long
         first = int.from_bytes(os.urandom(4), "little") % len(todo)
         for block in todo[first:] + todo[:first]:
-            if not opened.intact(block):
-                found = program(_blocks.columns(tables, block), block.points)
-                with clock.counting("write_s"):
-                    opened.write(block, found)
+            if not store.intact(block):
+                results = program(_blocks.columns(tables, block), block.points)
+                with clock.timed("write_s"):
+                    store.write(block, results)
                 clock.computed += block.points
-            clock.passed(block.points)
-        used[str(settings[number])] = program.batch
-    return RunReport(total, clock.computed, damaged, used, clock.progress)
+            clock.advance(block.points)
+        batches[str(settings[number])] = program.batch
+    return RunReport(total, clock.computed, damaged, batches, clock.progress)
 
 
 def _shard(shard: tuple[int, int]) -> tuple[int, int]:
-    """This process' part, and of how many."""
+    """Shard of this process, and the number of shards."""
     if not (isinstance(shard, tuple | list) and len(shard) == 2):
         raise checks.error("shard", repr(shard), "two whole numbers (i, n) with i < n")
     part, parts = checks.integer("shard", shard[0], 0), checks.integer("shard", shard[1], 1)
@@ -144,31 +143,31 @@ def _shard(shard: tuple[int, int]) -> tuple[int, int]:
 
 
 class _Clock:
-    """Counts points and seconds, and passes them on."""
+    """Counts points and seconds, and reports them."""
 
-    def __init__(self, watch: Callable[[Progress], None]) -> None:
-        self.progress, self.watch, self.computed = Progress(0, 0), watch, 0
+    def __init__(self, on_progress: Callable[[Progress], None]) -> None:
+        self.progress, self.on_progress, self.computed = Progress(0, 0), on_progress, 0
 
-    def begin(self, done: int, points: int) -> None:
-        """It is known how many points there are to do."""
+    def start(self, done: int, points: int) -> None:
+        """Sets the points done by earlier runs, and the total."""
         self.progress = replace(self.progress, done=done, points=points)
-        self.watch(self.progress)
+        self.on_progress(self.progress)
 
-    def passed(self, points: int) -> None:
-        """So many more points are stored."""
+    def advance(self, points: int) -> None:
+        """Counts stored points."""
         self.progress = replace(self.progress, done=self.progress.done + points)
-        self.watch(self.progress)
+        self.on_progress(self.progress)
 
-    def tell(self, note: str) -> None:
-        """Passes something on that is worth telling."""
-        self.watch(replace(self.progress, note=note))
+    def log(self, note: str) -> None:
+        """Reports a message."""
+        self.on_progress(replace(self.progress, note=note))
 
     @contextlib.contextmanager
-    def counting(self, what: str) -> Iterator[None]:
-        """Adds the seconds of a block of code to `what`."""
+    def timed(self, field: str) -> Iterator[None]:
+        """Adds the seconds of a `with` block to a field of `Progress`."""
         start = time.perf_counter()
         try:
             yield
         finally:
-            spent = getattr(self.progress, what) + time.perf_counter() - start
-            self.progress = replace(self.progress, **{what: spent})
+            spent = getattr(self.progress, field) + time.perf_counter() - start
+            self.progress = replace(self.progress, **{field: spent})

@@ -1,8 +1,8 @@
-"""Results of a sweep on disk: an xarray Dataset on Zarr, each block of it complete or absent.
+"""Results of a sweep on disk: an xarray Dataset on Zarr whose blocks are complete or absent.
 
-Arrays are made with all their places at the start. A block is a chunk of its own in each, so that
-processes that write different blocks touch no file of each other. When all its chunks are written,
-and only then, its place in `done` is set, to a checksum of them.
+Arrays are allocated in full at creation. Each block is one chunk of each array, so processes that
+write different blocks never touch the same file. The entry of a block in `done` is set to its
+checksum only after all its chunks are written.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +30,7 @@ from infomech.sweeps._grid import Sweep
 
 
 class StoreError(OSError):
-    """A store that can't be written any more: the disk is full, or it may only be read."""
+    """The store has become unwritable (disk full or read-only)."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class Store:
     """An open store.
 
     Attributes:
-        path: its folder.
-        attributes: of the dataset: sweep, provenance, versions.
-        layout: of its points.
-        arrays: of Zarr, by name of the quantity.
-        labels: the arrays of the coordinates, by name.
-        done: array of checksums by place of the block, 0 where it is absent.
+        path: folder of the store.
+        attributes: attributes of the dataset: sweep, provenance, versions.
+        layout: layout of the points.
+        arrays: Zarr arrays by quantity.
+        labels: Zarr arrays of the coordinates by name.
+        done: Zarr array of checksums, one per block; 0 if the block is absent.
     """
 
     path: Path
@@ -55,71 +55,71 @@ class Store:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of each quantity at one point."""
+        """Shape of each quantity at one point."""
         axes = len(self.layout.shape)
         return {name: tuple(array.shape[axes:]) for name, array in self.arrays.items()}
 
     def intact(self, block: Block) -> bool:
-        """Whether a block is there and what was written."""
-        return self.look(block)[1] is not None
+        """Whether a block is stored and matches its checksum."""
+        return self.load(block)[1] is not None
 
-    def look(self, block: Block) -> tuple[int, dict[str, np.ndarray] | None]:
-        """A block's checksum, 0 if it isn't there, and its results if they are what was written."""
-        # noted first: a block that another run writes meanwhile is absent, not damaged
-        noted = self._noted(block)
-        if noted == 0:
+    def load(self, block: Block) -> tuple[int, dict[str, np.ndarray] | None]:
+        """Stored checksum of a block (0: absent), and its results if they match it."""
+        # checksum first: a block being written by another run is absent, not damaged
+        checksum = self._stored_checksum(block)
+        if checksum == 0:
             return 0, None
         try:
-            read = _together([a.async_array.getitem(block.where) for a in self.arrays.values()])
-        except Exception:  # whatever a harmed chunk makes of the decoder
-            return noted, None
-        parts = dict(zip(self.arrays, map(np.asarray, read), strict=True))
-        return noted, parts if noted == _checksum(list(parts.values())) else None
+            chunks = _gather([a.async_array.getitem(block.where) for a in self.arrays.values()])
+        except Exception:  # a damaged chunk can raise anything in the decoder
+            return checksum, None
+        parts = dict(zip(self.arrays, map(np.asarray, chunks), strict=True))
+        return checksum, parts if checksum == _checksum(list(parts.values())) else None
 
     def labeled(self) -> bool:
-        """Whether the coordinates are what was written."""
+        """Whether the coordinates match their checksum."""
         try:
             columns = {name: np.asarray(array[...]) for name, array in self.labels.items()}
         except Exception:
             return False
         return _arrays.digest(columns) == self.attributes.get("labels")
 
-    def write(self, block: Block, found: Mapping[str, np.ndarray]) -> None:
-        """Stores a block's results, (points, …) each, and says that they are there.
+    def write(self, block: Block, results: Mapping[str, np.ndarray]) -> None:
+        """Stores the results of a block, (points, …) each, then its checksum.
 
         Raises:
-            StoreError: the disk is full, or may not be written.
+            StoreError: the disk is full or read-only.
         """
         parts = [
-            found[name].astype(array.dtype).reshape(*block.shape, *found[name].shape[1:])
+            results[name].astype(array.dtype).reshape(*block.shape, *results[name].shape[1:])
             for name, array in self.arrays.items()
         ]
         for part in parts:
             if part.dtype.kind == "f":
-                # of the many NaN, the one that Zarr gives back for chunks of nothing else
+                # the NaN pattern that Zarr returns for chunks that are all fill value
                 part[np.isnan(part)] = np.nan
         with _writing(self.path):
-            written = zip(self.arrays.values(), parts, strict=True)
-            _together([a.async_array.setitem(block.where, part) for a, part in written])
-            self.done[_one(block)] = np.uint64(_checksum(parts))
+            pairs = zip(self.arrays.values(), parts, strict=True)
+            _gather([a.async_array.setitem(block.where, part) for a, part in pairs])
+            self.done[_index(block)] = np.uint64(_checksum(parts))
 
-    def _noted(self, block: Block) -> int:
+    def _stored_checksum(self, block: Block) -> int:
         try:
-            return int(np.asarray(self.done[_one(block)]).item())
-        except Exception:  # a harmed mask says nothing
+            return int(np.asarray(self.done[_index(block)]).item())
+        except Exception:  # a damaged checksum counts as absent
             return 0
 
 
 def prepare(
     path: str | os.PathLike[str], sweep: Sweep, variables: Callable[[], Sequence[Variable]]
 ) -> Store:
-    """The store of a sweep: the one there is, else a new one, for what `variables` says.
+    """Opens the store of a sweep, or creates one with the arrays listed by `variables`.
 
-    A new one appears whole, so that of several runs that make it at the same time one does.
+    Creation is atomic: if several runs create the same store, exactly one succeeds.
 
     Raises:
-        ValueError: what is there is no store, or is one of another sweep or version.
-        StoreError: the disk is full, or may not be written.
+        ValueError: the path exists and is no store, or a store of another sweep or version.
+        StoreError: the disk is full or read-only.
     """
     path = files.local("store", path)
     if not path.exists():
@@ -131,61 +131,60 @@ def prepare(
                 _arrays.make(part, sweep, measured)
                 part.chmod(0o755)
                 with contextlib.suppress(FileExistsError):
-                    _appear(part, path)
+                    _publish(part, path)
             finally:
                 shutil.rmtree(part, ignore_errors=True)
-    found = read(path, "r+")
-    _compare(path, found.attributes, json.loads(json.dumps(sweep.describe())))
-    if not found.labeled():
+    store = read(path, "r+")
+    _compare(path, store.attributes, json.loads(json.dumps(sweep.describe())))
+    if not store.labeled():
         with _writing(path):
             for name, (column, _) in _arrays.coordinates(sweep).items():
-                found.labels[name][...] = column
-    return found
+                store.labels[name][...] = column
+    return store
 
 
 def read(path: str | os.PathLike[str], mode: Literal["r", "r+"] = "r") -> Store:
-    """The store of any sweep, to read or to go on with.
+    """Opens the store of any sweep, for reading or for resuming.
 
     Raises:
-        ValueError: it is no store, or of another version.
+        ValueError: it is not a store, or a store of another version.
     """
     path, zarr = files.local("store", path), _arrays.library()
-    expected = "a folder made by infomech sweep run, or none"
+    expected = "a folder written by infomech sweep run, or a new path"
     try:
         group = zarr.open_group(str(path), mode=mode, use_consolidated=False)
-        said: dict[str, Any] = dict(group.attrs)
-        there = {"format": said["format"], "infomech": said["infomech"]}
-    except Exception as error:  # zarr has many for what is no store, or a harmed one
-        raise checks.error("store", f"{path}, which is none ({_why(error)})", expected) from error
-    own = {"format": _arrays.FORMAT, "infomech": _arrays.version()}
-    if there != own:
-        got = f"{path} of infomech {there['infomech']}, format {there['format']}"
-        wanted = f"infomech {own['infomech']}, format {own['format']}"
-        raise checks.error("store", got, f"{wanted}: another store, or that version")
+        attributes: dict[str, Any] = dict(group.attrs)
+        stored = f"infomech {attributes['infomech']}, format {attributes['format']}"
+    except Exception as error:  # zarr raises many types for missing and damaged stores
+        got = f"{path}, which is not an infomech sweep store ({_first_line(error)})"
+        raise checks.error("store", got, expected) from error
+    current = f"infomech {_arrays.version()}, format {_arrays.FORMAT}"
+    if stored != current:
+        raise checks.error("store", f"{path} of {stored}", f"{current}; try a new store")
     try:
-        found: dict[str, Any] = dict(group.arrays())
-        measured = {name: found[name] for name, *_ in said["sweep"]["measured"]}
-        named: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in said["layout"].items()
+        arrays: dict[str, Any] = dict(group.arrays())
+        measured = {name: arrays[name] for name, *_ in attributes["sweep"]["measured"]}
+        layout: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in attributes["layout"].items()
         }
-        labels = {k: v for k, v in found.items() if k not in {*measured, "done"}}
-        return Store(path, said, Layout(**named), measured, labels, found["done"])
+        labels = {k: v for k, v in arrays.items() if k not in {*measured, "done"}}
+        return Store(path, attributes, Layout(**layout), measured, labels, arrays["done"])
     except Exception as error:
-        raise checks.error("store", f"{path}, harmed ({_why(error)})", expected) from error
+        raise checks.error("store", f"{path}, damaged ({_first_line(error)})", expected) from error
 
 
 @dataclass(frozen=True)
 class Status:
-    """How far a store is.
+    """Completeness of a store.
 
     Attributes:
-        points, blocks: of the whole sweep.
-        intact: points that are there and are what was written.
-        damaged: points said to be there that are not.
-        labeled: whether the coordinates are what was written.
-        statuses: how many of the points there have each status of `infomech.rates.REASONS`; empty
-            if something else was measured.
-        infomech, created: version that made the store, and when.
+        points, blocks: totals of the sweep.
+        intact: stored points that match their checksum.
+        damaged: stored points that don't.
+        labeled: whether the coordinates match their checksum.
+        statuses: number of intact points by status (`infomech.rates.REASONS`); empty unless rates
+            were measured.
+        infomech, created: version that created the store, and when.
     """
 
     points: int
@@ -199,61 +198,63 @@ class Status:
 
 
 def status(
-    path: str | os.PathLike[str], progress: Callable[[list[Block]], Iterable[Block]] = iter
+    path: str | os.PathLike[str], on_progress: Callable[[int, int], None] | None = None
 ) -> Status:
-    """Reads the whole of a store and tells how far it is; may be asked while it is written.
+    """Reads a whole store and reports how much of it is complete; safe during a run.
 
     Args:
         path: folder of the store.
-        progress: wraps the list of blocks while they are read, as `tqdm.tqdm` does.
+        on_progress: called with the number of blocks read and the total after each block.
 
     Raises:
-        ValueError: it is no store, or of another version.
+        ValueError: it is not a store, or a store of another version.
     """
-    found = read(path)
+    store = read(path)
     points, intact, damaged = 0, 0, 0
     counts: dict[str, int] = {}
-    for block in progress(list(found.layout.blocks())):
-        noted, parts = found.look(block)
+    blocks = math.prod(store.layout.grid)
+    for block in store.layout.blocks():
+        checksum, parts = store.load(block)
         points += block.points
         intact += block.points if parts else 0
-        damaged += block.points if noted and not parts else 0
-        if parts and found.attributes["sweep"]["observe"] == "laws":
-            codes, times = np.unique(parts["status"], return_counts=True)
-            for code, count in zip(codes.tolist(), times.tolist(), strict=True):
+        damaged += block.points if checksum and not parts else 0
+        if on_progress:
+            on_progress(block.number + 1, blocks)
+        if parts and store.attributes["sweep"]["observe"] == "rates":
+            codes, numbers = np.unique(parts["status"], return_counts=True)
+            for code, count in zip(codes.tolist(), numbers.tolist(), strict=True):
                 counts[rates.REASONS[code]] = counts.get(rates.REASONS[code], 0) + count
     return Status(
         points=points,
-        blocks=math.prod(found.layout.grid),
+        blocks=blocks,
         intact=intact,
         damaged=damaged,
-        labeled=found.labeled(),
+        labeled=store.labeled(),
         statuses=counts,
-        infomech=found.attributes["infomech"],
-        created=found.attributes["provenance"]["created"],
+        infomech=store.attributes["infomech"],
+        created=store.attributes["provenance"]["created"],
     )
 
 
-def _compare(path: Path, attributes: dict[str, Any], asked: dict[str, Any]) -> None:
-    there = attributes["sweep"]
-    for key in asked:
-        if there.get(key) != asked[key]:
-            got, wanted = (json.dumps(d.get(key)) for d in (there, asked))
+def _compare(path: Path, attributes: dict[str, Any], sweep: dict[str, Any]) -> None:
+    for key, value in sweep.items():
+        if attributes["sweep"].get(key) != value:
+            got, expected = (_shorten(json.dumps(v)) for v in (attributes["sweep"].get(key), value))
             raise checks.error(
-                "store", f"{path}, whose {key} is {_cut(got)}", f"{_cut(wanted)}, or another store"
+                "store", f"{path} with {key} {got}", f"{key} {expected}; try a new store"
             )
 
 
-def _why(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _cut(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) < 200 else text[:200] + "…"
 
 
-def _appear(part: Path, path: Path) -> None:
-    """Moves a folder to where none is yet."""
+def _publish(part: Path, path: Path) -> None:
+    """Renames a folder; raises FileExistsError if the new path is taken."""
     try:
         os.rename(part, path)
     except OSError as error:
@@ -262,22 +263,22 @@ def _appear(part: Path, path: Path) -> None:
         raise
 
 
-def _together(tasks: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
-    """What each of Zarr's tasks returns, all done at once: half the time of one after the other.
+def _gather(tasks: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """Results of Zarr coroutines run concurrently, in half the time of running them in turn.
 
     Raises:
-        Exception: what the first that failed raised, when all have ended.
+        Exception: the first failure, after all coroutines have ended.
     """
     from zarr.core.sync import sync
 
-    async def gathered():
+    async def gather():
         return await asyncio.gather(*tasks, return_exceptions=True)
 
-    found = sync(gathered())
-    for value in found:
+    results = sync(gather())
+    for value in results:
         if isinstance(value, BaseException):
             raise value
-    return found
+    return results
 
 
 @contextlib.contextmanager
@@ -285,17 +286,17 @@ def _writing(path: Path):
     try:
         yield
     except OSError as error:
-        why = error.strerror or str(error)
-        raise StoreError(error.errno, f"{path} can't be written: {why}") from error
+        reason = error.strerror or str(error)
+        raise StoreError(error.errno, f"{path} can't be written: {reason}") from error
 
 
-def _one(block: Block) -> tuple[slice, ...]:
+def _index(block: Block) -> tuple[slice, ...]:
     return tuple(slice(i, i + 1) for i in block.at)
 
 
 def _checksum(parts: Sequence[np.ndarray]) -> int:
-    """64 bits, never 0."""
-    found = hashlib.blake2b(digest_size=8)
+    """64-bit checksum, never 0."""
+    digest = hashlib.blake2b(digest_size=8)
     for part in parts:
-        found.update(np.ascontiguousarray(part).tobytes())
-    return int.from_bytes(found.digest(), "little") or 1
+        digest.update(np.ascontiguousarray(part).tobytes())
+    return int.from_bytes(digest.digest(), "little") or 1
