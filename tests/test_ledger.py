@@ -132,7 +132,7 @@ def test_only_what_is_missing_or_of_other_code_or_scale_is_run(experiments, tmp_
 def test_a_run_that_is_stopped_has_a_report_and_goes_on(experiments, tmp_path, capsys):
     ran, out = experiments(one=GOOD, two=STOPPED, three=GOOD), tmp_path / "report"
     assert main(["--out", str(out)]) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "rerun the command to resume" in capsys.readouterr().err
     assert list(verdicts(out)) == ["one"]
     ran = experiments(one=GOOD, two=GOOD, three=GOOD)
     assert main(["--out", str(out)]) == 0
@@ -241,7 +241,7 @@ def test_text_is_escaped_and_numbers_are_rounded(experiments, tmp_path):
     assert "A &lt; B &amp; &lt;b&gt;C&lt;/b&gt;" in text
     assert '<data value="-1234.56789">−1235</data> px' in text
     assert '<td data-label="Value">none</td>' in text
-    assert "1 of 2 within their tolerance" in text
+    assert "1 of 2 criteria met" in text
     assert text.count(">not run yet<") == 16
 
 
@@ -264,10 +264,10 @@ def test_a_number_does_not_look_like_a_bound_that_it_misses(value, wanted, shown
 
 
 def test_what_cannot_be_told_is_neither_met_nor_missed():
-    assert ledger.line(Number("n", None, wanted="more", met=None)).endswith("[more: can't be told]")
+    assert ledger.line(Number("n", None, wanted="more", met=None)).endswith("[more: undecided]")
 
 
 def test_many_numbers_are_folded_up():
-    few = [Number(f"n{i}", float(i)) for i in range(report.MANY)]
+    few = [Number(f"n{i}", float(i)) for i in range(report.MAX_ROWS)]
     assert "<details>" not in report._numbers(few)
     assert "<details>" in report._numbers([*few, Number("one more", 1.0)])
