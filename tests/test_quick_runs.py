@@ -108,9 +108,9 @@ def test_page_is_self_contained(written):
 def test_page_shows_numbers_of_json(written):
     content = json.loads((written / "claims.json").read_text())
     expected = []
-    for one in content["experiments"]:
-        assert (written / one["finding"]["figure"]).exists()
-        for number in one["finding"]["numbers"]:
+    for experiment in content["experiments"]:
+        assert (written / experiment["finding"]["figure"]).exists()
+        for number in experiment["finding"]["numbers"]:
             shown = [number[key] for key in ("value", "low", "high")]
             expected += [x for x in shown if x is not None]
     page = Page((written / "index.html").read_text())
@@ -166,12 +166,12 @@ def test_law_has_verdict_for_every_reading(quick):
 def test_frontier_equals_closed_form(quick):
     out, record, _ = quick("frontier")
     assert "fails: at v" in out
-    (found,) = record["frontiers"]
-    np.testing.assert_allclose(found["share"], frontier.closed_form(found["speed"]), atol=1e-3)
-    kernels = np.array(found["kernel"])
+    (result,) = record["frontiers"]
+    np.testing.assert_allclose(result["share"], frontier.closed_form(result["speed"]), atol=1e-3)
+    kernels = np.array(result["kernel"])
     odd = (kernels - kernels[..., ::-1]) / 2
     share = np.sum(odd**2, -1) / np.sum(kernels**2, -1)
-    np.testing.assert_allclose(share, found["share"], atol=1e-6)
+    np.testing.assert_allclose(share, result["share"], atol=1e-6)
 
 
 def test_targets_are_reached(quick):
@@ -186,17 +186,17 @@ def test_atlas_equals_closed_form_while_inactive(quick, capsys, tmp_path):
     assert "33 of 33 points computed now" in out
     share = np.linspace(0, 1, 11)
     tangent = np.sqrt(share[:10] / (1 - share[:10]))
-    for found in record["readings"]:
+    for reading in record["readings"]:
         # the steepest tap of the gradient, by hand: tan θ = 1/(|cos| + |sin|) where it is 0
-        angle = np.deg2rad(found["direction"])
-        most = 1 / (np.cos(angle) + np.sin(angle))
-        np.testing.assert_allclose(found["inactive_share"], most**2 / (1 + most**2), rtol=1e-5)
-        inactive = np.flatnonzero(tangent <= most + 1e-6)
+        angle = np.deg2rad(reading["direction"])
+        limit = 1 / (np.cos(angle) + np.sin(angle))
+        np.testing.assert_allclose(reading["inactive_share"], limit**2 / (1 + limit**2), rtol=1e-5)
+        inactive = np.flatnonzero(tangent <= limit + 1e-6)
         np.testing.assert_allclose(
-            np.take(found["speed"], inactive), tangent[inactive] / 2, atol=1e-5
+            np.take(reading["speed"], inactive), tangent[inactive] / 2, atol=1e-5
         )
-        np.testing.assert_allclose(np.take(found["aside"], inactive), 0, atol=1e-5)
-        fit = next(f for f in found["fits"] if (f["law"], f["over"]) == ("tangent", "inactive"))
+        np.testing.assert_allclose(np.take(reading["aside"], inactive), 0, atol=1e-5)
+        fit = next(f for f in reading["fits"] if (f["law"], f["over"]) == ("tangent", "inactive"))
         np.testing.assert_allclose([fit["r_squared"], fit["slope"]], [1, 0.5], atol=1e-4)
     # along an axis the widest range to 1 % lies where the rectifier is inactive: that of tan θ
     within = [
@@ -207,8 +207,8 @@ def test_atlas_equals_closed_form_while_inactive(quick, capsys, tmp_path):
         <= 0.01 * np.ptp(tangent[i : j + 1])
     ]
     widest = max(within, key=lambda pair: pair[1] - pair[0])
-    found = record["readings"][0]["widest"]["linear"][0]
-    np.testing.assert_allclose(found, share[list(widest)])
+    linear = record["readings"][0]["widest"]["linear"][0]
+    np.testing.assert_allclose(linear, share[list(widest)])
     copy = shutil.copytree(place, tmp_path / "copy")
     assert main(["atlas", "--quick", "--out", str(copy)]) == 0
     again = capsys.readouterr().out.replace(str(copy), str(place))
@@ -218,10 +218,12 @@ def test_atlas_equals_closed_form_while_inactive(quick, capsys, tmp_path):
 def test_only_tight_frames_conserve_energy(quick):
     out, record, _ = quick("energy_conservation")
     assert "No signal without features was found" in out
-    for one in record["accounts"]:
-        lost = np.array(one["propagated"])[:-1] - one["collected"] - one["propagated"][1:]
-        np.testing.assert_allclose(lost, one["gaps"], atol=1e-9)
-        assert (np.abs(one["gaps"]).max() > 1e-3) == (one["frame"] == "not tight")
+    for balance in record["accounts"]:
+        lost = (
+            np.array(balance["propagated"])[:-1] - balance["collected"] - balance["propagated"][1:]
+        )
+        np.testing.assert_allclose(lost, balance["gaps"], atol=1e-9)
+        assert (np.abs(balance["gaps"]).max() > 1e-3) == (balance["frame"] == "not tight")
 
 
 def test_energy_decay_meets_guarantee(quick):
@@ -249,10 +251,10 @@ def test_half_life_of_pulses_grows_with_octaves(quick):
 
 def test_worst_signal_is_within_guarantee(quick):
     out, record, _ = quick("worst_signal")
-    assert "  fails: the worst found" in out
-    for found in record["found"]:
-        assert max(found["random"]) < found["worst"] <= found["guaranteed"]
-        np.testing.assert_allclose(found["worst"] + found["features"], 1, atol=1e-5)
+    assert "  fails: the worst signals" in out
+    for search in record["found"]:
+        assert max(search["random"]) < search["worst"] <= search["guaranteed"]
+        np.testing.assert_allclose(search["worst"] + search["features"], 1, atol=1e-5)
 
 
 def test_quick_training_fails_claim(quick):
@@ -268,10 +270,10 @@ def test_quick_training_fails_claim(quick):
 def test_trained_filters_equal_census(quick):
     out, record, place = quick("trained_filters")
     assert "Mirrored images and initial weights give mirrored weights: holds" in out
-    found = record["networks"]["digits-3x3-seed0"]
+    recorded_network = record["networks"]["digits-3x3-seed0"]
     last = weights.layers(place / "data" / "digits-3x3-seed0" / "epoch-001.safetensors")
     direct = networks.census(last)
-    np.testing.assert_allclose(found["low"], direct.share.sel(part="low"))
+    np.testing.assert_allclose(recorded_network["low"], direct.share.sel(part="low"))
 
 
 def test_receptive_drift_covers_both_states(quick):
