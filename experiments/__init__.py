@@ -1,1 +1,1 @@
-"""One file per claim of the papers, run by `python -m experiments NAME`."""
+"""One module per claim of the papers, run by `python -m experiments NAME`."""

@@ -1,6 +1,6 @@
-"""`python -m experiments` runs every claim and writes a report; with a NAME, that claim alone.
+"""`python -m experiments` runs every claim and writes a report; with a NAME, only that claim.
 
-What is in the report already isn't computed again: a run that was stopped goes on where it was.
+Claims already in the report are not recomputed: rerun the command to resume an interrupted run.
 """
 
 import argparse
@@ -17,11 +17,11 @@ from infomech._core import files
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs what the command line says.
+    """Run the command line.
 
     Returns:
-        0; 1 if an experiment of the report raised an error; 2 after a line on a bad argument; 130
-        if it was interrupted.
+        0 on success; 1 if an experiment of the report raised an error; 2 for a bad argument; 130 if
+        interrupted.
     """
     options = _parser().parse_args(arguments)
     if options.list:
@@ -38,60 +38,60 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"experiments: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        kept = "" if options.name else "; what is done is kept, and the same command goes on"
-        print(f"experiments: interrupted{kept}", file=sys.stderr)
+        hint = "" if options.name else "; finished claims are kept, rerun the command to resume"
+        print(f"experiments: interrupted{hint}", file=sys.stderr)
         return 130
 
 
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
     add = parser.add_argument
-    add("name", nargs="?", choices=EXPERIMENTS, help="one claim to run and print; all if left out")
-    add("--list", action="store_true", help="list the claims and run none")
+    add("name", nargs="?", choices=EXPERIMENTS, help="claim to run and print; default: all")
+    add("--list", action="store_true", help="list the claims and exit")
     add(
         "--out",
         type=files.argument,
-        help="folder to write: report, or out/experiments for one claim",
+        help="output folder; default: report, or out/experiments for one claim",
     )
     scale = parser.add_mutually_exclusive_group()
-    scale.add_argument("--quick", action="store_true", help="small and coarse, settles nothing")
-    scale.add_argument("--full", action="store_true", help="at the scale of an accelerator")
+    scale.add_argument("--quick", action="store_true", help="small and coarse, for testing")
+    scale.add_argument("--full", action="store_true", help="larger scale, for accelerators")
     add("--only", nargs="+", choices=EXPERIMENTS, metavar="NAME", help="report: run only these")
-    add("--again", action="store_true", help="report: compute even what is there already")
+    add("--again", action="store_true", help="report: recompute claims that are already there")
     return parser
 
 
 def _alone(name: str, out: Path, scale: str) -> int:
     experiment = EXPERIMENTS[name]
-    found = records.run(name, experiment, out, scale=records.scale_of(experiment, scale))
-    print(found.text)
+    finding = records.run(name, experiment, out, scale=records.scale_of(experiment, scale))
+    print(finding.text)
     return 0
 
 
 def _all(names: Sequence[str], out: Path, scale: str, *, again: bool) -> int:
-    """Runs what isn't stored, writes the report even if stopped, and tells of errors."""
+    """Run the claims that are not stored and write the report, even if interrupted."""
     files.folder(out)
     scales = {name: records.scale_of(module, scale) for name, module in EXPERIMENTS.items()}
-    found: dict[str, Record] = {}
+    results: dict[str, Record] = {}
     for name, module in EXPERIMENTS.items():
-        known = records.stored(name, module, out, scale=scales[name])
-        if known is not None:
-            found[name] = known
-    done = {name for name, record in found.items() if not (again or record.error)}
-    waiting = [name for name in names if name not in done]
+        stored = records.stored(name, module, out, scale=scales[name])
+        if stored is not None:
+            results[name] = stored
+    finished = {name for name, record in results.items() if not (again or record.error)}
+    waiting = [name for name in names if name not in finished]
     try:
         with tqdm(total=len(names), initial=len(names) - len(waiting), unit="claim") as bar:
             for name in waiting:
-                found.pop(name, None)
+                results.pop(name, None)
             for record in runner.each({name: scales[name] for name in waiting}, out):
-                found[record.name] = record
+                results[record.name] = record
                 bar.update()
                 bar.write(f"{record.name:<20} {record.verdict}, {record.seconds:.0f} s")
     finally:
-        ordered = [found[name] for name in EXPERIMENTS if name in found]
+        ordered = [results[name] for name in EXPERIMENTS if name in results]
         report.write(ordered, out, catalog.CLAIMS, scale=scale)
     print(f"report {out / 'index.html'}, numbers {out / 'claims.json'}")
-    failed = [record.name for record in found.values() if record.error]
+    failed = [record.name for record in results.values() if record.error]
     if failed:
         print(f"experiments: errors in {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

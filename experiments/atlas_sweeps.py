@@ -1,7 +1,7 @@
-"""What the atlas of the speed law measures: sweeps of odd share and direction, kept in stores.
+"""Sweeps of the atlas over odd share and direction, kept in stores.
 
-A program takes seconds to compile, so that kernels of all sizes and directions share one: smaller
-ones lie among zeros in a box of the largest.
+Programs take seconds to compile. Kernels of all sizes and directions therefore share one: smaller
+kernels are zero-padded to the largest size.
 """
 
 import functools
@@ -20,18 +20,18 @@ from experiments import motion
 from infomech import rates, sweeps
 from infomech.sweeps._grid import STATIC
 
-#: of the gradient, by the number of axes and the angle to the last axis in degrees; in three
-#: dimensions along an axis, the diagonal of a face, and that of a cube
+#: gradient directions by number of axes and angle to the last axis in degrees; in three dimensions
+#: along an axis, a face diagonal, and a space diagonal
 DIRECTIONS: dict[int, dict[float, tuple[float, ...]]] = {
     1: {0.0: (1.0,)},
     2: {0.0: (0.0, 1.0), 22.5: (np.sin(np.pi / 8), np.cos(np.pi / 8)), 45.0: (0.5**0.5, 0.5**0.5)},
     3: {0.0: (0.0, 0.0, 1.0), 45.0: (0.0, 0.5**0.5, 0.5**0.5), 54.7: (3**-0.5, 3**-0.5, 3**-0.5)},
 }
-#: what tells the settings of a sweep apart
+#: options that distinguish the settings of a sweep
 KEPT = ("rectifier", "boundary", "normalize", "pattern")
-#: what is stored of a rollout: all that a speed is fitted to
+#: stored parts of a trace: the input of the speed fit
 STORED = ("center", "log_energy", "edge", "balance")
-#: sweeps that are mapped; the others check that what they vary changes nothing
+#: sweeps on the map; the others vary options that should not matter
 MAPPED = ("line", "sizes", "patterns", "space", "quick")
 
 
@@ -40,14 +40,14 @@ class Case:
     """One setting and direction; arrays have one entry per odd share.
 
     Attributes:
-        part: name of the sweep that it belongs to.
+        part: name of its sweep.
         dimensions: of the field.
         kernel_size: taps on each axis.
-        rectifier, boundary, normalize, pattern: as of `infomech.sweeps.Sweep`.
+        rectifier, boundary, normalize, pattern: as in `infomech.sweeps.Sweep`.
         direction: of the gradient, see `DIRECTIONS`.
         share: odd share ε.
-        speed: along the direction, pixels per layer; NaN where it was refused.
-        aside: across the direction, whichever way.
+        speed: along the direction, pixels per layer; NaN where refused.
+        aside: magnitude of the velocity perpendicular to the direction.
         status: of the speed, index into `infomech.rates.REASONS`.
         inactive_share: the rectifier is inactive up to this share; NaN if it never is.
     """
@@ -68,29 +68,29 @@ class Case:
 
     @property
     def refused(self) -> list[str]:
-        """Why speeds were refused, each reason once."""
+        """Distinct reasons for refused speeds."""
         return [rates.REASONS[i] for i in np.unique(self.status) if i != 0]
 
     @property
     def reach(self) -> float:
-        """How far along the direction the outermost tap lies: no content moves faster."""
+        """Offset of the outermost tap along the direction: no content moves faster."""
         unit = DIRECTIONS[self.dimensions][self.direction]
         return (self.kernel_size - 1) / 2 * float(np.sum(np.abs(unit)))
 
     @property
     def taps(self) -> str:
-        """Such as 3×3."""
+        """Kernel size as text, such as 3×3."""
         return "×".join([str(self.kernel_size)] * self.dimensions)
 
 
 class Part(NamedTuple):
-    """A sweep over sizes, directions and odd shares, in this order, and what its kernels are.
+    """A sweep over sizes, directions and odd shares, in this order, and its kernels.
 
     Attributes:
-        sweep: of kernels in boxes of one size.
-        places: size and direction, in degrees, of each row of shares.
+        sweep: of kernels padded to one size.
+        places: size and direction (degrees) of each row of shares.
         share: odd shares.
-        lag: of each row, to be added to the velocities.
+        lag: of each row, added to the velocities.
     """
 
     sweep: sweeps.Sweep
@@ -100,7 +100,7 @@ class Part(NamedTuple):
 
 
 def path(kernel: Any, final: Any, trace: im.Trace, setting: Any) -> dict[str, jax.Array]:
-    """The part of a trace that is stored."""
+    """Stored parts of a trace."""
     return {name: getattr(trace, name) for name in STORED}
 
 
@@ -109,7 +109,7 @@ def part(sizes: Sequence[int], *, shares: int = 21, dimensions: int = 2, **setti
     share = np.linspace(0, 1, shares)
     places = [(size, angle) for size in sizes for angle in DIRECTIONS[dimensions]]
     stacks, lags = [], []
-    # in double precision: stores know their kernels to the last digit of single precision
+    # double precision, because stores identify kernels by all digits of single precision
     with jax.enable_x64(True):
         for size, angle in places:
             mixed = motion.mixed((size,) * dimensions, share, DIRECTIONS[dimensions][angle])
@@ -129,21 +129,21 @@ def part(sizes: Sequence[int], *, shares: int = 21, dimensions: int = 2, **setti
 
 
 def parts(*, quick: bool = False) -> dict[str, Part]:
-    """The sweeps of the atlas by name: a map, and checks that leave all but one setting alone.
+    """Sweeps of the atlas by name: the map, and checks that vary a single option.
 
-    Boundaries are varied where the domain is smallest, and the patterns beside disk and impulse
-    at one size only; in three dimensions patterns are smaller and layers fewer.
+    Boundaries are varied where the domain is smallest, and patterns other than disk and impulse at
+    one size only. Three dimensions use smaller patterns and fewer layers.
     """
     if quick:
         return {"quick": part((2,), shares=11, steps=(16,), burn_in=6, radius=3.0)}
-    map_of: dict[str, Any] = {"rectifier": ("relu", "modulus"), "pattern": ("disk", "impulse")}
-    others = {**map_of, "pattern": ("gaussian", "box", "camera")}
+    mapped: dict[str, Any] = {"rectifier": ("relu", "modulus"), "pattern": ("disk", "impulse")}
+    others = {**mapped, "pattern": ("gaussian", "box", "camera")}
     sizes = (2, 3, 4, 5, 6, 7)
     return {
-        "line": part(sizes, dimensions=1, **map_of),
-        "sizes": part(sizes, **map_of),
+        "line": part(sizes, dimensions=1, **mapped),
+        "sizes": part(sizes, **mapped),
         "patterns": part((3,), **others),
-        "space": part((2, 3), dimensions=3, steps=(16,), burn_in=6, radius=3.0, **map_of),
+        "space": part((2, 3), dimensions=3, steps=(16,), burn_in=6, radius=3.0, **mapped),
         "boundaries": part((2,), boundary=("periodic", "reflect")),
         "normalizations": part((2,), normalize=("none",)),
         "leaky": part((3,), rectifier=("leaky_relu",)),
@@ -151,13 +151,13 @@ def parts(*, quick: bool = False) -> dict[str, Part]:
 
 
 class Measured(NamedTuple):
-    """What a store holds: its cases, how many points were computed now, and where they come from.
+    """Content of a store.
 
     Attributes:
         cases: one for each setting, size and direction.
-        points: in the store.
-        computed: of these, now.
-        provenance: of the store: versions, device, commit and time at which it was made.
+        points: number in the store.
+        computed: number computed in this run.
+        provenance: of the store: versions, device, commit and creation time.
     """
 
     cases: list[Case]
@@ -167,29 +167,31 @@ class Measured(NamedTuple):
 
 
 def measure(name: str, part: Part, store: Path) -> Measured:
-    """Computes what a store lacks and reads all of it.
+    """Compute the missing points of a store and read all of it.
 
     Raises:
-        ValueError: the store is one of another sweep, or can't be read.
+        ValueError: the store belongs to another sweep, or can't be read.
         StoreError: it can't be written.
     """
     with tqdm(total=part.sweep.points, desc=name, unit="point") as bar:
-        done = sweeps.run(part.sweep, store, on_progress=lambda p: bar.update(p.done - bar.n))
+        report = sweeps.run(part.sweep, store, on_progress=lambda p: bar.update(p.done - bar.n))
     import xarray
 
-    found = xarray.open_zarr(store, chunks=None).load()
-    provenance = found.attrs["provenance"]
-    return Measured(list(_cases(name, part, found)), done.points, done.computed, provenance)
+    dataset = xarray.open_zarr(store, chunks=None).load()
+    provenance = dataset.attrs["provenance"]
+    return Measured(list(_cases(name, part, dataset)), report.points, report.computed, provenance)
 
 
-def _cases(name: str, part: Part, found: Any) -> Iterator[Case]:
-    """The speeds of one setting after the other, fitted in one program."""
+def _cases(name: str, part: Part, dataset: Any) -> Iterator[Case]:
+    """Speeds of each setting in turn, fitted by one program."""
     directions = DIRECTIONS[part.sweep.dimensions]
     shape = (len(part.places), len(part.share))
     for setting in part.sweep.settings():
-        named = {key: getattr(setting, key) for key in STATIC}
-        there = found.sel({key: value for key, value in named.items() if key in found.dims})
-        trace = {key: jnp.asarray(there[key].values) for key in STORED}
+        options = {key: getattr(setting, key) for key in STATIC}
+        selected = dataset.sel(
+            {key: value for key, value in options.items() if key in dataset.dims}
+        )
+        trace = {key: jnp.asarray(selected[key].values) for key in STORED}
         lag = np.repeat(part.lag, shape[1], axis=0).astype("float32")
         speed = _speeds(trace, jnp.asarray(lag), setting.burn_in)
         velocity = np.asarray(speed.value).reshape(*shape, -1)
@@ -202,7 +204,7 @@ def _cases(name: str, part: Part, found: Any) -> Iterator[Case]:
                 name,
                 setting.dimensions,
                 size,
-                **{key: named[key] for key in KEPT},
+                **{key: options[key] for key in KEPT},
                 direction=angle,
                 share=part.share,
                 speed=along,
@@ -220,7 +222,7 @@ def _inactive(size: int, dimensions: int, angle: float, rectifier: str) -> float
 
 @jax.jit
 def _speeds(stored, lags, burn_in):
-    def one(stored, lag):
+    def fit(stored, lag):
         layer, zeros = jnp.arange(len(stored["edge"])), jnp.zeros_like(stored["edge"])
         center = stored["center"] + layer[:, None].astype(lag.dtype) * lag[None]
         trace = im.Trace(
@@ -232,4 +234,4 @@ def _speeds(stored, lags, burn_in):
         )
         return rates.velocity(trace, burn_in)
 
-    return jax.vmap(one)(stored, lags)
+    return jax.vmap(fit)(stored, lags)

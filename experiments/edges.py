@@ -1,7 +1,7 @@
-"""Disks under DC + gradient kernels along the last axis: where their mass, front and core are.
+"""Mass, front and core of disks under DC + gradient kernels along the last axis.
 
-A profile is the mass of each column; within a column mass is taken to be spread evenly. The very
-outermost pixel that is lit moves by (n − 1)/2 pixels a layer at any β > 0, and tells nothing.
+A profile is the mass of each column, taken as uniform within a column. The outermost lit pixel is
+not informative: it moves by (n − 1)/2 pixels per layer at any β > 0.
 """
 
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from infomech.fields import patterns
 
 #: trailing, middle and leading quantile of the mass along the motion
 QUANTILES = (0.05, 0.5, 0.95)
-#: sums of shares of the mass are known to this, and no better
+#: rounding error of summed shares of the mass
 ROUNDING = 1e-12
-#: the front is where mass falls to this share of the largest column's, furthest ahead
+#: the front is the foremost place where mass falls to this share of the largest column
 FRONT = 0.1
 #: radius of the core, as a share of that of the disk
 CORE = 0.5
@@ -26,18 +26,18 @@ CORE = 0.5
 
 @dataclass(frozen=True)
 class Edges:
-    """What became of disks, (radii, ratios, …), at the layers looked at.
+    """Observations of disks, (radii, ratios, …).
 
     Attributes:
-        quantiles: positions of `QUANTILES` in pixels from the middle of the disk, (…, looks, 3).
-        front: position of the front, (…, looks).
-        center: center of mass, (…, looks).
-        left: share of the mass that is within a radius of where the disk was, (…, looks).
-        carried: share of the mass in the core of the disk carried along, whose middle is a radius
-            behind the front, over that share at the start, (…, looks).
-        first: what is left of the core after one layer: mass of its pixels over that of as many
-            lit ones, (…).
-        fields: of the largest disk, (ratios, looks, rows, columns).
+        quantiles: positions of `QUANTILES` in pixels from the center of the disk,
+            (…, observations, 3).
+        front: position of the front, (…, observations).
+        center: center of mass, (…, observations).
+        left: share of the mass within one radius of the initial center, (…, observations).
+        carried: share of the mass in the moving core, centered one radius behind the front,
+            relative to the initial share, (…, observations).
+        first: core left after one layer: mean of its pixels over the mean of all lit pixels, (…).
+        fields: of the largest disk, (ratios, observations, rows, columns).
     """
 
     quantiles: np.ndarray
@@ -50,47 +50,49 @@ class Edges:
 
 
 def mixed(size: int, ratios: np.ndarray) -> jax.Array:
-    """(1 − β) Σ̂ + β ∇̂ of unit energy along the last axis, also for β > 1, (ratios, size, size)."""
+    """(1 − β) Σ̂ + β ∇̂ along the last axis, of unit energy, also for β > 1: (ratios, size, size)."""
     even, odd = kernels.constant((size, size), dtype="float64"), kernels.gradient((size, size))
     stack = (1 - ratios)[:, None, None] * even[None] + ratios[:, None, None] * odd[None]
     return stack / jnp.sqrt(jnp.sum(stack**2, (1, 2), keepdims=True))
 
 
-def seen(field: im.fields.Field) -> tuple[jax.Array, jax.Array]:
-    """Mass of each pixel over all of the mass, and where the first pixel lies."""
+def observe(field: im.fields.Field) -> tuple[jax.Array, jax.Array]:
+    """Share of the mass in each pixel, and position of the first pixel."""
     return field.values / jnp.sum(field.values), field.origin
 
 
 def measure(
     size: int, rectifier: str, radii: np.ndarray, ratios: np.ndarray, *, steps: int, every: int
 ) -> Edges:
-    """Passes disks of several radii through layers of all mixing ratios.
+    """Pass disks of several radii through layers of all mixing ratios.
 
     Args:
         size: taps on each axis.
-        rectifier: a name.
-        radii: of the disks, rising.
-        ratios: β, at least 0, may be beyond 1.
+        rectifier: name.
+        radii: of the disks, increasing.
+        ratios: β ≥ 0, may exceed 1.
         steps: layers.
-        every: layers between looks.
+        every: layers between observations.
     """
     side = 2 * int(np.ceil(radii.max())) + 1
     disks = [np.asarray(im.fields.disk((side, side), r, dtype="float64").values) for r in radii]
     fields = [patterns.with_room(disk, (size, size), steps) for disk in disks]
     starts = jax.tree.map(lambda *parts: jnp.stack(parts), *fields)
 
-    def one(kernel, field, radius):
-        _, looks = im.rollout(kernel, field, steps, rectifier=rectifier, observe=seen, every=every)
+    def run(kernel, field, radius):
+        _, trace = im.rollout(
+            kernel, field, steps, rectifier=rectifier, observe=observe, every=every
+        )
         after = im.layer(kernel, field, rectifier=rectifier)
-        # the kernel sees nothing but the disk from there
+        # pixels from which the kernel covers only the disk
         core = _within(after, observables.center(field), radius - size / jnp.sqrt(2.0))
-        return looks, core_left(after.values, core)
+        return trace, core_left(after.values, core)
 
-    both = jax.vmap(jax.vmap(one, (0, None, None)), (None, 0, 0))
+    all_pairs = jax.vmap(jax.vmap(run, (0, None, None)), (None, 0, 0))
     (values, origin), first = jax.tree.map(
-        np.asarray, jax.jit(both)(mixed(size, ratios), starts, radii)
+        np.asarray, jax.jit(all_pairs)(mixed(size, ratios), starts, radii)
     )
-    # positions count from the middle of the disk
+    # positions relative to the center of the disk
     y, x = np.moveaxis(origin - (side - 1) / 2, -1, 0)
     mass = values.sum(-2)
     ahead = front(mass, x)
@@ -112,7 +114,7 @@ def measure(
 
 
 def core_left(values: jax.Array, core: jax.Array) -> jax.Array:
-    """Mean of the pixels of the core over the mean of all lit ones, shape ()."""
+    """Mean of the pixels of the core over the mean of all lit pixels, shape ()."""
     lit = values > 1e-12 * jnp.max(values)
     return jnp.mean(values, where=core) / jnp.mean(values, where=lit)
 
@@ -132,7 +134,7 @@ def within(
 
     Args:
         values: fields of mass 1, (…, rows, columns).
-        top, begin: where their first row and column lie, (…).
+        top, begin: positions of the first row and column, (…).
         place: along the last axis, (…).
         radius: in pixels.
     """
@@ -144,34 +146,34 @@ def within(
 
 
 def quantiles(mass: np.ndarray, begin: np.ndarray) -> np.ndarray:
-    """Places before which there are `QUANTILES` of the mass, (…, 3).
+    """Positions of `QUANTILES` of the mass, (…, 3).
 
-    Where no mass lies between two places, every place between them is such a quantile, and rounding
-    would pick one. The result is the middle of them, as for a median.
+    In a gap without mass every position is such a quantile, and rounding would pick one. The result
+    is the middle of the gap, as for a median.
 
     Args:
-        mass: of each column, 1 in all, (…, columns).
-        begin: where the first column lies, (…).
+        mass: of each column, with sum 1, (…, columns).
+        begin: position of the first column, (…).
     """
     summed = np.cumsum(mass, -1)
 
     def reached(share):
         column = np.argmax(summed >= share, -1)[..., None]
-        own = np.take_along_axis(mass, column, -1)[..., 0]
-        above = np.take_along_axis(summed, column, -1)[..., 0] - share
-        inside = np.where(own > 0, above / np.where(own > 0, own, 1), np.nan)
-        return begin + column[..., 0] + 0.5 - inside
+        inside = np.take_along_axis(mass, column, -1)[..., 0]
+        excess = np.take_along_axis(summed, column, -1)[..., 0] - share
+        fraction = np.where(inside > 0, excess / np.where(inside > 0, inside, 1), np.nan)
+        return begin + column[..., 0] + 0.5 - fraction
 
     pairs = [(reached(share - ROUNDING), reached(share + ROUNDING)) for share in QUANTILES]
     return np.stack([(low + high) / 2 for low, high in pairs], -1)
 
 
 def front(mass: np.ndarray, begin: np.ndarray) -> np.ndarray:
-    """Where mass falls to `FRONT` of the largest column's beyond the last column above it, (…)."""
+    """Position beyond the last column above `FRONT` of the largest where mass falls to it, (…)."""
     level = FRONT * np.max(mass, -1, keepdims=True)
     last = mass.shape[-1] - 1 - np.argmax(np.flip(mass >= level, -1), -1)[..., None]
     here = np.take_along_axis(mass, last, -1)
     after = np.take_along_axis(mass, np.minimum(last + 1, mass.shape[-1] - 1), -1)
-    known = here > after
-    part = np.where(known, (here - level) / np.where(known, here - after, 1), np.nan)
-    return begin + (last + part)[..., 0]
+    falling = here > after
+    fraction = np.where(falling, (here - level) / np.where(falling, here - after, 1), np.nan)
+    return begin + (last + fraction)[..., 0]

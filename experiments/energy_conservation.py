@@ -1,9 +1,9 @@
-"""Does a scattering network keep all energy, layer by layer, and is 0 the only signal it misses?
+"""Does a scattering network conserve energy layer by layer, and does only 0 have no features?
 
-For a tight frame with the modulus W_n = F_n + W_(n+1) at every layer n: what enters a layer is
-collected as features or goes on. Filters of the same kind that aren't made tight show that this can
-fail. The null set is looked for by gradient ascent to signals whose energy stays out of the
-features; one with none of it there would be a second element beside 0.
+For a tight frame with the modulus, W_n = F_n + W_(n+1) at every layer n: energy that enters a layer
+is collected in features or propagated. Filters of the same kind that are not tight show that this
+can fail. Gradient ascent searches the null set for signals whose energy stays out of the features;
+a signal without features would be a second element besides 0.
 """
 
 from dataclasses import asdict, dataclass
@@ -20,12 +20,14 @@ from infomech import plot, scattering
 from infomech._core import files
 from infomech.scattering import Frame, frames
 
-STATEMENT = "Tight frames with the modulus conserve energy, and only 0 has no features."
+STATEMENT = (
+    "Tight frames with the modulus conserve energy, and only the zero signal has no features."
+)
 SOURCE = "arXiv 1704.03636"
 CLAIMS = (12,)
-#: fixed before any run: accounts close if they do to this share of the signal's energy
+#: fixed before any run: tolerance of the energy balance, relative to the signal's energy
 ACCOUNTS = 1e-12
-#: fixed before any run: a signal with less than this share of its energy in features is a null one
+#: fixed before any run: a signal is null if its features hold less than this share of its energy
 NULL = 1e-6
 #: filters that are not made tight, for comparison
 LOOSE = "not tight"
@@ -33,12 +35,12 @@ LOOSE = "not tight"
 
 @dataclass(frozen=True)
 class EnergyConservationSettings:
-    """What is measured, at double precision.
+    """Settings, in double precision.
 
     Attributes:
-        signals: signals and frames of the accounts.
-        search: how signals without features are looked for.
-        depths: last layers N up to which the search counts features.
+        signals: signals and frames of the energy balance.
+        search: settings of the search for null signals.
+        depths: last layers N whose features the search counts.
     """
 
     signals: energy_decay.EnergyDecaySettings
@@ -48,13 +50,13 @@ class EnergyConservationSettings:
 
 @dataclass(frozen=True)
 class Account:
-    """The energy of one signal in one frame, as shares of the signal's.
+    """Energy balance of one signal in one frame, relative to the signal's energy.
 
     Attributes:
         frame, signal: names.
         propagated: W_0 … W_(N+1).
         collected: F_0 … F_N.
-        gaps: W_n − F_n − W_(n+1) without what was pruned, (N + 1,).
+        gaps: W_n − F_n − W_(n+1), excluding pruned paths, (N + 1,).
     """
 
     frame: str
@@ -66,12 +68,12 @@ class Account:
 
 @dataclass(frozen=True)
 class Hidden:
-    """The signal found with the least energy in the features of layers 0 … N.
+    """Signal with the least energy found in the features of layers 0 … N.
 
     Attributes:
         frame: its name.
         depth: N.
-        features: that energy, of unit energy.
+        features: this energy, for a signal of unit energy.
     """
 
     frame: str
@@ -80,7 +82,7 @@ class Hidden:
 
 
 def loosened(bank: Frame) -> Frame:
-    """A frame whose band-passes are weaker by up to one half, unequally, so that it isn't tight."""
+    """A frame that is not tight: its band-passes are attenuated unequally, by up to one half."""
     weights = np.linspace(0.5, 1, bank.bands.shape[0])
     weights = weights.reshape(-1, *[1] * (bank.bands.ndim - 1)).astype(bank.low.dtype)
     return frames.frame(bank.low, bank.bands * weights)
@@ -89,51 +91,53 @@ def loosened(bank: Frame) -> Frame:
 def account(
     setting: EnergyConservationSettings, frame: str, bank: Frame, signal: str, values: np.ndarray
 ) -> Account:
-    """Passes one signal on; what was pruned is left out on both sides."""
-    about, image = setting.signals, values.ndim == 2
-    depth, prune = (about.image_depth, about.image_prune) if image else (about.depth, about.prune)
-    found = jax.tree.map(np.asarray, scattering.energies(values, bank, depth, prune=prune))
-    followed = found.propagated[:-1] - found.pruned[:-1]
-    gaps = followed - found.collected - found.propagated[1:]
+    """Energy balance of one signal; pruned paths are excluded on both sides."""
+    signals, image = setting.signals, values.ndim == 2
+    depth, prune = (
+        (signals.image_depth, signals.image_prune) if image else (signals.depth, signals.prune)
+    )
+    energies = jax.tree.map(np.asarray, scattering.energies(values, bank, depth, prune=prune))
+    followed = energies.propagated[:-1] - energies.pruned[:-1]
+    gaps = followed - energies.collected - energies.propagated[1:]
     return Account(
         frame,
         signal,
-        found.propagated / found.energy,
-        found.collected / found.energy,
-        gaps / found.energy,
+        energies.propagated / energies.energy,
+        energies.collected / energies.energy,
+        gaps / energies.energy,
     )
 
 
 def accounts(setting: EnergyConservationSettings) -> list[Account]:
-    """All frames and signals, and the wavelets once more, not tight."""
-    found = []
+    """Energy balances of all frames and signals, and of wavelets that are not tight."""
+    result = []
     for case in tqdm(list(energy_decay.cases(setting.signals)), desc="energy_conservation"):
-        found.append(account(setting, *case))
+        result.append(account(setting, *case))
         title, bank, signal, values = case
         if title == energy_decay.WAVELETS:
-            found.append(account(setting, LOOSE, loosened(bank), signal, values))
-    return found
+            result.append(account(setting, LOOSE, loosened(bank), signal, values))
+    return result
 
 
-def hide(setting: EnergyConservationSettings) -> list[Hidden]:
-    """The signals of any bandwidth that ascent finds with the least energy in features."""
-    found = []
+def find_hidden(setting: EnergyConservationSettings) -> list[Hidden]:
+    """Signals of any bandwidth with the least energy in features, found by gradient ascent."""
+    result = []
     for frame, bank in worst_signal.banks(setting.search).items():
         for depth in setting.depths:
             worst = worst_signal.search(frame, bank, np.inf, depth, setting=setting.search)
-            found.append(Hidden(frame, depth, worst.features))
-    return found
+            result.append(Hidden(frame, depth, worst.features))
+    return result
 
 
 def run(out: Path, *, quick: bool = False) -> Finding:
-    """Keeps the accounts of signals in tight and other frames, and looks for a null signal.
+    """Measure energy balances in tight and other frames, and search for a null signal.
 
     Args:
-        out: folder to write to; made if need be.
+        out: output folder; created if missing.
         quick: short signals through wavelets only, no images, a short search.
 
     Returns:
-        The largest gap in the accounts, and the least energy in features.
+        The largest energy gap, and the least energy in features.
 
     Raises:
         ValueError: `out` can't be written.
@@ -152,19 +156,19 @@ def run(out: Path, *, quick: bool = False) -> Finding:
             depths=(1,),
         )
     with jax.enable_x64(True):
-        kept, hidden = accounts(setting), hide(setting)
-    plot.save(draw(kept, hidden), out / "energy_conservation.png")
-    numbers = tuple(_numbers(kept, hidden))
+        balances, hidden = accounts(setting), find_hidden(setting)
+    plot.save(draw(balances, hidden), out / "energy_conservation.png")
+    numbers = tuple(_numbers(balances, hidden))
     verdict = ledger.verdict(number.met for number in numbers if number.met is not None)
-    reading = _reading(kept, hidden)
+    reading = _reading(balances, hidden)
     record = {
         "statement": STATEMENT,
         "source": SOURCE,
         "setting": asdict(setting),
         "verdict": verdict,
         "tolerance": {"accounts": ACCOUNTS, "null": NULL},
-        "accounts": [asdict(one) for one in kept],
-        "hidden": [asdict(one) for one in hidden],
+        "accounts": [asdict(item) for item in balances],
+        "hidden": [asdict(item) for item in hidden],
         "provenance": files.provenance(x64=True),
     }
     files.write_text(out / "energy_conservation.json", files.to_json(record) + "\n")
@@ -172,16 +176,17 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         f"Claim: {STATEMENT} [{SOURCE}]",
         f"  {verdict}: {reading}",
         *(f"    {n.name:<64}{n.value:.2g}" for n in numbers),
-        "  Ascent is local: a signal with less may exist.",
+        "  Gradient ascent is local: signals with less energy in features may exist.",
         f"figure {out / 'energy_conservation.png'}, numbers {out / 'energy_conservation.json'}",
     ]
-    about = setting.signals
+    signals = setting.signals
     return Finding(
         verdict,
         reading,
-        f"{about.samples} samples, {about.depth} layers ({about.image_depth} for images), modulus, "
-        f"pruned paths left out on both sides; null signals by gradient ascent from "
-        f"{setting.search.starts} random ones of {setting.search.samples} samples; double "
+        f"{signals.samples} samples, {signals.depth} layers ({signals.image_depth} for images), "
+        "modulus, pruned paths excluded on both sides; search for null signals by gradient ascent "
+        "from "
+        f"{setting.search.starts} random signals of {setting.search.samples} samples; double "
         "precision.",
         numbers,
         out / "energy_conservation.png",
@@ -189,64 +194,71 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     )
 
 
-def _gap(kept, frame):
-    return max(float(np.abs(one.gaps).max()) for one in kept if one.frame == frame)
+def _gap(balances, frame):
+    return max(float(np.abs(balance.gaps).max()) for balance in balances if balance.frame == frame)
 
 
-def _reading(kept, hidden):
-    tight = max(_gap(kept, frame) for frame in {one.frame for one in kept} - {LOOSE})
-    least = min(hidden, key=lambda one: one.features)
-    deepest = min((h for h in hidden if h.depth == max(x.depth for x in hidden)), key=_features)
+def _reading(balances, hidden):
+    tight = max(
+        _gap(balances, frame) for frame in {balance.frame for balance in balances} - {LOOSE}
+    )
+    least = min(hidden, key=lambda balance: balance.features)
+    deepest = min(
+        (signal for signal in hidden if signal.depth == max(other.depth for other in hidden)),
+        key=_features,
+    )
+    deeper = "" if deepest == least else f", and {deepest.features:.2g} up to layer {deepest.depth}"
     return (
         f"Energy is {'' if tight <= ACCOUNTS else 'not '}conserved at every layer of every tight "
-        f"frame; where the same wavelets aren't tight up to {_gap(kept, LOOSE):.2g} of it is lost "
-        f"in a layer. {'No' if least.features > NULL else 'A'} signal without features was found: "
-        f"the least has {least.features:.2g} of its energy there by layer {least.depth}"
-        f"{'' if deepest == least else f', and {deepest.features:.2g} by layer {deepest.depth}'}."
+        f"frame; without tightness, the wavelets lose up to {_gap(balances, LOOSE):.2g} of it in a "
+        f"layer. {'No' if least.features > NULL else 'A'} signal without features was found: the "
+        f"smallest share in features is {least.features:.2g} up to layer {least.depth}{deeper}."
     )
 
 
-def _features(one):
-    return one.features
+def _features(signal):
+    return signal.features
 
 
-def _numbers(kept, hidden):
-    for frame in dict.fromkeys(one.frame for one in kept):
+def _numbers(balances, hidden):
+    for frame in dict.fromkeys(item.frame for item in balances):
         wanted = f"at most {ACCOUNTS:g}"
-        gap = _gap(kept, frame)
+        gap = _gap(balances, frame)
         name = f"largest |W_n − F_n − W_(n+1)|/‖f‖², {frame}"
         if frame == LOOSE:
             yield Number(name, gap)
         else:
             yield Number(name, gap, wanted=wanted, met=gap <= ACCOUNTS)
-    for one in hidden:
-        layers = f"layers 0 to {one.depth}" if one.depth else "layer 0"
-        name = f"least energy in features of {layers}, {one.frame}"
-        # with the low-pass alone every signal of high frequencies is missed
-        if one.depth == 0:
-            yield Number(name, one.features)
+    for item in hidden:
+        layers = f"layers 0 to {item.depth}" if item.depth else "layer 0"
+        name = f"least energy in features of {layers}, {item.frame}"
+        # the low-pass alone misses all signals of high frequency
+        if item.depth == 0:
+            yield Number(name, item.features)
         else:
-            yield Number(name, one.features, wanted=f"more than {NULL:g}", met=one.features > NULL)
+            yield Number(
+                name, item.features, wanted=f"more than {NULL:g}", met=item.features > NULL
+            )
 
 
-def draw(kept: list[Account], hidden: list[Hidden]) -> Figure:
-    """Where the energy is, layer by layer; gaps in the accounts; the least energy in features."""
+def draw(balances: list[Account], hidden: list[Hidden]) -> Figure:
+    """Energy by layer, energy gaps, and the least energy in features."""
     with plot.style():
         figure = Figure(figsize=(11.5, 3.9), layout="constrained")
         shares, gaps, least = figure.subplots(1, 3)
-        _draw_shares(shares, kept[0])
-        for i, frame in enumerate(dict.fromkeys(one.frame for one in kept)):
-            mine = [np.abs(one.gaps) for one in kept if one.frame == frame]
-            place = np.concatenate([np.flatnonzero(gap) + 0.12 * (i - 2) for gap in mine])
-            values = np.concatenate([gap[gap > 0] for gap in mine])
+        _draw_shares(shares, balances[0])
+        for i, frame in enumerate(dict.fromkeys(item.frame for item in balances)):
+            frame_gaps = [np.abs(item.gaps) for item in balances if item.frame == frame]
+            place = np.concatenate([np.flatnonzero(gap) + 0.12 * (i - 2) for gap in frame_gaps])
+            values = np.concatenate([gap[gap > 0] for gap in frame_gaps])
             gaps.plot(place, values, "o^sDv"[i], color=f"C{i}", markersize=4, label=frame)
         gaps.axhline(ACCOUNTS, color="black", linestyle="--", linewidth=1, label="tolerance")
         gaps.set(
             yscale="log",
             ylim=(1e-18, 1e4),
             xlabel="layer n",
-            title="Gaps in the accounts",
-            xticks=range(max(len(one.gaps) for one in kept)),
+            title="Energy gaps",
+            xticks=range(max(len(item.gaps) for item in balances)),
             ylabel="|W$_n$ − F$_n$ − W$_{n+1}$| / ‖f‖²",
         )
         gaps.legend(loc="upper center", ncols=2, fontsize=7)
@@ -266,24 +278,24 @@ def draw(kept: list[Account], hidden: list[Hidden]) -> Figure:
             ylim=(NULL / 30, 3),
             xlabel="last layer N",
             ylabel="Σ$_{n ≤ N}$ F$_n$ / ‖f‖²",
-            xticks=sorted({one.depth for one in hidden}),
-            title="Least energy in features found",
+            xticks=sorted({item.depth for item in hidden}),
+            title="Least energy found in features",
         )
         least.legend(loc="center right")
     return figure
 
 
-def _draw_shares(panel, one):
-    """Collected so far, and going on, after each layer."""
-    layers, collected = np.arange(len(one.collected)), np.cumsum(one.collected)
+def _draw_shares(panel, balance):
+    """Collected and propagated energy after each layer."""
+    layers, collected = np.arange(len(balance.collected)), np.cumsum(balance.collected)
     panel.bar(layers, collected, color="#0072B2", label="collected, F$_0$ + … + F$_n$")
-    panel.bar(layers, one.propagated[1:], bottom=collected, color="#E69F00", label="goes on")
+    panel.bar(layers, balance.propagated[1:], bottom=collected, color="#E69F00", label="propagated")
     panel.axhline(1, color="black", linewidth=1)
     panel.set(
         xlabel="layer n",
         ylabel="share of ‖f‖²",
         ylim=(0, 1.28),
         xticks=layers,
-        title=f"{one.signal}, {one.frame}",
+        title=f"{balance.signal}, {balance.frame}",
     )
     panel.legend(loc="upper center", fontsize=8)

@@ -1,7 +1,7 @@
-"""Energy in the layers of a scattering network: does it decay as guaranteed?
+"""Does energy in the layers of a scattering network decay as guaranteed?
 
-Of every layer n the energy W_n on all paths is measured. The guarantee for each signal is that of
-its own spectrum, by the contraction factors of the frame, or of general filters by their gap alone.
+The energy W_n on all paths is measured for every layer n. The guarantee for each signal follows
+from its spectrum and the contraction factors of the frame, or only the gap for general filters.
 """
 
 from collections.abc import Iterator
@@ -21,31 +21,31 @@ from infomech import plot, scattering
 from infomech._core import files
 from infomech.scattering import Frame, analysis, bounds, frames, signals, supports
 
-STATEMENT = "Energy decays at least exponentially, for general filters at least polynomially."
+STATEMENT = "Energy decays at least exponentially; for general filters, at least polynomially."
 SOURCE = "arXiv 1704.03636"
 CLAIMS = (13,)
-#: fixed before any run: an energy exceeds its guarantee from this share on
+#: fixed before any run: tolerance on the guarantee, relative to the signal's energy
 EXCESS = 1e-9
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-#: names of frames; general ones are held to a law of their own
+#: names of frames; general filters have their own guarantee
 WAVELETS, GENERAL = "Meyer wavelets", "general"
 
 
 @dataclass(frozen=True)
 class EnergyDecaySettings:
-    """What is measured, at double precision.
+    """Signals and frames, in double precision.
 
     Attributes:
-        samples: of the signals of one axis.
-        octaves: from the spectral gap δ to π, less one; the same δ for all frames.
+        samples: of the one-dimensional signals.
+        octaves: from the spectral gap δ to π, minus one; the same δ for all frames.
         depth: N; energies go up to W_(N+1).
         bandwidth: of the noise, in radians per sample; the chirp goes up to π.
         images: name and side of each, passed through curvelets.
         image_depth: N of the images.
-        others: whether Weyl-Heisenberg and general filters are measured too.
-        prune, image_prune: bands with at most this share of the energy are not computed, but
-            accounted for.
-        seed: of the general frame and of the noise.
+        others: whether to include Weyl-Heisenberg and general filters.
+        prune, image_prune: bands with at most this share of the energy are not computed but
+            included in the bounds.
+        seed: of the general frame and the noise.
     """
 
     samples: int = 512
@@ -62,15 +62,15 @@ class EnergyDecaySettings:
 
 @dataclass(frozen=True)
 class Case:
-    """One signal through one frame; energies are shares of the signal's.
+    """One signal through one frame; energies relative to the signal's energy.
 
     Attributes:
         frame, signal: names.
         propagated: W_0 … W_(N+1), pruned paths included.
-        bracket: the true ones lie in between, (N + 2, 2).
-        guaranteed: bounds on W_0 … W_(N+1), by the rule of the frame.
-        factor: the frame's own contraction factor.
-        decay: the law fitted.
+        bracket: lower and upper bounds on the true energies, (N + 2, 2).
+        guaranteed: guarantees for W_0 … W_(N+1), by the rule of the frame.
+        factor: contraction factor of the frame.
+        decay: fitted law.
     """
 
     frame: str
@@ -85,13 +85,13 @@ class Case:
 def general_frame(low: Any, bands: int, *, seed: int, taps: int = 8) -> Frame:
     """A tight frame of random analytic band-passes around a given low-pass.
 
-    Each is a random complex filter of `taps` taps, its negative frequencies cut off, so that it
-    spans all frequencies from the low-pass to π: nothing but its gap is known of it.
+    Each band-pass is a random complex filter of `taps` taps without negative frequencies. It spans
+    all frequencies from the low-pass to π; only its gap is known.
     """
     (omega,) = frames.frequencies(np.shape(low))
     draw = np.random.default_rng(seed).normal(size=(2, bands, taps))
     responses = (draw[0] + 1j * draw[1]) @ np.exp(1j * np.arange(taps)[:, None] * omega)
-    # ω = −π is π too
+    # ω = −π equals π
     ahead = (omega > 0) | (omega < -np.pi * (1 - 1e-9))
     responses *= ahead * np.sqrt(1 - np.minimum(np.abs(low), 1) ** 2)
     both = np.concatenate([responses, frames.mirrored(responses)])
@@ -99,7 +99,7 @@ def general_frame(low: Any, bands: int, *, seed: int, taps: int = 8) -> Frame:
 
 
 def cases(setting: EnergyDecaySettings) -> Iterator[tuple[str, Frame, str, np.ndarray]]:
-    """Name and frame, name and signal of all that is measured."""
+    """Name and frame, name and signal of all cases."""
     wavelets = scattering.meyer(setting.samples, setting.octaves)
     banks = {WAVELETS: wavelets}
     if setting.others:
@@ -121,40 +121,40 @@ def cases(setting: EnergyDecaySettings) -> Iterator[tuple[str, Frame, str, np.nd
 def measure(
     title: str, bank: Frame, name: str, values: np.ndarray, *, setting: EnergyDecaySettings
 ) -> Case:
-    """The energies of one signal, its guarantee and the law of decay."""
+    """Energies of one signal, its guarantee and the fitted law of decay."""
     depth, prune = setting.depth, setting.prune
     if values.ndim == 2:
         depth, prune = setting.image_depth, setting.image_prune
-    found = jax.tree.map(np.asarray, scattering.energies(values, bank, depth, prune=prune))
-    if not found.complete:
-        raise ValueError(f"{name}: got more paths than are computed, expected a larger prune")
+    energies = jax.tree.map(np.asarray, scattering.energies(values, bank, depth, prune=prune))
+    if not energies.complete:
+        raise ValueError(f"{name}: got more paths than the limit, expected a larger prune")
     rule = "general" if title == GENERAL else "factors"
     limit = bounds.guaranteed(values, bank, depth + 1, rule=rule)
     return Case(
         title,
         name,
-        found.propagated / found.energy,
-        found.propagated_bounds / found.energy,
-        np.asarray(limit) / found.energy,
+        energies.propagated / energies.energy,
+        energies.propagated_bounds / energies.energy,
+        np.asarray(limit) / energies.energy,
         float(supports.factors(bank).min()),
-        analysis.decay(found.propagated[known(found.propagated_bounds)], floor=1e-9),
+        analysis.decay(energies.propagated[known(energies.propagated_bounds)], floor=1e-9),
     )
 
 
 def known(bracket: np.ndarray) -> np.ndarray:
-    """Which layers' energies are certain to a factor of two, in spite of what was pruned."""
+    """Layers whose energies are known to a factor of two despite pruning."""
     return bracket[:, 0] > 0.5 * bracket[:, 1]
 
 
 def run(out: Path, *, quick: bool = False) -> Finding:
-    """Measures wavelets, Weyl-Heisenberg and general filters on signals, and curvelets on images.
+    """Measure wavelets, Weyl-Heisenberg and general filters on signals, and curvelets on images.
 
     Args:
-        out: folder to write to; made if need be.
+        out: output folder; created if missing.
         quick: short signals through wavelets only, no images.
 
     Returns:
-        Whether guarantees are kept, and which laws decay follows.
+        Whether guarantees hold, and which laws the decay follows.
 
     Raises:
         ValueError: `out` can't be written, or a signal has too many paths.
@@ -164,45 +164,46 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     if quick:
         setting = EnergyDecaySettings(samples=128, octaves=3, depth=5, images=(), others=False)
     with jax.enable_x64(True):
-        every = tqdm(cases(setting), desc="energy_decay", unit="signal")
-        found = [measure(*case, setting=setting) for case in every]
-    plot.save(draw(found), out / "energy_decay.png")
-    readings = [reading(case) for case in found]
-    kept = all(r["kept"] and r["fast"] is not False for r in readings)
+        progress = tqdm(cases(setting), desc="energy_decay", unit="signal")
+        results = [measure(*case, setting=setting) for case in progress]
+    plot.save(draw(results), out / "energy_decay.png")
+    readings = [reading(case) for case in results]
+    all_hold = all(r["kept"] and r["fast"] is not False for r in readings)
     record = {
         "statement": STATEMENT,
         "source": SOURCE,
         "setting": asdict(setting),
         "tolerance": {"excess": EXCESS},
         "readings": readings,
-        "cases": [{**asdict(c), "decay": c.decay._asdict()} for c in found],
+        "cases": [{**asdict(c), "decay": c.decay._asdict()} for c in results],
         "provenance": files.provenance(x64=True),
     }
     files.write_text(out / "energy_decay.json", files.to_json(record) + "\n")
-    told = [r["fast"] for r in readings if r["fast"] is not None]
+    fast = [r["fast"] for r in readings if r["fast"] is not None]
     law = (
-        f"decay is exponential, for general filters that or at least 1/n, in {sum(told)} of the "
-        f"{len(told)} cases of {len(readings)} that have layers enough to tell"
+        f"decay is exponential (general filters: exponential or at least 1/n) in {sum(fast)} of "
+        f"{len(fast)} cases with enough layers to decide, out of {len(readings)}"
     )
     slowest = min(readings, key=lambda r: r["least_ratio"])
     lines = [
         f"Claim: {STATEMENT} [{SOURCE}]",
-        f"  {'holds' if kept else 'fails'}: no W_n exceeds its guarantee; {law}",
+        f"  {'holds' if all_hold else 'fails'}: no W_n exceeds its guarantee; {law}",
         *(f"    {r['frame']:<16}{r['signal']:<9}{r['words']}" for r in readings),
-        f"  A guarantee by a factor a is one of all layers together: from one layer to the next "
-        f"energy may fall by less than a. Least: by {slowest['least_ratio']:.2f}, "
+        f"  A guarantee by a factor a applies to all layers together: from one layer to the next, "
+        f"energy may fall by less than a. Smallest ratio: {slowest['least_ratio']:.2f}, "
         f"{slowest['signal']}, {slowest['frame']} (a = {slowest['factor']:.2f}).",
         f"figure {out / 'energy_decay.png'}, numbers {out / 'energy_decay.json'}",
     ]
-    features = 1 - max(float(case.bracket[-1, 1]) for case in found)
+    features = 1 - max(float(case.bracket[-1, 1]) for case in results)
     numbers = tuple(_numbers(readings))
     return Finding(
         ledger.verdict(number.met for number in numbers),
-        f"{'Every' if kept else 'Not every'} signal keeps to its guarantee; {law}. All signals "
-        f"have at least {features:.4g} of their energy in features.",
-        f"{setting.samples} samples, gap δ of {setting.octaves} octaves below π/2, "
-        f"{', '.join(dict.fromkeys(c.frame for c in found))}; modulus, {setting.depth} layers "
-        f"({setting.image_depth} for images), pruned paths accounted for, double precision.",
+        f"The guarantee holds for {'all' if all_hold else 'not all'} signals; {law}. Features hold "
+        f"at least {features:.4g} of the energy of every signal.",
+        f"{setting.samples} samples, gap δ {setting.octaves} octaves below π/2, "
+        f"{', '.join(dict.fromkeys(c.frame for c in results))}; modulus, {setting.depth} layers "
+        f"({setting.image_depth} for images), pruned paths included in the bounds, double "
+        "precision.",
         numbers,
         out / "energy_decay.png",
         "\n".join(lines),
@@ -227,33 +228,33 @@ def _numbers(readings):
 
 
 def reading(case: Case) -> dict[str, Any]:
-    """Whether one signal's guarantee is kept and its decay fast enough.
+    """Whether the guarantee of one signal holds and its decay is fast enough.
 
-    Fast enough is an estimate of at least the frame's own factor, or power 1 for general filters.
-    At first the whole interval had to be, and three layers were enough for a fit: its interval was
-    too wide to tell (digits). With fewer than `analysis.MIN_LAYERS` there is now neither law nor
-    rate, and only the guarantee is judged.
+    Decay is fast enough if the estimate is at least the factor of the frame, or power 1 for general
+    filters. At first the whole interval had to be above that, and three layers sufficed for a fit,
+    but its interval was too wide to decide (digits). With fewer than `analysis.MIN_LAYERS` layers
+    there is now neither law nor rate, and only the guarantee is judged.
     """
     excess = float((case.bracket[1:, 1] - case.guaranteed[1:]).max())
     law, energy = case.decay, case.propagated
     if law.law == "none":
         after = min(len(law.layers) + 1, len(energy) - 1)
         fast, rate = None, None
-        words = f"{energy[after]:.0e} after {after} layers: too few layers to tell the law"
+        words = f"{energy[after]:.0e} after {after} layers: too few layers to fit a law"
     else:
         exponential = law.law == "exponential"
         value, (low, high) = (
             (law.factor, law.factor_interval) if exponential else (law.power, law.power_interval)
         )
-        least = case.factor if exponential else 1.0
-        rate = (value, low, high, least)
-        fast = value >= least and (exponential or case.frame == GENERAL)
+        required = case.factor if exponential else 1.0
+        rate = (value, low, high, required)
+        fast = value >= required and (exponential or case.frame == GENERAL)
         sign = "a⁻ⁿ, a" if exponential else "n⁻ᵖ, p"
         words = f"{sign} = {value:.3g} ({low:.3g} to {high:.3g}, 95 %)"
-        if fast and low < least:
-            words += f", which doesn't exclude less than {least:.3g}"
-    there = energy[1:][energy[1:] > 1e-6]
-    ratios = there[:-1] / there[1:]
+        if fast and low < required:
+            words += f", which does not exclude values below {required:.3g}"
+    resolved = energy[1:][energy[1:] > 1e-6]
+    ratios = resolved[:-1] / resolved[1:]
     last = int(np.flatnonzero(known(case.bracket))[-1])
     words += f"; W_{last} = {energy[last]:.0e}, guaranteed {case.guaranteed[last]:.2g}"
     return {
@@ -270,11 +271,11 @@ def reading(case: Case) -> dict[str, Any]:
     }
 
 
-def draw(found: list[Case]) -> Figure:
-    """Energies with their guarantees for each kind of frame, and the factors fitted."""
-    titles = list(dict.fromkeys(case.frame for case in found))
-    names = list(dict.fromkeys(case.signal for case in found))
-    looks = {
+def draw(results: list[Case]) -> Figure:
+    """Energies with their guarantees for each kind of frame, and fitted factors."""
+    titles = list(dict.fromkeys(case.frame for case in results))
+    names = list(dict.fromkeys(case.signal for case in results))
+    styles = {
         name: {"color": COLORS[i % len(COLORS)], "marker": "o^sDPX"[i], "markersize": 3.5}
         for i, name in enumerate(names)
     }
@@ -282,39 +283,39 @@ def draw(found: list[Case]) -> Figure:
         figure = Figure(figsize=(11.5, 6.8), layout="constrained")
         panels = figure.subplots(2, 3).ravel()
         for panel, title in zip(panels, titles, strict=False):
-            for case in found:
+            for case in results:
                 if case.frame == title:
-                    _draw_case(panel, case, looks[case.signal])
+                    _draw_case(panel, case, styles[case.signal])
             panel.set(yscale="log", ylim=(1e-8, 3), xlabel="layer n", ylabel="W$_n$ / ‖f‖²")
             panel.set_title({GENERAL: "general filters"}.get(title, title))
             panel.plot([], [], "k--", linewidth=1, label="guaranteed")
             panel.legend(loc="best")
         factors, *rest = panels[len(titles) :]
-        _draw_factors(factors, found, looks)
+        _draw_factors(factors, results, styles)
         for panel in rest:
             panel.set_axis_off()
     return figure
 
 
-def _draw_case(panel, case, look):
+def _draw_case(panel, case, style):
     n = np.arange(len(case.propagated))
-    seen = known(case.bracket)
-    ends = np.maximum(case.bracket[seen].T, 1e-12)
-    panel.fill_between(n[seen], *ends, color=look["color"], alpha=0.2, linewidth=0)
-    panel.plot(n[seen], case.propagated[seen], label=case.signal, linewidth=1.1, **look)
-    panel.plot(n[1:], case.guaranteed[1:], "--", linewidth=1, color=look["color"])
+    is_known = known(case.bracket)
+    ends = np.maximum(case.bracket[is_known].T, 1e-12)
+    panel.fill_between(n[is_known], *ends, color=style["color"], alpha=0.2, linewidth=0)
+    panel.plot(n[is_known], case.propagated[is_known], label=case.signal, linewidth=1.1, **style)
+    panel.plot(n[1:], case.guaranteed[1:], "--", linewidth=1, color=style["color"])
 
 
-def _draw_factors(panel, found, looks):
-    fitted = [case for case in found if case.decay.law != "none"]
+def _draw_factors(panel, results, styles):
+    fitted = [case for case in results if case.decay.law != "none"]
     for row, case in enumerate(fitted):
         low, high = case.decay.factor_interval
-        look = looks[case.signal]
-        panel.plot([low, high], [row, row], color=look["color"], linewidth=1.5, alpha=0.5)
-        panel.plot(case.decay.factor, row, **look)
-        own = panel.plot(case.factor, row, "k|", markersize=8)
+        style = styles[case.signal]
+        panel.plot([low, high], [row, row], color=style["color"], linewidth=1.5, alpha=0.5)
+        panel.plot(case.decay.factor, row, **style)
+        marks = panel.plot(case.factor, row, "k|", markersize=8)
     if fitted:
-        own[0].set_label("guaranteed in the long run")
+        marks[0].set_label("guaranteed asymptotically")
     panel.set_yticks(range(len(fitted)), [f"{c.frame}, {c.signal}" for c in fitted], fontsize=7)
     panel.set_ylim(len(fitted) + 0.8, -0.7)
     panel.set(xscale="log", xlim=(0.9, None), xlabel="factor a of W$_n$ ∝ a⁻ⁿ, with 95 % interval")

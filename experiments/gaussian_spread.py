@@ -1,9 +1,9 @@
 """Does repeated even filtering with ReLU tend to a Gaussian whose spread grows as √t?
 
 For non-negative kernels the rectifier is inactive, covariances add, and the spread gained along an
-axis is σ₁ √t with σ₁² = Σ r² k / Σ k. The central limit theorem gives the Gaussian, unless adjacent
-pixels never meet, as under taps one pixel either side of an empty middle. Even kernels of both
-signs keep the rectifier at work, and nothing is known of them beforehand.
+axis is σ₁ √t with σ₁² = Σ r² k / Σ k. The central limit theorem gives the Gaussian, unless the taps
+never mix adjacent pixels, as with taps on either side of an empty middle. Under even kernels of
+both signs the rectifier is active, and theory predicts nothing.
 """
 
 from dataclasses import asdict, dataclass
@@ -28,25 +28,25 @@ SOURCE = "arXiv 2512.24338"
 CLAIMS = (3,)
 #: fixed before any run: the exponent is ½ if within this on both axes
 EXPONENT = 0.02
-#: fixed before any run: a pattern is a Gaussian if no more than this share of its mass lies
-#: elsewhere than in the Gaussian of the same mass, center and covariance
+#: fixed before any run: a pattern is a Gaussian if at most this share of its mass lies outside the
+#: Gaussian of the same mass, center and covariance (total variation distance)
 GAUSSIAN = 0.02
-#: fixed before any run: a prefactor is 1, so that σ = √t, if within this on both axes
+#: fixed before any run: the prefactor is 1, that is σ = √t, if within this on both axes
 ONE = 0.01
 POSITIVE, SIGNED = "random, non-negative", "random, both signs"
 
 
 @dataclass(frozen=True)
 class GaussianSpreadSettings:
-    """What is filtered: a disk of radius 3.
+    """Settings; the pattern is a disk of radius 3.
 
     Attributes:
         steps: layers.
         burn_in: growth is fitted from this layer on.
-        every: layers between two looks at the shape.
-        kernels: random ones of 3×3 taps of each kind.
-        widest: most taps on an axis.
-        seed: of them.
+        every: layers between two observations of the shape.
+        kernels: number of random 3×3 kernels of each kind.
+        widest: largest number of taps on an axis.
+        seed: of the random kernels.
     """
 
     steps: int = 64
@@ -58,11 +58,11 @@ class GaussianSpreadSettings:
 
 
 class Spread(NamedTuple):
-    """What became of the pattern under each kernel of a family, (kernels, …).
+    """Spread of the pattern under each kernel of a family, (kernels, …).
 
     Attributes:
         exponent, prefactor: of the spread along each axis, (kernels, 2); NaN if refused.
-        away: share of the mass that lies elsewhere than in the Gaussian, (kernels, looks).
+        away: share of the mass outside the Gaussian, (kernels, observations).
     """
 
     exponent: Any
@@ -71,49 +71,51 @@ class Spread(NamedTuple):
 
     @property
     def grows(self) -> np.ndarray:
-        """Which grow as √t."""
+        """Kernels whose spread grows as √t."""
         return np.all(np.abs(self.exponent - 0.5) <= EXPONENT, axis=1)
 
     @property
     def gaussian(self) -> np.ndarray:
-        """Which end as a Gaussian."""
+        """Kernels whose pattern ends as a Gaussian."""
         return self.away[:, -1] <= GAUSSIAN
 
     @property
     def one(self) -> np.ndarray:
-        """Which have prefactor 1."""
+        """Kernels with prefactor 1."""
         return np.all(np.abs(self.prefactor - 1) <= ONE, axis=1)
 
 
 def families(setting: GaussianSpreadSettings) -> dict[str, jax.Array]:
-    """Kernels of each family, (kernels, *taps), all even."""
+    """Even kernels of each family, (kernels, *taps)."""
     gap, row = np.array([1.0, 0, 1]), np.array([1.0, 4, 6, 4, 1])
     fixed = {f"constant {n}×{n}": kernels.constant((n, n), dtype="float64") for n in (2, 3, 5)}
     fixed["Gaussian 5×5, σ = 1"] = kernels.gaussian((5, 5), 1.0, dtype="float64")
     fixed["binomial 5×5"] = jnp.asarray(np.outer(row, row) / 70)
     fixed["corners of 3×3"] = jnp.asarray(np.outer(gap, gap) / 2)
-    every = {n: kernel[None] for n, kernel in fixed.items() if len(kernel) <= setting.widest}
+    stacks = {n: kernel[None] for n, kernel in fixed.items() if len(kernel) <= setting.widest}
     keys = jax.random.split(jax.random.key(setting.seed), setting.kernels)
     drawn = jax.vmap(lambda key: kernels.random((3, 3), key=key, share=0.0, dtype="float64"))(keys)
-    return {**every, POSITIVE: jnp.abs(drawn), SIGNED: drawn}
+    return {**stacks, POSITIVE: jnp.abs(drawn), SIGNED: drawn}
 
 
 def away_from_gaussian(field: im.fields.Field) -> jax.Array:
-    """½ Σ |u/M − g|, g the Gaussian of the same center and covariance on the pixels; shape ()."""
+    """½ Σ |u/M − g| with g the sampled Gaussian of the same center and covariance; shape ()."""
     grid = jnp.stack(jnp.meshgrid(*map(jnp.arange, field.values.shape), indexing="ij"), axis=-1)
-    away = field.origin - observables.center(field)
-    offset = grid.astype(field.values.dtype) + away[None, None]
+    shift = field.origin - observables.center(field)
+    offset = grid.astype(field.values.dtype) + shift[None, None]
     inverse = jnp.linalg.inv(observables.covariance(field))
-    bell = jnp.exp(-0.5 * jnp.einsum("xya,ab,xyb->xy", offset, inverse, offset))
-    return 0.5 * jnp.sum(jnp.abs(field.values / jnp.sum(field.values) - bell / jnp.sum(bell)))
+    gaussian = jnp.exp(-0.5 * jnp.einsum("xya,ab,xyb->xy", offset, inverse, offset))
+    return 0.5 * jnp.sum(
+        jnp.abs(field.values / jnp.sum(field.values) - gaussian / jnp.sum(gaussian))
+    )
 
 
 def measure(stack: jax.Array, setting: GaussianSpreadSettings) -> Spread:
-    """Passes the disk through layers of each kernel of a family."""
+    """Pass the disk through layers of each kernel of a family."""
     values = patterns.pattern("disk", 3.0, 2, "float64")
     field = patterns.with_room(values, stack.shape[1:], setting.steps)
 
-    def one(kernel):
+    def spread(kernel):
         _, trace = im.rollout(kernel, field, setting.steps)
         _, away = im.rollout(
             kernel, field, setting.steps, observe=away_from_gaussian, every=setting.every
@@ -121,31 +123,31 @@ def measure(stack: jax.Array, setting: GaussianSpreadSettings) -> Spread:
         growth = im.rates.growth(trace, setting.burn_in)
         return Spread(growth.exponent.value, growth.prefactor.value, away)
 
-    return jax.tree.map(np.asarray, jax.jit(jax.vmap(one))(stack))
+    return jax.tree.map(np.asarray, jax.jit(jax.vmap(spread))(stack))
 
 
 def spreads(families: dict[str, jax.Array], setting: GaussianSpreadSettings) -> dict[str, Spread]:
-    """Of all families, those of as many taps in one go."""
-    found: dict[str, Spread] = {}
+    """`Spread` of all families, one program per kernel size."""
+    results: dict[str, Spread] = {}
     sizes = dict.fromkeys(stack.shape[1:] for stack in families.values())
     for taps in tqdm(sizes, desc="gaussian_spread", unit="size"):
-        some = {name: stack for name, stack in families.items() if stack.shape[1:] == taps}
-        whole = measure(jnp.concatenate(list(some.values())), setting)
-        ends = np.cumsum([len(stack) for stack in some.values()])[:-1]
-        parts = zip(*(np.split(values, ends) for values in whole), strict=True)
-        found |= {name: Spread(*part) for name, part in zip(some, parts, strict=True)}
-    return {name: found[name] for name in families}
+        group = {name: stack for name, stack in families.items() if stack.shape[1:] == taps}
+        stacked = measure(jnp.concatenate(list(group.values())), setting)
+        ends = np.cumsum([len(stack) for stack in group.values()])[:-1]
+        parts = zip(*(np.split(values, ends) for values in stacked), strict=True)
+        results |= {name: Spread(*part) for name, part in zip(group, parts, strict=True)}
+    return {name: results[name] for name in families}
 
 
 def run(out: Path, *, quick: bool = False) -> Finding:
-    """Filters a disk by constant, Gaussian and random even kernels.
+    """Filter a disk with constant, Gaussian and random even kernels.
 
     Args:
-        out: folder to write to; made if need be.
+        out: output folder; created if missing.
         quick: fewer layers and random kernels, at most 3×3 taps.
 
     Returns:
-        Exponents, prefactors and distances to a Gaussian.
+        Exponents, prefactors and distances from a Gaussian.
 
     Raises:
         ValueError: `out` can't be written.
@@ -157,9 +159,9 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         else GaussianSpreadSettings()
     )
     with jax.enable_x64(True):
-        found = spreads(families(setting), setting)
-    plot.save(draw(found, setting), out / "gaussian_spread.png")
-    numbers = tuple(n for name, spread in found.items() for n in _numbers(name, spread))
+        results = spreads(families(setting), setting)
+    plot.save(draw(results, setting), out / "gaussian_spread.png")
+    numbers = tuple(n for name, spread in results.items() for n in _numbers(name, spread))
     verdict = ledger.verdict(number.met for number in numbers if number.met is not None)
     record = {
         "statement": STATEMENT,
@@ -167,15 +169,15 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         "setting": asdict(setting),
         "tolerance": {"exponent": EXPONENT, "gaussian": GAUSSIAN, "one": ONE},
         "verdict": verdict,
-        "found": found,
+        "found": results,
         "provenance": files.provenance(x64=True),
     }
     files.write_text(out / "gaussian_spread.json", files.to_json(record) + "\n")
-    reading = _reading(found)
+    reading = _reading(results)
     lines = [
         f"Claim: {STATEMENT} [{SOURCE}]",
         f"  {verdict}: {reading}",
-        *(f"    {_line(name, spread)}" for name, spread in found.items()),
+        *(f"    {_line(name, spread)}" for name, spread in results.items()),
         f"figure {out / 'gaussian_spread.png'}, numbers {out / 'gaussian_spread.json'}",
     ]
     return Finding(
@@ -183,26 +185,26 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         reading,
         f"A disk of radius 3, {setting.steps} layers with ReLU, spread fitted from layer "
         f"{setting.burn_in} on, {setting.kernels} random 3×3 kernels of each kind, double "
-        "precision; intervals of shares after Wilson.",
+        "precision; Wilson intervals of shares.",
         numbers,
         out / "gaussian_spread.png",
         "\n".join(lines),
     )
 
 
-def _reading(found):
-    both = {name: int(np.sum(s.grows & s.gaussian)) for name, s in found.items()}
-    whole = [name for name, count in both.items() if count == len(found[name].grows)]
-    rest = [f"{name} ({both[name]} of {len(found[name].grows)})" for name in both]
-    rest = [text for text, name in zip(rest, both, strict=True) if name not in whole]
+def _reading(results):
+    both = {name: int(np.sum(s.grows & s.gaussian)) for name, s in results.items()}
+    complete = [name for name, count in both.items() if count == len(results[name].grows)]
+    rest = [f"{name} ({both[name]} of {len(results[name].grows)})" for name in both]
+    rest = [text for text, name in zip(rest, both, strict=True) if name not in complete]
     ones = [
         f"{name}" + ("" if spread.one.all() else f" ({spread.one.sum()} of {len(spread.one)})")
-        for name, spread in found.items()
+        for name, spread in results.items()
         if spread.one.any()
     ]
     return (
-        f"Growth and shape are as claimed for {'; '.join(whole) or 'none'}. Not always for "
-        f"{'; '.join(rest) or 'none'}. The prefactor is 1, so that σ = √t, for "
+        f"Growth and shape are as claimed for {'; '.join(complete) or 'none'}; not for all of "
+        f"{'; '.join(rest) or 'none'}. The prefactor is 1, that is σ = √t, for "
         f"{'; '.join(ones) or 'none'}."
     )
 
@@ -248,24 +250,24 @@ def _line(name, spread):
         )
     return (
         f"{name:<22}exponent {spread.exponent[0, 0]:.4f}, prefactor {spread.prefactor[0, 0]:.4f}, "
-        f"{spread.away[0, -1]:.4f} of the mass elsewhere than in a Gaussian"
+        f"{spread.away[0, -1]:.4f} of the mass outside the Gaussian"
     )
 
 
-def draw(found: dict[str, Spread], setting: GaussianSpreadSettings) -> Figure:
-    """Distance to a Gaussian over layers, and exponents against prefactors."""
+def draw(results: dict[str, Spread], setting: GaussianSpreadSettings) -> Figure:
+    """Distance from a Gaussian over layers, and exponents against prefactors."""
     with plot.style():
         figure = Figure(figsize=(11.5, 4.2), layout="constrained")
         shapes, growth = figure.subplots(1, 2)
-        for i, (name, spread) in enumerate(found.items()):
-            color, many = f"C{i}", len(spread.exponent) > 1
+        for i, (name, spread) in enumerate(results.items()):
+            color, several = f"C{i}", len(spread.exponent) > 1
             layers = setting.every * np.arange(spread.away.shape[1])
             lines = np.maximum(spread.away, 1e-6).T
-            shapes.plot(layers, lines, color=color, linewidth=0.6 if many else 1.6, alpha=0.8)
+            shapes.plot(layers, lines, color=color, linewidth=0.6 if several else 1.6, alpha=0.8)
             growth.plot(
                 spread.prefactor.ravel(),
                 spread.exponent.ravel(),
-                "." if many else "D",
+                "." if several else "D",
                 color=color,
                 markersize=5,
                 alpha=0.7,
@@ -275,7 +277,7 @@ def draw(found: dict[str, Spread], setting: GaussianSpreadSettings) -> Figure:
         shapes.set(
             yscale="log",
             xlabel="layer",
-            ylabel="share of the mass elsewhere than in a Gaussian",
+            ylabel="share of the mass outside the Gaussian",
             title="Shape (dashed: tolerance)",
         )
         growth.axhspan(0.5 - EXPONENT, 0.5 + EXPONENT, color="black", alpha=0.12)

@@ -1,10 +1,10 @@
-"""Do even kernels keep the center of mass where it is, and spread a pattern isotropically?
+"""Do even kernels keep the center of mass fixed and spread a pattern isotropically?
 
-While the rectifier is inactive the center stays for any pattern, and cumulants of a pattern grow by
-those of the kernel at every layer. So its covariance D t is isotropic if the kernel's is, and never
-otherwise, and the harmonic of fourth order |κ(z⁴)|/σ⁴ of an impulse falls as 1/t: of n×n equal taps
-it is 2.4 (n² + 1)/((n² − 1) t). "Isotropic" may be read as equal spreads in all directions, as a
-shape that is round up to the fourth order, or as a round outline.
+While the rectifier is inactive, the center stays for any pattern, and each layer adds the cumulants
+of the kernel to those of the pattern. The covariance D t is therefore isotropic if and only if the
+kernel's is, and the fourth-order harmonic |κ(z⁴)|/σ⁴ of an impulse falls as 1/t: for n×n equal taps
+it is 2.4 (n² + 1)/((n² − 1) t). "Isotropic" can mean three things: equal spread in all directions,
+a shape that is round to fourth order, or a round outline.
 """
 
 from dataclasses import asdict, dataclass
@@ -22,34 +22,34 @@ from experiments.ledger import Finding, Number
 from infomech import plot
 from infomech._core import files
 
-STATEMENT = "Even kernels keep the center where it is and spread isotropically."
+STATEMENT = "Even kernels keep the center of mass fixed and spread isotropically."
 SOURCE = "arXiv 2512.24338"
 CLAIMS = (2,)
-#: the center stays if it is never further away than this, in pixels; before any run it was 1e-9,
-#: but a working modulus amplifies rounding, to 2e-6 in 48 layers
+#: largest drift of a center that stays, in pixels; raised from 1e-9 after the first run, because an
+#: active modulus amplifies rounding to 2e-6 in 48 layers
 STAYS = 1e-4
-#: fixed before any run: spreads, and reaches of the outline, are equal if the least is no further
-#: below the largest than this share: of variances, of half widths
+#: fixed before any run: spreads (variances) and reaches (half widths of the outline) are equal if
+#: the smallest is below the largest by at most this fraction
 EQUAL = 0.01
-#: fixed before any run: the shape is round if |κ(z⁴)|/σ⁴ is at most this, so that around a circle
-#: of radius 2σ it rises and falls by no more than 16/192 of it: by 1 % of its height there
+#: fixed before any run: the shape is round if |κ(z⁴)|/σ⁴ is at most this; around a circle of radius
+#: 2σ it then varies by at most 16/192 of that, 1 % of its height there
 ROUND = 0.12
-#: fixed before any run: cumulants add if they are off by no more than this share of σ² and σ⁴
+#: fixed before any run: largest error of added cumulants, relative to σ² and σ⁴
 ADD = 1e-9
 RECTIFIERS = ("relu", "modulus")
 
 
 @dataclass(frozen=True)
 class IsotropySettings:
-    """What is filtered.
+    """Kernels and patterns.
 
     Attributes:
         steps: layers.
-        taps: of kernels, on each axis.
-        kernels: random ones of each kind.
+        taps: of the kernels, on each axis.
+        kernels: number of random kernels of each kind.
         side: of the patterns, in pixels.
-        photograph: from whose middle a piece is cut.
-        seed: of the kernels, and of the noise.
+        photograph: whose center is cropped.
+        seed: of the kernels and the noise.
     """
 
     steps: int = 40
@@ -62,11 +62,11 @@ class IsotropySettings:
 
 @dataclass(frozen=True)
 class Family:
-    """Kernels of one kind and what became of the patterns.
+    """Kernels of one kind and the shapes of patterns under them.
 
     Attributes:
-        name: of the kind; random ones tell their signs.
-        shapes: by rectifier: ReLU alone where it is inactive.
+        name: of the kind; for random kernels it includes the signs.
+        shapes: by rectifier; only ReLU where the rectifier is inactive.
         own: cumulants of the kernels read as patterns.
     """
 
@@ -76,45 +76,45 @@ class Family:
 
     @property
     def inactive(self) -> bool:
-        """Whether the rectifier is."""
+        """Whether the rectifier is inactive."""
         return SIGNED not in self.name
 
     def ratio(self) -> np.ndarray:
-        """Least over largest eigenvalue of an impulse's spread with ReLU, (kernels, layers)."""
+        """Smallest over largest variance of an impulse with ReLU, (kernels, layers)."""
         return isotropy_shapes.eigenvalue_ratio(self.shapes["relu"].cumulants.covariance[:, 0, 1:])
 
     def fourfold(self) -> np.ndarray:
-        """|κ(z⁴)|/σ⁴ of the same, (kernels, layers)."""
-        found = self.shapes["relu"].cumulants
-        return isotropy_shapes.fourfold(found.covariance[:, 0, 1:], found.fourth[:, 0, 1:])
+        """|κ(z⁴)|/σ⁴ of an impulse with ReLU, (kernels, layers)."""
+        cumulants = self.shapes["relu"].cumulants
+        return isotropy_shapes.fourfold(cumulants.covariance[:, 0, 1:], cumulants.fourth[:, 0, 1:])
 
     def outline(self) -> np.ndarray:
-        """Shortest over longest half width of the same in the end, (kernels,)."""
+        """Shortest over longest half width of an impulse at the end, (kernels,)."""
         reach = self.shapes["relu"].outline[:, 0]
         return reach.min(-1) / reach.max(-1)
 
 
 def measure(setting: IsotropySettings) -> list[Family]:
-    """Passes all patterns through layers of all kernels, those of as many taps in one go."""
+    """Pass all patterns through layers of all kernels, one program per kernel size."""
     starts = isotropy_shapes.starts(setting.photograph, setting.side, setting.seed)
     values = np.stack(list(starts.values()))
     families = isotropy_shapes.families(setting.taps, setting.kernels, setting.seed)
     shapes: dict[str, dict[str, Shapes]] = {name: {} for name in families}
     sizes = dict.fromkeys((stack.shape[1:], r) for stack in families.values() for r in RECTIFIERS)
     for taps, rectifier in tqdm(sizes, desc="isotropy", unit="size"):
-        some = {
+        group = {
             name: stack
             for name, stack in families.items()
             if stack.shape[1:] == taps and (rectifier == "relu" or SIGNED in name)
         }
-        if not some:
+        if not group:
             continue
-        every = jnp.concatenate(list(some.values()))
-        whole = isotropy_shapes.measure(every, values, setting.steps, rectifier)
-        ends = np.cumsum([0, *map(len, some.values())])
-        for name, first, last in zip(some, ends, ends[1:], strict=False):
+        stacked = jnp.concatenate(list(group.values()))
+        all_shapes = isotropy_shapes.measure(stacked, values, setting.steps, rectifier)
+        ends = np.cumsum([0, *map(len, group.values())])
+        for name, first, last in zip(group, ends, ends[1:], strict=False):
             part = slice(first, last)
-            shapes[name][rectifier] = jax.tree.map(lambda x, part=part: x[part], whole)
+            shapes[name][rectifier] = jax.tree.map(lambda x, part=part: x[part], all_shapes)
     return [
         Family(name, shapes[name], isotropy_shapes.of_kernels(stack))
         for name, stack in families.items()
@@ -122,15 +122,15 @@ def measure(setting: IsotropySettings) -> list[Family]:
 
 
 def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
-    """Filters an impulse, a disk, a piece of a photograph and noise by even kernels.
+    """Filter an impulse, a disk, a crop of a photograph and noise with even kernels.
 
     Args:
-        out: folder to write to; made if need be.
+        out: output folder; created if missing.
         quick: fewer layers and random kernels, at most 3×3 taps.
         full: 512 random kernels of each kind.
 
     Returns:
-        How far centers drift, and how round patterns become.
+        Drift of the centers, and isotropy of the patterns.
 
     Raises:
         ValueError: `out` can't be written.
@@ -140,9 +140,9 @@ def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
     if quick:
         setting = IsotropySettings(steps=12, taps=(2, 3), kernels=6)
     with jax.enable_x64(True):
-        found = measure(setting)
-    plot.save(isotropy_figure.draw(found, EQUAL, ROUND), out / "isotropy.png")
-    numbers = (*_centers(found), *(n for one in found for n in _shapes(one)))
+        families = measure(setting)
+    plot.save(isotropy_figure.draw(families, EQUAL, ROUND), out / "isotropy.png")
+    numbers = (*_centers(families), *(n for family in families for n in _shapes(family)))
     verdict = ledger.verdict(number.met for number in numbers if number.met is not None)
     record = {
         "statement": STATEMENT,
@@ -153,17 +153,17 @@ def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
         "numbers": numbers,
         "provenance": files.provenance(x64=True),
         "families": {
-            one.name: {
-                "eigenvalue_ratio": one.ratio(),
-                "fourfold": one.fourfold(),
-                "outline": one.outline(),
-                "drift": {name: some.drift for name, some in one.shapes.items()},
+            family.name: {
+                "eigenvalue_ratio": family.ratio(),
+                "fourfold": family.fourfold(),
+                "outline": family.outline(),
+                "drift": {name: shapes.drift for name, shapes in family.shapes.items()},
             }
-            for one in found
+            for family in families
         },
     }
     files.write_text(out / "isotropy.json", files.to_json(record) + "\n")
-    reading = _reading(found)
+    reading = _reading(families)
     lines = [
         f"Claim: {STATEMENT} [{SOURCE}]",
         f"  {verdict}: {reading}",
@@ -173,19 +173,21 @@ def run(out: Path, *, quick: bool = False, full: bool = False) -> Finding:
     return Finding(
         verdict,
         reading,
-        f"An impulse, a disk of radius 3, {setting.side}² pixels of {setting.photograph!r} and of "
-        f"noise, {setting.steps} layers; shapes are those of the impulse with ReLU; "
-        f"{setting.kernels} random kernels of each kind, double precision; intervals of shares "
-        "after Wilson, of medians by order.",
+        f"An impulse, a disk of radius 3, and {setting.side}² pixels of {setting.photograph!r} and "
+        f"of noise; {setting.steps} layers; shapes are those of the impulse with ReLU; "
+        f"{setting.kernels} random kernels of each kind; double precision; Wilson intervals of "
+        "shares, order-statistic intervals of medians.",
         numbers,
         out / "isotropy.png",
         "\n".join(lines),
     )
 
 
-def _centers(found):
-    """Drift of the center by what is known of the rectifier and of the pattern."""
-    inactive = np.concatenate([one.shapes["relu"].drift for one in found if one.inactive])
+def _centers(families):
+    """Drift of the center, by rectifier and symmetry of the pattern."""
+    inactive = np.concatenate(
+        [family.shapes["relu"].drift for family in families if family.inactive]
+    )
     yield Number(
         "largest drift of the center, rectifier inactive, any pattern",
         float(inactive.max()),
@@ -194,9 +196,11 @@ def _centers(found):
         met=bool(inactive.max() <= STAYS),
     )
     for rectifier in RECTIFIERS:
-        signed = np.concatenate([one.shapes[rectifier].drift for one in found if not one.inactive])
-        alike, others = signed[:, :2], signed[:, 2:]
-        largest = float(np.nanmax(alike))
+        signed = np.concatenate(
+            [family.shapes[rectifier].drift for family in families if not family.inactive]
+        )
+        symmetric, others = signed[:, :2], signed[:, 2:]
+        largest = float(np.nanmax(symmetric))
         yield Number(
             f"largest drift, both signs, {rectifier}, symmetric patterns",
             largest,
@@ -204,7 +208,9 @@ def _centers(found):
             wanted=f"at most {STAYS:g}",
             met=largest <= STAYS,
         )
-        early = [one.shapes[rectifier].drifts[:, :2] for one in found if not one.inactive]
+        early = [
+            family.shapes[rectifier].drifts[:, :2] for family in families if not family.inactive
+        ]
         half = np.concatenate(early)[..., early[0].shape[-1] // 2]
         yield Number(
             f"the same halfway through the layers, {rectifier}", float(np.nanmax(half)), unit="px"
@@ -222,7 +228,7 @@ def _centers(found):
             f"share of rollouts in which the field dies, both signs, {rectifier}",
             *ledger.proportion(int(np.isnan(signed).sum()), signed.size),
         )
-    off = max(cumulants_off(one) for one in found if one.inactive)
+    off = max(cumulants_off(family) for family in families if family.inactive)
     yield Number(
         "cumulants of any pattern against those of theory, rectifier inactive",
         off,
@@ -232,15 +238,15 @@ def _centers(found):
     )
 
 
-def cumulants_off(one: Family) -> float:
-    """Largest distance of second and fourth cumulants from C_0 + t D and κ_0 + t κ."""
-    found = one.shapes["relu"].cumulants
-    layer = np.arange(found.covariance.shape[2], dtype=float)
-    second = found.covariance - found.covariance[:, :, :1]
-    second = second - layer[:, None, None] * one.own.covariance[:, None, None]
-    fourth = found.fourth - found.fourth[:, :, :1]
-    fourth = fourth - layer[:, None] * one.own.fourth[:, None, None]
-    square = np.trace(found.covariance, axis1=-2, axis2=-1)[..., 1:, None] / 2
+def cumulants_off(family: Family) -> float:
+    """Largest error of second and fourth cumulants against C_0 + t D and κ_0 + t κ."""
+    cumulants = family.shapes["relu"].cumulants
+    layer = np.arange(cumulants.covariance.shape[2], dtype=float)
+    second = cumulants.covariance - cumulants.covariance[:, :, :1]
+    second = second - layer[:, None, None] * family.own.covariance[:, None, None]
+    fourth = cumulants.fourth - cumulants.fourth[:, :, :1]
+    fourth = fourth - layer[:, None] * family.own.fourth[:, None, None]
+    square = np.trace(cumulants.covariance, axis1=-2, axis2=-1)[..., 1:, None] / 2
     return float(
         max(
             np.max(np.abs(second[:, :, 1:]) / square[..., None]),
@@ -249,12 +255,12 @@ def cumulants_off(one: Family) -> float:
     )
 
 
-def _shapes(one: Family):
-    ratio, fourfold, outline = one.ratio(), one.fourfold(), one.outline()
-    equal, round_ = ratio >= 1 - EQUAL, fourfold <= ROUND
-    for measured, said, values, good, wanted in (
+def _shapes(family: Family):
+    ratio, fourfold, outline = family.ratio(), family.fourfold(), family.outline()
+    equal, is_round = ratio >= 1 - EQUAL, fourfold <= ROUND
+    for measured, property_name, values, good, wanted in (
         ("least/largest σ²", "equal spreads", ratio[:, -1], equal[:, -1], f"at least {1 - EQUAL}"),
-        ("|κ(z⁴)|/σ⁴", "a round shape", fourfold[:, -1], round_[:, -1], f"at most {ROUND}"),
+        ("|κ(z⁴)|/σ⁴", "a round shape", fourfold[:, -1], is_round[:, -1], f"at most {ROUND}"),
         (
             "shortest/longest reach",
             "a round outline",
@@ -265,36 +271,38 @@ def _shapes(one: Family):
     ):
         if len(values) == 1:
             met = bool(good[0])
-            yield Number(f"{measured}, {one.name}", float(values[0]), wanted=wanted, met=met)
+            yield Number(f"{measured}, {family.name}", float(values[0]), wanted=wanted, met=met)
             continue
         alive = np.isfinite(values)
         share = ledger.proportion(int(good[alive].sum()), max(1, int(alive.sum())))
         met = bool(good[alive].all())
-        yield Number(f"median {measured}, {one.name}", *ledger.median(values))
-        yield Number(f"share with {said}, {one.name}", *share, wanted=f"all {wanted}", met=met)
-    for words, good in (("equal spreads", equal), ("a round shape", round_)):
+        yield Number(f"median {measured}, {family.name}", *ledger.median(values))
+        yield Number(
+            f"share with {property_name}, {family.name}", *share, wanted=f"all {wanted}", met=met
+        )
+    for words, good in (("equal spreads", equal), ("a round shape", is_round)):
         layers = 1 + isotropy_shapes.settled(good)
         middle = ledger.median(layers)[: 1 if len(layers) == 1 else 3]
         ends: list[Any] = [None if np.isnan(n) else n for n in middle]
         which = "" if len(layers) == 1 else "median of those with it, "
-        yield Number(f"layers until {words}, {which}{one.name}", *ends)
+        yield Number(f"layers until {words}, {which}{family.name}", *ends)
 
 
-def _reading(found):
-    def whole(good):
-        return "; ".join(one.name for one in found if good(one)) or "none"
+def _reading(families):
+    def names(good):
+        return "; ".join(family.name for family in families if good(family)) or "none"
 
-    def end(values):
+    def alive(values):
         return values[np.isfinite(values)]
 
-    equal = whole(lambda one: np.all(end(one.ratio()[:, -1]) >= 1 - EQUAL))
-    shape = whole(lambda one: np.all(end(one.fourfold()[:, -1]) <= ROUND))
-    outline = whole(lambda one: np.all(end(one.outline()) >= 1 - EQUAL))
+    equal = names(lambda family: np.all(alive(family.ratio()[:, -1]) >= 1 - EQUAL))
+    shape = names(lambda family: np.all(alive(family.fourfold()[:, -1]) <= ROUND))
+    outline = names(lambda family: np.all(alive(family.outline()) >= 1 - EQUAL))
     return (
-        "The center stays for any pattern while the rectifier is inactive, and for kernels of both "
-        "signs if the pattern is its own mirror image through its center, but for rounding, which "
-        "some of them amplify from layer to layer; otherwise it moves. "
-        f"Spreads are equal, as of all kernels that a quarter turn leaves alone, for {equal}. The "
-        f"shape becomes round to the fourth order, as 1/t, for {shape}. The outline is round for "
+        "While the rectifier is inactive, the center stays for any pattern. With kernels of both "
+        "signs it stays if the pattern is point-symmetric, up to rounding, which some kernels "
+        "amplify from layer to layer; otherwise it moves. "
+        f"Spreads are equal, as for all kernels invariant under quarter turns, for {equal}. The "
+        f"shape becomes round to fourth order, as 1/t, for {shape}. The outline is round for "
         f"{outline}."
     )

@@ -1,4 +1,4 @@
-"""The figure of `isotropy`: equal spreads, round shapes, and where centers go."""
+"""Figure of `isotropy`: equal spreads, round shapes, and drifts of centers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 
 from infomech import plot
 
-#: what can't be told from 0 in double precision is drawn here
+#: drawn for values that are 0 up to rounding
 FLOOR = 1e-16
 
 
-def draw(found: Sequence[Any], equal: float, round_: float) -> Figure:
-    """Eigenvalue ratios and harmonics of fourth order over layers, and drifts of the center.
+def draw(families: Sequence[Any], equal: float, round_: float) -> Figure:
+    """Variance ratios and fourth-order harmonics over layers, and drifts of the center.
 
     Args:
         found: families of `isotropy`.
@@ -23,21 +23,24 @@ def draw(found: Sequence[Any], equal: float, round_: float) -> Figure:
     with plot.style():
         figure = Figure(figsize=(12.5, 4.3), layout="constrained")
         spreads, shapes, centers = figure.subplots(1, 3)
-        for n, one in enumerate(found):
-            layers = 1 + np.arange(one.ratio().shape[1])
+        for n, family in enumerate(families):
+            layers = 1 + np.arange(family.ratio().shape[1])
             for panel, values in (
-                (spreads, one.ratio()),
-                (shapes, np.maximum(one.fourfold(), 1e-4)),
+                (spreads, family.ratio()),
+                (shapes, np.maximum(family.fourfold(), 1e-4)),
             ):
                 middle = np.nanmedian(values, 0)
-                panel.plot(layers, middle, color=f"C{n}", linewidth=1.5, label=one.name)
+                panel.plot(layers, middle, color=f"C{n}", linewidth=1.5, label=family.name)
                 if len(values) > 1:
                     low, high = np.nanquantile(values, (0.1, 0.9), axis=0)
                     panel.fill_between(layers, low, high, color=f"C{n}", alpha=0.15, linewidth=0)
         spreads.axhline(1 - equal, color="black", linestyle="--", linewidth=1)
-        spreads.text(0, 1.005, "all that quarter turns leave alone", fontsize=7, va="bottom")
+        spreads.text(0, 1.005, "all kernels invariant under quarter turns", fontsize=7, va="bottom")
         spreads.set(
-            xlabel="layer", ylabel="least over largest σ²", ylim=(0, 1.05), title="Equal spreads"
+            xlabel="layer",
+            ylabel="smallest over largest σ²",
+            ylim=(0, 1.05),
+            title="Equal spreads",
         )
         shapes.axhline(round_, color="black", linestyle="--", linewidth=1)
         shapes.set(
@@ -45,24 +48,26 @@ def draw(found: Sequence[Any], equal: float, round_: float) -> Figure:
             yscale="log",
             xlabel="layer",
             ylabel="|κ(z⁴)| / σ⁴",
-            title="Round to the fourth order",
+            title="Roundness to fourth order",
         )
-        _draw_centers(centers, found)
+        _draw_centers(centers, families)
         handles, labels = spreads.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
     return figure
 
 
-def _draw_centers(panel, found):
-    """Drifts of all rollouts in order, for inactive and for working rectifiers."""
-    inactive = [one.shapes["relu"].drift for one in found if one.inactive]
+def _draw_centers(panel, families):
+    """Sorted drifts of all rollouts, for inactive and active rectifiers."""
+    inactive = [family.shapes["relu"].drift for family in families if family.inactive]
     groups = [("inactive, any pattern", np.concatenate(inactive).ravel(), "#0072B2", "-")]
     for rectifier, style in (("relu", "-"), ("modulus", "--")):
-        signed = np.concatenate([o.shapes[rectifier].drift for o in found if not o.inactive])
+        signed = np.concatenate(
+            [family.shapes[rectifier].drift for family in families if not family.inactive]
+        )
         words = {"relu": "ReLU"}.get(rectifier, rectifier)
         groups += [
             (f"both signs, {words}, symmetric", signed[:, :2].ravel(), "#009E73", style),
-            (f"both signs, {words}, unsymmetric", signed[:, 2:].ravel(), "#D55E00", style),
+            (f"both signs, {words}, asymmetric", signed[:, 2:].ravel(), "#D55E00", style),
         ]
     for name, values, color, style in groups:
         drift = np.sort(np.maximum(values[np.isfinite(values)], FLOOR))
@@ -72,7 +77,7 @@ def _draw_centers(panel, found):
         xscale="log",
         xlabel="largest drift of the center (pixels)",
         ylabel="share of rollouts below",
-        title="The center",
+        title="Drift of the center",
     )
     panel.set_xticks([10.0**n for n in range(-15, 3, 4)])
     panel.legend(fontsize=7, loc="center", bbox_to_anchor=(0.45, 0.45))

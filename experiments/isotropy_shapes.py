@@ -1,7 +1,7 @@
-"""Shapes of patterns by cumulants up to the fourth order and by their outline, layer by layer.
+"""Shapes of patterns, layer by layer: cumulants up to fourth order, and outlines.
 
-Cumulants add under convolution, so that while the rectifier is inactive those of a pattern grow by
-those of the kernel, its taps read as a pattern, at every layer.
+Cumulants add under convolution. While the rectifier is inactive, each layer therefore adds the
+cumulants of the kernel, its taps read as a pattern, to those of the pattern.
 """
 
 import functools
@@ -15,14 +15,14 @@ import infomech as im
 from infomech import kernels, observables
 from infomech.fields import patterns
 
-#: directions in which outlines are measured, evenly over the full turn
+#: number of equally spaced directions in which outlines are measured
 DIRECTIONS = 64
-#: in the name of kernels under which the rectifier works
+#: part of the name of kernels under which the rectifier is active
 SIGNED = "both signs"
 
 
 class Cumulants(NamedTuple):
-    """Of a pattern of two axes; see `cumulants`.
+    """Cumulants of a two-dimensional pattern; see `cumulants`.
 
     Attributes:
         center: pixels, (2,).
@@ -36,11 +36,11 @@ class Cumulants(NamedTuple):
 
 
 class Shapes(NamedTuple):
-    """What became of each pattern under each kernel, leading axes (kernels, patterns).
+    """Shapes of each pattern under each kernel, leading axes (kernels, patterns).
 
     Attributes:
         cumulants: of all layers from 0 on, (…, layers + 1, …).
-        outline: half widths of what isn't dark in the end, in each of `DIRECTIONS`, pixels.
+        outline: half widths of the final support in each of `DIRECTIONS`, pixels.
     """
 
     cumulants: Cumulants
@@ -48,12 +48,12 @@ class Shapes(NamedTuple):
 
     @property
     def drift(self) -> np.ndarray:
-        """The largest of them; NaN if the field dies."""
+        """Largest drift over all layers; NaN if the field dies."""
         return np.max(self.drifts, -1)
 
     @property
     def drifts(self) -> np.ndarray:
-        """Distance of the center from where it was, pixels, (…, layers + 1)."""
+        """Distance of the center from its start, pixels, (…, layers + 1)."""
         away = self.cumulants.center - self.cumulants.center[..., :1, :]
         return np.linalg.norm(away, axis=-1)
 
@@ -65,9 +65,10 @@ def cumulants(field: im.fields.Field) -> Cumulants:
     κ_aabb = μ_aabb − μ_aa μ_bb − 2 μ_ab², with μ the moments about the center.
     """
     center = observables.center(field)
-    away = center - field.origin
+    from_corner = center - field.origin
     powers = [
-        (jnp.arange(n, dtype=away.dtype)[None] - away[axis]) ** np.arange(5.0)[:, None]
+        (jnp.arange(n, dtype=from_corner.dtype)[None] - from_corner[axis])
+        ** np.arange(5.0)[:, None]
         for axis, n in enumerate(field.values.shape)
     ]
     share = field.values / jnp.sum(field.values)
@@ -85,19 +86,19 @@ def cumulants(field: im.fields.Field) -> Cumulants:
 
 
 def eigenvalue_ratio(covariance: np.ndarray) -> np.ndarray:
-    """Least over largest eigenvalue, (…); NaN where there is no spread, or none is known."""
+    """Smallest over largest eigenvalue, (…); NaN where the spread is zero or unknown."""
     known = np.isfinite(covariance).all((-2, -1))
     values = np.linalg.eigvalsh(np.where(known[..., None, None], covariance, 0))
-    least, largest = np.moveaxis(values, -1, 0)
-    return np.where(known & (largest > 0), least / np.where(largest > 0, largest, 1), np.nan)
+    smallest, largest = np.moveaxis(values, -1, 0)
+    return np.where(known & (largest > 0), smallest / np.where(largest > 0, largest, 1), np.nan)
 
 
 def fourfold(covariance: np.ndarray, fourth: np.ndarray) -> np.ndarray:
-    """The harmonic of fourth order, |κ(z, z, z, z)|/σ⁴ with z = x + iy and σ² = (σ_x² + σ_y²)/2.
+    """Fourth-order harmonic |κ(z, z, z, z)|/σ⁴ with z = x + iy and σ² = (σ_x² + σ_y²)/2.
 
-    κ(z⁴) = κ_xxxx − 6 κ_xxyy + κ_yyyy + 4i (κ_xxxy − κ_xyyy): 0 for what is round, where
-    κ_xxxx = κ_yyyy = 3 κ_xxyy. On a Gaussian it is a part of (r/σ)⁴ |κ(z⁴)|/192 σ⁴ that rises and
-    falls as cos 4φ.
+    κ(z⁴) = κ_xxxx − 6 κ_xxyy + κ_yyyy + 4i (κ_xxxy − κ_xyyy) is 0 for round shapes, where
+    κ_xxxx = κ_yyyy = 3 κ_xxyy. It modulates a Gaussian by a fraction (r/σ)⁴ |κ(z⁴)|/192 σ⁴ that
+    varies as cos 4φ.
     """
     yyyy, yyyx, yyxx, yxxx, xxxx = np.moveaxis(np.asarray(fourth), -1, 0)
     square = (covariance[..., 0, 0] + covariance[..., 1, 1]) / 2
@@ -106,14 +107,14 @@ def fourfold(covariance: np.ndarray, fourth: np.ndarray) -> np.ndarray:
 
 
 def outline(field: im.fields.Field) -> jax.Array:
-    """How far what isn't dark reaches from the center in each of `DIRECTIONS`, pixels."""
+    """Reach of the support from the center in each of `DIRECTIONS`, pixels."""
     angle = 2 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS
     y, x = (
         np.arange(float(n))[:, None] - (observables.center(field) - field.origin)[axis]
         for axis, n in enumerate(field.values.shape)
     )
     lit = field.values > 0
-    # the furthest lit pixel of each row, so that no array is over pixels and directions
+    # the furthest lit pixel of each row, which avoids an array over pixels and directions
     right = jnp.max(jnp.where(lit, x.T, -jnp.inf), 1, keepdims=True)
     left = jnp.min(jnp.where(lit, x.T, jnp.inf), 1, keepdims=True)
     furthest = jnp.where(np.cos(angle)[None] > 0, right, left)
@@ -121,16 +122,16 @@ def outline(field: im.fields.Field) -> jax.Array:
 
 
 def measure(stack: jax.Array, starts: np.ndarray, steps: int, rectifier: str) -> Shapes:
-    """Passes each pattern (patterns, rows, columns) through layers of each kernel."""
+    """Pass each pattern (patterns, rows, columns) through layers of each kernel."""
     fields = [patterns.with_room(start, stack.shape[1:], steps) for start in starts]
-    every = jax.tree.map(lambda *parts: jnp.stack(parts), *fields)
+    stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *fields)
 
-    def one(kernel, field):
-        final, seen = im.rollout(kernel, field, steps, rectifier=rectifier, observe=cumulants)
-        return Shapes(seen, outline(final))
+    def observe(kernel, field):
+        final, trace = im.rollout(kernel, field, steps, rectifier=rectifier, observe=cumulants)
+        return Shapes(trace, outline(final))
 
-    both = jax.jit(jax.vmap(jax.vmap(one, (None, 0)), (0, None)))
-    return jax.tree.map(np.asarray, both(stack, every))
+    all_pairs = jax.jit(jax.vmap(jax.vmap(observe, (None, 0)), (0, None)))
+    return jax.tree.map(np.asarray, all_pairs(stack, stacked))
 
 
 @jax.jit
@@ -151,36 +152,36 @@ def disk_taps(taps: int) -> np.ndarray:
 
 
 def quarter_turned(stack: jax.Array) -> jax.Array:
-    """The part of each kernel that quarter turns leave as it is."""
+    """Part of each kernel that is invariant under quarter turns."""
     turned = [jnp.rot90(stack, n, (1, 2)) for n in range(4)]
     return jnp.mean(jnp.stack(turned), 0)
 
 
 def settled(good: np.ndarray) -> np.ndarray:
-    """The first layer from which on all is good along the last axis, as floats; NaN if never."""
+    """First index from which all entries are true along the last axis, float; NaN if none."""
     late = np.flip(np.logical_and.accumulate(np.flip(good, -1), -1), -1)
     return np.where(late.any(-1), late.argmax(-1).astype(float), np.nan)
 
 
 def starts(photograph: str, side: int, seed: int) -> dict[str, np.ndarray]:
-    """Patterns of `side`² pixels: an impulse, a disk, a piece of a photograph, and noise."""
-    middle, room = side // 2, (side - 7) // 2
+    """Patterns of `side`² pixels: an impulse, a disk, a crop of a photograph, and noise."""
+    middle, margin = side // 2, (side - 7) // 2
     impulse = np.zeros((side, side))
     impulse[middle, middle] = 1
-    disk = np.pad(patterns.pattern("disk", 3.0, 2, "float64"), room)
-    whole = np.asarray(im.fields.image(photograph).values, np.float64)
-    row, column = (n // 2 - side for n in whole.shape)
+    disk = np.pad(patterns.pattern("disk", 3.0, 2, "float64"), margin)
+    picture = np.asarray(im.fields.image(photograph).values, np.float64)
+    row, column = (n // 2 - side for n in picture.shape)
     noise = np.random.default_rng(seed).uniform(size=(side, side))
-    piece = whole[row : row + side, column : column + side]
-    return {"impulse": impulse, "disk": disk, "photograph": piece, "noise": noise}
+    crop = picture[row : row + side, column : column + side]
+    return {"impulse": impulse, "disk": disk, "photograph": crop, "noise": noise}
 
 
 def families(taps: tuple[int, ...], count: int, seed: int) -> dict[str, jax.Array]:
-    """Even kernels by name, (kernels, *taps), of unit energy or nearly so."""
+    """Even kernels by name, (kernels, *taps), of (nearly) unit energy."""
     fixed = {f"constant {n}×{n}": kernels.constant((n, n), dtype="float64") for n in (2, 3, 5)}
     fixed["Gaussian 5×5, σ = 1"] = kernels.gaussian((5, 5), 1.0, dtype="float64")
     fixed |= {f"disk of taps {n}×{n}": jnp.asarray(disk_taps(n)) for n in (5, 7)}
-    found = {name: kernel[None] for name, kernel in fixed.items() if len(kernel) in taps}
+    stacks = {name: kernel[None] for name, kernel in fixed.items() if len(kernel) in taps}
     keys = jax.random.split(jax.random.key(seed), count)
     for n in (m for m in (3, 5) if m in taps):
         draw = functools.partial(kernels.random, (n, n), share=0.0, dtype="float64")
@@ -188,5 +189,5 @@ def families(taps: tuple[int, ...], count: int, seed: int) -> dict[str, jax.Arra
         name = f"random {n}×{n}"
         if n == 5:
             drawn, name = quarter_turned(drawn), f"{name}, quarter turns"
-        found |= {f"{name}, ≥ 0": jnp.abs(drawn), f"{name}, {SIGNED}": drawn}
-    return found
+        stacks |= {f"{name}, ≥ 0": jnp.abs(drawn), f"{name}, {SIGNED}": drawn}
+    return stacks

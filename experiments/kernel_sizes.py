@@ -1,9 +1,10 @@
 """Do 3×3 kernels diffuse and move more than 2×2 kernels?
 
-Of the DC + gradient family ε = β²/((1 − β)² + β²) whatever the size, so that equal β is equal ε.
-While both rectifiers are inactive v = σ₁ tan θ and D = σ₁² − v² with σ₁² = (n² − 1)/12: at equal ε
-3×3 taps move √(8/3) = 1.63 times as fast and spread 8/3 times as much, along and across. As a share
-of what the taps can reach, (n − 1)/2 pixels, they move and spread less: by √(2/3) and 2/3.
+In the DC + gradient family ε = β²/((1 − β)² + β²) for all sizes, hence equal β means equal ε. While
+the rectifier is inactive with both sizes, v = σ₁ tan θ and D = σ₁² − v² with σ₁² = (n² − 1)/12: at
+equal ε, 3×3 kernels move √(8/3) = 1.63 times as fast and spread 8/3 times as much, along and across
+the motion. Relative to the reach of their taps, (n − 1)/2 pixels, they move and spread less, by
+√(2/3) and 2/3.
 """
 
 from dataclasses import asdict, dataclass
@@ -22,9 +23,9 @@ from infomech._core import files
 STATEMENT = "3×3 kernels diffuse and move more than 2×2 kernels."
 SOURCE = "arXiv 2512.24338"
 CLAIMS = (7,)
-#: fixed before any run: one is more than another if it is by this share
+#: fixed before any run: least relative difference for "more"
 MORE = 0.01
-#: fixed before any run: rates are those of theory if within this
+#: fixed before any run: largest error of the closed forms
 THEORY = 1e-9
 RECTIFIERS = ("relu", "modulus")
 QUANTITIES = {
@@ -37,16 +38,16 @@ QUANTITIES = {
 
 @dataclass(frozen=True)
 class KernelSizesSettings:
-    """What is compared.
+    """Kernels and patterns of the comparison.
 
     Attributes:
-        ratios: equally spaced β in [0, 1].
+        ratios: number of equally spaced β in [0, 1].
         angles: directions of the gradient, in degrees from the last axis.
-        patterns: of `isotropy_shapes.starts`.
+        patterns: from `isotropy_shapes.starts`.
         steps: layers.
         burn_in: rates are fitted from this layer on.
-        pairs: of random kernels, one of each size, of each kind.
-        seed: of them.
+        pairs: number of pairs of random kernels, one of each size, of each kind.
+        seed: of the random kernels.
     """
 
     ratios: int = 21
@@ -67,17 +68,17 @@ def measure(
     setting: KernelSizesSettings,
 ) -> tuple[dict[str, dict[int, Along]], dict[str, dict[int, Rates]]]:
     """Rates of the family by rectifier and size, and of random kernels by kind and size."""
-    known = isotropy_shapes.starts("camera", 17, setting.seed)
-    starts = np.stack([known[name] for name in setting.patterns])
-    found: dict[str, dict[int, Along]] = {rectifier: {} for rectifier in RECTIFIERS}
+    starts_by_name = isotropy_shapes.starts("camera", 17, setting.seed)
+    starts = np.stack([starts_by_name[name] for name in setting.patterns])
+    family: dict[str, dict[int, Along]] = {rectifier: {} for rectifier in RECTIFIERS}
     pairs: dict[str, dict[int, Rates]] = {}
     cases = [(rectifier, size) for rectifier in RECTIFIERS for size in SIZES]
     for rectifier, size in tqdm(cases, desc="kernel_sizes", unit="sweep"):
-        found[rectifier][size], random = size_rates.compare(
+        family[rectifier][size], random = size_rates.compare(
             size,
             setting.grid,
             starts,
-            known["disk"],
+            starts_by_name["disk"],
             setting.pairs,
             seed=setting.seed,
             steps=setting.steps,
@@ -86,21 +87,21 @@ def measure(
         )
         for kind, rates in random.items():
             words = {"relu": "ReLU"}.get(rectifier, rectifier)
-            # what is inactive is the same with either rectifier
+            # without negative values both rectifiers give equal results
             label = "≥ 0" if kind == "≥ 0" else f"{kind}, {words}"
             pairs.setdefault(label, {})[size] = rates
-    return found, pairs
+    return family, pairs
 
 
 def run(out: Path, *, quick: bool = False) -> Finding:
-    """Compares the sizes at equal β, and random kernels of both sizes in pairs.
+    """Compare the sizes at equal β, and random kernels of both sizes in pairs.
 
     Args:
-        out: folder to write to; made if need be.
+        out: output folder; created if missing.
         quick: fewer ratios, directions, patterns, pairs and layers.
 
     Returns:
-        In which settings, and in how many pairs, 3×3 taps move and diffuse more.
+        In which settings, and in how many pairs, 3×3 kernels move and diffuse more.
 
     Raises:
         ValueError: `out` can't be written.
@@ -112,10 +113,17 @@ def run(out: Path, *, quick: bool = False) -> Finding:
             6, (0.0, 45.0), ("disk", "noise"), steps=24, burn_in=8, pairs=40
         )
     with jax.enable_x64(True):
-        found, pairs = measure(setting)
+        family_rates, pairs = measure(setting)
     shares = [n for kind, sizes in pairs.items() for n in _pairs(kind, sizes)]
-    plot.save(kernel_sizes_figure.draw(found, shares, setting.grid[0]), out / "kernel_sizes.png")
-    numbers = (*_theory(found, setting), *_family(found), *_largest(found, setting), *shares)
+    plot.save(
+        kernel_sizes_figure.draw(family_rates, shares, setting.grid[0]), out / "kernel_sizes.png"
+    )
+    numbers = (
+        *_theory(family_rates, setting),
+        *_family(family_rates),
+        *_largest(family_rates, setting),
+        *shares,
+    )
     verdict = ledger.verdict(number.met for number in numbers if number.met is not None)
     record = {
         "statement": STATEMENT,
@@ -124,12 +132,12 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         "tolerance": {"more": MORE, "theory": THEORY},
         "verdict": verdict,
         "numbers": numbers,
-        "family": found,
+        "family": family_rates,
         "random": pairs,
         "provenance": files.provenance(x64=True),
     }
     files.write_text(out / "kernel_sizes.json", files.to_json(record) + "\n")
-    reading = _reading(found, shares, setting)
+    reading = _reading(family_rates, shares, setting)
     lines = [
         f"Claim: {STATEMENT} [{SOURCE}]",
         f"  {verdict}: {reading}",
@@ -142,7 +150,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         f"Constant + gradient kernels at {setting.ratios} ratios β and {len(setting.angles)} "
         f"directions; {', '.join(setting.patterns)} of up to 17² pixels; {setting.pairs} pairs of "
         f"random kernels of each kind on a disk of radius 3; {setting.steps} layers, "
-        f"rates from layer {setting.burn_in} on; intervals of shares after Wilson.",
+        f"rates from layer {setting.burn_in} on; Wilson intervals of shares.",
         numbers,
         out / "kernel_sizes.png",
         "\n".join(lines),
@@ -150,28 +158,28 @@ def run(out: Path, *, quick: bool = False) -> Finding:
 
 
 def more(large: np.ndarray, small: np.ndarray) -> np.ndarray:
-    """Whether one is above the other by `MORE` of the latter's size; not where unknown or 0."""
+    """Whether `large` exceeds `small` by the fraction `MORE`; False for NaN and two zeros."""
     return large - small > MORE * np.abs(small) + THEORY
 
 
-def _theory(found, setting):
-    """Rates against closed forms, and their ratios, wherever the rectifier is inactive."""
+def _theory(family, setting):
+    """Errors of closed forms, and ratios of rates, where the rectifier is inactive."""
     ratios, _ = setting.grid
-    off = 0.0
+    error = 0.0
     for size in SIZES:
-        one = found["relu"][size]
-        where = np.broadcast_to(one.inactive, one.speed.shape)
+        rates = family["relu"][size]
+        where = np.broadcast_to(rates.inactive, rates.speed.shape)
         for name, values in size_rates.closed_form(size, ratios).items():
-            gap = np.abs(getattr(one, name) - values[None, :, None])
-            off = max(off, float(np.max(gap[where])))
+            errors = np.abs(getattr(rates, name) - values[None, :, None])
+            error = max(error, float(np.max(errors[where])))
     yield Number(
         "rates against σ₁ tan θ and σ₁² − v², rectifier inactive",
-        off,
+        error,
         unit="px, px² per layer",
         wanted=f"at most {THEORY:g}",
-        met=off <= THEORY,
+        met=error <= THEORY,
     )
-    small, large = (found["relu"][size] for size in SIZES)
+    small, large = (family["relu"][size] for size in SIZES)
     moves = np.broadcast_to(small.inactive & large.inactive, small.speed.shape).copy()
     moves[:, 0] = False
     for name, values in (("speed", moves), ("across", moves)):
@@ -193,24 +201,24 @@ def _theory(found, setting):
     )
 
 
-def settings(found: dict[int, Along], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Where 3×3 taps do more and both rectifiers are inactive, (directions, ratios, patterns).
+def settings(sizes: dict[int, Along], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Where 3×3 kernels do more, and where the rectifier is inactive with both sizes.
 
-    At β = 0 nothing moves, so that speeds there are left out.
+    Arrays (directions, ratios, patterns). At β = 0 nothing moves; speeds there are left out.
     """
-    small, large = (found[size] for size in SIZES)
+    small, large = (sizes[size] for size in SIZES)
     first = 1 if name == "speed" else 0
     good = more(getattr(large, name), getattr(small, name))[:, first:]
     inactive = np.broadcast_to(small.inactive & large.inactive, small.speed.shape)[:, first:]
     return good, inactive
 
 
-def _family(found):
+def _family(family):
     for rectifier in RECTIFIERS:
         for name, words in QUANTITIES.items():
-            good, inactive = settings(found[rectifier], name)
+            good, inactive = settings(family[rectifier], name)
             for regime, where in (("both inactive", inactive), ("working", ~inactive)):
-                # what is inactive is the same with either rectifier
+                # an inactive rectifier gives equal results for both
                 if rectifier == "modulus" and regime == "both inactive":
                     continue
                 label = regime if regime == "both inactive" else f"working, {rectifier}"
@@ -222,10 +230,10 @@ def _family(found):
                 )
 
 
-def _largest(found, setting):
+def _largest(family, setting):
     for rectifier in RECTIFIERS:
         for size in SIZES:
-            speed = found[rectifier][size].speed
+            speed = family[rectifier][size].speed
             yield Number(
                 f"largest speed over all settings, {size}×{size}, {rectifier}",
                 float(np.nanmax(speed)),
@@ -234,17 +242,17 @@ def _largest(found, setting):
     for size in SIZES:
         yield Number(
             f"speed at β = 1 along an axis, disk, {size}×{size}, relu",
-            float(found["relu"][size].speed[0, -1, setting.patterns.index("disk")]),
+            float(family["relu"][size].speed[0, -1, setting.patterns.index("disk")]),
             unit="px/layer",
         )
 
 
 def _pairs(kind, sizes):
-    """In how many pairs the 3×3 kernel moves, and diffuses, more; pairs in which one dies aside."""
+    """Share of pairs in which the 3×3 kernel moves or diffuses more; dead fields excluded."""
     small, large = (sizes[size] for size in SIZES)
     for words, measured in (
         ("moves faster", lambda rates: np.linalg.norm(rates.velocity, axis=-1)),
-        ("diffuses more (tr D)", lambda one: np.trace(one.diffusion, axis1=-2, axis2=-1)),
+        ("diffuses more (tr D)", lambda rates: np.trace(rates.diffusion, axis1=-2, axis2=-1)),
     ):
         values = np.stack([measured(large), measured(small)])
         known = np.isfinite(values).all(0)
@@ -257,22 +265,24 @@ def _pairs(kind, sizes):
         )
 
 
-def _reading(found, shares, setting):
+def _reading(family, shares, setting):
     ratios, _ = setting.grid
     words = []
     for rectifier in RECTIFIERS:
-        for name, said in QUANTITIES.items():
-            good, _ = settings(found[rectifier], name)
+        for name, phrase in QUANTITIES.items():
+            good, _ = settings(family[rectifier], name)
             fails = ratios[-good.shape[1] :][~good.all((0, 2))]
             ends = f"{fails.min():.2f} to {fails.max():.2f}" if len(fails) else "none"
-            words.append(f"{said}, {rectifier}: {ends}")
+            words.append(f"{phrase}, {rectifier}: {ends}")
     moves, diffuses = (
-        [one.value for one in shares if said in one.name] for said in ("moves", "diffuses")
+        [number.value for number in shares if phrase in number.name]
+        for phrase in ("moves", "diffuses")
     )
     return (
-        "At equal ε, which is equal β, 3×3 taps move and diffuse more wherever both rectifiers are "
-        "inactive: √(8/3) times as fast, 8/3 times the variance. As a share of their reach they "
-        f"move less. Random 3×3 kernels move faster in {min(moves):.0%} to {max(moves):.0%} "
-        f"of pairs of a kind, and diffuse more in {min(diffuses):.0%} to {max(diffuses):.0%}. "
-        f"Ratios β between which it fails in some direction or pattern: {'; '.join(words)}."
+        "At equal ε, that is equal β, 3×3 kernels move and diffuse more wherever the rectifier is "
+        "inactive with both sizes: √(8/3) times as fast, with 8/3 times the variance. Relative to "
+        f"their reach they move less. Random 3×3 kernels move faster in {min(moves):.0%} to "
+        f"{max(moves):.0%} of the pairs, depending on their kind, and diffuse more in "
+        f"{min(diffuses):.0%} to {max(diffuses):.0%}. Range of β where the claim fails in some "
+        f"direction or for some pattern: {'; '.join(words)}."
     )

@@ -1,8 +1,9 @@
-"""What do larger filters add to DC and gradients, and do the laws of motion stay the same?
+"""What do larger filters add to DC and gradients, and do the laws of motion still hold?
 
-v = p/s and D of theory know no size. Of the n² modes of a filter only (a, 0) and (0, a) with odd a
-carry momentum, falling about as 1/a², so that higher modes may hold much of the energy, and of ε,
-and next to nothing of the momentum: laws in ε then fail unless ε is that of the low modes alone.
+The theory of v = p/s and D does not depend on size. Of the n² modes of a filter, only (a, 0) and
+(0, a) with odd a carry momentum, which falls about as 1/a². Higher modes can thus hold much of the
+energy, and of ε, but almost none of the momentum: laws in ε then fail, unless ε is computed from
+the low modes alone.
 """
 
 import functools
@@ -31,33 +32,32 @@ from infomech import plot, rates, weights
 from infomech._core import files
 from infomech.networks import _shares
 
-STATEMENT = "Larger filters add further modes, which carry energy and next to no momentum."
+STATEMENT = "Larger filters add further modes, which carry energy but almost no momentum."
 SOURCE = "arXiv 2512.24338"
 CLAIMS = (11,)
 NAME = "larger_filters"
-#: fixed before any run: rates and momenta are those of theory if within this
+#: fixed before any run: largest error of rates and momenta against theory
 THEORY = 1e-9
-#: fixed before any run: higher modes are added if for sure they hold more than this share of the
-#: energy
+#: fixed before any run: higher modes are added if the interval of their energy share is above this
 ADDED = 0.1
-#: fixed before any run: they carry next to nothing if for sure it is less than this share of the
-#: momenta, squared
-NOTHING = 0.05
-#: of published laws
+#: fixed before any run: higher modes carry almost no momentum if the interval of their share of the
+#: squared momenta is below this
+MAX_MOMENTUM = 0.05
+#: least R² of a linear law
 LINEAR = rates.LINEAR_R_SQUARED
 
 
 @dataclass(frozen=True)
 class LargerFiltersSettings:
-    """Which kernels are tried.
+    """Kernels and rollouts.
 
     Attributes:
-        trained: networks whose filters are.
-        shares: of the energy in higher modes, of kernels made for it.
-        kernels: of each kind.
+        trained: networks whose filters are used.
+        shares: of the energy in higher modes, for constructed kernels.
+        kernels: number of each kind.
         steps: layers.
         burn_in: rates are fitted from this layer on.
-        samples: of the bootstrap.
+        samples: bootstrap resamples.
         seed: of the kernels.
     """
 
@@ -75,9 +75,9 @@ class Layered:
     """Shares of higher modes in one layer of a network, with intervals over its output units.
 
     Attributes:
-        name: of network, time and layer.
-        energy: share of higher modes in the energy, with both ends.
-        momentum: of their squared momenta in those of low and of higher modes, with both ends.
+        name: network, time and layer.
+        energy: share of higher modes in the energy, with its interval.
+        momentum: share of higher modes in the squared momenta, with its interval.
     """
 
     name: str
@@ -87,12 +87,12 @@ class Layered:
 
 @dataclass(frozen=True)
 class Moved:
-    """Kernels of one kind and size, and how they move a disk.
+    """Kernels of one kind and size, and the motion of a disk under them.
 
     Attributes:
-        name: of kind and size.
+        name: kind and size.
         kernels: (kernels, taps, taps).
-        rates: of each.
+        rates: of each kernel.
     """
 
     name: str
@@ -106,14 +106,14 @@ class Moved:
 
 
 def run(out: Path, *, quick: bool = False) -> Finding:
-    """Looks at modes of filters of 5×5 and 7×7 taps, and at how such filters move a disk.
+    """Measure modes of filters of 5×5 and 7×7 taps, and the motion of a disk under them.
 
     Args:
-        out: folder to write to; made if need be.
+        out: output folder; created if missing.
         quick: one small network of 5×5 filters after an epoch, kept in `out`; fewer kernels.
 
     Returns:
-        Shares of higher modes in energy and momentum, and how linear each candidate law is.
+        Shares of higher modes in energy and momentum, and R² of the candidate laws.
 
     Raises:
         ValueError: `out` can't be written.
@@ -126,13 +126,13 @@ def run(out: Path, *, quick: bool = False) -> Finding:
             (small,), (0.5,), kernels=16, steps=12, burn_in=4, samples=100
         )
     data = out / "data" if quick else DATA
-    trained = {one.size: small_cnn.trained(one, data).files for one in setting.trained}
-    layers = [one for size, paths in trained.items() for one in _layers(size, paths)]
+    trained = {item.size: small_cnn.trained(item, data).files for item in setting.trained}
+    layers = [item for size, paths in trained.items() for item in _layers(size, paths)]
     with jax.enable_x64(True):
         modes = {n: (mode_momenta.of_modes(n), mode_momenta.closed_form(n)) for n in trained}
-        every = tqdm(trained.items(), desc="larger_filters", unit="size")
-        moved = [one for size, paths in every for one in measure(size, paths, setting)]
-        fits = {(one.name, law): fit for one in moved for law, fit in _fits(one, setting)}
+        progress = tqdm(trained.items(), desc="larger_filters", unit="size")
+        moved = [item for size, paths in progress for item in measure(size, paths, setting)]
+        fits = {(item.name, law): fit for item in moved for law, fit in _fits(item, setting)}
         numbers = (*_modes(modes), *_theory(moved), *_layer_shares(layers), *_laws(fits))
         plot.save(larger_filters_figure.draw(modes, layers, moved, fits), out / f"{NAME}.png")
     verdict = ledger.verdict(number.met for number in numbers if number.met is not None)
@@ -140,11 +140,11 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         "statement": STATEMENT,
         "source": SOURCE,
         "setting": asdict(setting),
-        "tolerance": {"theory": THEORY, "added": ADDED, "nothing": NOTHING, "linear": LINEAR},
+        "tolerance": {"theory": THEORY, "added": ADDED, "nothing": MAX_MOMENTUM, "linear": LINEAR},
         "verdict": verdict,
         "numbers": numbers,
         "layers": layers,
-        "moved": {one.name: {"speed": one.speed, "rates": one.rates} for one in moved},
+        "moved": {item.name: {"speed": item.speed, "rates": item.rates} for item in moved},
         "provenance": files.provenance(x64=True),
     }
     files.write_text(out / f"{NAME}.json", files.to_json(record) + "\n")
@@ -158,10 +158,10 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     return Finding(
         verdict,
         reading,
-        f"Filters of {' and '.join(one.name for one in setting.trained)}, layer by layer, "
+        f"Filters of {' and '.join(item.name for item in setting.trained)}, layer by layer, "
         f"intervals over output units; {setting.kernels} kernels of each kind on a disk of "
-        f"radius 3, {setting.steps} layers with ReLU, speed from layer {setting.burn_in} on, R² "
-        "by bootstrap over kernels.",
+        f"radius 3, {setting.steps} layers with ReLU, speed from layer {setting.burn_in} on; "
+        "bootstrap intervals of R² over kernels.",
         numbers,
         out / f"{NAME}.png",
         "\n".join(lines),
@@ -175,10 +175,10 @@ def measure(size: int, paths: dict[int, Path], setting: LargerFiltersSettings) -
     for share in setting.shares:
         name = f"{share:.0%} in higher modes, {size}×{size}"
         stacks[name] = mode_momenta.with_higher_modes(size, count, share, seed)
-    stacks[f"trained, {size}×{size}"] = some_filters(paths[max(paths)], count)
+    stacks[f"trained, {size}×{size}"] = filters_of(paths[max(paths)], count)
     disk = isotropy_shapes.starts("camera", 17, seed)["disk"]
     taps = np.concatenate(list(stacks.values()))
-    rates = size_rates.measure(
+    result = size_rates.measure(
         jnp.asarray(taps),
         disk[None],
         np.zeros(len(taps), int),
@@ -188,18 +188,18 @@ def measure(size: int, paths: dict[int, Path], setting: LargerFiltersSettings) -
     )
     ends = np.cumsum([0, *map(len, stacks.values())])
     return [
-        Moved(name, stack, Rates(*(x[first : first + len(stack)] for x in rates)))
-        for (name, stack), first in zip(stacks.items(), ends, strict=False)
+        Moved(name, stack, Rates(*(x[start : start + len(stack)] for x in result)))
+        for (name, stack), start in zip(stacks.items(), ends, strict=False)
     ]
 
 
-def some_filters(path: Path, count: int) -> np.ndarray:
+def filters_of(path: Path, count: int) -> np.ndarray:
     """Filters of all layers of a network, evenly spaced, of unit energy, (count, taps, taps)."""
-    every = np.concatenate(
+    filters = np.concatenate(
         [layer.kernels.reshape(-1, *layer.kernels.shape[2:]) for layer in weights.layers(path)]
     ).astype(np.float64)
-    some = every[np.linspace(0, len(every) - 1, min(count, len(every))).astype(int)]
-    return some / np.sqrt(np.sum(some**2, (1, 2), keepdims=True))
+    chosen = filters[np.linspace(0, len(filters) - 1, min(count, len(filters))).astype(int)]
+    return chosen / np.sqrt(np.sum(chosen**2, (1, 2), keepdims=True))
 
 
 def _layers(size: int, paths: dict[int, Path]):
@@ -207,11 +207,11 @@ def _layers(size: int, paths: dict[int, Path]):
         for n, layer in enumerate(weights.layers(paths[epoch])):
             outputs, inputs, *taps = layer.kernels.shape
             flat = layer.kernels.reshape(-1, *taps).astype(np.float64)
-            found = Parts(*(x.reshape(outputs, inputs).sum(1) for x in mode_momenta.parts(flat)))
+            sums = Parts(*(x.reshape(outputs, inputs).sum(1) for x in mode_momenta.parts(flat)))
             yield Layered(
                 f"{size}×{size} {words} training, layer {n + 1}",
-                _ratio(found.higher, found.energy),
-                _ratio(found.higher_momentum, found.momentum + found.higher_momentum),
+                _ratio(sums.higher, sums.energy),
+                _ratio(sums.higher_momentum, sums.momentum + sums.higher_momentum),
             )
 
 
@@ -220,37 +220,37 @@ def _ratio(part, whole):
     return float(value), max(0.0, float(low)), min(1.0, float(high))
 
 
-def _fits(one: Moved, setting: LargerFiltersSettings):
+def _fits(moved: Moved, setting: LargerFiltersSettings):
     key = jax.random.key(setting.seed)
-    for law, x in mode_momenta.candidates(one.kernels).items():
-        value, ends = _linear(x, one.speed, key, samples=setting.samples)
+    for law, x in mode_momenta.candidates(moved.kernels).items():
+        value, ends = _linear(x, moved.speed, key, samples=setting.samples)
         yield law, (float(value), *map(float, ends))
 
 
 @functools.partial(jax.jit, static_argnames=("samples",))
 def _linear(x, y, key, *, samples):
-    """R² of the best line, and its interval."""
+    """R² of the least-squares line, and its interval."""
     resampled = im.rates.bootstrap(x, y, key=key, resamples=samples)
     return im.rates.fit_line(x, y).r_squared, resampled.r_squared
 
 
 def _modes(modes):
-    for taps, (found, theory) in modes.items():
-        off = float(np.max(np.abs(np.abs(found) - np.abs(theory))))
+    for taps, (measured, theory) in modes.items():
+        error = float(np.max(np.abs(np.abs(measured) - np.abs(theory))))
         yield Number(
             f"momenta of all modes against theory, {taps}×{taps}",
-            off,
+            error,
             unit="px",
             wanted=f"at most {THEORY:g}",
-            met=off <= THEORY,
+            met=error <= THEORY,
         )
-        still = float(np.max(np.abs(found[theory == 0])))
+        largest = float(np.max(np.abs(measured[theory == 0])))
         yield Number(
             f"largest of those that carry none, {taps}×{taps}",
-            still,
+            largest,
             unit="px",
             wanted=f"at most {THEORY:g}",
-            met=still <= THEORY,
+            met=largest <= THEORY,
         )
         along = theory[1::2, 0, 0]
         for a, p in zip(range(3, taps, 2), along[1:], strict=False):
@@ -269,43 +269,43 @@ def _modes(modes):
 
 
 def _theory(moved):
-    for one in moved:
-        if not one.name.startswith("taps ≥ 0"):
+    for kind in moved:
+        if not kind.name.startswith("taps ≥ 0"):
             continue
-        theory = jax.vmap(im.theory.predict)(jnp.asarray(one.kernels))
-        off = max(
-            float(np.max(np.abs(one.rates.velocity - theory.velocity))),
-            float(np.max(np.abs(one.rates.diffusion - theory.diffusion))),
+        theory = jax.vmap(im.theory.predict)(jnp.asarray(kind.kernels))
+        error = max(
+            float(np.max(np.abs(kind.rates.velocity - theory.velocity))),
+            float(np.max(np.abs(kind.rates.diffusion - theory.diffusion))),
         )
         yield Number(
-            f"v and D against p/s and Σ r rᵀ k/s − v vᵀ, {one.name}",
-            off,
+            f"v and D against p/s and Σ r rᵀ k/s − v vᵀ, {kind.name}",
+            error,
             unit="px, px² per layer",
             wanted=f"at most {THEORY:g}",
-            met=off <= THEORY,
+            met=error <= THEORY,
         )
 
 
 def _layer_shares(layers):
-    for one in layers:
-        after = "after" in one.name
-        value, low, high = one.energy
+    for layer in layers:
+        after = "after" in layer.name
+        value, low, high = layer.energy
         yield Number(
-            f"share of higher modes in the energy, {one.name}",
+            f"share of higher modes in the energy, {layer.name}",
             value,
             low,
             high,
-            wanted=f"more than {ADDED}, for sure" if after else "",
+            wanted=f"interval above {ADDED}" if after else "",
             met=low > ADDED if after else None,
         )
-        value, low, high = one.momentum
+        value, low, high = layer.momentum
         yield Number(
-            f"share of higher modes in squared momenta, {one.name}",
+            f"share of higher modes in squared momenta, {layer.name}",
             value,
             low,
             high,
-            wanted=f"less than {NOTHING}, for sure" if after else "",
-            met=high < NOTHING if after else None,
+            wanted=f"interval below {MAX_MOMENTUM}" if after else "",
+            met=high < MAX_MOMENTUM if after else None,
         )
 
 
@@ -322,8 +322,8 @@ def _laws(fits):
 
 
 def _reading(layers, fits):
-    after = [one for one in layers if "after" in one.name]
-    energy, momentum = ([getattr(one, n)[0] for one in after] for n in ("energy", "momentum"))
+    after = [layer for layer in layers if "after" in layer.name]
+    energy, momentum = ([getattr(layer, n)[0] for layer in after] for n in ("energy", "momentum"))
     best: dict[str, tuple[str, float]] = {}
     for (name, law), (value, *_) in fits.items():
         if name not in best or value > best[name][1]:
@@ -332,8 +332,8 @@ def _reading(layers, fits):
         f"{name}: {law} ({rates.format_r_squared(value, 3)})" for name, (law, value) in best.items()
     )
     return (
-        "v = p/s and D hold for any size, and all modes but (a, 0) and (0, a) with odd a carry no "
-        f"momentum. In trained filters higher modes hold {min(energy):.0%} to {max(energy):.0%} of "
-        f"the energy of a layer and {min(momentum):.1%} to {max(momentum):.1%} of the squared "
-        f"momenta. The candidate nearest to linear, with its R², by kind of kernel: {words}."
+        "v = p/s and D hold for all sizes, and only the modes (a, 0) and (0, a) with odd a carry "
+        f"momentum. In trained filters, higher modes hold {min(energy):.0%} to {max(energy):.0%} "
+        f"of the energy of a layer and {min(momentum):.1%} to {max(momentum):.1%} of the squared "
+        f"momenta. Best candidate law, with its R², by kind of kernel: {words}."
     )

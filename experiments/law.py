@@ -11,16 +11,16 @@ from infomech._core import files
 STATEMENT = "The speed of a pattern is linear in the ratio of odd to total kernel energy."
 SOURCE = "arXiv 2512.24338"
 CLAIMS = (5,)
-#: fixed before any run: from this R² on, a reading of the law counts as linear
+#: fixed before any run: a reading of the law is linear if R² is at least this
 LINEAR = rates.LINEAR_R_SQUARED
 
 
 def run(out: Path, *, quick: bool = False) -> Finding:
-    """Tests every reading of "ratio" on DC + gradient kernels of 2 and 3 taps.
+    """Test every reading of "ratio" on DC + gradient kernels of 2 and 3 taps.
 
     Args:
-        out: folder to write to; made if need be.
-        quick: 11 odd shares instead of 21, and 200 resamplings.
+        out: output folder; created if missing.
+        quick: 11 odd shares instead of 21, and 200 resamples.
 
     Returns:
         The readings with their R² and verdicts.
@@ -45,23 +45,23 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     }
     files.write_text(out / "law.json", files.to_json(record) + "\n")
     lines = [f"Claim: {STATEMENT} [{SOURCE}]", f"Linear means R² ≥ {LINEAR}, for 2×2 and 3×3 taps."]
-    for found in readings:
+    for row in readings:
         values = ", ".join(
-            f"{taps}×{taps}: {rates.format_r_squared(found['all'][i], 3)} "
-            f"({rates.format_r_squared(found['inactive'][i])})"
+            f"{taps}×{taps}: {rates.format_r_squared(row['all'][i], 3)} "
+            f"({rates.format_r_squared(row['inactive'][i])})"
             for i, taps in enumerate(config.kernel_size)
         )
-        lines.append(f"  {found['ratio']:<6} R² over 0 ≤ ε ≤ 1 (rectifier inactive)  {values}")
-        lines.append(f"         {found['verdict']}")
+        lines.append(f"  {row['ratio']:<6} R² over 0 ≤ ε ≤ 1 (rectifier inactive)  {values}")
+        lines.append(f"         {row['verdict']}")
     lines.append(f"figure {out / 'law.png'}, numbers {out / 'law.json'}")
     linear = {over: _linear(readings, over) for over in ("all", "inactive")}
     return Finding(
-        verdict(bool(some) for some in linear.values()),
-        f"Over the whole range of odd shares speed is linear in {_or(linear['all'])}; while the "
-        f"rectifier is inactive it is linear in {_or(linear['inactive'])}.",
+        verdict(bool(laws) for laws in linear.values()),
+        f"Over the whole range of odd shares, speed is linear in {_or(linear['all'])}; while the "
+        f"rectifier is inactive, it is linear in {_or(linear['inactive'])}.",
         f"Constant + gradient kernels of 2×2 and 3×3 taps at {config.shares} odd shares, a disk of "
         f"radius {config.radius:g}, {config.steps} layers with ReLU; speed from layer "
-        f"{config.burn_in} on; intervals by bootstrap over the shares.",
+        f"{config.burn_in} on; bootstrap intervals over the shares.",
         tuple(_numbers(outcomes)),
         out / "law.png",
         "\n".join(lines),
@@ -69,7 +69,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
 
 
 def _linear(readings, over):
-    return [found["ratio"] for found in readings if min(found[over]) >= LINEAR]
+    return [row["ratio"] for row in readings if min(row[over]) >= LINEAR]
 
 
 def _or(names):

@@ -1,8 +1,8 @@
-"""How many layers hold a share of the energy: guaranteed for any signal, and needed by many.
+"""How many layers capture a given share of the energy: guaranteed and measured.
 
-N is the last layer whose features are counted: Σ_(n ≤ N) F_n = ‖f‖² − W_(N+1). Guaranteed are the
-published numbers, with the contraction factor of ideal filters, and those of each frame as it is
-on its grid. Measured are random signals of every kind between noise and a pulse.
+N is the last layer whose features are counted: Σ_(n ≤ N) F_n = ‖f‖² − W_(N+1). There are two
+guarantees: the published numbers, from the contraction factor of ideal filters, and those of each
+frame on its grid. The measured signals are random, between noise and a single pulse.
 """
 
 from collections.abc import Sequence
@@ -21,29 +21,31 @@ from infomech import plot, scattering
 from infomech._core import files
 from infomech.scattering import Frame, bounds, frames, supports
 
-STATEMENT = "No band-limited signal needs more layers than guaranteed for a share of its energy."
+STATEMENT = (
+    "Features capture each share of a band-limited signal's energy in the guaranteed layers."
+)
 SOURCE = "arXiv 1704.03636"
 CLAIMS = (14,)
-#: fixed before any run: shares of the energy, and the published layers for them at L = 1
+#: fixed before any run: shares of the energy, and the published numbers of layers for L = 1
 SHARES = (0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 PUBLISHED = {"wavelets": (2, 3, 4, 6, 8, 11), "Weyl–Heisenberg": (2, 4, 5, 8, 10, 14)}
-#: contraction factors that these are for; general filters have none
+#: contraction factors behind these numbers; general filters have none
 FACTORS = {"wavelets": 5 / 3, "Weyl–Heisenberg": 3 / 2, "general": None}
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00")
 
 
 @dataclass(frozen=True)
 class LayersNeededSettings:
-    """What is measured.
+    """Signals and frames.
 
     Attributes:
         samples: of the signals.
-        octaves: from the spectral gap δ to π, less one; the same δ for all frames.
+        octaves: from the spectral gap δ to π, minus one; the same δ for all frames.
         bandwidths: L, highest frequencies in units of δ.
-        signals: random ones for each bandwidth.
+        signals: number of random signals for each bandwidth.
         depth: last layer whose features are measured.
-        prune: bands with at most this share of the energy count as not in the features.
-        seed: of the signals and of the general frame.
+        prune: bands with at most this share of the energy count as missing from the features.
+        seed: of the signals and the general frame.
     """
 
     samples: int = 512
@@ -57,14 +59,14 @@ class LayersNeededSettings:
 
 @dataclass(frozen=True)
 class Row:
-    """Layers N for each share of the energy, of one kind of frame and one bandwidth.
+    """Layers N for each share of the energy, for one kind of frame and one bandwidth.
 
     Attributes:
         frame: its kind.
         bandwidth: L.
         published: guaranteed by the contraction factor of ideal filters.
-        guaranteed: by the frame on its grid.
-        worst, median: measured, with what was pruned counted as missing.
+        guaranteed: guaranteed by the frame on its grid.
+        worst, median: measured; pruned energy counts as missing.
     """
 
     frame: str
@@ -76,21 +78,21 @@ class Row:
 
 
 def banks(setting: LayersNeededSettings) -> dict[str, Frame]:
-    """One frame of each kind, of (about) the same gap δ on the grid."""
+    """One frame of each kind, with (about) the same gap δ on the grid."""
     wavelets = scattering.meyer(setting.samples, setting.octaves)
-    every = {"wavelets": wavelets}
+    frames_by_kind = {"wavelets": wavelets}
     if setting.depth > 3:
         spacings = 2 ** (setting.octaves + 1) - 1
-        every["Weyl–Heisenberg"] = scattering.weyl_heisenberg(setting.samples, spacings)
-        every["general"] = energy_decay.general_frame(wavelets.low, 2, seed=setting.seed)
-    return every
+        frames_by_kind["Weyl–Heisenberg"] = scattering.weyl_heisenberg(setting.samples, spacings)
+        frames_by_kind["general"] = energy_decay.general_frame(wavelets.low, 2, seed=setting.seed)
+    return frames_by_kind
 
 
 def random_signals(samples: int, highest: float, count: int, *, seed: int) -> np.ndarray:
     """Band-limited signals of unit energy, from stationary noise to a single pulse.
 
-    White noise in a Gaussian window of random width, of which the frequencies between a random one
-    and `highest` (radians per sample) are kept.
+    White noise in a Gaussian window of random width, restricted to frequencies between a random one
+    and `highest` (radians per sample).
     """
     draw = np.random.default_rng(seed)
     t = np.arange(samples) - samples // 2
@@ -98,7 +100,7 @@ def random_signals(samples: int, highest: float, count: int, *, seed: int) -> np
     noise = draw.normal(size=(count, samples)) * np.exp(-0.5 * (t / width) ** 2)
     omega = frames.magnitudes((samples,))
     lowest = draw.uniform(0, highest, (count, 1))
-    # the highest frequency of the grid is always in
+    # always include the highest frequency of the grid
     lowest = np.minimum(lowest, omega[omega <= highest].max())
     spectrum = np.fft.fft(noise) * ((omega <= highest) & (omega >= lowest))
     values = np.fft.ifft(spectrum).real
@@ -106,32 +108,34 @@ def random_signals(samples: int, highest: float, count: int, *, seed: int) -> np
 
 
 def guaranteed(bank: Frame, bandwidth: float, depth: int = 64) -> tuple[int, ...]:
-    """Layers after which all signals up to |ω| = L δ are in the features, by the frame's factors.
+    """Layers that capture each share for all signals up to |ω| = L δ, by the frame's factors.
 
     The worst spectrum is a single line at L δ: W_(N+1) ≤ 1 − (1 − L δ/w_(N+1))₊² of its energy.
     """
     width = bounds.widths(bank, depth)
-    held = np.maximum(1 - bandwidth * supports.gap(bank) / width, 0) ** 2
-    return tuple(int(np.argmax(held >= share - 1e-12)) for share in SHARES)
+    captured = np.maximum(1 - bandwidth * supports.gap(bank) / width, 0) ** 2
+    return tuple(int(np.argmax(captured >= share - 1e-12)) for share in SHARES)
 
 
 def measured(bank: Frame, values: np.ndarray, setting: LayersNeededSettings) -> np.ndarray:
-    """The layers each signal needs for each share, (signals, shares); depth + 1 if not enough."""
+    """Layers that each signal needs for each share, (signals, shares); depth + 1 if more."""
 
     @jax.jit
     def missing(signal, bank):
-        # most paths are pruned: small chunks of them leave little to compute in vain
-        found = scattering.energies(signal, bank, setting.depth, prune=setting.prune, memory_mib=1)
-        return found.propagated_bounds[1:, 1] / found.energy
+        # most paths are pruned: small chunks waste little computation
+        energies = scattering.energies(
+            signal, bank, setting.depth, prune=setting.prune, memory_mib=1
+        )
+        return energies.propagated_bounds[1:, 1] / energies.energy
 
-    left = np.stack([missing(one, bank) for one in values.astype(np.float32)])
-    enough = left[:, None, :] <= 1 - np.array(SHARES)[:, None]
-    return np.where(enough.any(2), enough.argmax(2), setting.depth + 1)
+    remaining = np.stack([missing(signal, bank) for signal in values.astype(np.float32)])
+    captured = remaining[:, None, :] <= 1 - np.array(SHARES)[:, None]
+    return np.where(captured.any(2), captured.argmax(2), setting.depth + 1)
 
 
 def rows(setting: LayersNeededSettings) -> list[Row]:
-    """All kinds of frames and all bandwidths."""
-    found = []
+    """Rows of all kinds of frames and all bandwidths."""
+    result = []
     for kind, bank in tqdm(banks(setting).items(), desc="layers_needed", unit="frame"):
         values = [
             random_signals(
@@ -142,26 +146,26 @@ def rows(setting: LayersNeededSettings) -> list[Row]:
             )
             for bandwidth in setting.bandwidths
         ]
-        every = measured(bank, np.concatenate(values), setting)
+        needed = measured(bank, np.concatenate(values), setting)
         factor = FACTORS[kind]
         for bandwidth, layers in zip(
-            setting.bandwidths, np.split(every, len(setting.bandwidths)), strict=True
+            setting.bandwidths, np.split(needed, len(setting.bandwidths)), strict=True
         ):
             published = tuple(
                 bounds.layers_needed(share, bandwidth=bandwidth, factor=factor) for share in SHARES
             )
-            # of general filters nothing but δ is used, which is the unit
-            own = published if factor is None else guaranteed(bank, bandwidth)
+            # for general filters the bound depends on δ alone, which is the unit
+            on_grid = published if factor is None else guaranteed(bank, bandwidth)
             worst, median = layers.max(0).tolist(), np.median(layers, 0).tolist()
-            found.append(Row(kind, bandwidth, published, own, tuple(worst), tuple(median)))
-    return found
+            result.append(Row(kind, bandwidth, published, on_grid, tuple(worst), tuple(median)))
+    return result
 
 
 def run(out: Path, *, quick: bool = False) -> Finding:
-    """Compares guaranteed with measured layers for wavelets, Weyl-Heisenberg and general filters.
+    """Compare guaranteed with measured layers for wavelets, Weyl-Heisenberg and general filters.
 
     Args:
-        out: folder to write to; made if need be.
+        out: output folder; created if missing.
         quick: wavelets only, fewer and shorter signals.
 
     Returns:
@@ -176,16 +180,16 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         setting = LayersNeededSettings(
             samples=128, octaves=3, bandwidths=(1, 4), signals=8, depth=3
         )
-    found = rows(setting)
-    plot.save(draw(found), out / "layers_needed.png")
-    readings = verdicts(found)
+    results = rows(setting)
+    plot.save(draw(results), out / "layers_needed.png")
+    readings = verdicts(results)
     record = {
         "statement": STATEMENT,
         "source": SOURCE,
         "setting": asdict(setting),
         "shares": SHARES,
         "readings": readings,
-        "rows": [asdict(row) for row in found],
+        "rows": [asdict(row) for row in results],
         "provenance": files.provenance(),
     }
     files.write_text(out / "layers_needed.json", files.to_json(record) + "\n")
@@ -195,60 +199,61 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         "layers for a share of the energy: published / this grid / worst / median of "
         f"{setting.signals} random signals",
         "  " + " " * 22 + "".join(f"{share:>20g}" for share in SHARES),
-        *("  " + _line(row) for row in found),
-        "Worst of random signals, not of all: experiment worst_signal searches for worse.",
+        *("  " + _line(row) for row in results),
+        "Worst of the random signals, not of all: the experiment worst_signal searches for worse.",
         f"figure {out / 'layers_needed.png'}, numbers {out / 'layers_needed.json'}",
     ]
-    kept = [r["frame"] for r in readings if r["verdict"] == ledger.HOLDS]
+    holding = [r["frame"] for r in readings if r["verdict"] == ledger.HOLDS]
     return Finding(
         ledger.verdict(r["verdict"] == ledger.HOLDS for r in readings),
-        f"No signal tried needs more layers than guaranteed, and the published table is that of "
-        f"the bounds, for {', '.join(kept) or 'none'} of {len(readings)} kinds of frames. "
+        f"No tested signal needs more layers than guaranteed, and the bounds reproduce the "
+        f"published table, for {', '.join(holding) or 'none'} of {len(readings)} kinds of frames. "
         + (readings[0]["frame"] + ": " + readings[0]["words"] + "."),
         f"{setting.signals} random signals for each bandwidth "
         f"({', '.join(f'{b:g}' for b in setting.bandwidths)} gaps), {setting.samples} samples, "
-        f"modulus, {setting.depth} layers; the worst of random signals, not of all.",
-        tuple(_numbers(found)),
+        f"modulus, {setting.depth} layers; the worst of the random signals, not of all.",
+        tuple(_numbers(results)),
         out / "layers_needed.png",
         "\n".join(lines),
     )
 
 
-def _numbers(found):
-    for row in found:
-        for share, most, worst in zip(SHARES, row.guaranteed, row.worst, strict=True):
+def _numbers(results):
+    for row in results:
+        for share, limit, worst in zip(SHARES, row.guaranteed, row.worst, strict=True):
             if row.bandwidth == 1:
                 name = f"layers for {share:.0%} of the energy at worst, {row.frame}, bandwidth δ"
             elif share == SHARES[-1]:
                 name = f"layers for {share:.0%}, {row.frame}, bandwidth {row.bandwidth:g} δ"
             else:
                 continue
-            yield Number(name, worst, wanted=f"at most {most}", met=worst <= most)
+            yield Number(name, worst, wanted=f"at most {limit}", met=worst <= limit)
 
 
-def verdicts(found: list[Row]) -> list[dict[str, Any]]:
-    """For each kind of frame whether the guarantees were kept, and by how much they're missed."""
+def verdicts(results: list[Row]) -> list[dict[str, Any]]:
+    """Verdict for each kind of frame: whether the guarantees hold, and with which margin."""
     readings = []
-    for kind in dict.fromkeys(row.frame for row in found):
-        mine = [row for row in found if row.frame == kind]
-        kept = all(
-            worst <= most
-            for row in mine
-            for worst, most in zip(row.worst, row.guaranteed, strict=True)
+    for kind in dict.fromkeys(row.frame for row in results):
+        group = [row for row in results if row.frame == kind]
+        met = all(
+            worst <= limit
+            for row in group
+            for worst, limit in zip(row.worst, row.guaranteed, strict=True)
         )
         table = PUBLISHED.get(kind)
-        first = next(row for row in mine if row.bandwidth == 1)
-        same = table is None or first.published == table
-        last = mine[-1]
+        first = next(row for row in group if row.bandwidth == 1)
+        reproduced = table is None or first.published == table
+        last = group[-1]
         words = (
-            f"at L = {last.bandwidth:g} a share of {SHARES[-1]:g} takes {last.published[-1]} "
-            f"layers as published, {last.guaranteed[-1]} by this frame's own factors, "
-            f"{last.worst[-1]} at worst and {last.median[-1]:g} in the median"
+            f"at L = {last.bandwidth:g}, a share of {SHARES[-1]:g} takes {last.published[-1]} "
+            f"layers by the published guarantee, {last.guaranteed[-1]} by the factors of this "
+            f"frame, {last.worst[-1]} in the worst case measured and {last.median[-1]:g} in the "
+            "median"
         )
         if table is not None:
-            words += "; published table " + ("reproduced" if same else "not reproduced")
-        verdict = "holds" if kept and same else "fails"
-        readings.append({"frame": kind, "kept": kept, "verdict": verdict, "words": words})
+            words += "; published table " + ("reproduced" if reproduced else "not reproduced")
+        verdict = "holds" if met and reproduced else "fails"
+        readings.append({"frame": kind, "kept": met, "verdict": verdict, "words": words})
     return readings
 
 
@@ -258,42 +263,42 @@ def _line(row: Row) -> str:
     return f"{row.frame:<16}L = {row.bandwidth:<3g}" + "".join(f"{text:>20}" for text in texts)
 
 
-def draw(found: Sequence[Row]) -> Figure:
-    """Layers against the share of the energy, one panel for each kind of frame."""
-    kinds = list(dict.fromkeys(row.frame for row in found))
-    every = list(dict.fromkeys(row.bandwidth for row in found))
+def draw(results: Sequence[Row]) -> Figure:
+    """Layers against the share of the energy, one panel per kind of frame."""
+    kinds = list(dict.fromkeys(row.frame for row in results))
+    bandwidths = list(dict.fromkeys(row.bandwidth for row in results))
     with plot.style():
         figure = Figure(figsize=(3.9 * max(len(kinds), 2), 4.2), layout="constrained")
         panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
         for panel, kind in zip(panels, kinds, strict=True):
-            for row in (row for row in found if row.frame == kind):
-                number = every.index(row.bandwidth)
-                # side by side, since whole numbers would hide one another
-                place = np.arange(len(SHARES)) + 0.16 * (number - (len(every) - 1) / 2)
+            for row in (row for row in results if row.frame == kind):
+                number = bandwidths.index(row.bandwidth)
+                # shifted sideways, since integers would overlap
+                positions = np.arange(len(SHARES)) + 0.16 * (number - (len(bandwidths) - 1) / 2)
                 color = COLORS[number % len(COLORS)]
-                panel.plot(place, row.published, "--", color=color, linewidth=1)
-                panel.plot(place, row.guaranteed, ":", color=color, linewidth=1.6)
+                panel.plot(positions, row.published, "--", color=color, linewidth=1)
+                panel.plot(positions, row.guaranteed, ":", color=color, linewidth=1.6)
                 panel.plot(
-                    place,
+                    positions,
                     row.worst,
                     "o",
                     color=color,
                     markersize=5,
                     label=f"bandwidth {row.bandwidth:g} δ",
                 )
-                panel.vlines(place, row.median, row.worst, color=color, linewidth=1)
-                panel.plot(place, row.median, "_", color=color, markersize=8, markeredgewidth=2)
+                panel.vlines(positions, row.median, row.worst, color=color, linewidth=1)
+                panel.plot(positions, row.median, "_", color=color, markersize=8, markeredgewidth=2)
             panel.set_title(f"{kind} filters" if kind == "general" else kind)
             panel.set(xlabel="share of the energy in the features", yscale="symlog")
             panel.set_xticks(range(len(SHARES)), [f"{share:g}" for share in SHARES])
             ticks = (0, 1, 2, 3, 5, 10, 20, 100, 1000)
             panel.set_yticks(ticks, [str(tick) for tick in ticks])
-            panel.set_ylim(-0.15, 1.3 * max(max(row.published) for row in found))
+            panel.set_ylim(-0.15, 1.3 * max(max(row.published) for row in results))
         panels[0].set_ylabel("layers N")
         handles, labels = panels[0].get_legend_handles_labels()
         for style, label in (
             ("k--", "guaranteed, published factors"),
-            ("k:", "guaranteed, this grid"),
+            ("k:", "guaranteed, on this grid"),
             ("ko", "measured, worst"),
             ("k_", "measured, median"),
         ):

@@ -1,4 +1,4 @@
-"""The figure of `leading_edge`: what a disk looks like at β = 1, its core, and speeds against β."""
+"""Figure of `leading_edge`: disks at β = 1, their cores, and speeds against β."""
 
 from typing import Any
 
@@ -13,23 +13,25 @@ STYLES = {"relu": "-", "modulus": "--"}
 WORDS = {"relu": "ReLU", "modulus": "modulus"}
 
 
-def draw(found: dict[tuple[int, str], Any], setting: Any) -> Figure:
+def draw(results: dict[tuple[int, str], Any], setting: Any) -> Figure:
     """Fields early at β = 1; cores, early speeds of quantiles, late speeds of fronts against β.
 
     Args:
-        found: edges by size and rectifier.
-        setting: of `leading_edge`.
+        results: `Edges` by size and rectifier.
+        setting: settings of `leading_edge`.
     """
     with plot.style():
         figure = Figure(figsize=(13, 6.6), layout="constrained")
         above, (core, carried, early, late) = figure.subplots(2, 4, height_ratios=(1, 1.1))
-        for panel, (case, one) in zip(above, found.items(), strict=True):
-            _draw_field(panel, case, one, setting)
-        for case, one in found.items():
-            _draw_lines(core, carried, late, case, one, setting)
-        _draw_quantiles(early, found, setting)
-        core.set(title="Core left after one layer", ylabel="of as many lit pixels", ylim=(0, None))
-        carried.set(title=f"Core carried along, layer {setting.every}", ylabel="of what was there")
+        for panel, (case, edge) in zip(above, results.items(), strict=True):
+            _draw_field(panel, case, edge, setting)
+        for case, edge in results.items():
+            _draw_lines(core, carried, late, case, edge, setting)
+        _draw_quantiles(early, results, setting)
+        core.set(
+            title="Core left after one layer", ylabel="core over mean lit pixel", ylim=(0, None)
+        )
+        carried.set(title=f"Moving core, layer {setting.every}", ylabel="mass over initial mass")
         early.set(title="Early, 3×3: quantiles", ylabel="pixels per layer")
         late.set(title="Late: the front", ylabel="pixels per layer", ylim=(-0.5, 1.3))
         for panel in (core, carried, early, late):
@@ -40,11 +42,11 @@ def draw(found: dict[tuple[int, str], Any], setting: Any) -> Figure:
     return figure
 
 
-def _draw_field(panel, case, one, setting):
+def _draw_field(panel, case, edge, setting):
     size, rectifier = case
-    values = one.fields[setting.one, 1]
+    values = edge.fields[setting.one, 1]
     shift = setting.every * ((size - 1) // 2 - (size - 1) / 2)
-    # the middle of the disk lies at 0
+    # the center of the disk lies at 0
     first = -(size + setting.steps * ((size - 1) // 2)) - np.ceil(setting.radii[-1]) + shift
     rows, columns = values.shape
     panel.imshow(
@@ -57,31 +59,31 @@ def _draw_field(panel, case, one, setting):
     )
     radius = setting.radii[-1]
     panel.add_patch(Circle((0, 0), radius, fill=False, color="white", linestyle=":"))
-    room = 2.2 * radius
-    panel.set(xlim=(-room, room), ylim=(-room, room), xticks=[], yticks=[])
+    limit = 2.2 * radius
+    panel.set(xlim=(-limit, limit), ylim=(-limit, limit), xticks=[], yticks=[])
     panel.set_title(f"{size}×{size}, {WORDS[rectifier]}: β = 1, layer {setting.every}")
     panel.set_facecolor("black")
     panel.grid(False)
 
 
-def _draw_lines(core, carried, late, case, one, setting):
+def _draw_lines(core, carried, late, case, edge, setting):
     size, rectifier = case
-    look = {"color": COLORS[size], "linestyle": STYLES[rectifier], "linewidth": 1.4}
+    style = {"color": COLORS[size], "linestyle": STYLES[rectifier], "linewidth": 1.4}
     half = setting.steps // setting.every // 2
-    speed = one.front[:, :, -1] - one.front[:, :, half]
+    speed = edge.front[:, :, -1] - edge.front[:, :, half]
     speed = speed / (setting.steps - half * setting.every)
-    for panel, values in ((core, one.first), (carried, one.carried[:, :, 1]), (late, speed)):
+    for panel, values in ((core, edge.first), (carried, edge.carried[:, :, 1]), (late, speed)):
         label = f"{size}×{size}, {WORDS[rectifier]}" if panel is core else None
-        panel.plot(setting.ratios, np.median(values, 0), **look, label=label)
+        panel.plot(setting.ratios, np.median(values, 0), **style, label=label)
         if rectifier == "relu":
             ends = values.min(0), values.max(0)
             panel.fill_between(setting.ratios, *ends, color=COLORS[size], alpha=0.12, linewidth=0)
 
 
-def _draw_quantiles(panel, found, setting):
-    words = ("trailing 5 %", "middle", "leading 95 %")
+def _draw_quantiles(panel, results, setting):
+    words = ("trailing 5 %", "median", "leading 95 %")
     for rectifier, style in STYLES.items():
-        places = found[3, rectifier].quantiles
+        places = results[3, rectifier].quantiles
         speed = np.median(places[:, :, 1] - places[:, :, 0], 0) / setting.every
         for n, color in enumerate(("#56B4E9", "#009E73", "#CC79A7")):
             panel.plot(

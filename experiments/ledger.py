@@ -1,4 +1,4 @@
-"""What an experiment hands back: its verdict, the reading that makes it true, and its numbers."""
+"""The result of an experiment: its verdict, the reading behind it, and its numbers."""
 
 import re
 from collections.abc import Iterable
@@ -14,15 +14,15 @@ VERDICTS = (HOLDS, IN_A_REGIME, FAILS)
 
 @dataclass(frozen=True)
 class Number:
-    """A measured number beside what was asked of it.
+    """A measured number and its criterion.
 
     Attributes:
-        name: what it is, unique among the numbers of a finding.
-        value: the number; None where there is none.
-        low, high: ends of its interval, of 95 % where it is drawn from samples; None without one.
-        unit: nothing for a pure number.
-        wanted: the tolerance in words, as fixed in the experiment's file; nothing if none is.
-        met: whether it was kept; None if nothing was asked, or if that can't be told.
+        name: unique within a finding.
+        value: the number; None if it does not exist.
+        low, high: ends of its interval (95 % for samples); None without one.
+        unit: empty if dimensionless.
+        wanted: the criterion in words, as fixed in the experiment's file; empty without one.
+        met: whether the criterion is met; None without one, or if undecided.
     """
 
     name: str
@@ -36,15 +36,15 @@ class Number:
 
 @dataclass(frozen=True)
 class Finding:
-    """What an experiment found.
+    """Result of an experiment.
 
     Attributes:
         verdict: one of `VERDICTS`.
-        reading: one or two sentences on which reading or regime makes it so.
-        setting: what was measured on, in words.
-        numbers: that the verdict rests on.
+        reading: one or two sentences that name the reading or regime behind the verdict.
+        setting: what was measured, in words.
+        numbers: on which the verdict is based.
         figure: PNG file, or None.
-        text: all of it as lines for a terminal.
+        text: the whole result as lines for a terminal.
     """
 
     verdict: str
@@ -56,15 +56,15 @@ class Finding:
 
 
 def verdict(parts: Iterable[bool]) -> str:
-    """ "holds" if every part does, "holds in a regime" if some do, else "fails"."""
-    held = [bool(part) for part in parts]
-    if held and all(held):
+    """ "holds" if all parts hold, "holds in a regime" if some do, else "fails"."""
+    holds = [bool(part) for part in parts]
+    if holds and all(holds):
         return HOLDS
-    return IN_A_REGIME if any(held) else FAILS
+    return IN_A_REGIME if any(holds) else FAILS
 
 
 def proportion(hits: int, count: int) -> tuple[float, float, float]:
-    """The share hits/count and its 95 % interval after Wilson, which stays within [0, 1]."""
+    """Share hits/count and its 95 % Wilson interval, which lies within [0, 1]."""
     z = 1.959964
     share, shrink = hits / count, 1 + z**2 / count
     middle = (share + z**2 / (2 * count)) / shrink
@@ -73,25 +73,25 @@ def proportion(hits: int, count: int) -> tuple[float, float, float]:
 
 
 def median(values: np.ndarray) -> tuple[float, float, float]:
-    """The median of samples and its interval of at least 95 %: ordered samples around it.
+    """Median of samples and its interval of at least 95 % between two order statistics.
 
-    As many are left out at either end as leave no more than 2.5 % to it, after the binomial of
-    fair coins; NaN among the samples is left out first, and all are NaN if nothing is left.
+    By the binomial distribution of fair coins, at most 2.5 % lies beyond either end. NaN samples
+    are dropped first; without samples the result is NaN.
     """
     ordered = np.sort(values[np.isfinite(values)])
     count = len(ordered)
     if count == 0:
         return np.nan, np.nan, np.nan
     below = special.bdtr(np.arange(count), count, 0.5)
-    # below six samples even the outermost two are no interval of 95 %: they are the nearest to it
-    left_out = max(0, int(np.sum(below <= 0.025)) - 1)
-    return float(np.median(ordered)), float(ordered[left_out]), float(ordered[-1 - left_out])
+    # below six samples even minimum and maximum cover less than 95 %; they are returned anyway
+    skip = max(0, int(np.sum(below <= 0.025)) - 1)
+    return float(np.median(ordered)), float(ordered[skip]), float(ordered[-1 - skip])
 
 
 def shown(value: float, wanted: str = "") -> str:
-    """A number to four digits, or to as many as keep it apart from the numbers in `wanted`.
+    """A number to four digits, or to as many as distinguish it from the numbers in `wanted`.
 
-    A value of 0.98997 is not shown as 0.99 beside "at least 0.99".
+    For example, 0.98997 is not shown as 0.99 next to "at least 0.99".
     """
     bounds = [float(text) for text in re.findall(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?", wanted)]
     for digits in range(4, 17):
@@ -102,12 +102,12 @@ def shown(value: float, wanted: str = "") -> str:
 
 
 def line(number: Number) -> str:
-    """A number for a terminal, with its interval and what was wanted."""
+    """A number with its interval and criterion, for a terminal."""
     value = "none" if number.value is None else shown(number.value, number.wanted)
     ends = ""
     if number.low is not None and number.high is not None:
         low, high = (shown(end, number.wanted) for end in (number.low, number.high))
         ends = f" ({low} to {high})"
-    met = {None: "can't be told", True: "yes", False: "no"}[number.met]
+    met = {None: "undecided", True: "yes", False: "no"}[number.met]
     wanted = f"   [{number.wanted}: {met}]" if number.wanted else ""
     return f"{number.name:<88}{value}{ends} {number.unit}{wanted}"

@@ -1,4 +1,4 @@
-"""Figure of what is like a Lorentz transform and what is not."""
+"""Figure of `lorentz`: contraction, boosts, and composition of layers."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -8,23 +8,23 @@ from experiments.lorentz_parts import Group, LorentzSettings, Plane
 from infomech import plot, theory
 
 
-def draw(found: dict[str, Group], plane: Plane | None, setting: LorentzSettings) -> Figure:
-    """Contraction, tilts as boosts, layers in turn, and rapidities of two layers."""
+def draw(groups: dict[str, Group], plane: Plane | None, setting: LorentzSettings) -> Figure:
+    """Contraction, tilts as boosts, alternating layers, and rapidities of two layers."""
     with plot.style():
         figure = Figure(figsize=(11, 8.4), layout="constrained")
         (contraction, boosts), (turns, rapidities) = figure.subplots(2, 2)
-        _contraction(contraction, found, plane, setting)
-        _boosts(boosts, found, setting)
-        _turns(turns, found)
-        _rapidities(rapidities, found)
+        _contraction(contraction, groups, plane, setting)
+        _boosts(boosts, groups, setting)
+        _turns(turns, groups)
+        _rapidities(rapidities, groups)
     return figure
 
 
-def _contraction(panel, found, plane, setting):
+def _contraction(panel, groups, plane, setting):
     v = np.linspace(0, 1, 200)
     panel.plot(v, np.sqrt(1 - v**2), "k", linewidth=1, label="1/γ")
     for i, taps in enumerate(setting.taps):
-        group, rest = found[f"{taps} taps"], theory.step_spread(taps)
+        group, rest = groups[f"{taps} taps"], theory.step_spread(taps)
         inactive = lorentz_parts.inactive(group.kernel)
         x, y = group.speed / rest, np.sqrt(np.maximum(group.spread, 0)) / rest
         panel.plot(
@@ -49,12 +49,12 @@ def _contraction(panel, found, plane, setting):
             zorder=1,
         )
     kinds = {
-        "non-negative": lorentz_parts.own_rest(found["non-negative"].kernel),
-        "both signs": found["both signs, even part"].spread,
+        "non-negative": lorentz_parts.own_rest(groups["non-negative"].kernel),
+        "both signs": groups["both signs, even part"].spread,
     }
-    for (name, own), marker in zip(kinds.items(), ("^", "x"), strict=True):
-        group = found[name]
-        square = np.where(own > 1e-9, own, np.nan)
+    for (name, rest_own), marker in zip(kinds.items(), ("^", "x"), strict=True):
+        group = groups[name]
+        square = np.where(rest_own > 1e-9, rest_own, np.nan)
         x, y = np.abs(group.speed) / np.sqrt(square), np.sqrt(np.maximum(group.spread, 0) / square)
         panel.plot(x, y, marker, color="black", markersize=4, alpha=0.6, label=f"random, {name}")
     panel.axvline(1, color="black", linewidth=0.6, linestyle=":")
@@ -63,20 +63,20 @@ def _contraction(panel, found, plane, setting):
         ylabel="√(D/c²)",
         xlim=(0, 2),
         ylim=(0, 1.5),
-        title="Contraction (open: rectifier at work)",
+        title="Contraction (open: rectifier active)",
     )
     panel.legend(fontsize=7)
 
 
-def _boosts(panel, found, setting):
+def _boosts(panel, groups, setting):
     tilts = np.linspace(-3, 3, setting.tilts)
     fine = np.linspace(-3, 3, 200)
     panel.plot(fine / 2, np.tanh(fine / 2), "k", linewidth=1, label="tanh")
     for i, (name, kernel) in enumerate(lorentz_parts.boosted(setting).items()):
-        group, limit = found[f"boosted {name}"], (len(kernel) - 1) / 2
-        place = lorentz_parts.boosts(group.speed / limit, tilts)
+        group, limit = groups[f"boosted {name}"], (len(kernel) - 1) / 2
+        rapidities = lorentz_parts.boosts(group.speed / limit, tilts)
         panel.plot(
-            place,
+            rapidities,
             group.speed / limit,
             "o-",
             markersize=9 - 1.5 * i,
@@ -85,40 +85,40 @@ def _boosts(panel, found, setting):
             label=name,
         )
     panel.set(
-        xlabel="artanh(v/c) at rest + η/2",
+        xlabel="artanh(v/c) without tilt + η/2",
         ylabel="v/c, c = reach of the taps",
         title="Tilted taps k(r) exp(ηr)",
     )
     panel.legend(fontsize=7)
 
 
-def _turns(panel, found):
+def _turns(panel, groups):
     top = 2.0
     panel.plot([0, top], [0, top], "k", linewidth=1, label="v₁ + v₂")
     for (words, *_), color in zip(lorentz_parts.PAIRS, ("C0", "C1", "C2"), strict=True):
-        pairs, first, second = (found[f"{what}, {words}"] for what in ("pairs", "first", "second"))
+        pairs, first, second = (groups[f"{what}, {words}"] for what in ("pairs", "first", "second"))
         x = first.speed + second.speed
         panel.plot(x, 2 * pairs.speed, "o", color=color, markersize=4, label=f"measured, {words}")
-        law = lorentz_parts.added(first.speed, second.speed, 1.0)
-        panel.plot(x, law, "x", color=color, markersize=4, label=f"relativistic sum, {words}")
+        predicted = lorentz_parts.added(first.speed, second.speed, 1.0)
+        panel.plot(x, predicted, "x", color=color, markersize=4, label=f"relativistic sum, {words}")
     panel.set(
         xlabel="v₁ + v₂ (pixels)",
         ylabel="displacement by two layers (pixels)",
-        title="Two kernels of 3 taps in turn (c = 1, their reach)",
+        title="Two alternating kernels of 3 taps (c = 1, their reach)",
     )
     panel.legend(fontsize=7)
 
 
-def _rapidities(panel, found):
-    pairs = found["pairs, inactive"].kernel
-    both, each = lorentz_parts.rapidities_of_two(pairs)
-    top = float(np.nanmax(each)) * 1.05
+def _rapidities(panel, groups):
+    pairs = groups["pairs, inactive"].kernel
+    both, total = lorentz_parts.rapidities_of_two(pairs)
+    top = float(np.nanmax(total)) * 1.05
     panel.plot([0, top], [0, top], "k", linewidth=1, label="sum")
     panel.plot([0, top], [0, top / 2], "k--", linewidth=1, label="mean")
-    panel.plot(each, both, "o", markersize=4, label="k₁ * k₂, 3 taps, inactive")
+    panel.plot(total, both, "o", markersize=4, label="k₁ * k₂, 3 taps, inactive")
     panel.set(
         xlabel="sum of artanh(tan θ) of both layers",
         ylabel="artanh(tan θ) of k₁ * k₂",
-        title="Rapidities of kernels don't add up over layers",
+        title="Rapidities of kernels do not add over layers",
     )
     panel.legend(fontsize=7)

@@ -1,4 +1,4 @@
-"""What is measured of kernels as moving bodies: contraction, boosts, composition, invariants."""
+"""Measurements of kernels as moving bodies: contraction, boosts, composition, invariants."""
 
 import functools
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ import numpy as np
 from experiments import motion
 from infomech import kernels, theory
 
-#: difference of tilts over which the center's change is measured, per pixel
-SMALL = 1e-4
+#: half the difference of tilts for the derivative of the center, per pixel
+TILT_STEP = 1e-4
 #: ranges of the odd shares of two kernels of 3 taps; the rectifier is inactive up to 0.4
 PAIRS = (
     ("inactive", (0, 0.4), (0, 0.4)),
@@ -22,18 +22,18 @@ PAIRS = (
 
 @dataclass(frozen=True)
 class LorentzSettings:
-    """What is measured.
+    """Kernels and rollouts.
 
     Attributes:
         taps: of the constant + gradient kernels.
-        plane: the same in two dimensions; none if empty.
-        shares: odd shares of each, equally spaced from 0 to 1.
-        draws: random kernels of each kind, and random pairs.
-        tilts: of each kernel that is boosted, equally spaced from −3 to 3 per pixel.
-        steps, burn_in: layers, and the first that rates are fitted from, on one axis.
-        plane_steps, plane_burn_in: on two.
+        plane: the same in two dimensions; empty for none.
+        shares: number of odd shares of each, equally spaced from 0 to 1.
+        draws: number of random kernels of each kind, and of random pairs.
+        tilts: number per boosted kernel, equally spaced from −3 to 3 per pixel.
+        steps, burn_in: layers, and the first layer of the fits, in one dimension.
+        plane_steps, plane_burn_in: the same in two dimensions.
         degrees: directions in the plane.
-        seed: of what is drawn.
+        seed: of random kernels.
     """
 
     taps: tuple[int, ...] = (2, 3, 4, 5)
@@ -50,15 +50,15 @@ class LorentzSettings:
 
     @property
     def box(self) -> int:
-        """Taps of the boxes that all kernels of one axis are put into."""
+        """Number of taps that all one-dimensional kernels are padded to."""
         return max(self.taps)
 
 
 class Group(NamedTuple):
-    """Kernels of one kind on one axis and what they did, arrays (kernels, …).
+    """One-dimensional kernels of one kind and their effect, arrays (kernels, …).
 
     Attributes:
-        kernel: taps; (n, 2, taps) for pairs of layers in turn.
+        kernel: taps; (n, 2, taps) for pairs of alternating layers.
         speed, spread: v and D of the disk.
         impulse: speed of an impulse.
         center, variance: of the impulse after the last layer.
@@ -75,8 +75,8 @@ class Group(NamedTuple):
 def tilted(values: Any, tilt: Any) -> Any:
     """Taps or pixels times exp(η r) along the last axis, r from the middle; η per pixel.
 
-    A layer of tilted taps makes of a tilted field the tilted field, for every rectifier with
-    φ(au) = aφ(u) for a > 0. Tilts add up, and ⟨k, R k⟩ = Σ k(r) k(−r) doesn't change.
+    A layer of tilted taps maps a tilted field to the tilted result, for every rectifier with
+    φ(au) = aφ(u) for a > 0. Tilts add up and leave ⟨k, R k⟩ = Σ k(r) k(−r) unchanged.
     """
     return values * np.exp(tilt * kernels.axis_offsets(np.shape(values)[-1]))
 
@@ -93,12 +93,12 @@ def tangent(kernel: Any) -> Any:
 
 
 def composed(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The kernels of two layers without a rectifier, first * second, row by row."""
+    """Kernels of two layers without a rectifier, first * second, row by row."""
     return np.stack([np.convolve(a, b) for a, b in zip(first, second, strict=True)])
 
 
 def family(taps: int, share: np.ndarray) -> np.ndarray:
-    """Constant + gradient kernels on one axis, (shares, taps)."""
+    """One-dimensional constant + gradient kernels, (shares, taps)."""
     return np.asarray(motion.mixed((taps,), share, (1.0,)))
 
 
@@ -113,75 +113,75 @@ def _drawn(keys, taps):
 
 
 def added(first: np.ndarray, second: np.ndarray, limit: float) -> np.ndarray:
-    """Velocities by the relativistic law, (v₁ + v₂)/(1 + v₁ v₂/c²)."""
+    """Relativistic sum of velocities, (v₁ + v₂)/(1 + v₁ v₂/c²)."""
     return (first + second) / (1 + first * second / limit**2)
 
 
 def boosts(speed: np.ndarray, tilts: np.ndarray) -> np.ndarray:
-    """Rapidities if every tilt η adds η/2 to that of the taps that aren't tilted; speed over c."""
+    """Rapidities if a tilt η adds η/2 to the rapidity of the untilted taps; speed over c."""
     return np.arctanh(float(np.interp(0, tilts, speed))) + tilts / 2
 
 
 def rapidities_of_two(kernels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of the kernel of two layers, and the sum of theirs; kernels (n, 2, taps)."""
+    """Rapidity of the composed kernel, and the sum of both; kernels (n, 2, taps)."""
     first, second = kernels[:, 0], kernels[:, 1]
     return rapidity(composed(first, second)), rapidity(first) + rapidity(second)
 
 
 def boosted(setting: LorentzSettings) -> dict[str, np.ndarray]:
-    """Kernels that are tilted, by name, each at rest or nearly so."""
-    found = {"2 equal taps": np.ones(2), "3 equal taps": np.ones(3)}
-    found["1, 2, 1"] = np.array([1.0, 2, 1])
+    """Kernels to be tilted, by name, each at rest or nearly so."""
+    result = {"2 equal taps": np.ones(2), "3 equal taps": np.ones(3)}
+    result["1, 2, 1"] = np.array([1.0, 2, 1])
     if setting.box >= 5:
-        found["1, 4, 6, 4, 1"] = np.array([1.0, 4, 6, 4, 1])
-        found["5 equal taps"] = np.ones(5)
-        found["random, non-negative"] = np.abs(drawn(1, (5,), setting.seed + 5)[0])
-    return found
+        result["1, 4, 6, 4, 1"] = np.array([1.0, 4, 6, 4, 1])
+        result["5 equal taps"] = np.ones(5)
+        result["random, non-negative"] = np.abs(drawn(1, (5,), setting.seed + 5)[0])
+    return result
 
 
 def stacks(setting: LorentzSettings) -> dict[str, np.ndarray]:
-    """All kernels on one axis by kind: (n, taps), or (n, 2, taps) for pairs."""
+    """All one-dimensional kernels by kind: (n, taps), or (n, 2, taps) for pairs."""
     n, box, seed = setting.draws, setting.box, setting.seed
     share = np.linspace(0, 1, setting.shares)
-    found = {f"{taps} taps": family(taps, share) for taps in setting.taps}
+    result = {f"{taps} taps": family(taps, share) for taps in setting.taps}
     signed = drawn(n, (box,), seed + 1)
-    found["non-negative"] = np.abs(drawn(n, (box,), seed + 2))
-    found["both signs"] = signed
-    found["both signs, even part"] = (signed + np.flip(signed, -1)) / 2
+    result["non-negative"] = np.abs(drawn(n, (box,), seed + 2))
+    result["both signs"] = signed
+    result["both signs, even part"] = (signed + np.flip(signed, -1)) / 2
     tilts = np.linspace(-3, 3, setting.tilts)
     for name, kernel in boosted(setting).items():
-        found[f"boosted {name}"] = np.stack([tilted(kernel, eta) for eta in tilts])
+        result[f"boosted {name}"] = np.stack([tilted(kernel, eta) for eta in tilts])
     for sign in (-1, 1):
-        found[f"tilted by {sign}"] = tilted(signed, sign * SMALL)
+        result[f"tilted by {sign}"] = tilted(signed, sign * TILT_STEP)
     for i, (words, *ranges) in enumerate(PAIRS):
         random = np.random.default_rng(seed + 3 + i)
-        first, second = (family(3, random.uniform(*some, n)) for some in ranges)
-        found[f"pairs, {words}"] = np.stack([first, second], 1)
-        found[f"first, {words}"], found[f"second, {words}"] = first, second
-    return found
+        first, second = (family(3, random.uniform(*limits, n)) for limits in ranges)
+        result[f"pairs, {words}"] = np.stack([first, second], 1)
+        result[f"first, {words}"], result[f"second, {words}"] = first, second
+    return result
 
 
 def on_a_line(setting: LorentzSettings) -> dict[str, Group]:
-    """Passes a disk and an impulse through all kernels of one axis, in one program."""
+    """Pass a disk and an impulse through all one-dimensional kernels, in one program."""
     stacked = stacks(setting)
     layers, lags = [], []
     for kernel in stacked.values():
         flat, lag = motion.boxed(kernel.reshape(-1, kernel.shape[-1]), setting.box)
-        # kernels of all layers, so that pairs and single ones go through one program
-        own = flat.reshape(len(kernel), -1, setting.box)
-        times = -(-setting.steps // own.shape[1])
-        layers.append(np.tile(own, (1, times, 1))[:, : setting.steps])
+        # one kernel per layer, which lets pairs and single kernels share one program
+        per_layer = flat.reshape(len(kernel), -1, setting.box)
+        repeats = -(-setting.steps // per_layer.shape[1])
+        layers.append(np.tile(per_layer, (1, repeats, 1))[:, : setting.steps])
         lags.append(np.tile(lag, (len(kernel), 1)))
     lag = np.concatenate(lags)
     start = motion.starts(("disk", "impulse"), 3.0, (setting.box,), setting.steps)
     trace = motion.passed(np.concatenate(layers), start, steps=setting.steps)
-    moved = motion.rates(trace, np.ones_like(lag), setting.burn_in, lag)
+    rates = motion.rates(trace, np.ones_like(lag), setting.burn_in, lag)
     path, variance = np.asarray(trace.center)[1, :, :, 0], np.asarray(trace.covariance)[1, :, -1]
     center = path[:, -1] - path[:, 0]
     columns = (
-        moved.speed[0],
-        moved.diffusion[0],
-        moved.speed[1],
+        rates.speed[0],
+        rates.diffusion[0],
+        rates.speed[1],
         center + setting.steps * lag[:, 0],
         variance[:, 0, 0],
     )
@@ -194,7 +194,7 @@ def on_a_line(setting: LorentzSettings) -> dict[str, Group]:
 
 
 class Plane(NamedTuple):
-    """Constant + gradient kernels in the plane, arrays (kernels,); D over that at rest, σ₁².
+    """Constant + gradient kernels in the plane, arrays (kernels,); D relative to σ₁², D at rest.
 
     Attributes:
         speed: over σ₁.
@@ -209,7 +209,7 @@ class Plane(NamedTuple):
 
 
 def in_the_plane(setting: LorentzSettings) -> Plane:
-    """A disk in two dimensions, moved in several directions."""
+    """Move a disk in two dimensions in several directions."""
     share, directions = np.linspace(0, 1, setting.shares), motion.units(setting.degrees)
     box, steps = max(setting.plane), setting.plane_steps
     stack, lags, sizes = [], [], []
@@ -222,10 +222,10 @@ def in_the_plane(setting: LorentzSettings) -> Plane:
     units = np.tile(np.repeat(directions, len(share), 0), (len(setting.plane), 1))
     kernel, rest = np.concatenate(stack), np.array(sizes)
     start = motion.starts(("disk",), 3.0, (box, box), steps)
-    moved = motion.measure(kernel, units, start, steps, setting.plane_burn_in, lag=np.array(lags))
+    rates = motion.measure(kernel, units, start, steps, setting.plane_burn_in, lag=np.array(lags))
     inactive = np.min(kernel, (1, 2)) >= -1e-12
     return Plane(
-        moved.speed[0] / rest, moved.diffusion[0] / rest**2, moved.breadth[0] / rest**2, inactive
+        rates.speed[0] / rest, rates.diffusion[0] / rest**2, rates.breadth[0] / rest**2, inactive
     )
 
 
@@ -235,35 +235,35 @@ def inactive(kernel: np.ndarray) -> np.ndarray:
 
 
 def own_rest(kernel: np.ndarray) -> np.ndarray:
-    """c² of a kernel's own even part, Σ r² k/Σ k: its D at rest while the rectifier is inactive."""
+    """c² of the even part of a kernel, Σ r² k/Σ k: D at rest while the rectifier is inactive."""
     r = kernels.axis_offsets(kernel.shape[-1])
     return (kernel @ r**2) / kernel.sum(-1)
 
 
 def layers(kernel: np.ndarray, field: np.ndarray, count: int, rectify: Any) -> np.ndarray:
-    """Plain layers on one axis, which nothing leaves."""
+    """Layers in one dimension, in full convolution mode: nothing leaves the domain."""
     for _ in range(count):
         field = rectify(np.convolve(kernel, field))
     return field
 
 
 def covariant(kernel: np.ndarray, tilt: float, rectify: Any) -> float:
-    """How far tilting before six layers is from tilting after them, of the largest value."""
+    """Difference between tilting before and after six layers, relative to the largest value."""
     field = np.random.default_rng(7).uniform(0, 1, 9)
     after = tilted(layers(kernel, field, 6, rectify), tilt)
     before = layers(tilted(kernel, tilt), tilted(field, tilt), 6, rectify)
-    # a field that has died is dead either way
+    # a dead field is dead both ways
     return float(np.max(np.abs(before - after)) / (np.max(np.abs(after)) or 1))
 
 
 def field_symmetry(kernel: np.ndarray, count: int) -> np.ndarray:
     """⟨u, R u⟩/‖u‖² about the half pixel nearest to the center, before and after each layer."""
-    field, found = np.random.default_rng(7).uniform(0, 1, 9), []
+    field, symmetry = np.random.default_rng(7).uniform(0, 1, 9), []
     for _ in range(count + 1):
-        about = float(2 * (field @ np.arange(len(field))) / field.sum())
-        found.append(np.convolve(field, field)[round(about)] / (field @ field))
+        twice_center = float(2 * (field @ np.arange(len(field))) / field.sum())
+        symmetry.append(np.convolve(field, field)[round(twice_center)] / (field @ field))
         field = layers(kernel, field, 1, lambda u: np.maximum(u, 0))
-    return np.array(found)
+    return np.array(symmetry)
 
 
 def rapidity(kernel: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Does the mixing ratio β control the speed, and is the center faster with the modulus?
 
-The kernels are (1 − β) Σ̂ + β ∇̂, scaled to unit energy, so that tan θ = β/(1 − β). While no tap is
-negative the rectifier does nothing, whichever it is: v = σ₁ β/(1 − β) with both. Beyond, ReLU takes
-away what the modulus turns over, and there is no closed form. At β = 1 the modulus can't tell a
-gradient from its mirror image, |−u| = |u|, so that a pattern that is its own mirror image stays.
+The kernels are (1 − β) Σ̂ + β ∇̂, scaled to unit energy: tan θ = β/(1 − β). While no tap is negative
+both rectifiers are inactive, and v = σ₁ β/(1 − β). Beyond, ReLU removes what the modulus flips, and
+there is no closed form. At β = 1 the modulus does not distinguish a gradient from its mirror image,
+because |−u| = |u|; a mirror-symmetric pattern therefore stays.
 """
 
 from collections.abc import Iterator
@@ -25,24 +25,24 @@ STATEMENT = (
 )
 SOURCE = "arXiv 2512.24338"
 CLAIMS = (6,)
-#: fixed before any run: from this R² on, speed is linear in β
+#: fixed before any run: speed is linear in β if R² is at least this
 LINEAR = 0.99
-#: fixed before any run: speeds follow the closed form of the inactive rectifier, and don't depend
-#: on the rectifier there, to within this, in pixels per layer
+#: fixed before any run: tolerance on the closed form of the inactive rectifier, and on the
+#: difference between rectifiers there, in pixels per layer
 EXACT = 1e-9
-#: fixed before any run: one rectifier is faster than the other if by more, in pixels per layer
+#: fixed before any run: one rectifier is faster if its speed is larger by more, in pixels per layer
 FASTER = 1e-3
 
 
 def run(out: Path, *, quick: bool = False) -> Finding:
-    """Sweeps β for both rectifiers over sizes, patterns and directions, in one and two dimensions.
+    """Sweep β for both rectifiers over sizes, patterns and directions, in one and two dimensions.
 
     Args:
-        out: folder to write to; made if need be.
+        out: output folder; created if missing.
         quick: 2 and 3 taps in one dimension, 11 mixing ratios, 24 layers.
 
     Returns:
-        Which readings of "controls" hold, and where the modulus is the faster one.
+        Which readings of "controls" hold, and where the modulus is faster.
 
     Raises:
         ValueError: `out` can't be written.
@@ -57,9 +57,9 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         cases = measure(setting)
     plot.save(mixing_ratio_figures.draw(cases, FASTER), out / "mixing_ratio.png")
     numbers = (*_controls(cases), *_faster(cases))
-    # what the statement says; lines and closed forms are stricter readings of it
-    said = [n.met for n in numbers if n.name.startswith(("strictly", "settings where"))]
-    verdict, reading = ledger.verdict(bool(met) for met in said), _reading(cases)
+    # the primary reading of the statement; linearity and closed forms are stricter readings
+    primary = [n.met for n in numbers if n.name.startswith(("strictly", "settings where"))]
+    verdict, reading = ledger.verdict(bool(met) for met in primary), _reading(cases)
     record = {
         "statement": STATEMENT,
         "source": SOURCE,
@@ -77,15 +77,15 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         f"figure {out / 'mixing_ratio.png'}, numbers {out / 'mixing_ratio.json'}",
     ]
     layers = " and ".join(
-        f"{n} layers on {d} axes" for n, d in zip(setting.steps, setting.axes, strict=True)
+        f"{n} layers in {d}-D" for n, d in zip(setting.steps, setting.axes, strict=True)
     )
     return Finding(
         verdict,
         reading,
         f"Constant + gradient kernels of {', '.join(map(str, setting.taps))} taps on each axis; "
         f"{' and '.join(setting.patterns)} of radius {setting.radius:g}, directions of "
-        f"{', '.join(f'{x:g}°' for x in setting.degrees)} in the plane; {layers}, double "
-        "precision; intervals by the standard errors of the lines through the centers.",
+        f"{', '.join(f'{x:g}°' for x in setting.degrees)} in the plane; {layers}; double "
+        "precision; intervals from the standard errors of the lines fitted to the centers.",
         numbers,
         out / "mixing_ratio.png",
         "\n".join(lines),
@@ -93,18 +93,18 @@ def run(out: Path, *, quick: bool = False) -> Finding:
 
 
 def rises_to(ratio: np.ndarray, speed: np.ndarray) -> float:
-    """The mixing ratio up to which speed grows from each sample to the next, by more than EXACT."""
+    """Largest β up to which speed grows from each sample to the next by more than EXACT."""
     falls = np.flatnonzero(~(np.diff(speed) > EXACT))
     return float(ratio[falls[0]] if len(falls) else ratio[-1])
 
 
 def r_squared(x: np.ndarray, y: np.ndarray) -> float:
-    """Of the least-squares line through points."""
+    """R² of the least-squares line."""
     return float(np.corrcoef(x, y)[0, 1] ** 2)
 
 
 def _controls(cases: list[Case]) -> Iterator[Number]:
-    """Every reading of "β controls the speed"."""
+    """All readings of "β controls the speed"."""
     count = len(cases)
     for name in RECTIFIERS:
         speeds = [case.speed[name] for case in cases]
@@ -133,22 +133,24 @@ def _controls(cases: list[Case]) -> Iterator[Number]:
                 wanted=f"at least {LINEAR}",
                 met=min(fits) >= LINEAR,
             )
-        off = max(float(np.max(np.abs(c.speed[name] - c.theory)[c.inactive])) for c in cases)
+        error = max(float(np.max(np.abs(c.speed[name] - c.theory)[c.inactive])) for c in cases)
         yield Number(
             f"v − σ₁ β/(1 − β) while inactive, {name}",
-            off,
+            error,
             unit="px/layer",
             wanted=f"at most {EXACT:g}",
-            met=off <= EXACT,
+            met=error <= EXACT,
         )
-        late = max(float(np.max(np.abs(c.early[name] - c.speed[name]))) for c in cases)
-        yield Number(f"speed of the first half of the layers less v, {name}", late, unit="px/layer")
+        change = max(float(np.max(np.abs(c.early[name] - c.speed[name]))) for c in cases)
+        yield Number(
+            f"speed of the first half of the layers less v, {name}", change, unit="px/layer"
+        )
         aside = max(float(np.max(c.across[name])) for c in cases)
         yield Number(f"largest speed across the direction, {name}", aside, unit="px/layer")
 
 
 def _faster(cases: list[Case]) -> Iterator[Number]:
-    """Modulus less ReLU: where it is positive, by how much, and where it is not."""
+    """Speed difference, modulus minus ReLU: where and by how much the modulus is faster."""
     count = len(cases)
     inactive = max(float(np.max(np.abs(c.gain[c.inactive]))) for c in cases)
     yield Number(
@@ -158,24 +160,24 @@ def _faster(cases: list[Case]) -> Iterator[Number]:
         wanted=f"at most {EXACT:g}",
         met=inactive <= EXACT,
     )
-    some = sum(bool(np.any(c.gain > FASTER)) for c in cases)
+    faster = sum(bool(np.any(c.gain > FASTER)) for c in cases)
     yield Number(
         "settings where the modulus is faster at some β",
-        some,
+        faster,
         unit=f"of {count}",
         wanted="all",
-        met=some == count,
+        met=faster == count,
     )
-    every = sum(bool(np.all(c.gain[c.works] > FASTER)) for c in cases)
+    always = sum(bool(np.all(c.gain[c.active] > FASTER)) for c in cases)
     yield Number(
         "settings where it is faster wherever the rectifier works",
-        every,
+        always,
         unit=f"of {count}",
         wanted="all",
-        met=every == count,
+        met=always == count,
     )
     for words, mask in (("faster", lambda g: g > FASTER), ("slower", lambda g: g < -FASTER)):
-        share = [float(np.mean(mask(c.gain[c.works]))) for c in cases]
+        share = [float(np.mean(mask(c.gain[c.active]))) for c in cases]
         yield Number(
             f"share of β beyond inactive with the modulus {words}, mean and range of settings",
             float(np.mean(share)),
@@ -205,19 +207,20 @@ def _faster(cases: list[Case]) -> Iterator[Number]:
 def _reading(cases: list[Case]) -> str:
     count = len(cases)
     ends = {name: [rises_to(case.ratio, case.speed[name]) for case in cases] for name in RECTIFIERS}
-    whole = {name: sum(end == 1 for end in found) for name, found in ends.items()}
-    every = sum(bool(np.any(case.gain > FASTER)) for case in cases)
+    throughout = {name: sum(end == 1 for end in betas) for name, betas in ends.items()}
+    faster = sum(bool(np.any(case.gain > FASTER)) for case in cases)
     gains = [float(np.max(c.gain)) for c in cases if np.any(c.gain > FASTER)]
     where = [c.ratio[np.argmax(c.gain)] for c in cases if np.any(c.gain > FASTER)]
     return (
-        "While the rectifier is inactive speed is σ₁ β/(1 − β), increasing, not linear, "
-        f"and the same with both. Up to β = 1 it increases throughout in {whole['relu']} of "
-        f"{count} settings with ReLU, in {whole['modulus']} with the modulus; in all settings at "
-        f"once up to β = {min(ends['relu']):.2f} and {min(ends['modulus']):.2f}. The modulus is "
-        f"faster at some β in {every} of {count}, by {min(gains, default=0):.3f} to "
-        f"{max(gains, default=0):.3f} pixels a layer at best, at β = "
-        f"{min(where, default=0):.2f} to {max(where, default=0):.2f}; at β = 1 the "
-        "center stays, as halves part ways."
+        "While the rectifier is inactive, speed is σ₁ β/(1 − β): it increases, is not linear, and "
+        f"is equal for both rectifiers. It increases up to β = 1 in {throughout['relu']} of "
+        f"{count} settings with ReLU and in {throughout['modulus']} with the modulus; in all "
+        f"settings, up to β = {min(ends['relu']):.2f} (ReLU) and {min(ends['modulus']):.2f} "
+        "(modulus). The modulus is faster at "
+        f"some β in {faster} of {count} settings. The largest gain is {min(gains, default=0):.3f} "
+        f"to {max(gains, default=0):.3f} pixels per layer, at β = {min(where, default=0):.2f} to "
+        f"{max(where, default=0):.2f}. At β = 1 the center stays with the modulus, because the two "
+        "halves of the pattern move apart."
     )
 
 
@@ -227,6 +230,6 @@ def _line(case: Case) -> str:
     words = f", slower from {slower[0]:.2f} on" if len(slower) else ""
     return (
         f"{case.name:<34}top speed {np.max(case.speed['relu']):.3f} (relu), "
-        f"{np.max(case.speed['modulus']):.3f} (modulus); modulus up by {case.gain[at]:.3f} at "
+        f"{np.max(case.speed['modulus']):.3f} (modulus); modulus faster by {case.gain[at]:.3f} at "
         f"β = {case.ratio[at]:.2f}{words}"
     )

@@ -1,4 +1,4 @@
-"""Figure of the mixing ratio: speeds of both rectifiers, and where the modulus is faster."""
+"""Figure of `mixing_ratio`: speeds of both rectifiers, and where the modulus is faster."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from infomech import plot
 
 
 def draw(cases: Sequence[Case], faster: float) -> Figure:
-    """Speed against β for each size, and modulus less ReLU in every setting."""
+    """Speed against β for each size, and modulus minus ReLU in every setting."""
     with plot.style():
         figure = Figure(figsize=(12, 3.2 + 0.12 * len(cases)), layout="constrained")
         grid = figure.add_gridspec(2, 2, width_ratios=(1, 1.15))
@@ -56,16 +56,16 @@ def _gains(panel, cases):
     panel.axhline(0, color="black", linewidth=0.8)
     panel.set(
         xlabel="mixing ratio β",
-        ylabel="modulus less ReLU (px/layer)",
+        ylabel="modulus − ReLU (px/layer)",
         xlim=(0.3, 1),
         ylim=(-0.4, 0.2),
-        title="All settings but for β = 1 (dashed: two dimensions)",
+        title="All settings except β = 1 (dashed: two dimensions)",
     )
 
 
 def _map(figure, panel, cases, faster):
-    most = max(float(np.max(np.abs(case.gain))) for case in cases)
-    norm = SymLogNorm(faster, vmin=-most, vmax=most)
+    largest = max(float(np.max(np.abs(case.gain))) for case in cases)
+    norm = SymLogNorm(faster, vmin=-largest, vmax=largest)
     for row, case in enumerate(cases):
         half = 0.5 * case.ratio[1]
         image = panel.imshow(
@@ -82,7 +82,8 @@ def _map(figure, panel, cases, faster):
     panel.set_yticks(range(len(cases)), [case.name for case in cases], fontsize=7)
     panel.grid(visible=False)
     panel.set(
-        xlabel="mixing ratio β (black: inactive to the left)", title="Where the modulus is faster"
+        xlabel="mixing ratio β (inactive left of the black line)",
+        title="Where the modulus is faster",
     )
     bar = figure.colorbar(image, ax=panel, shrink=0.8)
-    bar.set_label("modulus less ReLU (pixels per layer)")
+    bar.set_label("modulus − ReLU (pixels per layer)")

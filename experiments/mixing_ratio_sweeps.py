@@ -1,4 +1,4 @@
-"""What is measured of the mixing ratio: speeds over sizes, patterns, directions and rectifiers."""
+"""Sweeps of the mixing ratio: speeds over sizes, patterns, directions and rectifiers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ RECTIFIERS = ("relu", "modulus")
 
 @dataclass(frozen=True)
 class MixingRatioSettings:
-    """What is swept.
+    """Ranges of the sweep.
 
     Attributes:
         taps: on each axis.
-        axes: of the patterns; the next three have one entry for each.
-        ratios: how many mixing ratios, equally spaced from 0 to 1.
+        axes: of the patterns; `ratios`, `steps` and `burn_in` have one entry for each.
+        ratios: number of mixing ratios, equally spaced from 0 to 1.
         steps: layers.
         burn_in: speed is fitted from this layer on.
-        patterns: of `infomech.fields.patterns`.
-        radius: of them.
+        patterns: from `infomech.fields.patterns`.
+        radius: of the patterns.
         degrees: directions in the plane, from the last axis towards the first.
     """
 
@@ -42,11 +42,11 @@ class Case:
     """One pattern under kernels of one size and direction; arrays have one entry per ratio.
 
     Attributes:
-        taps, axes, pattern, degrees: which.
+        taps, axes, pattern, degrees: the case.
         ratio: β.
         theory: σ₁ β/(1 − β), the speed while the rectifier is inactive; inf at β = 1.
-        inactive_ratio: up to which no tap is negative.
-        speed, stderr, early, across: as of `motion.Motion`, by rectifier.
+        inactive_ratio: largest β without a negative tap.
+        speed, stderr, early, across: as in `motion.Motion`, by rectifier.
     """
 
     taps: int
@@ -63,7 +63,7 @@ class Case:
 
     @property
     def gain(self) -> np.ndarray:
-        """Speed with the modulus less that with ReLU."""
+        """Speed with the modulus minus speed with ReLU."""
         return self.speed["modulus"] - self.speed["relu"]
 
     @property
@@ -73,23 +73,23 @@ class Case:
 
     @property
     def inactive(self) -> np.ndarray:
-        """Where the rectifier has nothing to do."""
+        """Where the rectifier is inactive."""
         return self.ratio <= self.inactive_ratio + 1e-9
 
     @property
-    def works(self) -> np.ndarray:
-        """Where it has."""
+    def active(self) -> np.ndarray:
+        """Where the rectifier is active."""
         return ~self.inactive
 
     @property
     def name(self) -> str:
-        """All of it in a few words."""
+        """Short description."""
         angle = f", {self.degrees:g}°" if self.axes == 2 else ""
         return f"{'×'.join([str(self.taps)] * self.axes)} taps, {self.pattern}{angle}"
 
 
 def measure(setting: MixingRatioSettings) -> list[Case]:
-    """All cases; those of one number of axes pass through one program for each rectifier."""
+    """All cases; one program per number of axes and rectifier."""
     bar = tqdm(total=len(setting.axes) * len(RECTIFIERS), desc="mixing_ratio", unit="program")
     with bar:
         return [case for i in range(len(setting.axes)) for case in _of_axes(setting, i, bar)]
@@ -106,16 +106,16 @@ def _of_axes(setting: MixingRatioSettings, i: int, bar: tqdm) -> Iterator[Case]:
         for n, j in places
     ]
     stack = np.concatenate([kernel for kernel, _ in mixed])
-    lag = np.repeat([late for _, late in mixed], len(ratio), axis=0)
+    lag = np.repeat([correction for _, correction in mixed], len(ratio), axis=0)
     unit = np.repeat([directions[j] for _, j in places], len(ratio), axis=0)
     start = motion.starts(setting.patterns, setting.radius, (box,) * axes, steps)
-    found = {}
+    motions = {}
     for name in RECTIFIERS:
-        moved = motion.measure(
+        result = motion.measure(
             stack, unit, start, steps, setting.burn_in[i], rectifier=name, lag=lag
         )
         shape = (len(setting.patterns), len(places), len(ratio))
-        found[name] = motion.Motion(*(values.reshape(shape) for values in moved))
+        motions[name] = motion.Motion(*(values.reshape(shape) for values in result))
         bar.update()
     even = np.where(ratio < 1, 1 - ratio, np.nan)
     tangent = np.where(ratio < 1, ratio / even, np.inf)
@@ -131,7 +131,7 @@ def _of_axes(setting: MixingRatioSettings, i: int, bar: tqdm) -> Iterator[Case]:
             theory.step_spread(n) * tangent,
             ends[at[1]],
             **{
-                quantity: {name: getattr(m, quantity)[at] for name, m in found.items()}
+                quantity: {name: getattr(m, quantity)[at] for name, m in motions.items()}
                 for quantity in ("speed", "stderr", "early", "across")
             },
         )

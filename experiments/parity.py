@@ -1,8 +1,8 @@
-"""Even and odd parts of a kernel are orthogonal, and their energies add up to the kernel's.
+"""Are even and odd parts of a kernel orthogonal, and do their energies add?
 
-Both are identities, so that only rounding may be in the way: k(r) + k(−r) is rounded once, and then
-stands at r and at −r with the same value, as k(r) − k(−r) does with opposite signs. The same holds
-for the 2^d parts by the mirror of each axis.
+Both are identities, violated only by rounding: k(r) + k(−r) is rounded once and has the same value
+at r and −r; k(r) − k(−r) has opposite signs there. The same holds for the 2^d parts that mirror
+symmetry of each axis defines.
 """
 
 import itertools
@@ -21,10 +21,10 @@ from experiments.ledger import Finding, Number
 from infomech import plot
 from infomech._core import files
 
-STATEMENT = "A kernel is the orthogonal sum of its even and odd part, and energies add."
+STATEMENT = "A kernel is the orthogonal sum of its even and odd parts, and their energies add."
 SOURCE = "arXiv 2512.24338"
 CLAIMS = (1,)
-#: fixed before any run: parts are orthogonal, and energies add, to this many roundings of ‖k‖²
+#: fixed before any run: largest error of both identities, in units of eps ‖k‖²
 ROUNDINGS = 4
 DTYPES = ("float32", "float64")
 
@@ -34,11 +34,11 @@ class ParitySettings:
     """Which kernels are split.
 
     Attributes:
-        sizes: taps on an axis go from 1 to this.
-        mixed: whether axes of one kernel may have different numbers of taps: each mix in one
-            order, of three axes with at most 4 taps.
-        kernels: of each shape and dtype, of normal taps.
-        seed: of them.
+        sizes: largest number of taps on an axis.
+        mixed: whether axes of one kernel may differ in their number of taps; each combination in
+            one order, on three axes with at most 4 taps.
+        kernels: number per shape and dtype; taps are normal.
+        seed: of the kernels.
     """
 
     sizes: int = 7
@@ -48,7 +48,7 @@ class ParitySettings:
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
-        """Of 1 to 3 axes."""
+        """Kernel shapes with 1 to 3 axes."""
         sizes = range(1, self.sizes + 1)
         if self.mixed:
             return [
@@ -61,15 +61,15 @@ class ParitySettings:
 
 @dataclass(frozen=True)
 class Split:
-    """The worst of the kernels of one shape; all in roundings, relative to ‖k‖².
+    """Largest errors among kernels of one shape, in units of eps ‖k‖².
 
     Attributes:
-        taps: of a kernel.
-        axes: of a kernel.
+        taps: number of taps of a kernel.
+        axes: number of axes.
         dtype: of the taps.
         inner: |⟨k_e, k_o⟩|.
         energy: |‖k‖² − ‖k_e‖² − ‖k_o‖²|.
-        mirrors: |‖k‖² − Σ of the energies by the mirror of each axis|.
+        mirrors: |‖k‖² − Σ energies of the 2^d mirror parts|.
         odd: odd shares of all kernels.
     """
 
@@ -88,9 +88,9 @@ def _parts(kernels):
 
 
 def measure(shape: tuple[int, ...], dtype: str, setting: ParitySettings) -> Split:
-    """Splits random kernels of one shape; sums are taken at more than their precision."""
-    draw = np.random.default_rng([setting.seed, *shape])
-    kernels = draw.normal(size=(setting.kernels, *shape)).astype(dtype)
+    """Split random kernels of one shape; sums use extended precision."""
+    generator = np.random.default_rng([setting.seed, *shape])
+    kernels = generator.normal(size=(setting.kernels, *shape)).astype(dtype)
     parts, mirrors = jax.tree.map(
         lambda x: np.asarray(x).astype(np.longdouble).reshape(setting.kernels, -1, kernels[0].size),
         _parts(kernels),
@@ -99,10 +99,10 @@ def measure(shape: tuple[int, ...], dtype: str, setting: ParitySettings) -> Spli
     even, odd = (np.sum(part**2, (1, 2)) for part in parts)
     unit = energy * np.finfo(dtype).eps
     inner = np.sum(parts.even * parts.odd, (1, 2))
-    whole = np.sum(mirrors**2, (1, 2))
+    mirrored = np.sum(mirrors**2, (1, 2))
 
-    def worst(gap):
-        return float(np.max(np.abs(gap) / unit))
+    def worst(error):
+        return float(np.max(np.abs(error) / unit))
 
     return Split(
         kernels[0].size,
@@ -110,32 +110,32 @@ def measure(shape: tuple[int, ...], dtype: str, setting: ParitySettings) -> Spli
         dtype,
         worst(inner),
         worst(energy - even - odd),
-        worst(energy - whole),
+        worst(energy - mirrored),
         np.asarray(odd / energy, float),
     )
 
 
 def run(out: Path, *, quick: bool = False) -> Finding:
-    """Splits random kernels of 1 to 7 taps on each of 1 to 3 axes, in both precisions.
+    """Split random kernels of 1 to 7 taps on each of 1 to 3 axes, in both precisions.
 
     Args:
-        out: folder to write to; made if need be.
-        quick: up to 4 taps, as many on all axes of a kernel, fewer kernels.
+        out: output folder; created if missing.
+        quick: up to 4 taps, equally many on all axes of a kernel, fewer kernels.
 
     Returns:
-        The largest inner product, and the largest gap between energies.
+        The largest inner product and the largest energy error.
 
     Raises:
         ValueError: `out` can't be written.
     """
     out = files.folder(out)
     setting = ParitySettings(sizes=4, mixed=False, kernels=8) if quick else ParitySettings()
-    found = []
+    splits = []
     with jax.enable_x64(True):
         for shape in tqdm(setting.shapes, desc="parity", unit="shape"):
-            found += [measure(shape, dtype, setting) for dtype in DTYPES]
-    plot.save(draw(found), out / "parity.png")
-    numbers = [*_numbers(found), _odd_share(found)]
+            splits += [measure(shape, dtype, setting) for dtype in DTYPES]
+    plot.save(draw(splits), out / "parity.png")
+    numbers = [*_numbers(splits), _odd_share(splits)]
     met = [number.met for number in numbers if number.met is not None]
     verdict = ledger.verdict(met)
     record = {
@@ -144,13 +144,13 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         "setting": asdict(setting),
         "tolerance": {"roundings": ROUNDINGS},
         "verdict": verdict,
-        "splits": [asdict(one) for one in found],
+        "splits": [asdict(split) for split in splits],
         "provenance": files.provenance(x64=True),
     }
     files.write_text(out / "parity.json", files.to_json(record) + "\n")
     reading = (
-        f"{sum(met)} of {len(met)} identities hold to {ROUNDINGS} roundings for every one of "
-        f"{len(found) * setting.kernels} random kernels, at single and at double precision."
+        f"{sum(met)} of {len(met)} identities hold to {ROUNDINGS} roundings for all "
+        f"{len(splits) * setting.kernels} random kernels, in single and double precision."
     )
     lines = [
         f"Claim: {STATEMENT} [{SOURCE}]",
@@ -161,21 +161,24 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     return Finding(
         verdict,
         reading,
-        f"Kernels of normal taps, {len(setting.shapes)} shapes of 1 to {setting.sizes} taps on 1 "
-        f"to 3 axes, {setting.kernels} kernels of each.",
+        f"Kernels with normal taps: {len(setting.shapes)} shapes with 1 to {setting.sizes} taps on "
+        f"1 to 3 axes, {setting.kernels} kernels each.",
         tuple(numbers),
         out / "parity.png",
         "\n".join(lines),
     )
 
 
-def _numbers(found):
+def _numbers(splits):
     for dtype in DTYPES:
-        some = [one for one in found if one.dtype == dtype]
+        group = [split for split in splits if split.dtype == dtype]
         for words, values in (
-            ("|⟨k_e, k_o⟩|/‖k‖²", [one.inner for one in some]),
-            ("|‖k‖² − ‖k_e‖² − ‖k_o‖²|/‖k‖²", [one.energy for one in some]),
-            ("the same of the parts by the mirror of each axis", [one.mirrors for one in some]),
+            ("|⟨k_e, k_o⟩|/‖k‖²", [split.inner for split in group]),
+            ("|‖k‖² − ‖k_e‖² − ‖k_o‖²|/‖k‖²", [split.energy for split in group]),
+            (
+                "the same of the parts by the mirror of each axis",
+                [split.mirrors for split in group],
+            ),
         ):
             yield Number(
                 f"{words}, {dtype}",
@@ -186,30 +189,32 @@ def _numbers(found):
             )
 
 
-def _odd_share(found):
-    """Of 3×3 taps, nine parts of equal mean energy, four are odd."""
-    (values,) = (one.odd for one in found if (one.taps, one.axes, one.dtype) == (9, 2, DTYPES[1]))
+def _odd_share(splits):
+    """Mean odd share of 3×3 kernels: four of nine DCT modes of equal mean energy are odd."""
+    (values,) = (
+        split.odd for split in splits if (split.taps, split.axes, split.dtype) == (9, 2, DTYPES[1])
+    )
     half = 1.96 * float(values.std(ddof=1)) / len(values) ** 0.5
     mean = float(values.mean())
     return Number("mean odd share of 3×3 kernels (4/9 expected)", mean, mean - half, mean + half)
 
 
-def draw(found: list[Split]) -> Figure:
-    """Both deviations in roundings against the number of taps, and odd shares."""
+def draw(splits: list[Split]) -> Figure:
+    """Both errors in roundings against the number of taps, and odd shares."""
     with plot.style():
         figure = Figure(figsize=(11.5, 3.8), layout="constrained")
         panels = figure.subplots(1, 3)
         for panel, quantity, title in zip(
             panels,
             ("inner", "energy"),
-            ("|⟨k$_e$, k$_o$⟩| / ‖k‖²", "Energies: gap / ‖k‖²"),
+            ("|⟨k$_e$, k$_o$⟩| / ‖k‖²", "Energy error / ‖k‖²"),
             strict=False,
         ):
             for dtype, color, marker in zip(DTYPES, ("#0072B2", "#D55E00"), "o^", strict=True):
-                some = [one for one in found if one.dtype == dtype]
-                values = [getattr(one, quantity) for one in some]
+                group = [split for split in splits if split.dtype == dtype]
+                values = [getattr(split, quantity) for split in group]
                 panel.plot(
-                    [one.taps for one in some],
+                    [split.taps for split in group],
                     values,
                     marker,
                     color=color,
@@ -220,21 +225,21 @@ def draw(found: list[Split]) -> Figure:
             panel.axhline(ROUNDINGS, color="black", linestyle="--", linewidth=1, label="tolerance")
             panel.set(xscale="log", xlabel="taps", ylabel="roundings, worst kernel", title=title)
             panel.legend()
-        _draw_shares(panels[2], found)
+        _draw_shares(panels[2], splits)
     return figure
 
 
-def _draw_shares(panel: Any, found: list[Split]) -> None:
-    some = [one for one in found if one.dtype == DTYPES[1]]
-    taps = np.concatenate([np.full(len(one.odd), one.taps) for one in some])
+def _draw_shares(panel: Any, splits: list[Split]) -> None:
+    group = [split for split in splits if split.dtype == DTYPES[1]]
+    taps = np.concatenate([np.full(len(split.odd), split.taps) for split in group])
     panel.plot(
         taps,
-        np.concatenate([one.odd for one in some]),
+        np.concatenate([split.odd for split in group]),
         "o",
         color="#009E73",
         markersize=2,
         alpha=0.3,
-        label="one kernel",
+        label="single kernels",
     )
     panel.axhline(0.5, color="black", linestyle="--", linewidth=1)
     panel.set(xscale="log", xlabel="taps", ylabel="odd share ε", title="Odd shares of random taps")

@@ -1,4 +1,4 @@
-"""Quick runs compile fast, and say what they are before their text and above their figures."""
+"""Quick runs: faster compilation, and a mark on their text and figures."""
 
 import contextlib
 import os
@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from infomech._core import files
 
-MARK = "quick run: small and coarse, it tries the experiment and settles nothing"
-#: make XLA compile in two thirds of the time; it ends a process that names one it doesn't know
+MARK = "quick run: small and coarse, a test of the code; its verdicts do not count"
+#: cut XLA's compile time to two thirds; XLA aborts on flags that it does not know
 FLAGS = (
     "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
     if jax.__version_info__ < (0, 11)
@@ -21,9 +21,9 @@ FLAGS = (
 
 @contextlib.contextmanager
 def compilation() -> Iterator[None]:
-    """Compiles with few of XLA's optimizations, since it takes longer than what is computed.
+    """Disable most XLA optimizations, since compilation takes longer than the computation.
 
-    XLA reads `FLAGS` with the first that a process computes, and keeps to them.
+    XLA reads `FLAGS` once, at the first computation of a process.
     """
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
@@ -36,7 +36,7 @@ def compilation() -> Iterator[None]:
 
 @contextlib.contextmanager
 def environment(name: str, value: str) -> Iterator[None]:
-    """Sets a variable for this process and those it starts, and puts it back."""
+    """Set an environment variable for this process and its children, and restore it."""
     before = os.environ.get(name)
     os.environ[name] = value
     try:
@@ -49,21 +49,21 @@ def environment(name: str, value: str) -> Iterator[None]:
 
 
 def mark(figure: Path) -> None:
-    """Writes `MARK` into a strip above a figure.
+    """Write `MARK` into a strip above a figure.
 
     Args:
-        figure: PNG file; nothing is done if there is none.
+        figure: PNG file; ignored if missing.
     """
     if not figure.exists():
         return
     with Image.open(figure) as picture:
-        drawn, dots = picture.convert("RGB"), picture.info.get("dpi", (200, 200))
-    size = round(dots[0] / 7)
-    marked = Image.new("RGB", (drawn.width, drawn.height + 2 * size), "white")
-    marked.paste(drawn, (0, 2 * size))
-    # narrow figures get smaller letters
-    font = ImageFont.load_default(min(size, 2 * drawn.width / len(MARK)))
-    place = (drawn.width / 2, size)
+        original, dpi = picture.convert("RGB"), picture.info.get("dpi", (200, 200))
+    size = round(dpi[0] / 7)
+    marked = Image.new("RGB", (original.width, original.height + 2 * size), "white")
+    marked.paste(original, (0, 2 * size))
+    # smaller letters on narrow figures
+    font = ImageFont.load_default(min(size, 2 * original.width / len(MARK)))
+    place = (original.width / 2, size)
     ImageDraw.Draw(marked).text(place, MARK, "#D55E00", font, anchor="mm")
     with files.replacing(figure) as part:
-        marked.save(part, dpi=dots)
+        marked.save(part, dpi=dpi)

@@ -1,7 +1,7 @@
-"""What became of experiments, kept so that a report takes up where it was stopped.
+"""Stored results of experiments, which let an interrupted report resume.
 
-An experiment's record lies beside its figure and its own numbers in `OUT/SCALE/NAME/`, and is
-written last. It counts for as long as the code that it comes from is the same.
+The record of an experiment lies next to its figure and numbers in `OUT/SCALE/NAME/`. It is written
+last, and is valid while the code that produced it is unchanged.
 """
 
 import ast
@@ -23,9 +23,9 @@ from experiments.ledger import Finding, Number
 from infomech._core import files
 
 ROOT = Path(__file__).resolve().parent.parent
-#: files of the library that are code
+#: suffixes of the library's source files
 SOURCES = (".py", ".c", ".h")
-#: packages whose results go into numbers: arithmetic, optimizers, the C compiler, data sets
+#: packages that affect numbers: arithmetic, optimizers, the C compiler, data sets
 PACKAGES = (
     "jax", "jaxlib", "numpy", "scipy", "optax", "optimistix", "equinox", "lineax", "ziglang",
     "scikit-learn", "scikit-image",
@@ -34,16 +34,16 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Record:
-    """What one experiment found, or why it didn't.
+    """Result of one experiment, or its error.
 
     Attributes:
         name, statement, source, claims: of the experiment.
         scale: quick, default or full.
-        version: of the code, see `version`.
-        seconds: that it took.
-        finding: None if it failed.
-        error: what was raised; nothing if all went well.
-        provenance: of `infomech.files`.
+        version: digest of the code, see `version`.
+        seconds: run time.
+        finding: None after an error.
+        error: the error raised; empty on success.
+        provenance: from `infomech.files`.
     """
 
     name: str
@@ -59,43 +59,43 @@ class Record:
 
     @property
     def verdict(self) -> str:
-        """Of the finding, or "error"."""
+        """Verdict of the finding, or "error"."""
         return self.finding.verdict if self.finding else "error"
 
 
-def scale_of(experiment: ModuleType, wanted: str) -> str:
-    """The scale at which an experiment runs: full only where it has one."""
+def scale_of(experiment: ModuleType, requested: str) -> str:
+    """Scale at which an experiment runs: "full" only if it supports that."""
     has_full = "full" in inspect.signature(experiment.run).parameters
-    return "default" if wanted == "full" and not has_full else wanted
+    return "default" if requested == "full" and not has_full else requested
 
 
 def run(name: str, experiment: ModuleType, out: Path, *, scale: str) -> Finding:
-    """Runs one experiment into a folder; quick ones say so in their text and on their figure."""
+    """Run one experiment into a folder; mark the text and figure of a quick run."""
     if scale != "quick":
         return experiment.run(out, **({"full": True} if scale == "full" else {}))
     with quick.compilation():
-        found = experiment.run(out, quick=True)
+        finding = experiment.run(out, quick=True)
     quick.mark(out / f"{name}.png")
-    return replace(found, text=f"{quick.MARK}\n{found.text}")
+    return replace(finding, text=f"{quick.MARK}\n{finding.text}")
 
 
 def recorded(name: str, experiment: ModuleType, out: Path, *, scale: str) -> Record:
-    """Runs one experiment and keeps its record; whatever it raises is recorded as an error."""
-    place, code = out / scale / name, version(experiment)
-    if place.exists() and not _of_code(place, code):
-        # what other code left there, such as the store of a sweep, isn't gone on with
-        shutil.rmtree(place)
-    files.write_text(files.folder(place) / "version", code)
-    (place / "record.json").unlink(missing_ok=True)
-    found, error, started = None, "", time.perf_counter()
+    """Run one experiment and store its record; an exception is recorded as an error."""
+    folder, code = out / scale / name, version(experiment)
+    if folder.exists() and not _of_code(folder, code):
+        # results of other code, such as the store of a sweep, must not be resumed
+        shutil.rmtree(folder)
+    files.write_text(files.folder(folder) / "version", code)
+    (folder / "record.json").unlink(missing_ok=True)
+    finding, error, started = None, "", time.perf_counter()
     try:
-        found = run(name, experiment, place, scale=scale)
+        finding = run(name, experiment, folder, scale=scale)
     except Exception as raised:
         error = "".join(traceback.format_exception_only(raised)).strip()
         traceback.print_exc()
     seconds = time.perf_counter() - started
-    # the precision is that of the experiment, and in its own file
-    about = {key: value for key, value in files.provenance().items() if key != "x64"}
+    # each experiment sets its own precision and records it in its own file
+    provenance = {key: value for key, value in files.provenance().items() if key != "x64"}
     record = Record(
         name,
         experiment.STATEMENT,
@@ -104,55 +104,55 @@ def recorded(name: str, experiment: ModuleType, out: Path, *, scale: str) -> Rec
         scale,
         code,
         seconds,
-        found,
+        finding,
         error,
-        about,
+        provenance,
     )
-    files.write_text(place / "record.json", files.to_json(record) + "\n")
+    files.write_text(folder / "record.json", files.to_json(record) + "\n")
     return record
 
 
-def _of_code(place: Path, code: str) -> bool:
+def _of_code(folder: Path, code: str) -> bool:
     try:
-        return (place / "version").read_text("utf-8") == code
+        return (folder / "version").read_text("utf-8") == code
     except OSError:
         return False
 
 
 def stored(name: str, experiment: ModuleType, out: Path, *, scale: str) -> Record | None:
-    """The record of an experiment at this scale; None if there is none, or not of this code."""
-    place = out / scale / name
+    """Stored record of an experiment at this scale; None if missing or of other code."""
+    folder = out / scale / name
     try:
-        known = json.loads((place / "record.json").read_text("utf-8"))
-        if known["version"] != version(experiment):
+        content = json.loads((folder / "record.json").read_text("utf-8"))
+        if content["version"] != version(experiment):
             return None
-        finding = known.pop("finding")
+        finding = content.pop("finding")
         if finding is not None:
             figure = finding.pop("figure")
             numbers = tuple(Number(**number) for number in finding.pop("numbers"))
-            path = None if figure is None else place / Path(figure).name
+            path = None if figure is None else folder / Path(figure).name
             if path is not None and not path.exists():
                 return None
             finding = Finding(**finding, numbers=numbers, figure=path)
-        return Record(**{**known, "claims": tuple(known["claims"])}, finding=finding)
+        return Record(**{**content, "claims": tuple(content["claims"])}, finding=finding)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def version(experiment: ModuleType) -> str:
-    """Digest of all that decides an experiment's numbers.
+    """Digest of everything that determines an experiment's numbers.
 
-    That is the code of the library, in Python and C, the experiment with all experiments that it
-    imports, and the versions of `PACKAGES`.
+    It covers the Python and C code of the library, the experiment, the experiments that it imports,
+    and the versions of `PACKAGES`.
     """
     library = {path for path in (ROOT / "infomech").rglob("*") if path.suffix in SOURCES}
     sources = {ROOT / "experiments" / "quick.py", *library}
-    waiting = [_source(experiment)]
-    while waiting:
-        path = waiting.pop()
+    pending = [_source(experiment)]
+    while pending:
+        path = pending.pop()
         if path not in sources:
             sources.add(path)
-            waiting += _imported(path)
+            pending += _imported(path)
     digest = hashlib.sha256()
     for path in sorted(sources):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
@@ -162,7 +162,7 @@ def version(experiment: ModuleType) -> str:
 
 
 def _installed(package: str) -> str:
-    """The version of a package, "none" if it isn't installed."""
+    """Version of a package, "none" if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -174,7 +174,7 @@ def _source(module: Any) -> Path:
 
 
 def _imported(path: Path) -> list[Path]:
-    """Files of the experiments that a file imports."""
+    """Files of `experiments` that a file imports."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module == "experiments":

@@ -1,4 +1,4 @@
-"""All findings as one HTML page that needs nothing besides itself, and as JSON for machines."""
+"""All findings as one self-contained HTML page, and as JSON."""
 
 import base64
 import os
@@ -12,15 +12,15 @@ from experiments.ledger import Number
 from experiments.records import Record
 from infomech._core import files
 
-TITLE = "Claims about CNN filtering, put to the test"
+TITLE = "Tests of claims about CNN filtering"
 INTRODUCTION = (
-    "Each claim of the papers on the mechanics of CNN filtering and on energy in scattering "
-    "networks, and some of this project's own, is run by one command and judged by tolerances "
-    "fixed in its file. Verdicts are computed from the numbers shown: “holds in a regime” means "
-    "that only part of them keep to their tolerance, and the reading says which part."
+    "This report tests the claims of the papers on the mechanics of CNN filtering and on energy in "
+    "scattering networks, and some claims of this project. One command runs each claim, and "
+    "criteria fixed in its file decide the verdict. “Holds in a regime” means that the numbers "
+    "meet only some of the criteria; the reading says which."
 )
 NOT_RUN = "not run yet"
-#: looks of a verdict
+#: CSS classes of verdicts
 LOOKS = {
     ledger.HOLDS: "holds",
     ledger.IN_A_REGIME: "regime",
@@ -28,7 +28,7 @@ LOOKS = {
     "error": "error",
     NOT_RUN: "none",
 }
-#: with more numbers than this, their table is folded up
+#: longer tables are collapsed
 MAX_ROWS = 16
 OPTIONS = {"quick": " --quick", "default": "", "full": " --full"}
 
@@ -36,25 +36,25 @@ OPTIONS = {"quick": " --quick", "default": "", "full": " --full"}
 def write(
     records: Sequence[Record], out: Path, claims: Mapping[int, tuple[str, str]], *, scale: str
 ) -> None:
-    """Writes index.html and claims.json.
+    """Write index.html and claims.json.
 
     Args:
         records: of the experiments, in the order of the report.
-        out: folder to write to.
+        out: output folder.
         claims: statement and source by number.
-        scale: that was asked for: quick, default or full.
+        scale: requested scale: quick, default or full.
 
     Raises:
         ValueError: `out` can't be written.
     """
-    # each experiment has its own precision, which its record tells
-    about = {key: value for key, value in files.provenance().items() if key != "x64"}
-    page = html(records, claims, scale=scale, provenance=about)
+    # each experiment records its own precision
+    provenance = {key: value for key, value in files.provenance().items() if key != "x64"}
+    page = html(records, claims, scale=scale, provenance=provenance)
     files.write_text(out / "index.html", page)
     content = {
         "title": TITLE,
         "scale": scale,
-        "provenance": about,
+        "provenance": provenance,
         "claims": [
             {
                 "number": number,
@@ -76,7 +76,7 @@ def html(
     scale: str,
     provenance: Mapping[str, Any],
 ) -> str:
-    """The page: claims with verdicts, a section for each experiment, provenance."""
+    """HTML page: claims with verdicts, a section for each experiment, provenance."""
     style = Path(__file__).with_suffix(".css").read_text("utf-8")
     mark = f'<p class="mark">This is a {escape(quick.MARK)}.</p>' if scale == "quick" else ""
     sections = "\n".join(_section(record) for record in records)
@@ -118,16 +118,16 @@ def html(
 
 
 def number(value: float | None, wanted: str = "") -> str:
-    """A number as `ledger.shown`, exact for machines; "none" where there is none."""
+    """A number as `ledger.shown`, with its exact value as an attribute; "none" for None."""
     if value is None:
         return "none"
-    # numbers from JSON and from NumPy are told apart by nothing
+    # the same text for numbers from JSON and from NumPy
     exact = float(value)
     return f'<data value="{exact!r}">{ledger.shown(exact, wanted).replace("-", "−")}</data>'
 
 
 def badge(verdict: str) -> str:
-    """A verdict, colored."""
+    """A colored verdict."""
     return f'<span class="badge {LOOKS[verdict]}">{escape(verdict)}</span>'
 
 
@@ -146,7 +146,7 @@ def _claims(records: Sequence[Record], claims: Mapping[int, tuple[str, str]]) ->
 
 
 def _claim(label, statement, source, records):
-    found = "".join(
+    verdicts = "".join(
         f'<li>{badge(record.verdict)} <a href="#{escape(record.name)}">'
         f"{escape(record.name.replace('_', ' '))}</a></li>"
         for record in records
@@ -154,37 +154,37 @@ def _claim(label, statement, source, records):
     return (
         f'<tr><td class="nowrap" data-label="Claim">{escape(label)}</td><th scope="row">'
         f'{escape(statement)} <span class="source">{escape(source)}</span></th>'
-        f'<td><ul class="verdicts">{found or f"<li>{badge(NOT_RUN)}</li>"}</ul></td></tr>'
+        f'<td><ul class="verdicts">{verdicts or f"<li>{badge(NOT_RUN)}</li>"}</ul></td></tr>'
     )
 
 
 def _section(record: Record) -> str:
-    name, found = escape(record.name), record.finding
-    spoken = ", ".join(map(str, record.claims)) or "one of this project's own"
-    facts = [("Claim", spoken), ("Source", record.source)]
+    name, finding = escape(record.name), record.finding
+    numbers = ", ".join(map(str, record.claims)) or "of this project"
+    facts = [("Claim", numbers), ("Source", record.source)]
     command = f"python -m experiments {record.name}{OPTIONS[record.scale]}"
-    if found is None:
+    if finding is None:
         body = f"{_pairs(facts)}\n<pre><code>{escape(record.error)}</code></pre>"
     else:
-        facts += [("Setting", found.setting), ("Reading", found.reading)]
-        body = "\n".join([_pairs(facts), _numbers(found.numbers), _figure(record), _text(record)])
+        facts += [("Setting", finding.setting), ("Reading", finding.reading)]
+        body = "\n".join([_pairs(facts), _numbers(finding.numbers), _figure(record), _text(record)])
     return f"""<article id="{name}" aria-labelledby="{name}-title">
 <h3 id="{name}-title">{escape(record.statement)}</h3>
 <p>{badge(record.verdict)}</p>
 {body}
-<p class="note">Alone: <code>{escape(command)}</code></p>
+<p class="note">Run this claim: <code>{escape(command)}</code></p>
 <p class="note"><a href="#claims">All claims</a></p>
 </article>"""
 
 
 def _numbers(numbers: Sequence[Number]) -> str:
     judged = [n for n in numbers if n.met is not None]
-    words = f"{sum(bool(n.met) for n in judged)} of {len(judged)} within their tolerance"
+    words = f"{sum(bool(n.met) for n in judged)} of {len(judged)} criteria met"
     rows = "\n".join(_number(n) for n in numbers)
     table = f"""<table class="figures">
 <caption>{words}</caption>
 <thead><tr><th scope="col">Quantity</th><th scope="col">Value</th><th scope="col">Interval</th>
-<th scope="col">Wanted</th><th scope="col">Met</th></tr></thead>
+<th scope="col">Criterion</th><th scope="col">Met</th></tr></thead>
 <tbody>
 {rows}
 </tbody>
@@ -199,12 +199,13 @@ def _number(n: Number) -> str:
     if n.low is not None and n.high is not None:
         interval = f"{number(n.low, n.wanted)} to {number(n.high, n.wanted)}"
     met = "" if n.met is None else "yes" if n.met else "no"
-    look = "" if n.met is None else f' class="{"holds" if n.met else "fails"}"'
+    style = "" if n.met is None else f' class="{"holds" if n.met else "fails"}"'
     value = f"{number(n.value, n.wanted)} {escape(n.unit)}".strip()
     return (
         f'<tr><th scope="row">{escape(n.name)}</th><td data-label="Value">{value}</td>'
-        f'<td data-label="Interval">{interval}</td><td data-label="Wanted">{escape(n.wanted)}</td>'
-        f'<td data-label="Met"{look}>{met}</td></tr>'
+        f'<td data-label="Interval">{interval}</td>'
+        f'<td data-label="Criterion">{escape(n.wanted)}</td>'
+        f'<td data-label="Met"{style}>{met}</td></tr>'
     )
 
 
@@ -219,7 +220,7 @@ def _figure(record: Record) -> str:
 def _text(record: Record) -> str:
     text = "" if record.finding is None else record.finding.text
     return (
-        '<details class="text"><summary>What the command prints</summary>\n'
+        '<details class="text"><summary>Output of the command</summary>\n'
         f"<pre><code>{escape(text)}</code></pre>\n</details>"
     )
 
@@ -240,7 +241,7 @@ def _runs(records: Sequence[Record]) -> str:
         for r in records
     )
     return f"""<table>
-<caption>Runs; “code” is a digest of all code that a number depends on</caption>
+<caption>Runs; “code” is a digest of the code behind the numbers</caption>
 <thead><tr><th scope="col">Experiment</th><th scope="col">Scale</th><th scope="col">Seconds</th>
 <th scope="col">Code</th><th scope="col">Commit</th><th scope="col">Run</th></tr></thead>
 <tbody>
@@ -250,10 +251,10 @@ def _runs(records: Sequence[Record]) -> str:
 
 
 def _content(record: Record, out: Path) -> dict[str, Any]:
-    """A record with the path of its figure as seen from the report."""
+    """A record, with the path of its figure relative to the report."""
     content = {**record.__dict__, "verdict": record.verdict}
     if record.finding is not None:
         figure = record.finding.figure
-        place = None if figure is None else Path(os.path.relpath(figure, out)).as_posix()
-        content["finding"] = {**record.finding.__dict__, "figure": place}
+        path = None if figure is None else Path(os.path.relpath(figure, out)).as_posix()
+        content["finding"] = {**record.finding.__dict__, "figure": path}
     return content

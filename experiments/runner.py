@@ -1,4 +1,4 @@
-"""Several experiments at a time, each in a process of its own."""
+"""Run several experiments in parallel, each in its own process."""
 
 import gc
 import multiprocessing
@@ -15,43 +15,44 @@ from experiments import quick, records
 from experiments.catalog import EXPERIMENTS
 from experiments.records import Record
 
-#: experiments at a time; most of each is compiled for, on one processor
+#: parallel experiments; each spends most of its time compiling, on one core
 PROCESSES = min(os.cpu_count() or 1, 4)
 
 
 def each(scales: dict[str, str], out: Path) -> Iterator[Record]:
-    """Runs experiments, several at a time, and yields their records as they end."""
+    """Run experiments in parallel and yield their records as they finish."""
     if min(PROCESSES, len(scales)) < 2:
         for name, scale in scales.items():
-            yield _one(name, out, scale)
+            yield _run(name, out, scale)
         return
-    # first that which trains the networks of others, then long ones that need none of them, or a
-    # network would be trained twice
+    # run the training claim first, since others reuse its networks; then the long ones
     early = ("train_digits", "frontier", "atlas", "energy_conservation")
     names = sorted(scales, key=lambda name: early.index(name) if name in early else len(early))
     spawn = multiprocessing.get_context("spawn")
-    # bars of processes side by side would overwrite each other
+    # progress bars of parallel processes would overwrite each other
     quiet = quick.environment("TQDM_DISABLE", "1")
-    with quiet, ProcessPoolExecutor(PROCESSES, spawn, _begin) as pool:
+    with quiet, ProcessPoolExecutor(PROCESSES, spawn, _initialize) as pool:
         try:
-            for done in as_completed(pool.submit(_one, name, out, scales[name]) for name in names):
+            for done in as_completed(pool.submit(_run, name, out, scales[name]) for name in names):
                 yield done.result()
         except BrokenProcessPool as error:
-            message = "a process was killed, for want of memory perhaps: --only NAME runs it alone"
+            message = (
+                "a process was killed, perhaps out of memory: --only NAME runs one claim alone"
+            )
             raise ValueError(message) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _one(name: str, out: Path, scale: str) -> Record:
+def _run(name: str, out: Path, scale: str) -> Record:
     return records.recorded(name, EXPERIMENTS[name], out, scale=scale)
 
 
-def _begin() -> None:
-    # ends at once when interrupted
+def _initialize() -> None:
+    # exit immediately when interrupted
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # programs needn't say where in the code each operation comes from, which takes its time
+    # omit source locations from programs, which saves time
     jax.config.update("jax_traceback_in_locations_limit", 0)
-    # nor need what JAX remembers be looked through for garbage again and again
+    # keep the garbage collector from scanning JAX's caches
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)

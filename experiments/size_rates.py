@@ -13,7 +13,7 @@ from infomech import kernels, theory
 from infomech.fields import patterns
 
 SIZES = (2, 3)
-#: of random kernels: what they are, and their odd share if it is given
+#: kinds of random kernels, with their odd share if fixed
 KINDS = {
     "≥ 0": None,
     "both signs": None,
@@ -23,7 +23,7 @@ KINDS = {
 
 
 class Rates(NamedTuple):
-    """Of patterns in layers of kernels, one by one; NaN where the field dies.
+    """Rates of pairs of a pattern and a kernel; NaN where the field dies.
 
     Attributes:
         velocity: pixels per layer, (…, 2).
@@ -42,7 +42,7 @@ class Along:
         speed: along the gradient.
         total: growth of the variance in all directions, tr D.
         along, across: growth of the variance along the gradient and across it.
-        inactive: whether the rectifier is, (directions, ratios, 1).
+        inactive: whether the rectifier is inactive, (directions, ratios, 1).
     """
 
     speed: np.ndarray
@@ -64,28 +64,28 @@ def measure(
     """Slopes of center and covariance from layer `burn_in` on, (pairs, …).
 
     Args:
-        taps: of one kernel for each pair, (pairs, rows, columns).
+        taps: kernel of each pair, (pairs, rows, columns).
         starts: patterns, (patterns, rows, columns).
-        which: number of the pattern of each pair, (pairs,).
+        which: index of the pattern of each pair, (pairs,).
         steps: layers.
-        burn_in: first layer that counts.
-        rectifier: a name.
+        burn_in: first layer of the fits.
+        rectifier: name.
     """
     fields = [patterns.with_room(start, taps.shape[1:], steps) for start in starts]
-    every = jax.tree.map(lambda *parts: jnp.stack(parts), *fields)
+    stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *fields)
 
-    # an argument: XLA would take minutes to fold what depends on constants alone
-    def one(kernel, n, every):
-        field = jax.tree.map(lambda values: values[n], every)
-        _, seen = im.rollout(kernel, field, steps, rectifier=rectifier, observe=place)
-        return seen
+    # fields are an argument: XLA would spend minutes on folding constants
+    def observe(kernel, n, stacked):
+        field = jax.tree.map(lambda values: values[n], stacked)
+        _, trace = im.rollout(kernel, field, steps, rectifier=rectifier, observe=place)
+        return trace
 
-    found = jax.tree.map(np.asarray, jax.jit(jax.vmap(one, (0, 0, None)))(taps, which, every))
-    return Rates(*(slope(values[:, burn_in:]) for values in found))
+    paths = jax.tree.map(np.asarray, jax.jit(jax.vmap(observe, (0, 0, None)))(taps, which, stacked))
+    return Rates(*(slope(values[:, burn_in:]) for values in paths))
 
 
 def place(field: im.fields.Field) -> tuple[jax.Array, jax.Array]:
-    """Center and covariance, by one product: the library's guard against what isn't met here."""
+    """Center and covariance by one product, without the guards of the library."""
     y, x = ((np.arange(n) - n / 2)[None] ** np.arange(3)[:, None] for n in field.values.shape)
     share = field.values / jnp.sum(field.values)
     m = jnp.einsum("ay,yx,bx->ab", y, share, x, precision="highest")
@@ -96,7 +96,7 @@ def place(field: im.fields.Field) -> tuple[jax.Array, jax.Array]:
 
 
 def slope(values: np.ndarray) -> np.ndarray:
-    """Of least-squares lines along the second axis, a layer for each entry."""
+    """Slopes of least-squares lines along the second axis, per layer."""
     layer = np.arange(values.shape[1]) - (values.shape[1] - 1) / 2
     return np.einsum("t,nt...->n...", layer, values) / np.sum(layer**2)
 
@@ -105,11 +105,11 @@ def family(size: int, ratios: np.ndarray, angles: np.ndarray) -> jax.Array:
     """DC + gradient kernels, (directions · ratios, size, size)."""
     direction = np.stack([np.sin(angles), np.cos(angles)], -1)
 
-    def one(ratio, direction):
+    def kernel(ratio, direction):
         return kernels.mix((size, size), ratio=ratio, direction=direction, dtype="float64")
 
-    every = jax.vmap(jax.vmap(one, (0, None)), (None, 0))(jnp.asarray(ratios), direction)
-    return every.reshape(-1, size, size)
+    stack = jax.vmap(jax.vmap(kernel, (0, None)), (None, 0))(jnp.asarray(ratios), direction)
+    return stack.reshape(-1, size, size)
 
 
 def along(rates: Rates, size: int, ratios: np.ndarray, angles: np.ndarray) -> Along:
@@ -119,9 +119,11 @@ def along(rates: Rates, size: int, ratios: np.ndarray, angles: np.ndarray) -> Al
     m = np.stack([n[:, 1], -n[:, 0]], -1)
     speed = rates.velocity.reshape(*shape, 2)
     spread = rates.diffusion.reshape(*shape, 2, 2)
-    within = [theory.inactive_range((size, size), one, dtype="float64").ratio for one in n]
-    # a tap of 0 is rounded to either side
-    inactive = ratios[None] <= np.asarray(within, float)[:, None] + 1e-12
+    limits = [
+        theory.inactive_range((size, size), direction, dtype="float64").ratio for direction in n
+    ]
+    # a zero tap may be rounded to either sign
+    inactive = ratios[None] <= np.asarray(limits, float)[:, None] + 1e-12
     return Along(
         np.einsum("abpi,ai->abp", speed, n),
         np.trace(spread, axis1=-2, axis2=-1),
@@ -132,7 +134,7 @@ def along(rates: Rates, size: int, ratios: np.ndarray, angles: np.ndarray) -> Al
 
 
 def closed_form(size: int, ratios: np.ndarray) -> dict[str, np.ndarray]:
-    """v = σ₁ tan θ, D = σ₁² along less v², σ₁² across, with tan θ = β/(1 − β), (ratios,)."""
+    """v = σ₁ tan θ, D = σ₁² − v² along and σ₁² across, with tan θ = β/(1 − β), (ratios,)."""
     sigma = theory.step_spread(size)
     tangent = ratios / np.where(ratios < 1, 1 - ratios, np.nan)
     v = sigma * tangent
@@ -145,8 +147,8 @@ def random(kind: str, size: int, count: int, seed: int) -> jax.Array:
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), size), count)
     share = KINDS[kind]
     shape = (size, size)
-    every = jax.vmap(lambda key: kernels.random(shape, key=key, share=share, dtype="float64"))(keys)
-    return jnp.abs(every) if kind == "≥ 0" else every
+    stack = jax.vmap(lambda key: kernels.random(shape, key=key, share=share, dtype="float64"))(keys)
+    return jnp.abs(stack) if kind == "≥ 0" else stack
 
 
 def compare(
@@ -161,24 +163,24 @@ def compare(
     burn_in: int,
     rectifier: str,
 ) -> tuple[Along, dict[str, Rates]]:
-    """Rates of the family and of random kernels by kind, all in one program.
+    """Rates of the family, and of random kernels by kind, all in one program.
 
     Args:
         size: taps on each axis.
         grid: ratios and angles of the family.
-        starts: patterns that the family is tried on, (patterns, rows, columns).
-        disk: pattern that random kernels are tried on.
+        starts: patterns for the family, (patterns, rows, columns).
+        disk: pattern for the random kernels.
         count: random kernels of each kind.
-        seed: of them.
+        seed: of the random kernels.
         steps: layers.
-        burn_in: first layer that counts.
-        rectifier: a name.
+        burn_in: first layer of the fits.
+        rectifier: name.
     """
-    own = family(size, *grid)
-    parts = [jnp.repeat(own, len(starts), 0)]
+    dc_gradient = family(size, *grid)
+    parts = [jnp.repeat(dc_gradient, len(starts), 0)]
     parts += [random(kind, size, count, seed) for kind in KINDS]
     which = np.full(sum(map(len, parts)), len(starts))
-    which[: len(parts[0])] = np.tile(np.arange(len(starts)), len(own))
+    which[: len(parts[0])] = np.tile(np.arange(len(starts)), len(dc_gradient))
     rates = measure(
         jnp.concatenate(parts),
         np.stack([*starts, disk]),

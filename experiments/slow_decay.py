@@ -1,14 +1,14 @@
-"""Signals that keep their energy out of the features of wavelets for as many layers as one likes.
+"""Are there signals whose energy stays out of the features of wavelets for arbitrarily many layers?
 
-A pulse j octaves above the spectral gap δ, the real part of the wavelet of scale j, is passed on by
-that wavelet; its modulus is a bump about as short, whose energy is spread evenly over frequencies,
-so that the octaves below hold a half, a quarter, and so on, and only some 2⁻ʲ of it lies below δ,
-where it is collected. Each layer takes it down a few octaves, so the more octaves, the more layers.
-Weyl-Heisenberg filters cut it at once into pieces about as wide in frequency as δ, whose moduli
-lie next to 0 wherever the pulse was.
+Take a pulse j octaves above the spectral gap δ: the real part of the wavelet of scale j. That
+wavelet propagates it. Its modulus is a bump of about the same length, with energy spread evenly
+over frequencies: the octaves below hold a half, a quarter, and so on, and only about 2⁻ʲ lies below
+δ, where it is collected. Each layer lowers the pulse by a few octaves, hence more octaves take more
+layers. Weyl-Heisenberg filters split it at once into pieces about as wide in frequency as δ, whose
+moduli lie near frequency 0 for any pulse.
 
-Sums of such pulses far apart, weighted, keep at least whatever energies are prescribed, for as many
-layers as the grid has octaves for.
+Weighted sums of such pulses, far apart, keep at least the prescribed energies, for as many layers
+as the octaves of the grid allow.
 """
 
 from collections.abc import Callable
@@ -28,16 +28,16 @@ from infomech import plot, scattering
 from infomech._core import files
 from infomech.scattering import Frame, supports
 
-STATEMENT = "Wavelets can lose energy as slowly as one likes, Weyl–Heisenberg filters can't."
+STATEMENT = "Decay can be arbitrarily slow for wavelets, but not for Weyl–Heisenberg filters."
 SOURCE = "arXiv 2406.05121"
 CLAIMS = (15,)
-#: a pulse's half-life, in layers, grows by more than this for each octave with wavelets, and by
+#: the half-life of a pulse, in layers, grows by more than this per octave with wavelets, and by
 #: less with Weyl-Heisenberg filters; set after trials with wavelets only, where it grew by 1/4
 GROWTH = 0.1
-#: fixed before any run: prescribed energies are kept up if W_n never falls below by more. Weights
-#: found by least squares missed this (0.09); those by a linear program are used now
+#: fixed before any run: largest shortfall of W_n below the prescribed energies. Weights from least
+#: squares missed this (0.09); a linear program is used now
 FOLLOWED = 0.05
-#: energies of the layers that are prescribed
+#: prescribed energies of the layers
 TARGETS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "1/√(1 + n)": lambda n: 1 / np.sqrt(1 + n),
     "1/(1 + ln(1 + n))": lambda n: 1 / (1 + np.log1p(n)),
@@ -46,16 +46,16 @@ TARGETS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 @dataclass(frozen=True)
 class SlowDecaySettings:
-    """What is measured.
+    """Pulses and frames.
 
     Attributes:
-        octaves: of the wavelets, from δ to half of π.
-        others: of the Weyl-Heisenberg filters, from the same δ in frequencies of the grid; they
-            have 2^(octaves + 1) − 1 bands on either side.
+        octaves: of the wavelets, from δ to π/2.
+        others: octaves of the Weyl-Heisenberg filters, from the same δ in frequencies of the grid;
+            they have 2^(octaves + 1) − 1 bands on either side.
         fewest: octaves of the lowest pulse.
         depth: last layer.
         prune: bands with at most this share of the energy count as lost.
-        prescribed: layers for which energies are prescribed, from 0.
+        prescribed: number of layers with prescribed energies, from layer 0.
     """
 
     octaves: int = 13
@@ -67,7 +67,7 @@ class SlowDecaySettings:
 
 
 def pulse(samples: int, octaves: int, scale: int) -> np.ndarray:
-    """A pulse of unit energy, `scale` octaves above δ, in the middle; below δ if 0."""
+    """A centered pulse of unit energy, `scale` octaves above δ; below δ for scale 0."""
     bank = scattering.meyer(samples, octaves)
     response = bank.bands[scale - 1] if scale else bank.low
     values = np.fft.fftshift(np.fft.ifft(np.asarray(response)).real)
@@ -75,63 +75,65 @@ def pulse(samples: int, octaves: int, scale: int) -> np.ndarray:
 
 
 def remaining(bank: Frame, values: list[np.ndarray], setting: SlowDecaySettings) -> np.ndarray:
-    """Intervals in which the shares W_1 … W_(N+1) of the energy of each signal lie."""
+    """Bounds on the energy shares W_0 … W_(N+1) of each signal."""
 
     def measure(signal):
-        found = scattering.energies(signal, bank, setting.depth, prune=setting.prune, memory_mib=32)
-        return np.asarray(found.propagated_bounds / found.energy)
+        energies = scattering.energies(
+            signal, bank, setting.depth, prune=setting.prune, memory_mib=32
+        )
+        return np.asarray(energies.propagated_bounds / energies.energy)
 
-    every = tqdm(values, desc="slow_decay", unit="signal")
-    return np.array([measure(np.asarray(one, np.float32)) for one in every])
+    progress = tqdm(values, desc="slow_decay", unit="signal")
+    return np.array([measure(np.asarray(signal, np.float32)) for signal in progress])
 
 
 def half_life(energies: np.ndarray) -> float:
-    """Where W_n, straight between layers, falls to a half."""
+    """Layer at which W_n, linearly interpolated, falls to a half."""
     after = int(np.argmax(energies < 0.5))
     before = energies[after - 1]
     return after - 1 + (before - 0.5) / (before - energies[after])
 
 
 def composed(pulses: list[np.ndarray], kept: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """A sum of pulses far apart, weighted so that its W_n are just above `target`.
+    """A weighted sum of pulses far apart, with W_n just above `target`.
 
-    The weights are found by a linear program, as if pulses far apart didn't meet.
+    A linear program finds the weights, assuming that distant pulses do not interact.
 
     Args:
-        pulses: each of unit energy, of rising frequency.
-        kept: their W_0 … (pulses, layers).
-        target: W_0 … target, (layers,).
+        pulses: of unit energy, in order of increasing frequency.
+        kept: their energies W_0 …, (pulses, layers).
+        target: W_0 …, (layers,).
 
     Returns:
         Signal of unit energy.
 
     Raises:
-        ValueError: more energy target than any of the pulses keeps.
+        ValueError: the target exceeds what these pulses keep.
     """
     kept = kept[:, : len(target)]
-    found = optimize.linprog(
+    program = optimize.linprog(
         kept.sum(1), A_ub=-kept[:, 1:].T, b_ub=-target[1:], A_eq=np.ones((1, len(kept))), b_eq=[1]
     )
-    if found.x is None:
-        raise ValueError(f"target: got {target}, expected what pulses of these octaves can keep")
+    if program.x is None:
+        raise ValueError(f"target: got {target}, expected energies that these pulses can keep")
     samples = len(pulses[0])
-    apart = samples // len(pulses)
+    spacing = samples // len(pulses)
     total = sum(
-        np.sqrt(share) * np.roll(one, i * apart)
-        for i, (share, one) in enumerate(zip(np.maximum(found.x, 0), pulses, strict=True))
+        np.sqrt(share) * np.roll(values, i * spacing)
+        for i, (share, values) in enumerate(zip(np.maximum(program.x, 0), pulses, strict=True))
     )
     return total / np.linalg.norm(total)
 
 
 def run(out: Path, *, quick: bool = False) -> Finding:
-    """Follows pulses of ever more octaves through both kinds of filters, and sums of them.
+    """Propagate pulses of increasing octaves, and sums of them, through both kinds of filters.
 
     Args:
-        out: folder to write to; made if need be.
+        out: output folder; created if missing.
         quick: fewer octaves.
 
     Returns:
-        Half-lives, what was prescribed and what was found, and the verdict.
+        Half-lives, prescribed and measured energies, and the verdict.
 
     Raises:
         ValueError: `out` can't be written.
@@ -141,26 +143,26 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     samples, other = (2 ** (octaves + 3) for octaves in (setting.octaves, setting.others))
     wavelets = scattering.meyer(samples, setting.octaves)
     uniform = scattering.weyl_heisenberg(other, 2 ** (setting.others + 1) - 1)
-    # the wavelet of the last scale ends at π without falling
+    # the wavelet of the last scale does not decay towards π
     scales = np.arange(setting.fewest, setting.octaves)
     pulses = [pulse(samples, setting.octaves, int(scale)) for scale in scales]
-    few = [pulse(other, setting.others, int(j)) for j in scales[scales < setting.others]]
-    every = [pulse(samples, setting.octaves, 0), *pulses]
-    found = remaining(wavelets, every, setting)
-    slow = found[1:]
-    fast = remaining(uniform, few, setting)
+    other_pulses = [pulse(other, setting.others, int(j)) for j in scales[scales < setting.others]]
+    all_pulses = [pulse(samples, setting.octaves, 0), *pulses]
+    bounds_ = remaining(wavelets, all_pulses, setting)
+    slow = bounds_[1:]
+    fast = remaining(uniform, other_pulses, setting)
     factor = float(supports.factors(wavelets).min())
     target = {name: f(np.arange(setting.prescribed)) for name, f in TARGETS.items()}
-    sums = [composed(every, found[..., 0], target) for target in target.values()]
+    sums = [composed(all_pulses, bounds_[..., 0], target) for target in target.values()]
     followed = dict(zip(target, remaining(wavelets, sums, setting), strict=True))
-    read = reading(scales, slow, fast, target, followed)
+    result = reading(scales, slow, fast, target, followed)
     plot.save(draw(scales, slow, fast, target, followed), out / "slow_decay.png")
     record = {
         "statement": STATEMENT,
         "source": SOURCE,
         "setting": asdict(setting),
         "tolerance": {"growth": GROWTH, "followed": FOLLOWED},
-        "reading": read,
+        "reading": result,
         "gap": {"wavelets": supports.gap(wavelets), "Weyl–Heisenberg": supports.gap(uniform)},
         "scales": scales,
         "wavelets": slow,
@@ -172,34 +174,34 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     files.write_text(out / "slow_decay.json", files.to_json(record) + "\n")
     lines = [
         f"Claim: {STATEMENT} [{SOURCE}]",
-        f"  {read['verdict']}",
-        *(f"    {words}" for words in read["words"]),
-        f"  The guarantee for wavelets, by a factor {factor:.3f} a layer, grows by "
-        f"{np.log(2) / np.log(factor):.2f} layers for each octave.",
-        "  A grid can show that each octave more adds layers, and that a decay prescribed is kept "
-        "up for as\n  long as there are octaves. It can't show decay slower than exponential for "
-        "ever: octaves end at π,\n  and from there on energy falls as fast as that of any signal "
-        "of so many samples.",
+        f"  {result['verdict']}",
+        *(f"    {words}" for words in result["words"]),
+        f"  The guarantee for wavelets, a factor {factor:.3f} per layer, grows by "
+        f"{np.log(2) / np.log(factor):.2f} layers per octave.",
+        "  A grid can show that each further octave adds layers, and that a prescribed decay holds "
+        "for as many\n  layers as the octaves allow. It can't show slower than exponential decay "
+        "forever: octaves end at π,\n  and beyond them energy falls as fast as for any signal of "
+        "this length.",
         f"figure {out / 'slow_decay.png'}, numbers {out / 'slow_decay.json'}",
     ]
     return Finding(
-        ledger.IN_A_REGIME if read["verdict"] != ledger.FAILS else ledger.FAILS,
-        f"{read['verdict'].capitalize()}: each octave more adds layers with wavelets and none "
-        "with Weyl–Heisenberg filters, and a decay that is prescribed is kept up for as many "
-        "layers as there are octaves for. No grid can show more than that."
-        if read["verdict"] != ledger.FAILS
-        else "Half-lives or the decay prescribed aren't what is claimed: see the numbers.",
-        f"Pulses of up to {setting.octaves - 1} octaves above the gap δ, and sums of them, "
-        f"{samples} samples, Meyer wavelets; up to {setting.others - 1} octaves and {other} "
-        f"samples, Weyl–Heisenberg filters; modulus, {setting.depth} layers.",
-        tuple(_numbers(read)),
+        ledger.IN_A_REGIME if result["verdict"] != ledger.FAILS else ledger.FAILS,
+        f"{result['verdict'].capitalize()}: each further octave adds layers with wavelets and none "
+        "with Weyl–Heisenberg filters, and a prescribed decay holds for as many layers as the "
+        "octaves allow. A finite grid cannot show more."
+        if result["verdict"] != ledger.FAILS
+        else "Half-lives or prescribed decay are not as claimed: see the numbers.",
+        f"Meyer wavelets: pulses of up to {setting.octaves - 1} octaves above the gap δ, and sums "
+        f"of them, {samples} samples. Weyl–Heisenberg filters: up to {setting.others - 1} octaves, "
+        f"{other} samples. Modulus, {setting.depth} layers.",
+        tuple(_numbers(result)),
         out / "slow_decay.png",
         "\n".join(lines),
     )
 
 
-def _numbers(read):
-    for name, slope in read["growth"].items():
+def _numbers(result):
+    for name, slope in result["growth"].items():
         slow = name == "wavelets"
         met = slope > GROWTH if slow else abs(slope) < GROWTH
         wanted = f"{'more' if slow else 'less'} than {GROWTH}"
@@ -212,10 +214,10 @@ def _numbers(read):
         )
         yield Number(
             f"half-life of the pulse of most octaves, {name}",
-            read["half_life"][name][-1],
+            result["half_life"][name][-1],
             unit="layers",
         )
-    for name, short in read["short"].items():
+    for name, short in result["short"].items():
         yield Number(
             f"short of {name} by", short, wanted=f"at most {FOLLOWED}", met=short <= FOLLOWED
         )
@@ -228,11 +230,11 @@ def reading(
     targets: dict[str, np.ndarray],
     followed: dict[str, np.ndarray],
 ) -> dict[str, Any]:
-    """Half-lives with their growth for each octave, how far sums fall short, and the verdict."""
+    """Half-lives with their growth per octave, shortfalls of the sums, and the verdict."""
     lives = {
-        # the least that wavelets keep, the most that Weyl-Heisenberg filters do
-        "wavelets": [half_life(one[:, 0]) for one in slow],
-        "Weyl–Heisenberg": [half_life(one[:, 1]) for one in fast],
+        # lower bounds for wavelets, upper bounds for Weyl-Heisenberg filters
+        "wavelets": [half_life(bounds[:, 0]) for bounds in slow],
+        "Weyl–Heisenberg": [half_life(bounds[:, 1]) for bounds in fast],
     }
     growth = {
         name: float(np.polyfit(scales[: len(life)], life, 1)[0]) for name, life in lives.items()
@@ -242,18 +244,20 @@ def reading(
         for name, target in targets.items()
     }
     rising = bool(np.all(np.diff(lives["wavelets"]) > 0)) and growth["wavelets"] > GROWTH
-    level = abs(growth["Weyl–Heisenberg"]) < GROWTH
-    kept = max(short.values()) <= FOLLOWED
+    constant = abs(growth["Weyl–Heisenberg"]) < GROWTH
+    enough = max(short.values()) <= FOLLOWED
     words = [
         f"{name:<16}half-life {life[0]:.2f} layers for a pulse {scales[0]} octaves above δ, "
-        f"{life[-1]:.2f} for {scales[len(life) - 1]}: {growth[name]:+.3f} for each octave"
+        f"{life[-1]:.2f} for {scales[len(life) - 1]}: {growth[name]:+.3f} per octave"
         for name, life in lives.items()
     ] + [
-        f"W_n ≥ {name} prescribed up to n = {len(target) - 1}: short by {short[name]:.3f} at most "
-        f"(found {', '.join(f'{w:.3f}' for w in followed[name][: len(target) + 2, 0])})"
+        f"W_n ≥ {name} prescribed up to n = {len(target) - 1}: shortfall at most {short[name]:.3f} "
+        f"(measured {', '.join(f'{w:.3f}' for w in followed[name][: len(target) + 2, 0])})"
         for name, target in targets.items()
     ]
-    verdict = "holds as far as the octaves of a grid go" if rising and level and kept else "fails"
+    verdict = (
+        "holds for as many octaves as the grid has" if rising and constant and enough else "fails"
+    )
     return {
         "verdict": verdict,
         "half_life": lives,
@@ -270,15 +274,15 @@ def draw(
     targets: dict[str, np.ndarray],
     followed: dict[str, np.ndarray],
 ) -> Figure:
-    """W_n of pulses of ever more octaves for both kinds of filters, and of prescribed decay."""
+    """W_n of pulses of increasing octaves for both kinds of filters, and of prescribed decay."""
     with plot.style():
         figure = Figure(figsize=(11.5, 4.0), layout="constrained")
         panels = figure.subplots(1, 3, sharey=True)
         n = np.arange(slow.shape[1])
-        for panel, found, title in zip(
+        for panel, energies, title in zip(
             panels, (slow, fast), ("Meyer wavelets", "Weyl–Heisenberg filters"), strict=False
         ):
-            for scale, (low, high) in zip(scales, found.transpose(0, 2, 1), strict=False):
+            for scale, (low, high) in zip(scales, energies.transpose(0, 2, 1), strict=False):
                 color = matplotlib.colormaps["viridis"]((scale - 1) / scales[-1])
                 panel.fill_between(n, low, high, color=color, alpha=0.2, linewidth=0)
                 panel.plot(n, low, "o-", color=color, markersize=3.5, linewidth=1.1, label=scale)

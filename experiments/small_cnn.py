@@ -1,7 +1,7 @@
-"""Small CNNs: what they learn from, how they are trained, and how their weights are kept.
+"""Small CNNs: data, training, and weight files.
 
-Weights are kept as safetensors, as PyTorch would have them, before, during and after training, so
-that all that reads them works the same on any network's file.
+Weights before, during and after training are saved as safetensors in PyTorch's layout. The
+experiments read them like the file of any other network.
 """
 
 import functools
@@ -24,7 +24,7 @@ from infomech._core import checks, files
 from infomech.networks import sequential
 from infomech.networks.sequential import Filters, Head, Layer, Parameters, Spec
 
-#: where weights are kept unless told otherwise; git ignores it
+#: default folder of the weights; ignored by git
 DATA = Path("data")
 PHOTOGRAPHS = (
     "astronaut",
@@ -42,17 +42,17 @@ PHOTOGRAPHS = (
 
 @dataclass(frozen=True)
 class Training:
-    """How one network is made; the same numbers make the same network.
+    """Training settings of one network; equal settings reproduce the network.
 
     Attributes:
-        data: digits, or patches of photographs.
+        data: "digits" or "patches" (of photographs).
         size: taps of a filter on each axis.
         flipped: whether the images are mirrored left to right.
-        seed: of the first weights and of the order of the images.
+        seed: of the initial weights and of the order of the images.
         channels: of each layer.
-        epochs: times that each image is seen.
-        batch: images in a step.
-        rate: largest learning rate of Adam, which falls to 0 along half a cosine.
+        epochs: passes over the images.
+        batch: images per step.
+        rate: initial learning rate of Adam, with cosine decay to 0.
         stride: of the second layer.
     """
 
@@ -68,13 +68,13 @@ class Training:
 
     @property
     def name(self) -> str:
-        """Of the folder with its weights."""
+        """Name of the folder with its weights."""
         flipped = "-flipped" if self.flipped else ""
         return f"{self.data}{flipped}-{self.size}x{self.size}-seed{self.seed}"
 
     @property
     def spec(self) -> Spec:
-        """Of the network."""
+        """Specification of the network."""
         taps = (self.size, self.size)
         strides = (1, self.stride, *(1,) * len(self.channels))
         layers = [Layer(n, taps, stride=s) for n, s in zip(self.channels, strides, strict=False)]
@@ -83,7 +83,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Images:
-    """Images in [0, 1] or of unit variance, (n, 1, rows, columns), and what they show, (n,)."""
+    """Images in [0, 1] or of unit variance, (n, 1, rows, columns), and their labels, (n,)."""
 
     train: np.ndarray
     shown: np.ndarray
@@ -93,12 +93,12 @@ class Images:
 
 @dataclass(frozen=True)
 class Trained:
-    """A network and how it came about.
+    """A trained network.
 
     Attributes:
         training: its settings.
-        files: of its weights, by the epoch after which they were kept, first to last.
-        accuracy: on images not seen, after the epochs kept.
+        files: weight files by epoch, in order.
+        accuracy: test accuracy after the saved epochs.
     """
 
     training: Training
@@ -106,13 +106,13 @@ class Trained:
     accuracy: dict[int, float]
 
 
-#: what most claims are tested on
+#: networks that most claims are tested on
 NETWORKS = Training(), Training(size=5), Training(size=7, epochs=16), Training("patches")
 
 
 @functools.cache
 def digits() -> Images:
-    """scikit-learn's digits of 8² pixels: 1,437 to learn from, 360 held out."""
+    """scikit-learn's digits of 8² pixels: 1,437 training and 360 test images."""
     from sklearn import datasets
 
     bunch = datasets.load_digits()
@@ -124,27 +124,27 @@ def digits() -> Images:
 
 @functools.cache
 def patches(side: int = 16, train: int = 300, test: int = 100) -> Images:
-    """Patches of ten photographs, less their mean and over their spread; which one is shown.
+    """Standardized patches of ten photographs; the label is the photograph.
 
-    Patches to learn from come from the left two thirds of each photograph, others from the rest.
+    Training patches come from the left two thirds of each photograph, test patches from the rest.
     """
     random = np.random.default_rng(0)
-    found: dict[bool, list[np.ndarray]] = {True: [], False: []}
+    crops: dict[bool, list[np.ndarray]] = {True: [], False: []}
     for name in PHOTOGRAPHS:
         image = np.asarray(fields.image(_photograph(name)).values, np.float32)
         border = 2 * image.shape[1] // 3
-        for seen, count in ((True, train), (False, test)):
-            part = image[:, :border] if seen else image[:, border:]
+        for training, count in ((True, train), (False, test)):
+            part = image[:, :border] if training else image[:, border:]
             corners = random.integers(0, np.array(part.shape) - side, (count, 2))
-            found[seen] += [part[y : y + side, x : x + side] for y, x in corners]
+            crops[training] += [part[y : y + side, x : x + side] for y, x in corners]
     sets = {}
-    for seen, some in found.items():
-        every = np.stack(some)[:, None]
-        spread = every.std((1, 2, 3), keepdims=True)
-        sets[seen] = (every - every.mean((1, 2, 3), keepdims=True)) / (spread + 1e-3)
+    for training, group in crops.items():
+        stacked = np.stack(group)[:, None]
+        spread = stacked.std((1, 2, 3), keepdims=True)
+        sets[training] = (stacked - stacked.mean((1, 2, 3), keepdims=True)) / (spread + 1e-3)
     labels = [np.repeat(np.arange(10, dtype=np.int32), n) for n in (train, test)]
-    mixed = random.permutation(len(labels[1]))
-    return Images(sets[True], labels[0], sets[False][mixed], labels[1][mixed])
+    order = random.permutation(len(labels[1]))
+    return Images(sets[True], labels[0], sets[False][order], labels[1][order])
 
 
 def _photograph(name: str) -> Any:
@@ -156,12 +156,12 @@ def _photograph(name: str) -> Any:
 
 
 def images(training: Training) -> Images:
-    """What a network learns from and is tested on."""
+    """Training and test images of a network."""
     checks.one_of("data", training.data, ("digits", "patches"))
-    found = digits() if training.data == "digits" else patches()
+    data = digits() if training.data == "digits" else patches()
     if training.flipped:
-        return Images(found.train[..., ::-1], found.shown, found.test[..., ::-1], found.test_shown)
-    return found
+        return Images(data.train[..., ::-1], data.shown, data.test[..., ::-1], data.test_shown)
+    return data
 
 
 def train(
@@ -170,13 +170,13 @@ def train(
     first: Parameters | None = None,
     keep: Callable[[int, Parameters, float], None] = lambda epoch, params, accuracy: None,
 ) -> Parameters:
-    """Trains a network by Adam on the cross-entropy.
+    """Train a network with Adam on the cross-entropy.
 
     Args:
         training: its settings.
-        first: weights to begin with; random ones of its seed if None.
-        keep: called with the epoch, the weights and the accuracy on images not seen, before the
-            first epoch, after epochs 1, 2, 4, 8, … and after the last.
+        first: initial weights; by default random, from its seed.
+        keep: called with epoch, weights and test accuracy before the first epoch, after epochs
+            1, 2, 4, 8, … and after the last.
     """
     data, spec = images(training), training.spec
     order = jax.random.key(training.seed + 2**20)
@@ -184,21 +184,21 @@ def train(
     steps = len(data.train) // training.batch
     options = {"spec": spec, "rate": training.rate, "steps": steps * training.epochs}
     state = _optimizer(training.rate, steps).init(params)
-    seen, shown = jnp.asarray(data.train), jnp.asarray(data.shown)
+    pixels, labels = jnp.asarray(data.train), jnp.asarray(data.shown)
     keep(0, params, accuracy(params, data, spec))
     for epoch in range(1, training.epochs + 1):
-        random = jax.random.permutation(jax.random.fold_in(order, epoch), len(seen))
-        for chosen in random[: steps * training.batch].reshape(steps, -1):
-            # Adam of optax mixes types
+        random = jax.random.permutation(jax.random.fold_in(order, epoch), len(pixels))
+        for batch in random[: steps * training.batch].reshape(steps, -1):
+            # optax's Adam mixes types
             with jax.numpy_dtype_promotion("standard"):
-                params, state = _step(params, state, seen[chosen], shown[chosen], **options)
+                params, state = _step(params, state, pixels[batch], labels[batch], **options)
         if epoch == training.epochs or math.log2(epoch).is_integer():
             keep(epoch, params, accuracy(params, data, spec))
     return params
 
 
 def beginning(training: Training) -> Parameters:
-    """The random first weights of a network."""
+    """Random initial weights of a network."""
     return sequential.init(training.spec, key=jax.random.key(training.seed), dtype=np.float32)
 
 
@@ -206,12 +206,12 @@ def _optimizer(rate, steps):
     return optax.adam(optax.cosine_decay_schedule(rate, steps))
 
 
-# one step at a time: within a scan XLA runs convolutions on one core
+# no scan over steps: within a scan XLA runs convolutions on one core
 @functools.partial(jax.jit, static_argnames=("spec", "rate", "steps"))
-def _step(params, state, seen, shown, *, spec, rate, steps):
+def _step(params, state, pixels, labels, *, spec, rate, steps):
     def loss(params):
-        logits = _logits(params, seen, spec=spec)
-        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, shown))
+        logits = _logits(params, pixels, spec=spec)
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
 
     updates, state = _optimizer(rate, steps).update(jax.grad(loss)(params), state)
     return optax.apply_updates(params, updates), state
@@ -223,13 +223,13 @@ def _logits(params, pixels, *, spec):
 
 
 def accuracy(params: Parameters, data: Images, spec: Spec) -> float:
-    """Share of the images held out that are told rightly."""
+    """Test accuracy."""
     guess = np.argmax(np.asarray(_logits(params, data.test, spec=spec)), -1)
     return float(np.mean(guess == data.test_shown))
 
 
 def save(params: Parameters, path: Path, about: dict[str, Any]) -> None:
-    """Writes weights as PyTorch has them: cross-correlations (outputs, inputs, *taps)."""
+    """Write weights in PyTorch's layout: cross-correlations (outputs, inputs, *taps)."""
     from safetensors.numpy import save_file
 
     tensors = {}
@@ -243,45 +243,45 @@ def save(params: Parameters, path: Path, about: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> Parameters:
-    """What `save` wrote; its kernels are read as those of any file are."""
+    """Read weights written by `save`, with the kernels as from any other file."""
     from safetensors.numpy import load_file
 
     kernels = {layer.name: layer.kernels for layer in weights.layers(path)}
-    rest = load_file(path)
+    tensors = load_file(path)
     layers = [
-        Filters(jnp.asarray(taps), jnp.asarray(rest[name.replace("weight", "bias")]))
+        Filters(jnp.asarray(taps), jnp.asarray(tensors[name.replace("weight", "bias")]))
         for name, taps in kernels.items()
     ]
     return Parameters(
-        tuple(layers), Head(*(jnp.asarray(rest[f"head.{n}"]) for n in ("weight", "bias")))
+        tuple(layers), Head(*(jnp.asarray(tensors[f"head.{n}"]) for n in ("weight", "bias")))
     )
 
 
 def trained(training: Training, folder: Path = DATA) -> Trained:
-    """The network of these settings: trained, unless its weights are in the folder already."""
-    place = folder / training.name
-    record = place / "training.json"
+    """The network of these settings; trained unless its weights are in the folder already."""
+    directory = folder / training.name
+    record = directory / "training.json"
     if record.exists():
-        known = json.loads(record.read_text("utf-8"))
-        if known["training"] == json.loads(files.to_json(training)):
-            scores = {int(epoch): score for epoch, score in known["accuracy"].items()}
-            return Trained(training, {epoch: _file(place, epoch) for epoch in scores}, scores)
+        content = json.loads(record.read_text("utf-8"))
+        if content["training"] == json.loads(files.to_json(training)):
+            scores = {int(epoch): score for epoch, score in content["accuracy"].items()}
+            return Trained(training, {epoch: _file(directory, epoch) for epoch in scores}, scores)
         record.unlink()
-    files.folder(place)
+    files.folder(directory)
     scores = {}
     with tqdm(total=training.epochs, desc=training.name, unit="epoch") as bar:
 
         def keep(epoch: int, params: Parameters, score: float) -> None:
             about = {"training": training, "epoch": epoch, "accuracy": score}
-            save(params, _file(place, epoch), {**about, "provenance": files.provenance()})
+            save(params, _file(directory, epoch), {**about, "provenance": files.provenance()})
             scores[epoch] = score
             bar.set_postfix(accuracy=f"{score:.1%}")
             bar.update(epoch - bar.n)
 
         train(training, keep=keep)
-    # written last: without it nothing in the folder counts
+    # written last: marks the folder as complete
     files.write_text(record, files.to_json({"training": training, "accuracy": scores}))
-    return Trained(training, {epoch: _file(place, epoch) for epoch in scores}, scores)
+    return Trained(training, {epoch: _file(directory, epoch) for epoch in scores}, scores)
 
 
 def _file(place: Path, epoch: int) -> Path:
@@ -289,7 +289,7 @@ def _file(place: Path, epoch: int) -> Path:
 
 
 def mean(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means over the first axis, such as networks or images, and half of their 95 % intervals."""
+    """Means over the first axis (networks or images), and half widths of their 95 % intervals."""
     count = len(values)
     quantile = special.stdtrit(count - 1, 0.975)
     return values.mean(0), quantile * values.std(0, ddof=1) / count**0.5

@@ -1,21 +1,21 @@
-"""How far from a straight line a sampled curve is over each of its ranges, and where it's near."""
+"""Deviation of a sampled curve from a straight line over each of its ranges."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-#: points on a range at least: two are always on a line
-LEAST = 3
+#: points of a range; two always lie on a line
+MIN_POINTS = 3
 
 
 class Ranges(NamedTuple):
-    """Every range of a curve from point i to point j; arrays are (n, n).
+    """All ranges of a curve, from point i to point j; arrays are (n, n).
 
     Attributes:
-        deviation: largest distance of a point from the best line, as a share of max y − min y over
-            the range; inf where j < i + 2, a value is missing, or y is constant.
-        grows: whether the value at j is above that at i.
+        deviation: largest distance of a point from the best line, divided by max y − min y over the
+            range; inf where j < i + 2, a value is missing, or y is constant.
+        grows: whether the value at j exceeds that at i.
     """
 
     deviation: np.ndarray
@@ -23,15 +23,15 @@ class Ranges(NamedTuple):
 
 
 def ranges(x: np.ndarray, y: np.ndarray, *, through_zero: bool = False) -> Ranges:
-    """The deviation from the best line over every range: min over lines of max |y − line| / gain.
+    """Deviation from the best line over every range: min over lines of max |y − line| / gain.
 
-    The best line is the one whose largest distance is least (Chebyshev's), so that no line does
-    better, and the gain is max y − min y over the range. For a line y = a + bx that distance is
-    half the largest height of a point above or below the chord of two points around it; for
-    y = bx it is the largest |y_i x_j − y_j x_i|/(x_i + x_j) of two points.
+    The best line minimizes the largest distance (Chebyshev), and the gain is max y − min y over the
+    range. For lines y = a + bx the distance is half the largest height of a point above or below
+    the chord of two points around it; for y = bx it is the largest |y_i x_j − y_j x_i|/(x_i + x_j)
+    over pairs of points.
 
     Args:
-        x: increasing, at least 0, (n,).
+        x: increasing and non-negative, (n,).
         y: NaN where unknown, (n,).
         through_zero: whether lines go through the origin.
 
@@ -39,35 +39,33 @@ def ranges(x: np.ndarray, y: np.ndarray, *, through_zero: bool = False) -> Range
         `Ranges`.
     """
     n = len(x)
-    known = np.where(np.isfinite(y), y, 0)
-    pairs = _pairs(x, known) if through_zero else _chords(x, known)
-    distance, gain, missing = np.zeros((3, n, n))
+    values = np.where(np.isfinite(y), y, 0)
+    pairs = _pairs(x, values) if through_zero else _chords(x, values)
+    distance, gain, incomplete = np.zeros((3, n, n))
     for width in range(n):
         for i in range(n - width):
             j = i + width
-            # what is within a range is within the next larger ones
+            # a range includes the pairs of its subranges
             inner = (distance[i + 1, j], distance[i, j - 1]) if width else ()
             distance[i, j] = max(pairs[i, j], *inner, 0)
-            gain[i, j] = np.ptp(known[i : j + 1])
-            missing[i, j] = not np.all(np.isfinite(y[i : j + 1]))
+            gain[i, j] = np.ptp(values[i : j + 1])
+            incomplete[i, j] = not np.all(np.isfinite(y[i : j + 1]))
     first, last = np.indices((n, n))
-    exists = (last - first >= LEAST - 1) & (missing == 0) & (gain > 0)
-    deviation = np.where(exists, distance / np.where(exists, gain, 1), np.inf)
-    return Ranges(deviation, exists & (known[None] > known[:, None]))
+    valid = (last - first >= MIN_POINTS - 1) & (incomplete == 0) & (gain > 0)
+    deviation = np.where(valid, distance / np.where(valid, gain, 1), np.inf)
+    return Ranges(deviation, valid & (values[None] > values[:, None]))
 
 
-def widest(
-    x: np.ndarray, several: Sequence[Ranges], tolerance: float
-) -> tuple[float, float] | None:
-    """The widest range over which every one of several curves grows within tolerance of its line.
+def widest(x: np.ndarray, curves: Sequence[Ranges], tolerance: float) -> tuple[float, float] | None:
+    """Widest range over which all curves grow and stay within tolerance of their lines.
 
-    Of ranges of one width the one of the least deviation is taken.
+    Of ranges of equal width, the one with the smallest deviation is taken.
 
     Returns:
         Both ends, or None if there is no such range.
     """
-    worst = np.max([found.deviation for found in several], axis=0)
-    good = (worst <= tolerance) & np.all([found.grows for found in several], axis=0)
+    worst = np.max([curve.deviation for curve in curves], axis=0)
+    good = (worst <= tolerance) & np.all([curve.grows for curve in curves], axis=0)
     if not np.any(good):
         return None
     first, last = np.nonzero(good)
@@ -76,11 +74,11 @@ def widest(
 
 
 def _chords(x, y):
-    """Half the largest height between points i and j above or below their chord, (n, n)."""
+    """Half the largest distance of points between i and j from their chord, (n, n)."""
     i, j, k = np.ix_(*[np.arange(len(x))] * 3)
     inside = (i < k) & (k < j)
-    part = (x[k] - x[i]) / np.where(inside, x[j] - x[i], 1)
-    height = np.abs(y[k] - y[i] - part * (y[j] - y[i])) / 2
+    fraction = (x[k] - x[i]) / np.where(inside, x[j] - x[i], 1)
+    height = np.abs(y[k] - y[i] - fraction * (y[j] - y[i])) / 2
     return np.max(np.where(inside, height, 0), axis=2)
 
 

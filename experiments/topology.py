@@ -1,9 +1,9 @@
-"""Is there a prototype filter for any factor of decay, and does energy decay by it?
+"""Is there a prototype filter for any decay factor, and does energy decay by that factor?
 
-Wavelets of dilation r contract by (r² + 1)/(r² − 1), uniform filters whose prototype is b wide and
-starts at the gap δ by 1 + 2 δ/b. So r and b can be chosen for a factor a that is wanted; what is
-bought with it is more bands. Built on a grid, such frames have factors of their own, and the energy
-of signals passed through them falls layer by layer.
+Wavelets of dilation r contract by (r² + 1)/(r² − 1); uniform filters whose prototype has width b
+and starts at the gap δ contract by 1 + 2 δ/b. Choosing r and b gives any desired factor a, at the
+cost of more bands. This experiment measures the factors of such frames on a grid, and the energy of
+signals passed through them.
 """
 
 from collections.abc import Iterator
@@ -21,28 +21,31 @@ from infomech import plot, scattering
 from infomech._core import files
 from infomech.scattering import Frame, bounds, signals, supports
 
-STATEMENT = "There is a prototype filter for any factor of decay, and energy decays at least by it."
+STATEMENT = (
+    "For any decay factor there is a prototype filter, and energy decays at least by that factor."
+)
 SOURCE = "arXiv 1707.02711"
 CLAIMS = (16,)
-#: fixed before any run: a frame has the factor wanted if its own is within this share of it
+#: fixed before any run: largest relative error of the factor of a frame
 DESIGNED = 0.02
-#: fixed before any run: an energy exceeds its guarantee from this share on
+#: fixed before any run: tolerance on the guarantee, relative to the signal's energy
 EXCESS = 1e-9
 WAVELETS, UNIFORM = "wavelets", "uniform filters"
 
 
 @dataclass(frozen=True)
 class TopologySettings:
-    """What is designed and measured.
+    """Designs and signals.
 
     Attributes:
-        factors: a, that are wanted.
+        factors: target factors a.
         samples: of the signals.
-        octaves: of the wavelets above the gap, less one step r.
+        octaves: of the wavelets above the gap, minus one step r.
         bands: of the uniform filters on either side.
         depth: N; energies go up to W_(N+1).
-        prune: bands with at most this share of the energy are not computed, but accounted for.
-        signals: of `infomech.scattering.signals`.
+        prune: bands with at most this share of the energy are not computed but included in the
+            bounds.
+        signals: from `infomech.scattering.signals`.
     """
 
     factors: tuple[float, ...] = (1.25, 5 / 3, 2.0, 3.0, 5.0)
@@ -56,15 +59,15 @@ class TopologySettings:
 
 @dataclass(frozen=True)
 class Case:
-    """One design and one signal passed through it; energies are shares of the signal's.
+    """One design and one signal; energies relative to the signal's energy.
 
     Attributes:
-        kind, signal: which.
-        wanted, own: factors a.
+        kind, signal: the case.
+        wanted, own: factors a, of the target and of the frame.
         bands: of the frame on either side.
-        energies: W_0 … W_(N+1), as much as may be.
-        last: layer whose energy is known to a factor of two in spite of pruning; 2 at least.
-        guaranteed: bounds on them.
+        energies: upper bounds on W_0 … W_(N+1).
+        last: last layer whose energy is known to a factor of two despite pruning; at least 2.
+        guaranteed: guarantees for these energies.
     """
 
     kind: str
@@ -78,18 +81,18 @@ class Case:
 
     @property
     def excess(self) -> float:
-        """By how much an energy exceeds its guarantee at most."""
+        """Largest excess of an energy over its guarantee."""
         return float(np.max(self.energies[1:] - self.guaranteed[1:]))
 
     @property
     def measured(self) -> float:
-        """By which energy falls from W_1 to the last layer known: a geometric mean, at least."""
+        """Mean (geometric) decay factor from W_1 to the last known layer, a lower bound."""
         fall = self.energies[1] / self.energies[self.last]
         return float(fall ** (1 / (self.last - 1)))
 
 
 def designs(setting: TopologySettings) -> Iterator[tuple[str, float, Frame]]:
-    """A frame of either kind for each factor."""
+    """One frame of each kind for each factor."""
     for factor in setting.factors:
         dilation = bounds.dilation_for(factor)
         yield (
@@ -97,7 +100,7 @@ def designs(setting: TopologySettings) -> Iterator[tuple[str, float, Frame]]:
             factor,
             scattering.meyer(setting.samples, setting.octaves, dilation=dilation),
         )
-        # a gap as wide as the factor leaves prototypes of more than two spacings
+        # with a gap equal to the factor, prototypes are wider than two spacings
         width = bounds.width_for(factor, gap=factor)
         bank = scattering.weyl_heisenberg(setting.samples, setting.bands, width=width, gap=factor)
         yield UNIFORM, factor, bank
@@ -106,8 +109,8 @@ def designs(setting: TopologySettings) -> Iterator[tuple[str, float, Frame]]:
 def measure(kind: str, factor: float, bank: Frame, name: str, setting: TopologySettings) -> Case:
     """Energies of one signal through one design."""
     values = signals.signal(name, shape=setting.samples, dtype="float64")
-    found = scattering.energies(values, bank, setting.depth, prune=setting.prune)
-    low, high = np.asarray(found.propagated_bounds).T
+    result = scattering.energies(values, bank, setting.depth, prune=setting.prune)
+    low, high = np.asarray(result.propagated_bounds).T
     limit = bounds.guaranteed(values, bank, setting.depth + 1)
     return Case(
         kind,
@@ -115,21 +118,21 @@ def measure(kind: str, factor: float, bank: Frame, name: str, setting: TopologyS
         factor,
         float(supports.factors(bank).min()),
         len(bank.bands) // 2,
-        np.asarray(high / found.energy),
+        np.asarray(high / result.energy),
         max(2, int(np.flatnonzero(low > 0.5 * high)[-1])),
-        np.asarray(limit / found.energy),
+        np.asarray(limit / result.energy),
     )
 
 
 def run(out: Path, *, quick: bool = False) -> Finding:
-    """Designs wavelets and uniform filters for given factors and measures the decay.
+    """Design wavelets and uniform filters for given factors, and measure the decay.
 
     Args:
-        out: folder to write to; made if need be.
+        out: output folder; created if missing.
         quick: one factor and one signal, three layers.
 
     Returns:
-        The factors of the frames and of the decay beside those wanted.
+        Factors of the frames and of the decay, compared with their targets.
 
     Raises:
         ValueError: `out` can't be written.
@@ -139,13 +142,13 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     if quick:
         setting = TopologySettings((3.0,), 512, depth=3, prune=1e-5, signals=("noise",))
     with jax.enable_x64(True):
-        found = [
+        cases = [
             measure(kind, factor, bank, name, setting)
             for kind, factor, bank in tqdm(list(designs(setting)), desc="topology", unit="frame")
             for name in setting.signals
         ]
-    plot.save(draw(found), out / "topology.png")
-    numbers = tuple(_numbers(found))
+    plot.save(draw(cases), out / "topology.png")
+    numbers = tuple(_numbers(cases))
     verdict = ledger.verdict(number.met for number in numbers if number.met is not None)
     record = {
         "statement": STATEMENT,
@@ -153,15 +156,15 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         "setting": asdict(setting),
         "tolerance": {"designed": DESIGNED, "excess": EXCESS},
         "verdict": verdict,
-        "cases": [asdict(c) for c in found],
+        "cases": [asdict(c) for c in cases],
         "provenance": files.provenance(x64=True),
     }
     files.write_text(out / "topology.json", files.to_json(record) + "\n")
-    reading = _reading(found)
+    reading = _reading(cases)
     lines = [
         f"Claim: {STATEMENT} [{SOURCE}]",
         f"  {verdict}: {reading}",
-        *(f"    {_line(case)}" for case in found),
+        *(f"    {_line(case)}" for case in cases),
         f"figure {out / 'topology.png'}, numbers {out / 'topology.json'}",
     ]
     return Finding(
@@ -169,47 +172,47 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         reading,
         f"Factors {', '.join(f'{a:.3g}' for a in setting.factors)}; {', '.join(setting.signals)} "
         f"of {setting.samples} samples, modulus, {setting.depth} layers, pruned paths counted as "
-        "energy that is left, double precision.",
+        "remaining energy, double precision.",
         numbers,
         out / "topology.png",
         "\n".join(lines),
     )
 
 
-def _firsts(found):
-    """One case of each design."""
-    return list({(case.kind, case.wanted): case for case in reversed(found)}.values())[::-1]
+def _firsts(cases):
+    """First case of each design."""
+    return list({(case.kind, case.wanted): case for case in reversed(cases)}.values())[::-1]
 
 
 def _built(case):
     return abs(case.own / case.wanted - 1) <= DESIGNED
 
 
-def _reading(found):
-    frames = _firsts(found)
-    most = max((f for f in frames if f.kind == WAVELETS), key=lambda case: case.bands)
-    least: dict[float, list[float]] = {case.wanted: [] for case in found}
-    for case in found:
-        least[case.wanted].append(case.measured)
-    slowest = ", ".join(f"{min(some):.3g} for {a:.3g}" for a, some in least.items())
+def _reading(cases):
+    frames = _firsts(cases)
+    largest = max((f for f in frames if f.kind == WAVELETS), key=lambda case: case.bands)
+    measured: dict[float, list[float]] = {case.wanted: [] for case in cases}
+    for case in cases:
+        measured[case.wanted].append(case.measured)
+    slowest = ", ".join(f"{min(values):.3g} for {a:.3g}" for a, values in measured.items())
     return (
-        f"{sum(map(_built, frames))} of {len(frames)} frames have the factor that they were "
-        f"designed for; {sum(c.excess <= EXCESS for c in found)} of {len(found)} signals keep to "
-        f"the guarantee, and {sum(c.measured >= c.wanted for c in found)} fall by the factor "
-        f"wanted or more. Least measured by wanted: {slowest}. "
-        f"A factor of {most.wanted:.3g} takes {most.bands} wavelets on either side."
+        f"{sum(map(_built, frames))} of {len(frames)} frames have their target factor. The "
+        f"guarantee holds for {sum(c.excess <= EXCESS for c in cases)} of {len(cases)} signals, "
+        f"and {sum(c.measured >= c.wanted for c in cases)} decay at least by the target factor. "
+        f"Smallest measured factor by target: {slowest}. "
+        f"A factor of {largest.wanted:.3g} takes {largest.bands} wavelets on either side."
     )
 
 
-def _numbers(found):
-    for case in _firsts(found):
+def _numbers(cases):
+    for case in _firsts(cases):
         yield Number(
             f"factor of the frame, {case.kind} for a = {case.wanted:.4g}",
             case.own,
             wanted=f"{case.wanted:.4g} to within {DESIGNED:.0%}",
             met=_built(case),
         )
-    for case in found:
+    for case in cases:
         name = f"{case.kind} for a = {case.wanted:.4g}, {case.signal}"
         yield Number(
             f"W_n above its guarantee, {name}",
@@ -227,22 +230,22 @@ def _numbers(found):
 
 def _line(case):
     return (
-        f"{case.kind:<16}{case.signal:<9}wanted {case.wanted:.3f}, frame {case.own:.3f}, "
+        f"{case.kind:<16}{case.signal:<9}target {case.wanted:.3f}, frame {case.own:.3f}, "
         f"{case.bands} bands; measured {case.measured:.3g}"
     )
 
 
-def draw(found: list[Case]) -> Figure:
-    """Factors of frames and of decay against those wanted, and energies of wavelets."""
-    looks = {WAVELETS: ("#0072B2", "o"), UNIFORM: ("#D55E00", "^")}
+def draw(cases: list[Case]) -> Figure:
+    """Factors of frames and of decay against their targets, and energies of wavelets."""
+    styles = {WAVELETS: ("#0072B2", "o"), UNIFORM: ("#D55E00", "^")}
     with plot.style():
         figure = Figure(figsize=(11.5, 3.8), layout="constrained")
         built, energies, measured = figure.subplots(1, 3)
-        for case in _firsts(found):
-            built.plot(case.wanted, case.own, looks[case.kind][1], color=looks[case.kind][0])
-        factors = sorted({case.wanted for case in found})
-        for case in found:
-            if case.kind == WAVELETS and case.signal == found[0].signal:
+        for case in _firsts(cases):
+            built.plot(case.wanted, case.own, styles[case.kind][1], color=styles[case.kind][0])
+        factors = sorted({case.wanted for case in cases})
+        for case in cases:
+            if case.kind == WAVELETS and case.signal == cases[0].signal:
                 color, n = f"C{factors.index(case.wanted)}", np.arange(len(case.energies))
                 known = slice(case.last + 1)
                 energies.plot(
@@ -254,16 +257,16 @@ def draw(found: list[Case]) -> Figure:
                     label=f"a = {case.wanted:.3g}",
                 )
                 energies.plot(n[1:], case.guaranteed[1:], "--", linewidth=1, color=color)
-            color, marker = looks[case.kind]
+            color, marker = styles[case.kind]
             measured.plot(case.wanted, case.measured, marker, color=color, markersize=4)
         for panel, words in (
             (built, "factor of the frame"),
             (measured, "mean factor from W$_1$ on"),
         ):
-            panel.plot(factors, factors, "k--", linewidth=1, label="as wanted")
-            for kind, (color, marker) in looks.items():
+            panel.plot(factors, factors, "k--", linewidth=1, label="target")
+            for kind, (color, marker) in styles.items():
                 panel.plot([], [], marker, color=color, label=kind)
-            panel.set(xscale="log", yscale="log", xlabel="wanted factor a", ylabel=words)
+            panel.set(xscale="log", yscale="log", xlabel="target factor a", ylabel=words)
             panel.legend()
         built.set_title("Designed frames")
         measured.set_title("Decay, all signals")
@@ -271,7 +274,7 @@ def draw(found: list[Case]) -> Figure:
             yscale="log",
             xlabel="layer n",
             ylabel="W$_n$ / ‖f‖²",
-            title=f"Wavelets, {found[0].signal} (dashed: guaranteed)",
+            title=f"Wavelets, {cases[0].signal} (dashed: guaranteed)",
         )
         energies.legend()
     return figure

@@ -1,7 +1,7 @@
-"""Filters of trained networks: low modes, directions, odd shares, and what mirrored images do.
+"""Are filters of trained networks dominated by DC and gradients?
 
-The networks are those of `train_digits`, of several first weights each; what is compared is the
-same network before and after training, and Gaussian taps.
+The networks are those of `train_digits`, with several initial weights each. Each network is
+compared before and after training and with Gaussian taps; mirrored images test the directions.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -22,19 +22,19 @@ from infomech.networks.sequential import Filters, Parameters
 STATEMENT = "Small filters of trained CNNs are dominated by DC and gradients, the modes of motion."
 SOURCE = "arXiv 2512.24338"
 CLAIMS = (10,)
-#: fixed before any run: mirrored weights are mirrored to this share of the largest one
+#: fixed before any run: largest error of mirrored weights, relative to the largest weight
 MIRRORED = 1e-3
 
 
 @dataclass(frozen=True)
 class TrainedFiltersSettings:
-    """Which networks are looked at.
+    """Networks to analyze.
 
     Attributes:
-        others: networks besides those of 3×3 filters on digits.
-        seeds: first weights of those on digits, and of as many on mirrored digits.
+        others: networks other than those with 3×3 filters on digits.
+        seeds: number of networks on digits, and on mirrored digits.
         epochs: of training on digits.
-        channels: of the layers of those on digits.
+        channels: of the layers of the networks on digits.
     """
 
     others: tuple[Training, ...] = NETWORKS[1:]
@@ -44,24 +44,27 @@ class TrainedFiltersSettings:
 
     @property
     def digits(self) -> list[Training]:
-        """On digits as they are."""
+        """Networks on original digits."""
         base = Training(epochs=self.epochs, channels=self.channels)
         return [replace(base, seed=seed) for seed in range(self.seeds)]
 
     @property
     def flipped(self) -> list[Training]:
-        """On mirrored digits."""
-        return [replace(one, flipped=True, seed=one.seed + self.seeds) for one in self.digits]
+        """Networks on mirrored digits."""
+        return [
+            replace(training, flipped=True, seed=training.seed + self.seeds)
+            for training in self.digits
+        ]
 
 
 @dataclass(frozen=True)
 class Counted:
-    """Census of one network after training, and its change from before.
+    """Census of one network after training, and its change by training.
 
     Attributes:
         name: of the network.
-        found: after training.
-        change: from before training.
+        found: census after training.
+        change: difference from before training.
     """
 
     name: str
@@ -69,23 +72,25 @@ class Counted:
     change: Any
 
 
-def count(one: Trained) -> Counted:
-    """The census of a network and its change by training."""
-    first, last = min(one.files), max(one.files)
-    found = networks.census(weights.layers(one.files[last]))
-    change = networks.compare(weights.layers(one.files[first]), weights.layers(one.files[last]))
-    return Counted(one.training.name, found, change)
+def count(trained: Trained) -> Counted:
+    """Census of a network and its change by training."""
+    first, last = min(trained.files), max(trained.files)
+    census = networks.census(weights.layers(trained.files[last]))
+    change = networks.compare(
+        weights.layers(trained.files[first]), weights.layers(trained.files[last])
+    )
+    return Counted(trained.training.name, census, change)
 
 
 def run(out: Path, *, quick: bool = False) -> Finding:
-    """Trains what isn't there yet, counts the filters and settles four claims.
+    """Train missing networks, take the census of their filters, and test four claims.
 
     Args:
-        out: folder to write to; made if need be.
-        quick: two small networks on digits and two on mirrored ones, of one epoch, kept in `out`.
+        out: output folder; created if missing.
+        quick: two small networks on digits and two on mirrored digits, one epoch, kept in `out`.
 
     Returns:
-        Verdicts with numbers; the first one counts.
+        Verdicts with numbers; the first verdict decides.
 
     Raises:
         ValueError: `out` can't be written.
@@ -94,13 +99,13 @@ def run(out: Path, *, quick: bool = False) -> Finding:
     setting = TrainedFiltersSettings((), 2, 1, (4, 4, 4)) if quick else TrainedFiltersSettings()
     data = out / "data" if quick else DATA
     plain, mirrored, others = (
-        [small_cnn.trained(t, data) for t in some]
-        for some in (setting.digits, setting.flipped, setting.others)
+        [small_cnn.trained(t, data) for t in flags]
+        for flags in (setting.digits, setting.flipped, setting.others)
     )
-    counted = [count(one) for one in (*plain, *others)]
+    counted = [count(network) for network in (*plain, *others)]
     momenta = {
-        "digits": np.stack([momentum(one) for one in plain]),
-        "mirrored digits": np.stack([momentum(one) for one in mirrored]),
+        "digits": np.stack([momentum(network) for network in plain]),
+        "mirrored digits": np.stack([momentum(network) for network in mirrored]),
     }
     error = mirrored_training(setting.digits[0])
     plot.save(draw(counted, momenta), out / "trained_filters.png")
@@ -109,7 +114,7 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         "source": SOURCE,
         "setting": asdict(setting),
         "tolerance": {"dominated": 0.5, "mirrored": MIRRORED},
-        "networks": {one.name: readings(one) for one in counted},
+        "networks": {network.name: readings(network) for network in counted},
         "momenta": momenta,
         "mirrored_error": error,
         "provenance": files.provenance(),
@@ -123,36 +128,36 @@ def run(out: Path, *, quick: bool = False) -> Finding:
         *_mirrors(momenta, error),
         f"figure {out / 'trained_filters.png'}, numbers {out / 'trained_filters.json'}",
     ]
-    sure = [networks.dominance(one.found).dominated.values for one in counted]
-    held = np.concatenate(sure)
+    dominated = [networks.dominance(network.found).dominated.values for network in counted]
+    held = np.concatenate(dominated)
     return Finding(
         ledger.verdict(held),
-        f"For sure, DC and gradients have more than half of the energy in {held.sum()} of "
-        f"{held.size} layers; by network: "
+        f"DC and gradients hold more than half of the energy, by the 95 % interval, in "
+        f"{held.sum()} of {held.size} layers; by network: "
         + ", ".join(
-            f"{one.name} {some.sum()} of {some.size}"
-            for one, some in zip(counted, sure, strict=True)
+            f"{network.name} {flags.sum()} of {flags.size}"
+            for network, flags in zip(counted, dominated, strict=True)
         )
         + ".",
-        "Networks on digits and patches of photographs after training, layer by layer; intervals "
-        "by bootstrap over filters.",
-        tuple(_numbers(counted, sure, error)),
+        "Networks on digits and patches of photographs after training, layer by layer; bootstrap "
+        "intervals over filters.",
+        tuple(_numbers(counted, dominated, error)),
         out / "trained_filters.png",
         "\n".join(lines),
     )
 
 
-def _numbers(counted, sure, error):
-    for one, dominated in zip(counted, sure, strict=True):
-        low = one.found.sel(part="low")
-        for n, (least, most) in enumerate(low.share_interval.values.tolist()):
+def _numbers(counted, dominated, error):
+    for network, flags in zip(counted, dominated, strict=True):
+        low = network.found.sel(part="low")
+        for n, (lower, upper) in enumerate(low.share_interval.values.tolist()):
             yield Number(
-                f"energy in DC and gradients, {one.name}, layer {n + 1}",
+                f"energy in DC and gradients, {network.name}, layer {n + 1}",
                 float(low.share[n]),
-                least,
-                most,
-                wanted="more than 0.5, for sure",
-                met=bool(dominated[n]),
+                lower,
+                upper,
+                wanted="interval above 0.5",
+                met=bool(flags[n]),
             )
     yield Number(
         "weights not mirrored by mirrored training",
@@ -163,37 +168,39 @@ def _numbers(counted, sure, error):
     )
 
 
-def readings(one: Counted) -> dict[str, Any]:
-    """The numbers behind the verdicts, layer by layer."""
-    found, change = one.found, one.change
+def readings(network: Counted) -> dict[str, Any]:
+    """Numbers behind the verdicts, layer by layer."""
+    census, change = network.found, network.change
     return {
-        "low": found.share.sel(part="low").values,
-        "low_interval": found.share_interval.sel(part="low").values,
-        "random": found.random.sel(part="low").values,
-        "odd": found.share.sel(part="odd").values,
+        "low": census.share.sel(part="low").values,
+        "low_interval": census.share_interval.sel(part="low").values,
+        "random": census.random.sel(part="low").values,
+        "odd": census.share.sel(part="odd").values,
         "change": change.change.sel(part=["low", "odd"]).values,
         "change_interval": change.change_interval.sel(part=["low", "odd"]).values,
-        "resultant": found.resultant.values,
-        "resultant_random": found.resultant_random.values,
+        "resultant": census.resultant.values,
+        "resultant_random": census.resultant_random.values,
     }
 
 
-def momentum(one: Trained) -> np.ndarray:
-    """Mean of p/‖k‖ over the filters of each layer after training, pixels, (layers, 2)."""
-    return networks.census(weights.layers(one.files[max(one.files)]), keep=0).momentum.values
+def momentum(network: Trained) -> np.ndarray:
+    """Mean p/‖k‖ over the filters of each layer after training, pixels, (layers, 2)."""
+    return networks.census(
+        weights.layers(network.files[max(network.files)]), keep=0
+    ).momentum.values
 
 
 def mirrored_training(training: Training) -> float:
-    """How far mirrored images and first weights lead from mirrored weights, after one epoch.
+    """Error of mirrored weights after one epoch on mirrored images from mirrored initial weights.
 
-    Stride 2 keeps samples 0, 2, …, which aren't mirror images of themselves on an even number of
-    pixels: for this all strides are 1.
+    Stride 2 keeps samples 0, 2, …, which is not mirror-symmetric for an even number of pixels; all
+    strides are therefore 1 here.
     """
     plain = replace(training, epochs=1, stride=1)
-    first = small_cnn.beginning(plain)
-    one = small_cnn.train(plain, first=first)
-    other = small_cnn.train(replace(plain, flipped=True), first=_mirror(first))
-    pairs = zip(one.layers, _mirror(other).layers, strict=True)
+    initial = small_cnn.beginning(plain)
+    original = small_cnn.train(plain, first=initial)
+    mirrored = small_cnn.train(replace(plain, flipped=True), first=_mirror(initial))
+    pairs = zip(original.layers, _mirror(mirrored).layers, strict=True)
     errors = [
         float(jnp.max(jnp.abs(a.kernels - b.kernels)) / jnp.max(jnp.abs(a.kernels)))
         for a, b in pairs
@@ -207,90 +214,96 @@ def _mirror(params: Parameters) -> Parameters:
 
 
 def dominance(counted: list[Counted]) -> list[str]:
-    """In how many layers DC and gradients have more than half of the energy, for sure."""
+    """Layers in which DC and gradients hold more than half of the energy (95 % interval)."""
     verdicts, lines = [], []
-    for one in counted:
+    for network in counted:
         words = []
-        low = one.found.sel(part="low")
-        verdicts += networks.dominance(one.found).dominated.values.tolist()
-        for n in range(one.found.sizes["layer"]):
-            least, most = low.share_interval.values[n]
-            words.append(f"{float(low.share[n]):.2f} ({least:.2f} to {most:.2f})")
+        low = network.found.sel(part="low")
+        verdicts += networks.dominance(network.found).dominated.values.tolist()
+        for n in range(network.found.sizes["layer"]):
+            lower, upper = low.share_interval.values[n]
+            words.append(f"{float(low.share[n]):.2f} ({lower:.2f} to {upper:.2f})")
         null = ", ".join(sorted({f"{x:.2f}" for x in low.random.values}))
-        lines.append(f"    {one.name:<22}{'  '.join(words)}   random {null}")
+        lines.append(f"    {network.name:<22}{'  '.join(words)}   random {null}")
     word = {0: "fails", len(verdicts): "holds"}.get(sum(verdicts), "holds in some layers")
-    head = f"  {word}: DC and gradients have more than half of the energy in {sum(verdicts)} of "
-    return [f"{head}{len(verdicts)} layers (95 % intervals, first layer to last)", *lines]
+    head = f"  {word}: DC and gradients hold more than half of the energy in {sum(verdicts)} of "
+    return [f"{head}{len(verdicts)} layers (95 % intervals, first to last layer)", *lines]
 
 
 def odd(counted: list[Counted]) -> list[str]:
-    """In how many layers training raises or lowers the odd share, for sure."""
+    """Layers in which training raises or lowers the odd share (95 % interval)."""
     lines, count = [], {"up": 0, "down": 0, "neither": 0}
-    for one in counted:
+    for network in counted:
         words = []
-        change = one.change.sel(part="odd")
-        for n in range(one.change.sizes["layer"]):
+        change = network.change.sel(part="odd")
+        for n in range(network.change.sizes["layer"]):
             low, high = change.change_interval.values[n]
             count["up" if low > 0 else "down" if high < 0 else "neither"] += 1
             words.append(f"{float(change.change[n]):+.3f} ({low:+.3f} to {high:+.3f})")
-        lines.append(f"    {one.name:<22}{'  '.join(words)}")
+        lines.append(f"    {network.name:<22}{'  '.join(words)}")
     return [
-        f"Training changes the odd share: it falls in {count['down']} layers, rises in "
-        f"{count['up']}, neither for sure in {count['neither']} (95 % intervals)",
+        f"Change of the odd share by training: it falls in {count['down']} layers, rises in "
+        f"{count['up']}, undecided in {count['neither']} (95 % intervals)",
         *lines,
     ]
 
 
 def _directions(counted: list[Counted]) -> list[str]:
     lines, beyond, uneven, total = [], 0, 0, 0
-    for one in counted:
+    for network in counted:
         words = []
-        for n in range(one.found.sizes["layer"]):
-            r, limit = one.found.resultant.values[n], float(one.found.resultant_random[n])
-            beyond += int(r[0] > limit)
+        for n in range(network.found.sizes["layer"]):
+            resultant, limit = (
+                network.found.resultant.values[n],
+                float(network.found.resultant_random[n]),
+            )
+            beyond += int(resultant[0] > limit)
             total += 1
-            share = one.found.gradient_axis.values[n][0]
-            low, high = one.found.gradient_axis_interval.values[n][0]
+            share = network.found.gradient_axis.values[n][0]
+            low, high = network.found.gradient_axis_interval.values[n][0]
             uneven += int(low > 0.5 or high < 0.5)
-            words.append(f"{r[0]:.2f} ({limit:.2f}), {share:.2f} ({low:.2f} to {high:.2f})")
-        lines.append(f"    {one.name:<22}{'  '.join(words)}")
+            words.append(f"{resultant[0]:.2f} ({limit:.2f}), {share:.2f} ({low:.2f} to {high:.2f})")
+        lines.append(f"    {network.name:<22}{'  '.join(words)}")
     return [
-        f"Directions are isotropic: momenta are one-sided beyond what 1 in 20 isotropic layers of "
-        f"independent filters show in {beyond} of {total} layers; ∇y and ∇x differ in energy for "
-        f"sure in {uneven}; length of the mean direction (limit), share of ∇y (95 %)",
+        f"Isotropy of directions: in {beyond} of {total} layers momenta are more one-sided than in "
+        f"19 of 20 isotropic layers of independent filters; energies of ∇y and ∇x differ in "
+        f"{uneven} (95 % intervals); length of the mean direction (limit), share of ∇y (95 %)",
         *lines,
     ]
 
 
 def _mirrors(momenta: dict[str, np.ndarray], error: float) -> list[str]:
-    """Mean momenta over networks with Student's intervals, and the exact statement."""
+    """Mean momenta over networks with Student's t intervals, and the exact statement."""
     lines = [
-        f"Mirrored images and first weights give mirrored weights: "
-        f"{'holds' if error < MIRRORED else 'fails'}, off by {error:.0e} of the largest weight "
-        "after an epoch"
+        f"Mirrored images and initial weights give mirrored weights: "
+        f"{'holds' if error < MIRRORED else 'fails'}, error {error:.0e} of the largest weight "
+        "after one epoch"
     ]
     plain, mirrored = momenta["digits"], momenta["mirrored digits"]
-    turned = 0
+    opposite = 0
     for n in range(plain.shape[1]):
         words = []
         for axis, name in ((1, "x"), (0, "y")):
-            values = [small_cnn.mean(some[:, n, axis]) for some in (plain, mirrored)]
-            (one, half), (other, rest) = values
-            turned += int(
-                name == "x" and one * other < 0 and abs(one - other) > np.hypot(half, rest)
+            values = [small_cnn.mean(group[:, n, axis]) for group in (plain, mirrored)]
+            (mean, half), (mirrored_mean, mirrored_half) = values
+            opposite += int(
+                name == "x"
+                and mean * mirrored_mean < 0
+                and abs(mean - mirrored_mean) > np.hypot(half, mirrored_half)
             )
             words.append(f"{name}: " + " and ".join(f"{m:+.3f} ± {h:.3f}" for m, h in values))
         lines.append(f"    layer {n + 1}, mean p/‖k‖, plain and mirrored: {'; '.join(words)}")
     lines.insert(
         1,
-        f"Networks of other first weights show mirrored momenta on mirrored images: for sure in "
-        f"{turned} of {plain.shape[1]} layers (means over {len(plain)} networks each, 95 %)",
+        f"Networks with other initial weights show mirrored momenta on mirrored images in "
+        f"{opposite} of {plain.shape[1]} layers (means over {len(plain)} networks each, 95 % "
+        "intervals)",
     )
     return lines
 
 
 def draw(counted: list[Counted], momenta: dict[str, np.ndarray]) -> Figure:
-    """Low and odd shares before and after training, directions, mean momenta."""
+    """Low and odd shares before and after training, directions, and mean momenta."""
     with plot.style():
         figure = Figure(figsize=(12.5, 7), layout="constrained")
         (low, odd), (sides, mean) = figure.subplots(2, 2)
@@ -299,7 +312,7 @@ def draw(counted: list[Counted], momenta: dict[str, np.ndarray]) -> Figure:
             (odd, "odd", "Odd share of the energy"),
         ):
             _draw_shares(panel, counted, part)
-            panel.set_title(f"{title}: before (open) and after training")
+            panel.set_title(f"{title}, before (open) and after training")
         _draw_sides(sides, counted)
         _draw_momenta(mean, momenta)
     return figure
@@ -307,10 +320,13 @@ def draw(counted: list[Counted], momenta: dict[str, np.ndarray]) -> Figure:
 
 def _draw_shares(panel, counted, part):
     ticks, labels = [], []
-    for n, one in enumerate(_shown(counted)):
-        some, before = one.found.sel(part=part), one.change.share.sel(part=part, network="first")
-        x = n * 4 + np.arange(one.found.sizes["layer"])
-        share, (lower, upper) = some.share.values, some.share_interval.values.T
+    for n, network in enumerate(_shown(counted)):
+        after, before = (
+            network.found.sel(part=part),
+            network.change.share.sel(part=part, network="first"),
+        )
+        x = n * 4 + np.arange(network.found.sizes["layer"])
+        share, (lower, upper) = after.share.values, after.share_interval.values.T
         panel.errorbar(
             x,
             share,
@@ -322,9 +338,9 @@ def _draw_shares(panel, counted, part):
             linewidth=1,
         )
         panel.plot(x, before, "o", markerfacecolor="none", color="0.4", markersize=4)
-        panel.plot(x, some.random, "_", color="black", markersize=12)
+        panel.plot(x, after.random, "_", color="black", markersize=12)
         ticks.append(x.mean())
-        labels.append(one.name.replace("-seed", "\nseed "))
+        labels.append(network.name.replace("-seed", "\nseed "))
     panel.plot([], [], "_", color="black", markersize=12, label="Gaussian taps")
     panel.set_xticks(ticks, labels, fontsize=7)
     panel.set(ylim=(0, 1))
@@ -333,14 +349,14 @@ def _draw_shares(panel, counted, part):
 
 def _shown(counted):
     """One network of each kind."""
-    kinds = {one.name.rpartition("-seed")[0]: one for one in reversed(counted)}
+    kinds = {network.name.rpartition("-seed")[0]: network for network in reversed(counted)}
     return list(reversed(kinds.values()))
 
 
 def _draw_sides(panel, counted):
-    for one in counted:
-        ratio = one.found.resultant.values[:, 0] / one.found.resultant_random.values
-        panel.plot(np.arange(1, len(ratio) + 1), ratio, "o-", markersize=3, label=one.name)
+    for network in counted:
+        ratio = network.found.resultant.values[:, 0] / network.found.resultant_random.values
+        panel.plot(np.arange(1, len(ratio) + 1), ratio, "o-", markersize=3, label=network.name)
     panel.axhline(1, color="black", linestyle="--", linewidth=1)
     panel.set(xlabel="layer", ylabel="|mean direction| / 1-in-20 limit", ylim=(0, None))
     panel.set_title("One-sidedness of momenta (dashed: isotropic limit)")
@@ -365,5 +381,5 @@ def _draw_momenta(panel, momenta):
     panel.axhline(0, color="black", linewidth=0.7)
     panel.invert_yaxis()
     panel.set(xlabel="mean $p_x$/‖k‖ (pixels)", ylabel="mean $p_y$/‖k‖ (pixels), down")
-    panel.set_title("Mean momenta of networks, a point each")
+    panel.set_title("Mean momenta, one point per network")
     panel.legend(fontsize=6, ncols=2)

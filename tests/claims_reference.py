@@ -1,7 +1,7 @@
-"""What quick runs of the experiments found when it was last looked at: claims_quick.json.
+"""Reference results of quick runs of the experiments: claims_quick.json.
 
-`python tests/claims_reference.py` runs all of them and writes the file anew; `python
-tests/claims_reference.py NAME ...` only these. Look at what has changed before you commit it.
+`python tests/claims_reference.py` runs all experiments and rewrites the file; with NAME ... it
+updates only these. Review the changes before committing them.
 """
 
 import json
@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 FILE = Path(__file__).parent / "claims_quick.json"
-#: relative and absolute; numbers are rounded differently by other processors and compilers
+#: relative and absolute; rounding differs between processors and compilers
 TOLERANCE = (1e-3, 1e-6)
-#: what is found by many steps of an optimizer, or by weights trained by it, carries rounding on
+#: optimizers and trained weights amplify rounding
 LOOSER = {
     "frontier": (1e-2, 1e-2),
     "targets": (1e-2, 1e-3),
@@ -30,21 +30,21 @@ LOOSER = {
 
 
 def compare(record):
-    """Verdict, names, values and whether they meet their tolerance are as they were."""
-    known = json.loads(FILE.read_text("utf-8"))[record.name]
-    found = content(record)
-    assert found["verdict"] == known["verdict"]
-    assert found["met"] == known["met"]
+    """Assert that verdict, names, values and met criteria equal the reference."""
+    reference = json.loads(FILE.read_text("utf-8"))[record.name]
+    actual = content(record)
+    assert actual["verdict"] == reference["verdict"]
+    assert actual["met"] == reference["met"]
     relative, absolute = LOOSER.get(record.name, TOLERANCE)
-    for name, value in known["numbers"].items():
-        got = found["numbers"][name]
-        # None for a number that doesn't exist
-        a, b = (np.array(x, float) for x in (got, value))
+    for name, value in reference["numbers"].items():
+        result = actual["numbers"][name]
+        # None becomes NaN
+        a, b = (np.array(x, float) for x in (result, value))
         np.testing.assert_allclose(a, b, relative, absolute, err_msg=f"{record.name}: {name}")
 
 
 def content(record):
-    """What is kept of a record."""
+    """The part of a record that is compared."""
     numbers = record.finding.numbers
     return {
         "verdict": record.verdict,
@@ -54,16 +54,16 @@ def content(record):
 
 
 def write(names):
-    """Writes the file anew, at the settings that tests run with."""
+    """Rewrite the file with the settings of the tests."""
     from experiments import records
     from experiments.catalog import EXPERIMENTS
 
-    known = json.loads(FILE.read_text("utf-8")) if FILE.exists() and names else {}
+    references = json.loads(FILE.read_text("utf-8")) if FILE.exists() and names else {}
     with tempfile.TemporaryDirectory() as folder:
         for name in names or EXPERIMENTS:
             record = records.recorded(name, EXPERIMENTS[name], Path(folder), scale="quick")
-            known[name] = content(record)
-    ordered = {name: known[name] for name in EXPERIMENTS if name in known}
+            references[name] = content(record)
+    ordered = {name: references[name] for name in EXPERIMENTS if name in references}
     FILE.write_text(json.dumps(ordered, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 

@@ -381,7 +381,7 @@ def two_channel_figure(folder):
     (first, second) = receptive_drift._report(
         [receptive_drift.Case("net", True, results)], "signed"
     )
-    assert "after training: too few channels to tell; R² is above 0.9 for sure in 0 of 0" in first
+    assert "undecided, too few channels; interval of R² above 0.9 in 0 of 0" in first
     assert second.split("layer 1  ")[1] == "too few channels to tell  2 of 2 channels"
     return plot.drift({"few": results})
 
@@ -496,4 +496,4 @@ def test_verdicts_follow_intervals():
     assert trained_filters.dominance(both[:1])[0].startswith("  holds: ")
     assert trained_filters.dominance(both)[0].startswith("  holds in some layers: ")
     assert trained_filters.dominance(both[1:])[0].startswith("  fails: ")
-    assert "falls in 1 layers, rises in 0, neither for sure in 1" in trained_filters.odd(both)[0]
+    assert "falls in 1 layers, rises in 0, undecided in 1" in trained_filters.odd(both)[0]

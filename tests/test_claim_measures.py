@@ -1,4 +1,4 @@
-"""What experiments measure with, against closed forms."""
+"""Measurements of the experiments against closed forms."""
 
 import jax
 import jax.numpy as jnp
@@ -25,42 +25,44 @@ def centered(values):
     return im.fields.as_field(np.pad(np.asarray(values, float), ((3, 1), (0, 2))))
 
 
-def test_cumulants_of_a_box_and_of_any_pattern():
-    found = cumulants(centered(np.ones((4, 7))))
-    np.testing.assert_allclose(found.center, [4.5, 3])
-    np.testing.assert_allclose(found.covariance, np.diag([15 / 12, 48 / 12]), atol=1e-12)
+def test_cumulants():
+    result = cumulants(centered(np.ones((4, 7))))
+    np.testing.assert_allclose(result.center, [4.5, 3])
+    np.testing.assert_allclose(result.covariance, np.diag([15 / 12, 48 / 12]), atol=1e-12)
     expected = [-(4**4 - 1) / 120, 0, 0, 0, -(7**4 - 1) / 120]
-    np.testing.assert_allclose(found.fourth, expected, atol=1e-11)
+    np.testing.assert_allclose(result.fourth, expected, atol=1e-11)
     # κ(z⁴) = E z⁴ − 3 (E z²)², z the place in the complex plane
     values = np.random.default_rng(0).uniform(size=(6, 5))
-    some = cumulants(centered(values))
+    random_cumulants = cumulants(centered(values))
     y, x = np.indices(values.shape)
     share, z = values / values.sum(), x + 1j * y
     z = z - np.sum(share * z)
     square, power = np.sum(share * abs(z) ** 2) / 2, np.sum(share * z**4)
     expected = abs(power - 3 * np.sum(share * z**2) ** 2) / square**2
-    np.testing.assert_allclose(isotropy_shapes.fourfold(*some[1:]), expected)
+    np.testing.assert_allclose(isotropy_shapes.fourfold(*random_cumulants[1:]), expected)
 
 
-def test_how_round_patterns_are():
+def test_fourfold_harmonic_and_eigenvalue_ratio():
     cross = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
     for values in (cross, np.array([[1, 0, 1], [0, 0, 0], [1, 0, 1]])):
         np.testing.assert_allclose(isotropy_shapes.fourfold(*cumulants(centered(values))[1:]), 4)
-    bell = im.fields.gaussian((61, 41), sigma=(6.0, 4.0), dtype="float64")
-    found = cumulants(bell)
-    assert isotropy_shapes.fourfold(*found[1:]) < 1e-3
-    np.testing.assert_allclose(isotropy_shapes.eigenvalue_ratio(found.covariance), 4 / 9, rtol=1e-4)
+    gaussian = im.fields.gaussian((61, 41), sigma=(6.0, 4.0), dtype="float64")
+    result = cumulants(gaussian)
+    assert isotropy_shapes.fourfold(*result[1:]) < 1e-3
+    np.testing.assert_allclose(
+        isotropy_shapes.eigenvalue_ratio(result.covariance), 4 / 9, rtol=1e-4
+    )
     stretched = np.array([[[3.0, 1.0], [1.0, 3.0]], [[np.nan] * 2] * 2])
     np.testing.assert_allclose(isotropy_shapes.eigenvalue_ratio(stretched), [0.5, np.nan])
 
 
-def test_outlines_are_those_of_the_hull():
+def test_outline_equals_hull():
     angle = 2 * np.pi * np.arange(isotropy_shapes.DIRECTIONS) / isotropy_shapes.DIRECTIONS
-    found = jax.jit(isotropy_shapes.outline)(centered(np.ones((3, 9))))
-    np.testing.assert_allclose(found, 4 * abs(np.cos(angle)) + abs(np.sin(angle)), atol=1e-12)
+    outline = jax.jit(isotropy_shapes.outline)(centered(np.ones((3, 9))))
+    np.testing.assert_allclose(outline, 4 * abs(np.cos(angle)) + abs(np.sin(angle)), atol=1e-12)
 
 
-def test_kernels_of_some_symmetry():
+def test_symmetric_kernels():
     taps = isotropy_shapes.disk_taps(5)
     np.testing.assert_array_equal(taps[0] > 0, [False, True, True, True, False])
     np.testing.assert_allclose(np.sum(taps**2), 1)
@@ -69,12 +71,12 @@ def test_kernels_of_some_symmetry():
     np.testing.assert_allclose(turned[0], [[4, 4, 4]] * 3)
 
 
-def test_layers_from_which_on_all_is_good():
+def test_settled():
     good = np.array([[True, False, True, True], [True] * 4, [True, True, True, False]])
     np.testing.assert_array_equal(isotropy_shapes.settled(good), [2, 0, np.nan])
 
 
-def test_intervals_of_medians_are_ordered_samples():
+def test_median_interval():
     # of 11 fair coins fewer than 2 show heads in 0.6 %, fewer than 3 in 3.3 %
     values = np.random.default_rng(0).permutation(np.arange(11.0))
     assert ledger.median(np.append(values, np.nan)) == (5, 1, 9)
@@ -85,10 +87,10 @@ def test_intervals_of_medians_are_ordered_samples():
 # --- rates of two sizes -------------------------------------------------------------------------
 
 
-def test_places_and_slopes():
+def test_place_and_slope():
     field = centered(np.random.default_rng(0).uniform(size=(6, 5)))
-    for found, expected in zip(size_rates.place(field), cumulants(field)[:2], strict=True):
-        np.testing.assert_allclose(found, expected, atol=1e-12)
+    for actual, expected in zip(size_rates.place(field), cumulants(field)[:2], strict=True):
+        np.testing.assert_allclose(actual, expected, atol=1e-12)
     layer = np.arange(7.0)
     paths = np.stack([2 - 3 * layer, layer**2])
     np.testing.assert_allclose(size_rates.slope(paths), [-3, 6])
@@ -96,7 +98,7 @@ def test_places_and_slopes():
     np.testing.assert_allclose(size_rates.slope(np.sin(np.outer([1, 2], layer))), fits)
 
 
-def test_rates_are_turned_into_the_frame_of_the_gradient():
+def test_rates_in_gradient_frame():
     ratios, angles = np.array([0.0, 0.5, 0.51, 1.0]), np.deg2rad([0, 30, 45])
     shape = (len(angles), len(ratios), 2)
     speed, along, across = np.random.default_rng(0).uniform(size=(3, *shape))
@@ -106,17 +108,17 @@ def test_rates_are_turned_into_the_frame_of_the_gradient():
         x[..., None, None] * a[..., None] * a[..., None, :] for x, a in ((along, n), (across, m))
     )
     rates = size_rates.Rates((speed[..., None] * n).reshape(-1, 2), spread.reshape(-1, 2, 2))
-    found = size_rates.along(rates, 2, ratios, angles)
-    np.testing.assert_allclose(found.speed, speed)
-    np.testing.assert_allclose(found.along, along)
-    np.testing.assert_allclose(found.across, across)
-    np.testing.assert_allclose(found.total, along + across)
+    result = size_rates.along(rates, 2, ratios, angles)
+    np.testing.assert_allclose(result.speed, speed)
+    np.testing.assert_allclose(result.along, along)
+    np.testing.assert_allclose(result.across, across)
+    np.testing.assert_allclose(result.total, along + across)
     # tan θ = β/(1 − β) up to 1/(|cos| + |sin|): 1, 0.73 and 0.71
     first, rest = [True, True, False, False], [True, False, False, False]
-    np.testing.assert_array_equal(found.inactive[..., 0], [first, rest, rest])
+    np.testing.assert_array_equal(result.inactive[..., 0], [first, rest, rest])
 
 
-def test_more_is_by_a_share_and_not_unknown():
+def test_more_needs_margin_and_known_values():
     large, small = np.array([1.02, 1.005, -0.98, np.nan]), np.array([1.0, 1.0, -1.0, 1.0])
     np.testing.assert_array_equal(kernel_sizes.more(large, small), [True, False, True, False])
 
@@ -124,23 +126,23 @@ def test_more_is_by_a_share_and_not_unknown():
 # --- edges --------------------------------------------------------------------------------------
 
 
-def test_quantiles_and_fronts_of_profiles():
+def test_quantiles_and_fronts():
     begin = np.array([-2.0, 10.0])
-    # columns from 0.5 to 20.5 alike; and one column
+    # equal columns from 0.5 to 20.5; and a single column
     mass = np.stack([np.r_[np.zeros(3), np.full(20, 0.05)], np.eye(23)[4]])
-    found = edges.quantiles(mass, begin)
-    np.testing.assert_allclose(found[0], 0.5 + 20 * np.array(edges.QUANTILES))
-    np.testing.assert_allclose(found[1], 13.5 + np.array(edges.QUANTILES))
-    # the last column above a tenth of the largest, and on to where a line falls to that
+    positions = edges.quantiles(mass, begin)
+    np.testing.assert_allclose(positions[0], 0.5 + 20 * np.array(edges.QUANTILES))
+    np.testing.assert_allclose(positions[1], 13.5 + np.array(edges.QUANTILES))
+    # interpolated beyond the last column above a tenth of the largest
     rows = np.array([[1, 0.5, 0.3, 0.01, 0.2, 0], [1, 0.5, 0.05, 0, 0, 0]])
-    found = edges.front(rows / rows.sum(1, keepdims=True), begin)
-    np.testing.assert_allclose(found, [-2 + 4.5, 10 + 1 + 0.4 / 0.45])
+    positions = edges.front(rows / rows.sum(1, keepdims=True), begin)
+    np.testing.assert_allclose(positions, [-2 + 4.5, 10 + 1 + 0.4 / 0.45])
     assert np.isnan(edges.quantiles(np.full((1, 5), np.nan), np.zeros(1))).all()
 
 
 @pytest.mark.parametrize("error", [-1e-16, 0.0, 1e-16])
-def test_a_quantile_in_a_gap_is_its_middle(error):
-    # two pulses as after a modulus: rounding must not decide which of them holds the median
+def test_quantile_in_gap_is_its_middle(error):
+    # two pulses as after a modulus: rounding must not decide which contains the median
     mass = np.zeros(21)
     mass[[3, 17]] = 0.5 + error, 0.5 - error
     low, middle, high = edges.quantiles(mass[None], np.array([-10.0]))[0]
@@ -149,18 +151,18 @@ def test_a_quantile_in_a_gap_is_its_middle(error):
 
 def test_mass_within_a_radius():
     values = np.full((1, 21, 31), 1 / (21 * 31))
-    found = edges.within(values, np.array([-9.0]), np.array([-4.0]), np.array([6.5]), 1.6)
+    share = edges.within(values, np.array([-9.0]), np.array([-4.0]), np.array([6.5]), 1.6)
     # two columns at ±0.5 with rows −1 to 1, two at ±1.5 with row 0
-    np.testing.assert_allclose(found, (2 * 3 + 2) / (21 * 31))
+    np.testing.assert_allclose(share, (2 * 3 + 2) / (21 * 31))
 
 
-def test_what_is_left_of_a_core():
+def test_core_left():
     values = jnp.asarray([[0.0, 2.0, 2.0, 0.0], [0.0, 2.0, 6.0, 0.0]])
     core = jnp.asarray([[False, True, False, True], [False, False, False, False]])
     np.testing.assert_allclose(edges.core_left(values, core), (2 / 2) / (12 / 4))
 
 
-def test_speeds_of_edges():
+def test_edge_speeds():
     kernel = im.kernels.mix((3, 3), ratio=0.5, dtype="float64")
     np.testing.assert_allclose(edges.mixed(3, np.array([0.5]))[0], kernel, atol=1e-12)
     setting = leading_edge.LeadingEdgeSettings((3.0,), 1.0, 1.0, steps=8, every=4)
@@ -176,7 +178,7 @@ def test_speeds_of_edges():
 # --- momenta of modes ---------------------------------------------------------------------------
 
 
-def test_momenta_of_modes():
+def test_mode_momenta():
     for taps in (2, 5):
         expected = mode_momenta.closed_form(taps)
         np.testing.assert_allclose(mode_momenta.of_modes(taps), expected, atol=1e-12)
@@ -185,10 +187,10 @@ def test_momenta_of_modes():
         assert carrying == [[0, b] for b in odd] + [[a, 0] for a in odd]
 
 
-def test_what_low_and_higher_modes_carry():
+def test_parts_of_low_and_higher_modes():
     filters = np.random.default_rng(0).normal(size=(3, 5, 5))
-    found = mode_momenta.parts(filters)
-    np.testing.assert_allclose(found.energy, np.sum(filters**2, (1, 2)))
+    parts = mode_momenta.parts(filters)
+    np.testing.assert_allclose(parts.energy, np.sum(filters**2, (1, 2)))
     # each mode by its own taps
     low = np.zeros_like(filters)
     for a, b in mode_momenta.LOW:
@@ -196,24 +198,24 @@ def test_what_low_and_higher_modes_carry():
         j = np.cos(np.pi * b * (np.arange(5) + 0.5) / 5)
         mode = np.outer(i, j) / np.linalg.norm(np.outer(i, j))
         low += np.sum(filters * mode, (1, 2), keepdims=True) * mode
-    place = im.kernels.offsets((5, 5))
-    for part, momentum in ((low, found.momentum), (filters - low, found.higher_momentum)):
-        p = np.einsum("nab,abi->ni", part, place)
+    offsets = im.kernels.offsets((5, 5))
+    for part, momentum in ((low, parts.momentum), (filters - low, parts.higher_momentum)):
+        p = np.einsum("nab,abi->ni", part, offsets)
         np.testing.assert_allclose(momentum, np.sum(p**2, 1))
-    np.testing.assert_allclose(found.higher, np.sum((filters - low) ** 2, (1, 2)))
+    np.testing.assert_allclose(parts.higher, np.sum((filters - low) ** 2, (1, 2)))
 
 
-def test_made_kernels_have_the_shares_they_are_made_with():
-    made = mode_momenta.with_higher_modes(5, 5, 0.25, seed=0)
-    found = mode_momenta.parts(made)
-    np.testing.assert_allclose(found.energy, 1)
-    np.testing.assert_allclose(found.higher, 0.25)
-    laws = mode_momenta.candidates(made)
+def test_constructed_kernels_have_given_shares():
+    kernels = mode_momenta.with_higher_modes(5, 5, 0.25, seed=0)
+    parts = mode_momenta.parts(kernels)
+    np.testing.assert_allclose(parts.energy, 1)
+    np.testing.assert_allclose(parts.higher, 0.25)
+    laws = mode_momenta.candidates(kernels)
     share = np.linspace(0, 1, 5)
     np.testing.assert_allclose(laws["ε of low modes"], share, atol=1e-12)
     np.testing.assert_allclose(laws["√ε of low modes"] ** 2, share, atol=1e-12)
     tangent = laws["tan θ ≤ 1 of low modes"][[0, 1, 3]]
     np.testing.assert_allclose(tangent, [0, 1 / 3**0.5, np.nan], atol=1e-7)
-    odd = [im.mechanics.energy_momentum(kernel).share for kernel in made[:2]]
+    odd = [im.mechanics.energy_momentum(kernel).share for kernel in kernels[:2]]
     np.testing.assert_allclose(laws["ε of all modes"][:2], odd)
     assert np.all(mode_momenta.non_negative(3, 4, seed=0) > 0)

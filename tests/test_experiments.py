@@ -1,4 +1,4 @@
-"""Experiments run alone, from the command line, and state their verdict."""
+"""Single experiments on the command line, and their measurements."""
 
 import importlib.util
 
@@ -28,7 +28,7 @@ from experiments.ledger import Finding
 from infomech.scattering import bounds, frames, supports
 
 
-def test_quick_figures_carry_a_mark_and_others_do_not(capsys, tmp_path, monkeypatch):
+def test_only_quick_figures_are_marked(capsys, tmp_path, monkeypatch):
     class Claim:
         @staticmethod
         def run(out, *, quick=False):
@@ -48,7 +48,7 @@ def test_quick_figures_carry_a_mark_and_others_do_not(capsys, tmp_path, monkeypa
     assert capsys.readouterr().out == f"said\n{quick.MARK}\nsaid\n"
 
 
-def test_the_claims_are_listed(capsys):
+def test_list_prints_all_claims(capsys):
     assert main(["--list"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("parity ")
@@ -63,7 +63,7 @@ def test_the_claims_are_listed(capsys):
         assert f"\n{name} " in out
 
 
-def test_a_folder_that_cannot_be_written_is_named(capsys, tmp_path):
+def test_unwritable_folder_is_named(capsys, tmp_path):
     (tmp_path / "file").write_text("")
     assert main(["law", "--out", str(tmp_path / "file")]) == 2
     assert "out: got" in capsys.readouterr().err
@@ -73,7 +73,7 @@ def test_a_folder_that_cannot_be_written_is_named(capsys, tmp_path):
 
 
 def brute_force(taps, speed, points=601):
-    """Least and greatest odd share of non-negative kernels of sum 1 and this first moment."""
+    """Smallest and largest odd share of non-negative kernels of sum 1 with this first moment."""
     offsets = np.arange(taps) - (taps - 1) / 2
     inner = np.stack(np.meshgrid(*[np.linspace(0, 1, points)] * (taps - 2), indexing="ij"), -1)
     inner = inner.reshape(-1, taps - 2)
@@ -86,51 +86,53 @@ def brute_force(taps, speed, points=601):
     return share.min(), share.max()
 
 
-def test_the_closed_form_is_what_brute_force_finds():
+def test_closed_form_equals_brute_force():
     speeds = np.array([0.0, 0.1, 1 / 3, 0.5, 2 / 3, 0.9, 1.0])
-    found = np.array([brute_force(3, v, 20001) for v in speeds]).T
-    np.testing.assert_allclose(found, frontier.closed_form(speeds), atol=1e-4)
+    shares = np.array([brute_force(3, v, 20001) for v in speeds]).T
+    np.testing.assert_allclose(shares, frontier.closed_form(speeds), atol=1e-4)
 
 
 @pytest.mark.parametrize("dark", [10.0, 1e3, 1e6])
-def test_a_dark_middle_does_no_work(dark):
-    """(a, -B, c) under ReLU moves at (c - a)/(c + a), with as small an odd share as one likes."""
+def test_dark_middle_does_not_change_speed(dark):
+    """(a, -B, c) with ReLU moves at (c - a)/(c + a), with arbitrarily small odd share."""
     blob = im.fields.gaussian((9,), sigma=1.5, dtype="float64").values
     field = im.fields.patterns.with_room(np.asarray(blob), (3,), 24)
     kernel = np.array([0.3, -dark, 0.7])
     _, trace = im.rollout(kernel, field, 24)
-    moved = np.diff(np.asarray(trace.center)[[8, 16, 24], 0]) / 8
-    np.testing.assert_allclose(moved, 0.4, atol=1e-9)
+    speed = np.diff(np.asarray(trace.center)[[8, 16, 24], 0]) / 8
+    np.testing.assert_allclose(speed, 0.4, atol=1e-9)
     assert im.mechanics.energy_momentum(kernel).share < 0.1 / dark
 
 
 @pytest.mark.deep
 @pytest.mark.skipif(importlib.util.find_spec("optimistix") is None, reason="needs optimistix")
-def test_the_optimizer_finds_the_frontier_of_four_taps():
+def test_optimizer_finds_frontier_of_four_taps():
     setting = frontier.FrontierSettings((4,), "non-negative", "relu", speeds=3, starts=5)
-    found = frontier.trace_out(setting)
-    expected = np.array([brute_force(4, v) for v in found.speed]).T
-    np.testing.assert_allclose(found.share, expected, atol=1e-3)
-    share = jax.vmap(jax.vmap(lambda k: im.mechanics.energy_momentum(k).share))(found.kernel)
-    np.testing.assert_allclose(share, found.share, atol=1e-6)
-    assert frontier.reading(setting, found)["verdict"] == "fails"
-    assert len(frontier.draw({setting: found}, {}).axes) == 1
+    result = frontier.trace_out(setting)
+    expected = np.array([brute_force(4, v) for v in result.speed]).T
+    np.testing.assert_allclose(result.share, expected, atol=1e-3)
+    share = jax.vmap(jax.vmap(lambda k: im.mechanics.energy_momentum(k).share))(result.kernel)
+    np.testing.assert_allclose(share, result.share, atol=1e-6)
+    assert frontier.reading(setting, result)["verdict"] == "fails"
+    assert len(frontier.draw({setting: result}, {}).axes) == 1
 
 
 @pytest.mark.deep
-def test_constant_and_gradient_move_by_their_mean_while_no_tap_is_negative():
+def test_family_curve_equals_mean_while_inactive():
     share, speed = frontier.family_curve(frontier.FrontierSettings((3,), "any", "relu", steps=8))
     kernels = np.array([im.kernels.mix((3,), share=float(x), direction=(1.0,)) for x in share])
     inactive = kernels.min(1) >= 0
     assert 2 < inactive.sum() < len(share)
-    some = kernels[inactive]
-    np.testing.assert_allclose(speed[inactive], (some[:, 2] - some[:, 0]) / some.sum(1), atol=1e-5)
+    chosen = kernels[inactive]
+    np.testing.assert_allclose(
+        speed[inactive], (chosen[:, 2] - chosen[:, 0]) / chosen.sum(1), atol=1e-5
+    )
 
 
 # --- the mixing ratio, and what is like a Lorentz transform -------------------------------------
 
 
-def test_speeds_rise_up_to_where_they_first_do_not():
+def test_rises_to_first_decrease():
     ratio = np.linspace(0, 1, 6)
     for speed, end in (
         (ratio**2, 1),
@@ -140,22 +142,24 @@ def test_speeds_rise_up_to_where_they_first_do_not():
     ):
         np.testing.assert_allclose(mixing_ratio.rises_to(ratio, np.array(speed)), end)
     np.testing.assert_allclose(mixing_ratio.r_squared(ratio, 2 - 3 * ratio), 1)
-    # y = |x| on points around 0 has nothing to do with a line
+    # y = |x| on points around 0 has R² = 0
     np.testing.assert_allclose(mixing_ratio.r_squared(ratio - 0.5, abs(ratio - 0.5)), 0, atol=1e-9)
 
 
 @pytest.mark.parametrize(("taps", "box"), [(2, 4), (2, 5), (3, 4), (4, 5), (5, 5)])
-def test_boxes_change_neither_taps_nor_their_places(taps, box):
+def test_padding_keeps_taps_and_moments(taps, box):
     kernel = np.random.default_rng(taps).uniform(0, 1, (2, taps, taps))
     larger, lag = motion.boxed(kernel, box)
     assert larger.shape == (2, box, box)
-    for one, other in zip(kernel, np.asarray(larger), strict=True):
-        expected = np.tensordot(one / one.sum(), im.kernels.offsets(one.shape), 2)
-        found = np.tensordot(other / one.sum(), im.kernels.offsets(other.shape), 2)
-        np.testing.assert_allclose(found + lag, expected, atol=1e-12)
+    for original, padded_kernel in zip(kernel, np.asarray(larger), strict=True):
+        expected = np.tensordot(original / original.sum(), im.kernels.offsets(original.shape), 2)
+        moment = np.tensordot(
+            padded_kernel / original.sum(), im.kernels.offsets(padded_kernel.shape), 2
+        )
+        np.testing.assert_allclose(moment + lag, expected, atol=1e-12)
 
 
-def test_tilts_are_boosts_of_two_taps_and_keep_the_invariant():
+def test_tilts_boost_two_taps_and_keep_invariant():
     # (e^−a, e^a)/… at rapidity a: ‖k_o‖/‖k_e‖ = tanh a, and ⟨k, R k⟩ = 2
     for a in (-0.7, 0.0, 1.2):
         kernel = lorentz_parts.tilted(np.ones(2), 2 * a)
@@ -164,8 +168,8 @@ def test_tilts_are_boosts_of_two_taps_and_keep_the_invariant():
         np.testing.assert_allclose(lorentz_parts.rapidity(kernel), abs(a), atol=1e-12)
         # c² − v² with v = c tanh a
         speed, spread = np.tanh(a) / 2, 1 / (2 * np.cosh(a)) ** 2
-        found = lorentz.contracted(*map(np.atleast_1d, (speed, spread, 0.25)))
-        np.testing.assert_allclose(found, 0, atol=1e-12)
+        difference = lorentz.contracted(*map(np.atleast_1d, (speed, spread, 0.25)))
+        np.testing.assert_allclose(difference, 0, atol=1e-12)
     assert np.isnan(lorentz.contracted(*map(np.atleast_1d, (0.6, 0.1, 0.25))))
     # rapidities add: tanh(a + b)
     np.testing.assert_allclose(lorentz_parts.added(*2 * np.tanh([0.4, 1.1]), 2.0), 2 * np.tanh(1.5))
@@ -174,40 +178,40 @@ def test_tilts_are_boosts_of_two_taps_and_keep_the_invariant():
         np.testing.assert_allclose(rest, im.theory.step_spread(n) ** 2)
 
 
-def test_only_homogeneous_rectifiers_let_tilts_through():
+def test_tilts_commute_with_homogeneous_rectifiers_only():
     kernel = np.array([1.0, -0.4, 0.3, -0.2])
     for rectify in (lambda u: np.maximum(u, 0), np.abs, lambda u: u):
         assert lorentz_parts.covariant(kernel, 0.5, rectify) < 1e-12
     assert lorentz_parts.covariant(kernel, 0.5, np.tanh) > 0.1
-    # what is filtered evenly tends to a Gaussian, its own mirror image
-    seen = lorentz_parts.field_symmetry(np.array([1.0, 2, 1]), 60)
-    assert seen[0] < 0.95 < 0.999 < seen[-1] <= 1
+    # even filtering tends to a Gaussian, which is mirror-symmetric
+    symmetry = lorentz_parts.field_symmetry(np.array([1.0, 2, 1]), 60)
+    assert symmetry[0] < 0.95 < 0.999 < symmetry[-1] <= 1
 
 
 # --- the atlas of the speed law -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("through_zero", [False, True])
-def test_deviations_are_those_of_the_nearest_line(through_zero):
+def test_deviation_equals_brute_force_line(through_zero):
     x, y = np.linspace(0, 1, 8), np.random.default_rng(1).normal(size=8).cumsum()
-    found = straight.ranges(x, y, through_zero=through_zero)
+    ranges = straight.ranges(x, y, through_zero=through_zero)
     for i in range(6):
         for j in range(i + 2, 8):
-            some = slice(i, j + 1)
-            expected = least_distance(x[some], y[some], through_zero) / np.ptp(y[some])
-            np.testing.assert_allclose(found.deviation[i, j], expected, atol=1e-9)
-            assert found.grows[i, j] == (y[j] > y[i])
-    assert np.all(np.isinf(found.deviation[np.tri(8, k=1, dtype=bool)]))
+            part = slice(i, j + 1)
+            expected = least_distance(x[part], y[part], through_zero) / np.ptp(y[part])
+            np.testing.assert_allclose(ranges.deviation[i, j], expected, atol=1e-9)
+            assert ranges.grows[i, j] == (y[j] > y[i])
+    assert np.all(np.isinf(ranges.deviation[np.tri(8, k=1, dtype=bool)]))
 
 
-def test_a_root_bends_by_an_eighth_and_gaps_are_in_no_range():
+def test_deviation_of_root_and_curves_with_gaps():
     x = np.linspace(0, 1, 101)
     np.testing.assert_allclose(straight.ranges(x, np.sqrt(x)).deviation[0, -1], 1 / 8)
     rooted = straight.ranges(x, np.sqrt(x), through_zero=True).deviation[0, -1]
     np.testing.assert_allclose(rooted, (np.sqrt(2) - 1) / 2, atol=1e-4)
     gap = np.where(np.arange(101) == 20, np.nan, x)
     np.testing.assert_allclose(straight.widest(x, [straight.ranges(x, gap)], 0.01), (0.21, 1))
-    # two curves: where both grow in a line; a falling or a constant one does nowhere
+    # two curves: the range where both grow linearly; falling or constant curves have none
     bent = straight.ranges(x, np.where(x < 0.7, x, 0.7))
     both = straight.widest(x, [bent, straight.ranges(x, gap)], 1e-9)
     np.testing.assert_allclose(both, (0.21, 0.7))
@@ -217,24 +221,30 @@ def test_a_root_bends_by_an_eighth_and_gaps_are_in_no_range():
 
 def atlas_case(speed, part="sizes", **changed):
     share = np.linspace(0, 1, len(speed))
-    given = {
+    options = {
         "dimensions": 2,
         "kernel_size": 3,
         "rectifier": "relu",
         "boundary": "zero",
         "normalize": "l2",
     }
-    given |= {"pattern": "disk", "direction": 0.0, **changed}
+    options |= {"pattern": "disk", "direction": 0.0, **changed}
     status = np.where(np.isfinite(speed), 0, 3)
     return Case(
-        part, **given, share=share, speed=speed, aside=0 * speed, status=status, inactive_share=0.4
+        part,
+        **options,
+        share=share,
+        speed=speed,
+        aside=0 * speed,
+        status=status,
+        inactive_share=0.4,
     )
 
 
 @pytest.mark.parametrize(
     ("bend", "words"), [(1.0, "holds"), (0.6, "holds in a regime"), (0.4, "fails")]
 )
-def test_the_atlas_judges_by_the_widest_range_of_all_settings(bend, words):
+def test_atlas_verdict_uses_widest_common_range(bend, words):
     share = np.linspace(0, 1, 11)
     lines = [atlas_case(2 * share), atlas_case(np.minimum(share, bend), kernel_size=2)]
     verdict = atlas.judge("all", [atlas.reading(case, 5) for case in lines])
@@ -243,7 +253,7 @@ def test_the_atlas_judges_by_the_widest_range_of_all_settings(bend, words):
     np.testing.assert_allclose(verdict["linear"]["at"][0]["common"], (0, bend))
 
 
-def test_the_atlas_sees_settings_that_do_not_agree():
+def test_atlas_detects_disagreeing_settings():
     share = np.linspace(0, 1, 5)
     cases = [
         atlas_case(share),
@@ -252,14 +262,14 @@ def test_the_atlas_sees_settings_that_do_not_agree():
         atlas_case(np.where(share == 0.5, np.nan, share), "normalizations", normalize="none"),
         atlas_case(share + 0.1, "leaky", rectifier="leaky_relu"),
     ]
-    found = {check["name"]: check.get("agrees") for check in atlas.checks(cases)}
-    assert found == {"periodic": True, "reflect": False, "none": False, "leaky_relu": None}
+    agrees = {check["name"]: check.get("agrees") for check in atlas.checks(cases)}
+    assert agrees == {"periodic": True, "reflect": False, "none": False, "leaky_relu": None}
 
 
 # --- energy in scattering networks --------------------------------------------------------------
 
 
-def test_nothing_but_its_gap_is_known_of_a_general_frame():
+def test_general_frame_is_bounded_by_its_gap():
     low = im.scattering.meyer(64, 3).low
     bank = energy_decay.general_frame(low, 2, seed=0)
     np.testing.assert_allclose(frames.littlewood_paley(bank), 1, atol=1e-5)
@@ -267,26 +277,26 @@ def test_nothing_but_its_gap_is_known_of_a_general_frame():
     np.testing.assert_allclose(bounds.widths(bank, 4, rule="general"), expected)
 
 
-def test_the_published_table_is_that_of_the_bounds():
+def test_bounds_reproduce_published_table():
     for kind, layers in layers_needed.PUBLISHED.items():
         factor = layers_needed.FACTORS[kind]
-        found = [bounds.layers_needed(share, factor=factor) for share in layers_needed.SHARES]
-        assert tuple(found) == layers
-    # on a fine grid a frame is nearly ideal: layers differ by one at most
-    own = layers_needed.guaranteed(im.scattering.meyer(1024, 3), 1)
-    assert np.abs(np.subtract(own, layers_needed.PUBLISHED["wavelets"])).max() <= 1
+        computed = [bounds.layers_needed(share, factor=factor) for share in layers_needed.SHARES]
+        assert tuple(computed) == layers
+    # on a fine grid a frame is nearly ideal: layers differ by at most one
+    on_grid = layers_needed.guaranteed(im.scattering.meyer(1024, 3), 1)
+    assert np.abs(np.subtract(on_grid, layers_needed.PUBLISHED["wavelets"])).max() <= 1
 
 
-def test_random_signals_are_limited_to_their_band():
+def test_random_signals_are_band_limited():
     values = layers_needed.random_signals(128, 0.5, 40, seed=0)
     np.testing.assert_allclose(np.sum(values**2, 1), 1)
     above = frames.magnitudes((128,)) > 0.5
     np.testing.assert_allclose(np.fft.fft(values)[:, above], 0, atol=1e-12)
 
 
-def test_half_lives_and_sums_of_pulses():
+def test_half_life_and_composed_pulses():
     assert slow_decay.half_life(np.array([1.0, 0.75, 0.25, 0.0])) == 1.5
-    # two pulses that never meet: one is lost at once, the other one layer later
+    # two pulses that never interact: one is lost at once, the other one layer later
     pulses = list(np.eye(8)[[0, 0]])
     target = np.array([1.0, 0.3, 0.0])
     values = slow_decay.composed(pulses, np.array([[1.0, 0, 0], [1.0, 1, 0]]), target)

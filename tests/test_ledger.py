@@ -1,4 +1,4 @@
-"""All claims in one run: each on its own, resumed, and reported in one page and as JSON."""
+"""Runs of experiments: errors, resuming, and the report as HTML and JSON."""
 
 import importlib.util
 import json
@@ -53,9 +53,9 @@ FULL = GOOD.replace("quick=False)", "quick=False, full=False)").replace("(5,)", 
 
 @pytest.fixture
 def experiments(tmp_path, monkeypatch):
-    """Puts experiments of the given sources in the place of all others; returns times they ran."""
+    """Replace all experiments by ones with the given sources; returns a counter of their runs."""
     before = dict(catalog.EXPERIMENTS)
-    # other processes know nothing of them
+    # other processes do not know these experiments
     monkeypatch.setattr(runner, "PROCESSES", 1)
 
     def install(**sources):
@@ -85,10 +85,10 @@ def experiments(tmp_path, monkeypatch):
 
 def verdicts(out):
     content = json.loads((out / "claims.json").read_text())
-    return {one["name"]: one["verdict"] for one in content["experiments"]}
+    return {experiment["name"]: experiment["verdict"] for experiment in content["experiments"]}
 
 
-def test_an_error_is_recorded_and_the_others_go_on(experiments, tmp_path, capsys):
+def test_error_is_recorded_and_others_continue(experiments, tmp_path, capsys):
     ran = experiments(one=GOOD, two=BAD, three=GOOD)
     out = tmp_path / "report"
     assert main(["--out", str(out)]) == 1
@@ -97,14 +97,14 @@ def test_an_error_is_recorded_and_the_others_go_on(experiments, tmp_path, capsys
     assert verdicts(out) == expected
     assert "errors in two" in capsys.readouterr().err
     assert "RuntimeError: no &lt;luck&gt;" in (out / "index.html").read_text()
-    # errors aren't kept: it alone is run, the others are in the store
+    # an error is not kept: only this experiment runs, the others are stored
     (tmp_path / "two.luck").touch()
     assert main(["--out", str(out)]) == 0
     assert ran() == {"one": 1, "two": 1, "three": 1}
     assert set(verdicts(out).values()) == {"holds in a regime"}
 
 
-def test_only_what_is_missing_or_of_other_code_or_scale_is_run(experiments, tmp_path):
+def test_only_missing_or_stale_experiments_run(experiments, tmp_path):
     ran, out = experiments(one=GOOD, two=GOOD), tmp_path / "report"
     assert main(["--out", str(out), "--only", "one"]) == 0
     assert ran() == {"one": 1, "two": 0}
@@ -117,49 +117,49 @@ def test_only_what_is_missing_or_of_other_code_or_scale_is_run(experiments, tmp_
     assert main(["--out", str(out), "--again", "--only", "two"]) == 0
     assert ran() == {"one": 2, "two": 2}
     assert list(verdicts(out)) == ["one", "two"]
-    # a quick run leaves the store of others as it is
+    # a quick run does not affect other scales
     assert main(["--out", str(out), "--quick"]) == 0
     assert ran() == {"one": 3, "two": 3}
     assert main(["--out", str(out)]) == 0
     assert ran() == {"one": 3, "two": 3}
-    # a record that can't be read, or whose figure is gone, is none
+    # an unreadable record, or one without its figure, does not count
     (out / "default/one/record.json").write_text("{")
     (out / "default/two/two.png").unlink()
     assert main(["--out", str(out)]) == 0
     assert ran() == {"one": 4, "two": 4}
 
 
-def test_a_run_that_is_stopped_has_a_report_and_goes_on(experiments, tmp_path, capsys):
+def test_interrupted_run_writes_report_and_resumes(experiments, tmp_path, capsys):
     ran, out = experiments(one=GOOD, two=STOPPED, three=GOOD), tmp_path / "report"
     assert main(["--out", str(out)]) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "rerun the command to resume" in capsys.readouterr().err
     assert list(verdicts(out)) == ["one"]
     ran = experiments(one=GOOD, two=GOOD, three=GOOD)
     assert main(["--out", str(out)]) == 0
     assert ran() == {"one": 1, "two": 1, "three": 1}
 
 
-def test_full_scale_is_for_those_that_have_one(experiments, tmp_path):
+def test_full_scale_only_where_supported(experiments, tmp_path):
     experiments(one=GOOD, two=FULL)
     out = tmp_path / "report"
     assert main(["--out", str(out), "--full"]) == 0
     content = json.loads((out / "claims.json").read_text())
-    assert [one["scale"] for one in content["experiments"]] == ["default", "full"]
+    assert [experiment["scale"] for experiment in content["experiments"]] == ["default", "full"]
     assert (out / "full/two/two.png").exists()
 
 
-def test_experiments_count_with_what_they_import(monkeypatch):
+def test_version_covers_imported_experiments(monkeypatch):
     imported = records._imported(records._source(layers_needed))
     assert [path.name for path in imported] == ["energy_decay.py", "ledger.py"]
     assert records.version(layers_needed) != records.version(parity)
-    whole = records.version(layers_needed)
-    assert records.version(layers_needed) == whole
+    version = records.version(layers_needed)
+    assert records.version(layers_needed) == version
     monkeypatch.setattr(records, "_imported", lambda path: [])
-    assert records.version(layers_needed) != whole
+    assert records.version(layers_needed) != version
 
 
 @pytest.mark.parametrize("package", ["jax", "scipy", "optax", "optimistix"])
-def test_a_claim_is_stale_once_a_package_changes(package, monkeypatch):
+def test_version_depends_on_packages(package, monkeypatch):
     before, installed = records.version(parity), metadata.version
     monkeypatch.setattr(
         metadata, "version", lambda name: installed(name) + ".1" * (name == package)
@@ -167,7 +167,7 @@ def test_a_claim_is_stale_once_a_package_changes(package, monkeypatch):
     assert records.version(parity) != before
 
 
-def test_a_claim_is_current_without_optional_packages(monkeypatch):
+def test_version_works_without_optional_packages(monkeypatch):
     def missing(name):
         raise metadata.PackageNotFoundError(name)
 
@@ -175,8 +175,8 @@ def test_a_claim_is_current_without_optional_packages(monkeypatch):
     assert records.version(parity) == records.version(parity)
 
 
-@pytest.mark.parametrize("code", ["engines/csrc/layers.c", "engines/csrc/sweeps.h", "laws.py"])
-def test_a_claim_is_stale_once_code_changes(code, tmp_path, monkeypatch):
+@pytest.mark.parametrize("code", ["engines/csrc/layers.c", "engines/csrc/sweeps.h", "theory.py"])
+def test_version_depends_on_code(code, tmp_path, monkeypatch):
     for folder in ("infomech", "experiments"):
         shutil.copytree(records.ROOT / folder, tmp_path / folder)
     monkeypatch.setattr(records, "ROOT", tmp_path)
@@ -186,7 +186,7 @@ def test_a_claim_is_stale_once_code_changes(code, tmp_path, monkeypatch):
     assert records.version(parity) != before
 
 
-def test_every_claim_has_a_statement_and_every_experiment_its_claims():
+def test_experiments_have_statement_source_and_claims():
     assert list(catalog.CLAIMS) == list(range(1, 18))
     for module in catalog.EXPERIMENTS.values():
         assert module.STATEMENT
@@ -204,12 +204,12 @@ def test_every_claim_has_a_statement_and_every_experiment_its_claims():
         (np.array([True]), "holds"),
     ],
 )
-def test_verdicts_are_those_of_their_parts(parts, expected):
+def test_verdict_of_parts(parts, expected):
     assert ledger.verdict(parts) == expected
 
 
-def test_intervals_of_proportions():
-    # Wilson's, solved for the ends: |p − s| = z √(p (1 − p)/n)
+def test_proportion_intervals():
+    # the ends of a Wilson interval solve |p − s| = z √(p (1 − p)/n)
     for hits, count in ((0, 5), (5, 5), (3, 10), (50, 100)):
         share, *ends = ledger.proportion(hits, count)
         assert share == hits / count
@@ -218,21 +218,21 @@ def test_intervals_of_proportions():
             assert abs(off) < 1e-12
 
 
-def test_a_gaussian_is_one_and_a_disk_is_none():
-    away = jax.jit(gaussian_spread.away_from_gaussian)
-    bell = im.fields.gaussian((41, 41), sigma=4.0, dtype="float64")
-    assert away(bell) < 1e-3
-    # of radius R = 2 s against exp(−r²/2s²)/2πs²: the Gaussian is higher up to r² = 2 s² ln 2
-    # and beyond R
+def test_distance_from_gaussian():
+    distance = jax.jit(gaussian_spread.away_from_gaussian)
+    gaussian = im.fields.gaussian((41, 41), sigma=4.0, dtype="float64")
+    assert distance(gaussian) < 1e-3
+    # radius R = 2 s against exp(−r²/2s²)/2πs²: the Gaussian is higher up to r² = 2 s² ln 2 and
+    # beyond R
     disk = im.fields.disk((161, 161), radius=40.0, dtype="float64")
     expected = 0.5 - np.log(2.0) / 2 + np.exp(-2.0)
-    np.testing.assert_allclose(away(disk), expected, rtol=5e-3)
+    np.testing.assert_allclose(distance(disk), expected, rtol=5e-3)
 
 
 # --- the page -----------------------------------------------------------------------------------
 
 
-def test_text_is_escaped_and_numbers_are_rounded(experiments, tmp_path):
+def test_report_escapes_text_and_rounds_numbers(experiments, tmp_path):
     experiments(one=GOOD)
     assert main(["--out", str(tmp_path / "report")]) == 0
     text = (tmp_path / "report/index.html").read_text()
@@ -241,7 +241,7 @@ def test_text_is_escaped_and_numbers_are_rounded(experiments, tmp_path):
     assert "A &lt; B &amp; &lt;b&gt;C&lt;/b&gt;" in text
     assert '<data value="-1234.56789">−1235</data> px' in text
     assert '<td data-label="Value">none</td>' in text
-    assert "1 of 2 within their tolerance" in text
+    assert "1 of 2 criteria met" in text
     assert text.count(">not run yet<") == 16
 
 
@@ -256,18 +256,18 @@ def test_text_is_escaped_and_numbers_are_rounded(experiments, tmp_path):
         (1 / 3, "", "0.3333"),
     ],
 )
-def test_a_number_does_not_look_like_a_bound_that_it_misses(value, wanted, shown):
+def test_rounding_never_shows_a_missed_bound(value, wanted, shown):
     assert ledger.shown(value, wanted) == shown
-    low = ledger.line(Number("n", 1.5, value, 2.0, wanted=wanted, met=False))
-    assert f"({shown} to 2)" in low
+    line = ledger.line(Number("n", 1.5, value, 2.0, wanted=wanted, met=False))
+    assert f"({shown} to 2)" in line
     assert f">{shown.replace('-', '−')}</data>" in report.number(value, wanted)
 
 
-def test_what_cannot_be_told_is_neither_met_nor_missed():
-    assert ledger.line(Number("n", None, wanted="more", met=None)).endswith("[more: can't be told]")
+def test_number_without_value_is_undecided():
+    assert ledger.line(Number("n", None, wanted="more", met=None)).endswith("[more: undecided]")
 
 
-def test_many_numbers_are_folded_up():
-    few = [Number(f"n{i}", float(i)) for i in range(report.MANY)]
+def test_long_tables_are_collapsed():
+    few = [Number(f"n{i}", float(i)) for i in range(report.MAX_ROWS)]
     assert "<details>" not in report._numbers(few)
     assert "<details>" in report._numbers([*few, Number("one more", 1.0)])

@@ -1,4 +1,4 @@
-"""All experiments in one quick run: what each finds, and the page."""
+"""One quick run of all experiments: their results, and the report."""
 
 import base64
 import json
@@ -25,7 +25,7 @@ ROOT = Path(records.__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """The folder of a quick report, whose experiments ran side by side."""
+    """Folder of a quick report whose experiments ran in parallel."""
     out = tmp_path_factory.mktemp("report")
     strict = {"JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_NUMPY_RANK_PROMOTION": "raise"}
     words = [sys.executable, "-m", "experiments", "--quick", "--out", out]
@@ -34,7 +34,7 @@ def written(tmp_path_factory):
 
 
 def recorded(written, name):
-    """The record of an experiment that ended without an error."""
+    """Record of an experiment, which must not be an error."""
     record = records.stored(name, catalog.EXPERIMENTS[name], written, scale="quick")
     assert record is not None
     assert not record.error
@@ -43,19 +43,19 @@ def recorded(written, name):
 
 @pytest.fixture
 def quick(written):
-    """Looks up the text and the numbers of an experiment, and its folder."""
+    """Function that returns text, numbers and folder of an experiment."""
 
-    def found(name):
-        place = written / "quick" / name
-        numbers = json.loads((place / f"{name}.json").read_text())
-        return recorded(written, name).finding.text, numbers, place
+    def result(name):
+        folder = written / "quick" / name
+        numbers = json.loads((folder / f"{name}.json").read_text())
+        return recorded(written, name).finding.text, numbers, folder
 
-    return found
+    return result
 
 
 @pytest.mark.parametrize("name", catalog.EXPERIMENTS)
-def test_findings_are_what_they_were(name, written):
-    """They are kept in claims_quick.json, which `python tests/claims_reference.py` writes."""
+def test_findings_equal_reference(name, written):
+    """The reference is claims_quick.json, which `python tests/claims_reference.py` writes."""
     record = recorded(written, name)
     claims_reference.compare(record)
     assert record.finding.text.startswith("quick run: ")
@@ -69,7 +69,7 @@ def test_findings_are_what_they_were(name, written):
 
 
 class Page(HTMLParser):
-    """What a page refers to, and the numbers in it."""
+    """Links, sources, tags and numbers of a page."""
 
     def __init__(self, text):
         super().__init__()
@@ -86,7 +86,7 @@ class Page(HTMLParser):
         assert not any(key.startswith("on") for key in attrs)
 
 
-def test_the_page_stands_alone(written):
+def test_page_is_self_contained(written):
     text = (written / "index.html").read_text()
     page = Page(text)
     assert len(page.ids) == len(set(page.ids))
@@ -105,12 +105,12 @@ def test_the_page_stands_alone(written):
     assert "quick run" in text
 
 
-def test_numbers_are_those_of_the_json(written):
+def test_page_shows_numbers_of_json(written):
     content = json.loads((written / "claims.json").read_text())
     expected = []
-    for one in content["experiments"]:
-        assert (written / one["finding"]["figure"]).exists()
-        for number in one["finding"]["numbers"]:
+    for experiment in content["experiments"]:
+        assert (written / experiment["finding"]["figure"]).exists()
+        for number in experiment["finding"]["numbers"]:
             shown = [number[key] for key in ("value", "low", "high")]
             expected += [x for x in shown if x is not None]
     page = Page((written / "index.html").read_text())
@@ -135,7 +135,7 @@ document.querySelector("iframe").onload = (event) => {{
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
 @pytest.mark.parametrize("width", [390, 1440])
-def test_a_browser_shows_it_without_complaint_or_overflow(written, tmp_path, width):
+def test_browser_shows_page_without_errors_or_overflow(written, tmp_path, width):
     shutil.copy(written / "index.html", tmp_path)
     (tmp_path / "frame.html").write_text(FRAME.format(width=width))
     run = subprocess.run(
@@ -151,10 +151,10 @@ def test_a_browser_shows_it_without_complaint_or_overflow(written, tmp_path, wid
     assert "CONSOLE" not in run.stderr
 
 
-# --- what is found --------------------------------------------------------------------------------
+# --- results --------------------------------------------------------------------------------------
 
 
-def test_law_states_a_verdict_on_every_reading(quick):
+def test_law_has_verdict_for_every_reading(quick):
     out, record, _ = quick("law")
     assert out.startswith("quick run: ")
     assert out.count("fails") == 3
@@ -163,40 +163,40 @@ def test_law_states_a_verdict_on_every_reading(quick):
     assert min(tangent["inactive"]) > 0.9999
 
 
-def test_the_optimizer_finds_the_frontier_of_the_closed_form(quick):
+def test_frontier_equals_closed_form(quick):
     out, record, _ = quick("frontier")
     assert "fails: at v" in out
-    (found,) = record["frontiers"]
-    np.testing.assert_allclose(found["share"], frontier.closed_form(found["speed"]), atol=1e-3)
-    kernels = np.array(found["kernel"])
+    (result,) = record["frontiers"]
+    np.testing.assert_allclose(result["share"], frontier.closed_form(result["speed"]), atol=1e-3)
+    kernels = np.array(result["kernel"])
     odd = (kernels - kernels[..., ::-1]) / 2
     share = np.sum(odd**2, -1) / np.sum(kernels**2, -1)
-    np.testing.assert_allclose(share, found["share"], atol=1e-6)
+    np.testing.assert_allclose(share, result["share"], atol=1e-6)
 
 
-def test_targets_are_reached_and_drawn(quick):
+def test_targets_are_reached(quick):
     out, record, _ = quick("targets")
     assert "holds: 16 of 16" in out
     error = np.subtract(record["achieved"], record["target"])
     assert np.linalg.norm(error, axis=1).max() <= record["tolerance"]["velocity"]
 
 
-def test_the_atlas_follows_the_closed_form_while_the_rectifier_is_inactive(quick, capsys, tmp_path):
+def test_atlas_equals_closed_form_while_inactive(quick, capsys, tmp_path):
     out, record, place = quick("atlas")
     assert "33 of 33 points computed now" in out
     share = np.linspace(0, 1, 11)
     tangent = np.sqrt(share[:10] / (1 - share[:10]))
-    for found in record["readings"]:
+    for reading in record["readings"]:
         # the steepest tap of the gradient, by hand: tan θ = 1/(|cos| + |sin|) where it is 0
-        angle = np.deg2rad(found["direction"])
-        most = 1 / (np.cos(angle) + np.sin(angle))
-        np.testing.assert_allclose(found["inactive_share"], most**2 / (1 + most**2), rtol=1e-5)
-        inactive = np.flatnonzero(tangent <= most + 1e-6)
+        angle = np.deg2rad(reading["direction"])
+        limit = 1 / (np.cos(angle) + np.sin(angle))
+        np.testing.assert_allclose(reading["inactive_share"], limit**2 / (1 + limit**2), rtol=1e-5)
+        inactive = np.flatnonzero(tangent <= limit + 1e-6)
         np.testing.assert_allclose(
-            np.take(found["speed"], inactive), tangent[inactive] / 2, atol=1e-5
+            np.take(reading["speed"], inactive), tangent[inactive] / 2, atol=1e-5
         )
-        np.testing.assert_allclose(np.take(found["aside"], inactive), 0, atol=1e-5)
-        fit = next(f for f in found["fits"] if (f["law"], f["over"]) == ("tangent", "inactive"))
+        np.testing.assert_allclose(np.take(reading["aside"], inactive), 0, atol=1e-5)
+        fit = next(f for f in reading["fits"] if (f["law"], f["over"]) == ("tangent", "inactive"))
         np.testing.assert_allclose([fit["r_squared"], fit["slope"]], [1, 0.5], atol=1e-4)
     # along an axis the widest range to 1 % lies where the rectifier is inactive: that of tan θ
     within = [
@@ -207,31 +207,33 @@ def test_the_atlas_follows_the_closed_form_while_the_rectifier_is_inactive(quick
         <= 0.01 * np.ptp(tangent[i : j + 1])
     ]
     widest = max(within, key=lambda pair: pair[1] - pair[0])
-    found = record["readings"][0]["widest"]["linear"][0]
-    np.testing.assert_allclose(found, share[list(widest)])
+    linear = record["readings"][0]["widest"]["linear"][0]
+    np.testing.assert_allclose(linear, share[list(widest)])
     copy = shutil.copytree(place, tmp_path / "copy")
     assert main(["atlas", "--quick", "--out", str(copy)]) == 0
     again = capsys.readouterr().out.replace(str(copy), str(place))
     assert again.replace(" 0 of 33 points", " 33 of 33 points") == out + "\n"
 
 
-def test_energy_is_conserved_by_tight_frames_only(quick):
+def test_only_tight_frames_conserve_energy(quick):
     out, record, _ = quick("energy_conservation")
     assert "No signal without features was found" in out
-    for one in record["accounts"]:
-        lost = np.array(one["propagated"])[:-1] - one["collected"] - one["propagated"][1:]
-        np.testing.assert_allclose(lost, one["gaps"], atol=1e-9)
-        assert (np.abs(one["gaps"]).max() > 1e-3) == (one["frame"] == "not tight")
+    for balance in record["accounts"]:
+        lost = (
+            np.array(balance["propagated"])[:-1] - balance["collected"] - balance["propagated"][1:]
+        )
+        np.testing.assert_allclose(lost, balance["gaps"], atol=1e-9)
+        assert (np.abs(balance["gaps"]).max() > 1e-3) == (balance["frame"] == "not tight")
 
 
-def test_energy_decays_as_guaranteed(quick):
+def test_energy_decay_meets_guarantee(quick):
     out, record, _ = quick("energy_decay")
     assert out.count("  holds: ") == 1
     for case in record["cases"]:
         assert np.all(np.array(case["propagated"]) <= np.array(case["guaranteed"]) + 1e-9)
 
 
-def test_fewer_layers_are_needed_than_guaranteed(quick):
+def test_layers_needed_are_within_guarantee(quick):
     out, record, _ = quick("layers_needed")
     assert "published table reproduced" in out
     for row in record["rows"]:
@@ -239,23 +241,23 @@ def test_fewer_layers_are_needed_than_guaranteed(quick):
         assert np.all(np.array(row["median"]) <= row["worst"])
 
 
-def test_pulses_live_for_longer_the_more_octaves_they_have(quick):
+def test_half_life_of_pulses_grows_with_octaves(quick):
     out, record, _ = quick("slow_decay")
-    assert "holds as far as the octaves of a grid go" in out
+    assert "holds for as many octaves as the grid has" in out
     lives = record["reading"]["half_life"]
     assert np.all(np.diff(lives["wavelets"]) > 0.1)
     np.testing.assert_allclose(lives["Weyl–Heisenberg"], 1.5, atol=0.1)
 
 
-def test_no_signal_found_misses_more_than_guaranteed(quick):
+def test_worst_signal_is_within_guarantee(quick):
     out, record, _ = quick("worst_signal")
-    assert "  fails: the worst found" in out
-    for found in record["found"]:
-        assert max(found["random"]) < found["worst"] <= found["guaranteed"]
-        np.testing.assert_allclose(found["worst"] + found["features"], 1, atol=1e-5)
+    assert "  fails: the worst signals" in out
+    for search in record["found"]:
+        assert max(search["random"]) < search["worst"] <= search["guaranteed"]
+        np.testing.assert_allclose(search["worst"] + search["features"], 1, atol=1e-5)
 
 
-def test_a_quick_training_is_shown_and_falls_short_of_the_claim(quick):
+def test_quick_training_fails_claim(quick):
     out, record, place = quick("train_digits")
     assert "\n  fails: " in out
     name = "digits-3x3-seed0"
@@ -265,24 +267,24 @@ def test_a_quick_training_is_shown_and_falls_short_of_the_claim(quick):
     np.testing.assert_allclose(record["share_of_low_modes"][0]["low"][2], low)
 
 
-def test_what_trained_filters_are_is_settled(quick):
+def test_trained_filters_equal_census(quick):
     out, record, place = quick("trained_filters")
-    assert "Mirrored images and first weights give mirrored weights: holds" in out
-    found = record["networks"]["digits-3x3-seed0"]
+    assert "Mirrored images and initial weights give mirrored weights: holds" in out
+    recorded_network = record["networks"]["digits-3x3-seed0"]
     last = weights.layers(place / "data" / "digits-3x3-seed0" / "epoch-001.safetensors")
     direct = networks.census(last)
-    np.testing.assert_allclose(found["low"], direct.share.sel(part="low"))
+    np.testing.assert_allclose(recorded_network["low"], direct.share.sel(part="low"))
 
 
-def test_drift_of_trained_networks_is_predicted_and_measured(quick):
+def test_receptive_drift_covers_both_states(quick):
     out, record, _ = quick("receptive_drift")
     assert "layer 1  R² 1.00, 1.00" in out
     assert [case["trained"] for case in record["cases"]] == [False, True]
 
 
-def test_energies_of_trained_layers_lie_within_their_bounds(quick):
+def test_layer_energies_lie_within_frame_bounds(quick):
     out, record, place = quick("layer_energies")
-    assert "holds: every image's energy behind the filters lies between their frame bounds" in out
+    assert "holds: for every image the energy after the filters lies between the frame" in out
     assert len(record["cases"]) == 4
     images = small_cnn.digits().test[:8]
     (first, _) = weights.layers(place / "data" / "digits-3x3-seed0" / "epoch-000.safetensors")
