@@ -59,13 +59,13 @@ def problems(quick: bool) -> list[Problem]:
     line = losses.velocity(np.array([0.5], np.float32)) + losses.diffusion(
         np.array([0.6], np.float32)
     )
-    found = [
+    result = [
         Problem("velocity, 3x3 taps", (3, 3), (pixels, pixels), steps, velocity),
         Problem("velocity and diffusion, 5 taps", (5,), (4 * pixels,), steps, line),
     ]
     if not quick:
         both = velocity + tensor + 0.01 * losses.energy(0.0)
-        found.append(
+        result.append(
             Problem(
                 "velocity, diffusion tensor, energy, 3x3 taps",
                 (3, 3),
@@ -74,15 +74,17 @@ def problems(quick: bool) -> list[Problem]:
                 both,
             )
         )
-    return found
+    return result
 
 
 def solvers() -> dict[str, tuple[Any, int]]:
     """Every contender and its rounds, by name."""
-    found: dict[str, tuple[Any, int]] = {
+    result: dict[str, tuple[Any, int]] = {
         name: (name, ROUNDS[name]) for name in ("least squares", "dogleg", "lbfgs")
     }
-    return found | {f"adam {rate:g}": (optax.adam(rate), ROUNDS["adam"]) for rate in LEARNING_RATES}
+    return result | {
+        f"adam {rate:g}": (optax.adam(rate), ROUNDS["adam"]) for rate in LEARNING_RATES
+    }
 
 
 def compete(problem: Problem, starts: int, quick: bool) -> list[dict[str, Any]]:

@@ -73,7 +73,7 @@ def turns(sweep: sweeps.Sweep, count: int) -> list[dict[str, float]]:
     batch = _program.batch_size(setting, whole, devices)
     compiled = _program.lowered(sweep, setting, devices, batch).compile()
     tables = [axis.table() for axis in sweep.axes]
-    found = []
+    result = []
     for _ in range(count):
         start = time.perf_counter()
         for block in plan.blocks():
@@ -90,7 +90,7 @@ def turns(sweep: sweeps.Sweep, count: int) -> list[dict[str, float]]:
             done = sweeps.run(sweep, Path(folder) / "s.zarr")
             total = time.perf_counter() - start
         spent = done.seconds
-        found.append(
+        result.append(
             {
                 "bare": bare,
                 "stored": total - spent.compile_s,
@@ -100,7 +100,7 @@ def turns(sweep: sweeps.Sweep, count: int) -> list[dict[str, float]]:
                 "blocks": len(list(plan.blocks())),
             }
         )
-    return found
+    return result
 
 
 def reading(quick: bool, count: int) -> dict[str, float]:
@@ -134,7 +134,7 @@ def reading(quick: bool, count: int) -> dict[str, float]:
 def scaling(quick: bool) -> list[dict[str, Any]]:
     """Each number of virtual devices in a process of its own, on as many cores as there are."""
     root = str(Path(__file__).parent.parent)
-    found = []
+    result = []
     for devices in DEVICES[:2] if quick else DEVICES:
         environment = {
             **os.environ,
@@ -150,8 +150,8 @@ def scaling(quick: bool) -> list[dict[str, Any]]:
             check=True,
             env=environment,
         ).stdout
-        found.append(json.loads(said.splitlines()[-1]))
-    return found
+        result.append(json.loads(said.splitlines()[-1]))
+    return result
 
 
 def spread(devices: int, quick: bool) -> dict[str, Any]:

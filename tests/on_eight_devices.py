@@ -114,17 +114,17 @@ def differentiated(case, kernel, values, mesh):
         seen = trace if case.brief else vars(trace)
         weights = random(case.pixels, case.dtype, seed=3)
         # the size of a field without normalization is its own
-        found = jnp.sum(weights * final.values) / jnp.sqrt(jnp.sum(final.values**2))
+        result = jnp.sum(weights * final.values) / jnp.sqrt(jnp.sum(final.values**2))
         smooth = [seen[name] for name in ("center", "log_mass", "log_energy") if name in seen]
-        return found + final.log_gain + sum(map(jnp.sum, smooth)), (final, seen)
+        return result + final.log_gain + sum(map(jnp.sum, smooth)), (final, seen)
 
     def both(kernel, values, *directions):
-        (_, found), slopes = jax.value_and_grad(loss, (0, 1), has_aux=True)(kernel, values)
+        (_, result), slopes = jax.value_and_grad(loss, (0, 1), has_aux=True)(kernel, values)
         if mesh is None or case.brief:
             pairs = zip(slopes, directions, strict=True)
-            return *found, slopes, sum(jnp.sum(s * d) for s, d in pairs)
+            return *result, slopes, sum(jnp.sum(s * d) for s, d in pairs)
         along = jax.jvp(lambda *args: loss(*args)[0], (kernel, values), directions)[1]
-        return *found, slopes, along
+        return *result, slopes, along
 
     directions = [random(a.shape, a.dtype, seed) for seed, a in enumerate((kernel, values), 1)]
     final, trace, slopes, along = jax.jit(both)(kernel, values, *directions)
@@ -139,26 +139,26 @@ def differentiated(case, kernel, values, mesh):
     }
 
 
-def compared(found, case, one, mesh):
+def compared(actual, case, one, mesh):
     for where, results in (("one", one), ("mesh", mesh)):
         for name, result in results.items():
-            found[f"{case}/{name}/{where}"] = np.asarray(result)
+            actual[f"{case}/{name}/{where}"] = np.asarray(result)
 
 
 def cases(part):
-    found = {}
+    result = {}
     for case in CASES[part]:
         kernel, values = taps(case), random(case.pixels, case.dtype, seed=9)
         one, split = (
             differentiated(case, kernel, values, mesh) for mesh in (None, mesh_of(case.mesh))
         )
-        compared(found, "-".join(map(str, case)), one, split)
-    return found
+        compared(result, "-".join(map(str, case)), one, split)
+    return result
 
 
 def ways():
     """Everything that is not about layers, on a line."""
-    found: dict[str, np.ndarray] = {}
+    actual: dict[str, np.ndarray] = {}
     kernel, values = random((3,)), random((64,), seed=9)
     explicit, auto = (mesh_of((8,), kind) for kind in (AxisType.Explicit, AxisType.Auto))
 
@@ -180,7 +180,7 @@ def ways():
         "forward": slopes(auto, grad_mode="forward")(kernel, values),
         "full": slopes(auto, grad_mode="full")(kernel, values),
     }.items():
-        compared(found, name, one, dict(zip(one, way, strict=True)))
+        compared(actual, name, one, dict(zip(one, way, strict=True)))
 
     def batch(kernels, mesh):
         return jax.vmap(lambda kernel: last(kernel, values, mesh))(kernels)
@@ -190,7 +190,7 @@ def ways():
         jax.jit(jax.vjp(lambda k, mesh=mesh: batch(k, mesh), kernels)[1])(jnp.arange(3.0))[0]
         for mesh in (None, auto)
     ]
-    compared(found, "vmap", *({"dL/dkernels": result} for result in results))
+    compared(actual, "vmap", *({"dL/dkernels": result} for result in results))
 
     elsewhere = jax.device_put(values, jax.devices()[5])
     few = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("x",))
@@ -214,15 +214,15 @@ def ways():
         split = im.rollout(**{"mesh": explicit, **arguments})
         arguments.pop("mesh", None)
         whole = im.rollout(**arguments, engine="convolution")
-        compared(found, name, *map(named, (whole, split)))
+        compared(actual, name, *map(named, (whole, split)))
 
     # what is stale of a halo of many layers must not be taken for the size of the field
     tiles.MAX_STEPS_PER_EXCHANGE = 16
     fall = jnp.asarray([1, 2**-13 - 1], "float32"), jnp.ones(256, "float32"), 40
     settings = {"boundary": "periodic", "observe": None}
     results = (im.rollout(*fall, mesh=mesh, **settings) for mesh in (None, auto))
-    compared(found, "a fall beyond single precision", *map(named, results))
-    return found
+    compared(actual, "a fall beyond single precision", *map(named, results))
+    return actual
 
 
 def named(tree):
@@ -260,7 +260,7 @@ def refused():
 
 def text():
     """How often devices talk, by the compiled text: permutations and gathers of each program."""
-    found = {}
+    result = {}
     for name, (sizes, boundary, settings) in {
         "as many layers as a halo": ((4, 2), "zero", {"steps": 3, "observe": None}),
         "a trace": ((4, 2), "periodic", {"steps": 3, "every": 3}),
@@ -273,7 +273,7 @@ def text():
         "space": ((2, 2, 2), "zero", {"steps": 12, "every": 3}),
     }.items():
         mesh, d = mesh_of(sizes), len(sizes)
-        found[name] = talk(
+        result[name] = talk(
             lambda k, u, mesh=mesh, boundary=boundary, settings=settings: im.rollout(
                 k, u, mesh=mesh, boundary=boundary, **settings
             ),
@@ -285,19 +285,19 @@ def text():
         return im.rollout(kernel, field, steps, observe=None, mesh=mesh_of((8,)))[0].values
 
     line = random((64,), seed=1)
-    found["a rest"] = talk(lambda k, u: final(k, u, 5), random((3,)), line)
-    found["2 taps"] = talk(final, random((2,)), line)
+    result["a rest"] = talk(lambda k, u: final(k, u, 5), random((3,)), line)
+    result["2 taps"] = talk(final, random((2,)), line)
     slopes = jax.grad(lambda k, u: jnp.sum(final(k, u) ** 3), (0, 1))
-    found["slopes"] = talk(slopes, random((3,)), line)
-    return found
+    result["slopes"] = talk(slopes, random((3,)), line)
+    return result
 
 
 def talk(function, *args):
     """Permutations, gathers and transposes in the compiled text, and how many permutations run."""
     text = jax.jit(function).lower(*args).compile().as_text()
     kinds = ("collective-permute", "all-gather", "all-to-all")
-    found = [len(re.findall(rf" {kind}(?:-start)?\(", text)) for kind in kinds]
-    return np.array([*found, permutations(jax.make_jaxpr(function)(*args).jaxpr)])
+    result = [len(re.findall(rf" {kind}(?:-start)?\(", text)) for kind in kinds]
+    return np.array([*result, permutations(jax.make_jaxpr(function)(*args).jaxpr)])
 
 
 def permutations(program):

@@ -84,12 +84,12 @@ def levels(signal, frames, functions):
 
     The paths of a level are in lexicographic order of their steps, band * parts + part.
     """
-    found = [np.asarray(signal, float)[None]]
+    result = [np.asarray(signal, float)[None]]
     for (_, bands), function in zip(frames, functions, strict=True):
-        z = filtered(found[-1][:, None], bands, np.ndim(signal))  # (paths, bands, *grid)
+        z = filtered(result[-1][:, None], bands, np.ndim(signal))  # (paths, bands, *grid)
         parts = np.stack(function(z), axis=2)  # (paths, bands, parts, *grid)
-        found.append(parts.reshape(-1, *bands.shape[1:]))
-    return found
+        result.append(parts.reshape(-1, *bands.shape[1:]))
+    return result
 
 
 def steps(frames, parts, length):
@@ -102,11 +102,11 @@ def steps(frames, parts, length):
 
 def energies(signal, frames, functions):
     """W_0 ... W_(N+1) and F_0 ... F_N."""
-    found = levels(signal, frames, functions)
-    propagated = [np.sum(u**2) for u in found]
+    result = levels(signal, frames, functions)
+    propagated = [np.sum(u**2) for u in result]
     collected = [
         np.sum(np.abs(filtered(u, low)) ** 2)
-        for u, (low, _) in zip(found[:-1], frames, strict=True)
+        for u, (low, _) in zip(result[:-1], frames, strict=True)
     ]
     return np.array(propagated), np.array(collected)
 
@@ -140,15 +140,15 @@ def reach(response, square=False):
 
 def stride(reaches, grid, finer):
     """Largest powers of 2 that leave all of these frequencies below Nyquist's, less `finer`."""
-    found = []
+    result = []
     for axis, n in enumerate(grid):
         fits = [
             2**j
             for j in range(20)
             if n % 2**j == 0 and all(2 * r[axis] < n // 2**j for r in reaches)
         ]
-        found.append(max(max(fits, default=1) // 2**finer, 1))
-    return tuple(found)
+        result.append(max(max(fits, default=1) // 2**finer, 1))
+    return tuple(result)
 
 
 def strides(frames, functions, blind, chosen, finer):

@@ -82,10 +82,10 @@ def test_patterns_match_plain_numpy(shape, dtype):
     """In the middle of the field, which is the default, and off the middle."""
     build = jax.jit(functools.partial(patterns, shape, dtype, **sizes(len(shape))))
     off = middle(shape) + np.array([0.3, -1.1, 0.7])[: len(shape)]
-    for found, center in ((build(center=None), middle(shape)), (build(center=off), off)):
+    for actual, center in ((build(center=None), middle(shape)), (build(center=off), off)):
         for name, expected in reference_patterns(shape, center, **sizes(len(shape))).items():
-            assert_close(found[name].values, expected, TOLERANCE[dtype])
-            assert_plain(found[name], dtype)
+            assert_close(actual[name].values, expected, TOLERANCE[dtype])
+            assert_plain(actual[name], dtype)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -144,16 +144,16 @@ def test_vmap_matches_single_calls():
     def build(center, radius):
         return patterns((5, 4), "float64", center, radius, width=2 * radius, sigma=radius)
 
-    found = jax.vmap(build)(centers, radii)
+    result = jax.vmap(build)(centers, radii)
     for i in range(2):
         for name, field in build(centers[i], radii[i]).items():
-            assert_close(found[name].values[i], field.values)
+            assert_close(result[name].values[i], field.values)
 
 
 def test_vmap_of_random_matches_single_calls():
     keys = jax.random.split(KEY, 2)
-    found = jax.vmap(lambda key: fields.random(5, key=key).values)(keys)
-    assert_close(found, [fields.random(5, key=key).values for key in keys])
+    result = jax.vmap(lambda key: fields.random(5, key=key).values)(keys)
+    assert_close(result, [fields.random(5, key=key).values for key in keys])
 
 
 def test_gaussian_derivatives_match_finite_differences():

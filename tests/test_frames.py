@@ -135,8 +135,8 @@ def test_mirrors_are_exact_and_found_again(family, name):
 def test_a_frame_of_many_orientations_is_taken_for_what_it_is():
     """Its bands are the mirrors of each other, however small the responses at their edges."""
     frame = families.oriented((8, 29), 1.0, 8)
-    found = scattering.energies(np.ones((8, 29)), frame, 0)
-    np.testing.assert_allclose(found.collected, [8 * 29], rtol=1e-12)
+    result = scattering.energies(np.ones((8, 29)), frame, 0)
+    np.testing.assert_allclose(result.collected, [8 * 29], rtol=1e-12)
 
 
 @given(meyer_frames() | uniform_frames() | oriented_frames())
@@ -153,14 +153,14 @@ def test_labels_say_where_a_band_lies(family, name):
     size = reference.size(frame.shape)
     spacing = 2 * np.pi / min(frame.shape)
     for band, label in zip(np.asarray(frame.bands), frame.labels, strict=True):
-        found = size[passed(band)]
+        actual = size[passed(band)]
         low, high = label.support
-        assert low * (1 - 1e-12) <= found.min()
-        assert found.max() <= high * (1 + 1e-12)
+        assert low * (1 - 1e-12) <= actual.min()
+        assert actual.max() <= high * (1 + 1e-12)
         assert low < math.hypot(*label.center) <= high * (1 + 1e-12)
         if len(frame.shape) == 1:
-            assert found.min() <= low + 2 * spacing
-            assert found.max() >= high - 2 * spacing
+            assert actual.min() <= low + 2 * spacing
+            assert actual.max() >= high - 2 * spacing
             near = np.abs(reference.frequencies(frame.shape)[0] - label.center[0]) <= spacing
             if label.scale < max(one.scale for one in frame.labels):
                 assert band[near].max() >= band.max() - 1e-12
@@ -269,18 +269,18 @@ def test_dyadic_wavelets_contract_by_five_thirds_at_least(samples):
 @pytest.mark.parametrize("dilation", [1.5, 2.0, 4.0])
 def test_wavelets_approach_the_formula(dilation):
     frame = families.meyer(2**14, 3 * math.log2(dilation), dilation=dilation)
-    found = supports.factors(frame)[:2]
-    np.testing.assert_allclose(found, (dilation**2 + 1) / (dilation**2 - 1), rtol=0.01)
+    result = supports.factors(frame)[:2]
+    np.testing.assert_allclose(result, (dilation**2 + 1) / (dilation**2 - 1), rtol=0.01)
     low, high = frame.labels[1].support
-    np.testing.assert_allclose(found[1], (high + low) / (high - low), rtol=0.01)
+    np.testing.assert_allclose(result[1], (high + low) / (high - low), rtol=0.01)
 
 
 @pytest.mark.parametrize(("width", "gap"), [(2.0, 1.0), (1.5, 2.0), (6.0, 1.0)])
 def test_uniform_filters_approach_the_formula(width, gap):
     frame = families.weyl_heisenberg(2**13, 8, width=width, gap=gap)
-    found = supports.factors(frame)
-    assert np.argmin(found[:8]) == 0
-    np.testing.assert_allclose(found[0], 1 + 2 * gap / width, rtol=0.01)
+    result = supports.factors(frame)
+    assert np.argmin(result[:8]) == 0
+    np.testing.assert_allclose(result[0], 1 + 2 * gap / width, rtol=0.01)
 
 
 @pytest.mark.parametrize("name", IN_A_PLANE)
@@ -302,10 +302,10 @@ def test_contraction_factors_of_a_plane_are_attained(family, name):
             for band in frame.bands
         ]
     )
-    found = supports.factors(frame)
-    assert np.all(found <= best * (1 + 1e-9))
-    assert np.all(found >= 1)
-    assert np.mean(found >= best * (1 - 1e-9)) >= 0.5
+    actual = supports.factors(frame)
+    assert np.all(actual <= best * (1 + 1e-9))
+    assert np.all(actual >= 1)
+    assert np.mean(actual >= best * (1 - 1e-9)) >= 0.5
 
 
 def test_a_band_of_one_frequency_contracts_without_end():
@@ -313,9 +313,9 @@ def test_a_band_of_one_frequency_contracts_without_end():
     band[0, 3] = 1
     band[1, [3, -3]] = 1
     band[2, [0, 1]] = 1
-    found = supports.factors(frames.frame(np.ones(16), band))
-    assert found[0] == np.inf
-    np.testing.assert_allclose(found[1:], 1)
+    result = supports.factors(frames.frame(np.ones(16), band))
+    assert result[0] == np.inf
+    np.testing.assert_allclose(result[1:], 1)
 
 
 @pytest.mark.parametrize("samples", [48, 96])
@@ -403,14 +403,14 @@ def test_mirrors_and_labels_of_known_responses_are_found(family, name):
     order = np.random.default_rng(3).permutation(len(known.bands))
     bands = np.concatenate([np.asarray(known.bands)[order], np.ones((1, *known.shape))])
     alone = np.asarray(known.bands)[:1] * 0.5
-    found = frames.frame(known.low, np.concatenate([bands, alone]))
+    actual = frames.frame(known.low, np.concatenate([bands, alone]))
     count = len(order)
-    for i, j in enumerate(found.mirrors[:count]):
+    for i, j in enumerate(actual.mirrors[:count]):
         assert order[j] == known.mirrors[order[i]]
-    assert found.mirrors[count:] == (count, -1)
+    assert actual.mirrors[count:] == (count, -1)
     size = reference.size(known.shape)
     axes = reference.frequencies(known.shape)
-    for label, i in zip(found.labels[:count], order, strict=True):
+    for label, i in zip(actual.labels[:count], order, strict=True):
         band = np.asarray(known.bands[i])
         assert label.scale == 0
         inside = size[passed(band)]
@@ -647,12 +647,12 @@ def test_a_bank_with_some_mirrors_is_made_tight_for_real_signals():
     frames.check(tight)
     np.testing.assert_allclose(frames.littlewood_paley(tight), 1, atol=1e-12)
     signal = random.normal(size=24)
-    found = scattering.energies(signal, tight, 1)
+    actual = scattering.energies(signal, tight, 1)
     propagated, collected = reference.energies(
         signal, [reference.pair(tight)] * 2, [reference.modulus] * 2
     )
-    np.testing.assert_allclose(found.propagated, propagated, rtol=1e-12)
-    np.testing.assert_allclose(found.collected, collected, rtol=1e-12)
+    np.testing.assert_allclose(actual.propagated, propagated, rtol=1e-12)
+    np.testing.assert_allclose(actual.collected, collected, rtol=1e-12)
     features = scattering.features(signal, tight, [()])
     np.testing.assert_allclose(np.sum(features**2), collected[0], rtol=1e-12)
 

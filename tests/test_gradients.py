@@ -135,12 +135,12 @@ def test_gradients_are_finite_where_the_field_dies():
 
     @jax.jit
     def slopes(kernel, u, black):
-        found = [jax.grad(seen, argnums=(0, 1))(kernel, u)]
+        result = [jax.grad(seen, argnums=(0, 1))(kernel, u)]
         for normalize in NORMALIZATIONS:
             for rectifier, field in [("relu", u), ("modulus", black)]:
                 loss = functools.partial(end, normalize=normalize, rectifier=rectifier)
-                found.append(jax.grad(loss, argnums=(0, 1))(kernel, field))
-        return found
+                result.append(jax.grad(loss, argnums=(0, 1))(kernel, field))
+        return result
 
     for slope in jax.tree.leaves(slopes(kernel, u, black)):
         assert np.all(np.isfinite(slope))
@@ -176,8 +176,8 @@ def test_gradients_of_a_batch_are_those_of_single_ones():
 
     slope = jax.jit(jax.grad(loss))
     together = jax.jit(jax.vmap(jax.grad(loss)))(kernels)
-    for kernel, found in zip(kernels, together, strict=True):
-        np.testing.assert_allclose(found, slope(kernel), rtol=1e-10)
+    for kernel, result in zip(kernels, together, strict=True):
+        np.testing.assert_allclose(result, slope(kernel), rtol=1e-10)
 
 
 @pytest.mark.optimized

@@ -83,10 +83,10 @@ def write(tmp_path):
 
 
 def assert_shades(path, expected, conversion, **options):
-    found = images.read(path, **options)
-    np.testing.assert_allclose(found.shades, expected, rtol=0, atol=1e-12)
+    actual = images.read(path, **options)
+    np.testing.assert_allclose(actual.shades, expected, rtol=0, atol=1e-12)
     said = ", ".join(part for part in conversion.split("; ") if part)
-    assert found.conversion == (f"{path.name}: {said}" if said else "")
+    assert actual.conversion == (f"{path.name}: {said}" if said else "")
     field = fields.image(path, dtype="float32", **options)
     np.testing.assert_allclose(field.values, expected, rtol=0, atol=1e-7)
 
@@ -102,8 +102,8 @@ def test_png_of_8_and_16_bits(write, dtype, channels, conversion):
 
 def test_png_keeps_the_lowest_bit(write):
     pixels = np.array([[[258, 0, 0], [259, 0, 0]]], np.uint16)
-    found = images.read(write(png(pixels))).shades
-    np.testing.assert_allclose(found, [[0.299 * 258 / 65535, 0.299 * 259 / 65535]], rtol=1e-12)
+    result = images.read(write(png(pixels))).shades
+    np.testing.assert_allclose(result, [[0.299 * 258 / 65535, 0.299 * 259 / 65535]], rtol=1e-12)
 
 
 @pytest.mark.parametrize(("channels", "clear"), [((), ">H"), ((3,), ">HHH")], ids=["gray", "RGB"])
@@ -370,9 +370,9 @@ def test_rotated_tiff_matches_upright_tiff(tmp_path, mode, compression):
 def test_jpeg_is_turned_upright(tmp_path):
     gray = np.kron(np.array([[0, 255], [0, 0]], np.uint8), np.ones((8, 16), np.uint8))
     PIL.fromarray(gray).save(tmp_path / "x.jpg", exif=b"Exif\0\0" + exif(6), quality=95)
-    found = fields.image(tmp_path / "x.jpg").values
-    assert found.shape == (32, 16)
-    np.testing.assert_allclose(found, np.rot90(gray, -1) / 255, atol=0.1)
+    result = fields.image(tmp_path / "x.jpg").values
+    assert result.shape == (32, 16)
+    np.testing.assert_allclose(result, np.rot90(gray, -1) / 255, atol=0.1)
 
 
 # --- other formats -------------------------------------------------------------------------------
@@ -382,10 +382,10 @@ def test_cmyk_reports_its_conversion(tmp_path):
     pixels = deep(4, dtype=np.uint8)
     PIL.fromarray(pixels, mode="CMYK").save(tmp_path / "x.tif")
     ink = pixels / 255
-    found = images.read(tmp_path / "x.tif")
-    assert found.conversion == f"x.tif: CMYK to RGB as (1 − C)(1 − K), {NOTE}"
+    actual = images.read(tmp_path / "x.tif")
+    assert actual.conversion == f"x.tif: CMYK to RGB as (1 − C)(1 − K), {NOTE}"
     expected = ((1 - ink[..., :3]) * (1 - ink[..., 3:])) @ LUMA
-    np.testing.assert_allclose(found.shades, expected, atol=1 / 255)
+    np.testing.assert_allclose(actual.shades, expected, atol=1 / 255)
 
 
 def pnm(magic, most, pixels):

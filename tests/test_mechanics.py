@@ -47,11 +47,11 @@ def assert_close(actual, expected, tolerance=1e-12, name=""):
 )
 def test_quantities_match_the_reference(shape, dtype):
     kernel = random_kernel(shape, dtype)
-    found, expected = measure(kernel), reference.energy_momentum(kernel)
+    actual, expected = measure(kernel), reference.energy_momentum(kernel)
     assert set(expected) == set(EnergyMomentum._fields)
-    assert {value.dtype for value in found} == {jnp.dtype(dtype)}
+    assert {value.dtype for value in actual} == {jnp.dtype(dtype)}
     for name, value in expected.items():
-        assert_close(getattr(found, name), value, TOLERANCE[dtype], name)
+        assert_close(getattr(actual, name), value, TOLERANCE[dtype], name)
 
 
 root = np.sqrt(0.5)
@@ -69,8 +69,8 @@ BY_HAND = {
 
 @pytest.mark.parametrize(("kernel", "expected"), BY_HAND.values(), ids=BY_HAND)
 def test_hand_computed_kernels(kernel, expected):
-    found = measure(np.array(kernel, float))
-    for name, value, by_hand in zip(EnergyMomentum._fields, found, expected, strict=True):
+    actual = measure(np.array(kernel, float))
+    for name, value, by_hand in zip(EnergyMomentum._fields, actual, expected, strict=True):
         assert_close(value, by_hand, 1e-14, name)
 
 

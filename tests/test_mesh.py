@@ -59,9 +59,11 @@ def computed(part):
     [*PARTS[:3], *(pytest.param(part, marks=pytest.mark.deep) for part in MORE)],
 )
 def test_a_split_field_gives_what_one_device_gives(part):
-    found = computed(part)
+    result = computed(part)
     pairs = {
-        name[:-4]: (found[name], found[f"{name[:-3]}mesh"]) for name in found if name[-4:] == "/one"
+        name[:-4]: (result[name], result[f"{name[:-3]}mesh"])
+        for name in result
+        if name[-4:] == "/one"
     }
     assert len(pairs) >= 8
     wrong = {}
@@ -75,15 +77,15 @@ def test_a_split_field_gives_what_one_device_gives(part):
 
 
 def test_neighbors_talk_twice_an_axis_for_as_many_layers_as_a_halo_lasts():
-    found = computed("text")
-    times = {name: (int(n[0]), int(n[-1])) for name, n in found.items()}
+    result = computed("text")
+    times = {name: (int(n[0]), int(n[-1])) for name, n in result.items()}
     # in reverse mode there, once more for the layers that are computed again, and back; compilers
     # may share the first two
     compiled, executed = times.pop("slopes")
     assert executed == 6
     assert compiled in (4, 6)
     assert times == PERMUTATIONS
-    for name, (_, *gathers, _) in found.items():
+    for name, (_, *gathers, _) in result.items():
         assert not any(gathers), name
 
 
@@ -123,13 +125,13 @@ def test_what_cannot_be_split_is_refused():
     ],
 )
 def test_halos_last_for_as_many_layers_as_cost_little(taps, pixels, steps, mesh, settings, layers):
-    found = im.plan(taps, pixels, steps, mesh=mesh, **settings)
-    assert found.exchange == layers
-    assert (found.engine == "tiles") == bool(mesh)
+    result = im.plan(taps, pixels, steps, mesh=mesh, **settings)
+    assert result.exchange == layers
+    assert (result.engine == "tiles") == bool(mesh)
     split = [*mesh, *[1] * (len(pixels) - len(mesh))]
-    assert found.tile == tuple(n // p for n, p in zip(pixels, split, strict=True))
-    assert found.bytes == 4 * np.prod(found.tile)
-    assert ("halos exchanged" in str(found)) == bool(mesh)
+    assert result.tile == tuple(n // p for n, p in zip(pixels, split, strict=True))
+    assert result.bytes == 4 * np.prod(result.tile)
+    assert ("halos exchanged" in str(result)) == bool(mesh)
 
 
 def test_a_halo_fits_into_its_neighbor(monkeypatch):

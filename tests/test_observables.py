@@ -30,12 +30,12 @@ SHIFT, GAIN = 2.5, -1.25
 @functools.partial(jax.jit, static_argnames=("taps", "boundary"))
 def everything(field, taps, boundary):
     located = ("center", "covariance", "spread", "skewness", "excess_kurtosis")
-    found = {name: getattr(observables, name)(field, boundary=boundary) for name in located}
+    result = {name: getattr(observables, name)(field, boundary=boundary) for name in located}
     for name in ("mass", "log_mass", "energy", "log_energy", "balance"):
-        found[name] = getattr(observables, name)(field)
+        result[name] = getattr(observables, name)(field)
     reach = observables.layer_reach(taps, boundary=boundary)
-    found["edge"] = observables.edge(field, reach, boundary=boundary)
-    return found
+    result["edge"] = observables.edge(field, reach, boundary=boundary)
+    return result
 
 
 def standardized_on_the_ring(u, order):
@@ -85,9 +85,9 @@ def test_observables_match_the_reference(pixels, taps, boundary, dtype, signed):
     field = im.Field(jnp.asarray(u), jnp.asarray(origin), jnp.asarray(GAIN, dtype))
     rtol = {"float32": 2e-4, "float64": 1e-10}[dtype]
     numbers = expected(u, origin, GAIN, taps, boundary)
-    for name, found in everything(field, taps, boundary).items():
-        assert found.dtype == dtype
-        np.testing.assert_allclose(found, numbers[name], rtol, rtol, err_msg=name)
+    for name, actual in everything(field, taps, boundary).items():
+        assert actual.dtype == dtype
+        np.testing.assert_allclose(actual, numbers[name], rtol, rtol, err_msg=name)
 
 
 def test_edge_covers_pixels_affected_within_one_layer():
@@ -100,9 +100,9 @@ def test_edge_covers_pixels_affected_within_one_layer():
         return [observables.edge(u, r, boundary=b) for r, (_, b) in zip(reach, cases, strict=True)]
 
     impulses = np.eye(23)
-    for (n, boundary), found in zip(cases, shares(impulses), strict=True):
+    for (n, boundary), actual in zip(cases, shares(impulses), strict=True):
         expected = [reference.edge(u, (n,), boundary) for u in impulses]
-        np.testing.assert_array_equal(found, expected, err_msg=f"{n} taps, {boundary}")
+        np.testing.assert_array_equal(actual, expected, err_msg=f"{n} taps, {boundary}")
 
 
 def test_mass_at_the_antipode_counts_as_edge():
@@ -170,17 +170,17 @@ def test_negative_mass_has_center_but_no_logarithm(sign):
 @pytest.mark.parametrize("boundary", ["zero", "periodic"])
 def test_dead_field_has_nan_center_and_zero_gradient(boundary):
     dead = jnp.zeros(5)
-    found = everything(im.fields.as_field(dead), (3,), boundary)
+    result = everything(im.fields.as_field(dead), (3,), boundary)
     for name in ("center", "covariance", "spread", "skewness", "excess_kurtosis", "balance"):
-        assert np.all(np.isnan(found[name])), name
+        assert np.all(np.isnan(result[name])), name
     for name in ("log_mass", "log_energy"):
-        assert found[name] == -np.inf
+        assert result[name] == -np.inf
     for name in ("mass", "energy", "edge"):
-        assert found[name] == 0.0
+        assert result[name] == 0.0
 
     def undefined(u):
-        found = everything(im.fields.as_field(u), (3,), boundary)
-        return {name: found[name] for name in found if name not in ("mass", "energy")}
+        result = everything(im.fields.as_field(u), (3,), boundary)
+        return {name: result[name] for name in result if name not in ("mass", "energy")}
 
     _, forward = jax.jvp(undefined, (dead,), (jnp.ones(5),))
     for name, slope in forward.items():
@@ -260,12 +260,12 @@ def test_gradients_are_exact_in_both_modes():
     slopes = exact_slopes(u, taps)
 
     def observed(values):
-        found = everything(im.fields.as_field(values), taps, "zero")
-        return {name: found[name] for name in slopes}
+        result = everything(im.fields.as_field(values), taps, "zero")
+        return {name: result[name] for name in slopes}
 
     for differentiate in (jax.jacrev, jax.jacfwd):
-        for name, found in jax.jit(differentiate(observed))(u).items():
-            np.testing.assert_allclose(found, slopes[name], rtol=1e-10, atol=1e-12)
+        for name, result in jax.jit(differentiate(observed))(u).items():
+            np.testing.assert_allclose(result, slopes[name], rtol=1e-10, atol=1e-12)
 
 
 def test_periodic_gradients_match_finite_differences():

@@ -61,9 +61,9 @@ def assert_close(actual, expected, tolerance=1e-12):
 )
 def test_parts_match_the_reference(shape, dtype):
     kernel = random_kernel(shape, dtype)
-    found, expected = all_parts(kernel), reference_parts(kernel)
+    actual, expected = all_parts(kernel), reference_parts(kernel)
     for name in expected:
-        parts = np.stack(found[name])
+        parts = np.stack(actual[name])
         assert parts.dtype == dtype
         assert_close(parts, np.stack(expected[name]), TOLERANCE[dtype])
 
@@ -81,14 +81,14 @@ def test_parts_add_up_and_are_orthogonal(kernel):
 
 @given(some_kernel())
 def test_mirror_parts_add_up_and_are_orthogonal(kernel):
-    found, d = all_parts(kernel), kernel.ndim
-    parts, energies = found["mirror_split"].reshape(2**d, -1), found["mirror_energies"].ravel()
+    result, d = all_parts(kernel), kernel.ndim
+    parts, energies = result["mirror_split"].reshape(2**d, -1), result["mirror_energies"].ravel()
     energy = np.sum(kernel**2)
     assert_close(parts.sum(0), kernel.ravel())
     np.testing.assert_allclose(parts @ parts.T, np.diag(energies), rtol=0, atol=1e-14 * energy)
     assert_close(energies.sum(), energy)
     is_even = np.indices((2,) * d).sum(0).ravel() % 2 == 0
-    even = found["split"].even.ravel()
+    even = result["split"].even.ravel()
     assert_close(parts[is_even].sum(0), even)
 
 
@@ -100,8 +100,8 @@ def test_mirror_parts_contain_dct_modes_of_same_parity(shape):
     for parities in np.ndindex(*(2,) * len(shape)):
         index = np.moveaxis(np.indices(shape), 0, -1)
         theirs = np.all(index % 2 == parities, axis=-1)
-        found = reference.dct(parts[parities])
-        assert_close(found, np.where(theirs, coefficients, 0))
+        actual = reference.dct(parts[parities])
+        assert_close(actual, np.where(theirs, coefficients, 0))
 
 
 @given(some_kernel())
@@ -121,10 +121,12 @@ def test_integers_become_default_float():
 @pytest.mark.parametrize("shape", [(4,), (3, 2), (2, 1, 3)], ids=str)
 def test_vmap_matches_single_calls(shape):
     batch = random_kernel((5, *shape))
-    found = jax.vmap(all_parts)(batch)
+    result = jax.vmap(all_parts)(batch)
     for i, kernel in enumerate(batch):
         for name, parts in all_parts(kernel).items():
-            for one, many in zip(jax.tree.leaves(parts), jax.tree.leaves(found[name]), strict=True):
+            for one, many in zip(
+                jax.tree.leaves(parts), jax.tree.leaves(result[name]), strict=True
+            ):
                 assert_close(many[i], one, 1e-14)
 
 

@@ -59,16 +59,16 @@ def test_animation_refuses_other_formats(tmp_path):
 def test_scattering_figure_shows_energies_and_scales(with_paths):
     signal = np.cos(np.arange(64.0) ** 2 / 50)
     frame = scattering.meyer(64, 3)
-    found = scattering.energies(signal, frame, 2)
+    result = scattering.energies(signal, frame, 2)
     paths = scattering.paths(signal, frame, 2, prune=0.0) if with_paths else None
-    bound = np.full(4, float(found.energy))
-    _, decay, split = plot.scattering(signal, frame, found, {"mine": bound}, paths).axes
+    bound = np.full(4, float(result.energy))
+    _, decay, split = plot.scattering(signal, frame, result, {"mine": bound}, paths).axes
     drawn = dict(zip(*reversed(decay.get_legend_handles_labels()), strict=True))
-    measured = np.asarray(found.propagated / found.energy)
+    measured = np.asarray(result.propagated / result.energy)
     np.testing.assert_allclose(drawn["measured"].get_ydata(), measured)
     np.testing.assert_allclose(drawn["guarantee, mine"].get_ydata(), 1)
     heights = np.array([bar.get_height() for bar in split.patches])
     if with_paths:
         np.testing.assert_allclose(heights.reshape(3, 2).sum(0), 1)
     else:
-        np.testing.assert_allclose(heights, found.collected / found.energy)
+        np.testing.assert_allclose(heights, result.collected / result.energy)

@@ -113,8 +113,8 @@ def test_probe_classifies_callables(function, homogeneous, inactive):
 @pytest.mark.parametrize("name", NAMES)
 def test_probe_agrees_with_declared_flags(name):
     known = rectifiers.get(name)
-    found = rectifiers.get(known.function)
-    assert (found.homogeneous, found.keeps_nonnegative) == (
+    actual = rectifiers.get(known.function)
+    assert (actual.homogeneous, actual.keeps_nonnegative) == (
         known.homogeneous,
         known.keeps_nonnegative,
     )

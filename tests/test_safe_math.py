@@ -60,12 +60,12 @@ def test_divide_broadcasts():
 
 @given(st.floats(1e-3, 1e3), st.floats(-1e3, -1e-3))
 def test_values_away_from_guards_are_plain(x, y):
-    found = (
+    result = (
         safe_math.sqrt(jnp.array(x)),
         safe_math.log(jnp.array(x)),
         safe_math.divide(y, jnp.array(x)),
     )
-    np.testing.assert_allclose(found, [np.sqrt(x), np.log(x), y / x], rtol=1e-14)
+    np.testing.assert_allclose(result, [np.sqrt(x), np.log(x), y / x], rtol=1e-14)
 
 
 def test_derivatives_match_finite_differences():

@@ -102,11 +102,11 @@ def test_features_are_those_of_the_reference(name):
     way = WAYS[name]
     signal = noise(1, way.every[0].shape)
     wanted = way.expected(signal)
-    found = jax.jit(way.found)(signal)
+    result = jax.jit(way.found)(signal)
     exact = way.found(signal, oversampling=None)
-    assert found.shape == exact.shape
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
-    assert 1e-7 < np.linalg.norm(found - exact) < 0.2 * np.linalg.norm(exact)
+    assert result.shape == exact.shape
+    np.testing.assert_allclose(result, wanted, rtol=0, atol=1e-12)
+    assert 1e-7 < np.linalg.norm(result - exact) < 0.2 * np.linalg.norm(exact)
 
 
 @pytest.mark.parametrize("frame", [MEYER, UNIFORM, THIRDS, PLANE], ids=["M", "U", "3", "2-D"])
@@ -124,10 +124,10 @@ def test_a_wave_has_a_constant_modulus_on_any_grid():
     t, k = np.arange(64), 6
     wave = 2 * np.cos(2 * np.pi * k * t / 64 + 0.4)
     paths = [(band,) for band in range(4)]
-    found = scattering.features(wave, MEYER, paths, oversampling=0, subsample=8)
+    result = scattering.features(wave, MEYER, paths, oversampling=0, subsample=8)
     gains = np.abs(np.asarray(MEYER.bands))[:4, k]
     assert np.sum(gains > 0.1) == 2
-    np.testing.assert_allclose(found, np.repeat(gains[:, None], 8, 1), atol=1e-13)
+    np.testing.assert_allclose(result, np.repeat(gains[:, None], 8, 1), atol=1e-13)
 
 
 def test_finer_grids_come_nearer_up_to_what_is_exact():
@@ -173,19 +173,19 @@ def test_memory_counts_what_is_kept():
 def test_single_precision_also_with_a_frame_of_double_precision():
     way = WAYS["wavelets, coarser and coarser"]
     signal = noise(1, (64,), "float32")
-    found = jax.jit(way.found)(signal)
-    assert found.dtype == jnp.float32
-    np.testing.assert_allclose(found, way.expected(signal), rtol=0, atol=3e-6)
+    result = jax.jit(way.found)(signal)
+    assert result.dtype == jnp.float32
+    np.testing.assert_allclose(result, way.expected(signal), rtol=0, atol=3e-6)
 
 
 def test_many_signals_at_once_and_slopes():
     """vmap, and forward and reverse mode against finite differences of the reference."""
     way = WAYS["bands of one width, of which parents are missing"]
     batch = noise(6, (3, 64))
-    found = jax.jit(jax.vmap(way.found))(batch)
+    result = jax.jit(jax.vmap(way.found))(batch)
     wanted = np.array([way.expected(signal) for signal in batch])
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12)
-    weights, change = noise(7, found.shape[1:]), noise(8, (64,))
+    np.testing.assert_allclose(result, wanted, rtol=0, atol=1e-12)
+    weights, change = noise(7, result.shape[1:]), noise(8, (64,))
 
     def total(signal):
         return jnp.sum(way.found(signal) * weights)

@@ -50,14 +50,14 @@ def frame_of(x):
 
 
 def accounts(x):
-    found = scattering.energies(x, frame_of(x), 2, prune=1e-3)
-    return {name: getattr(found, name) for name in scattering.Account._fields}
+    result = scattering.energies(x, frame_of(x), 2, prune=1e-3)
+    return {name: getattr(result, name) for name in scattering.Account._fields}
 
 
 @jax.jit
 def shares(x):
-    found = scattering.energies(x, frame_of(x), 2, prune=1e-3).relative
-    return {name: value / found.energy for name, value in found._asdict().items()}
+    result = scattering.energies(x, frame_of(x), 2, prune=1e-3).relative
+    return {name: value / result.energy for name, value in result._asdict().items()}
 
 
 def soft(z):
@@ -65,20 +65,20 @@ def soft(z):
 
 
 def walked(x):
-    found = scattering.paths(x, frame_of(x), 2, prune=1e-3)
+    result = scattering.paths(x, frame_of(x), 2, prune=1e-3)
     return {
-        "energy": found.energy,
-        "collected": found.collected,
-        "significant": analysis.significant(found),
-        "scales": analysis.by_scale(found, WAVELETS),
+        "energy": result.energy,
+        "collected": result.collected,
+        "significant": analysis.significant(result),
+        "scales": analysis.by_scale(result, WAVELETS),
     }
 
 
 def decay(x):
     # an impulse and many octaves, since a law needs five layers
     frame = scattering.meyer(x.size, octaves=8, dtype=x.dtype)
-    found = scattering.energies(x, frame, 5, prune=1e-6)
-    return {"factor": analysis.decay(found, floor=1e-4).factor}
+    result = scattering.energies(x, frame, 5, prune=1e-6)
+    return {"factor": analysis.decay(result, floor=1e-4).factor}
 
 
 def guarantees(x):
@@ -101,21 +101,21 @@ def learned(x):
 def passed(x):
     """Energies through layers, of an input of any scale and of weights that keep it."""
     weights = [np.asarray(FILTERS[:, :1], x.dtype), np.asarray(SECOND, x.dtype)]
-    found = layers.energies(weights, x[None])
+    result = layers.energies(weights, x[None])
     normal = layers.energies(weights, x[None], normalize="layer")
     return {
-        "incoming": found.incoming,
-        "filtered": found.filtered,
-        "rectified": found.rectified,
-        "upper": found.upper,
+        "incoming": result.incoming,
+        "filtered": result.filtered,
+        "rectified": result.rectified,
+        "upper": result.upper,
         "normalized": normal.normalized,
     }
 
 
 def weighted(x):
     """Energies through one layer of weights of any scale."""
-    found = layers.energies([x[:, :1]], np.asarray(IMAGE[None], x.dtype))
-    return {name: getattr(found, name) for name in ("filtered", "rectified", "lower", "upper")}
+    result = layers.energies([x[:, :1]], np.asarray(IMAGE[None], x.dtype))
+    return {name: getattr(result, name) for name in ("filtered", "rectified", "lower", "upper")}
 
 
 def tightened(x):
@@ -206,14 +206,14 @@ def lost(x):
 
 def counted(x):
     layer = Layer("one", np.asarray(x), "OIHW", "told")
-    found = networks.census([layer])
+    result = networks.census([layer])
     other = Layer("one", np.asarray(np.abs(x)), "OIHW", "told")
     compared = networks.compare([layer], [other])
     names = (
         "share", "share_interval", "momentum", "energy", "odd", "spectrum", "resultant", "excess",
         "filter_share", "filter_direction", "filter_low", "ball", "filters",
     )  # fmt: skip
-    return {name: found[name].values for name in names} | {
+    return {name: result[name].values for name in names} | {
         "cosine": compared.cosine.values,
         "change": compared.change.values,
         "compared energy": compared.energy.values,
@@ -221,12 +221,12 @@ def counted(x):
 
 
 def drifted(x, weighting="signed"):
-    found = networks.drift.predict([x], weighting=weighting)
+    result = networks.drift.predict([x], weighting=weighting)
     return {
-        "displacement": found.displacement,
-        "covariance": found.covariance,
-        "balance": found.balance,
-        "weight": found.weight,
+        "displacement": result.displacement,
+        "covariance": result.covariance,
+        "balance": result.balance,
+        "weight": result.weight,
     }
 
 
@@ -239,13 +239,13 @@ def looked(x):
         )[0]
 
     images, units = np.asarray(IMAGE[None, None], x.dtype), np.array([[0, 4, 4], [1, 3, 4]])
-    found = {}
+    result = {}
     for weighting in ("signed", "energy", "absolute"):
         shape = networks.receptive.measure(
             function, images, units, np.asarray(units[:, 1:], x.dtype), weighting=weighting
         )
-        found |= {f"{weighting} {name}": value for name, value in shape._asdict().items()}
-    return found
+        result |= {f"{weighting} {name}": value for name, value in shape._asdict().items()}
+    return result
 
 
 def networked(x):
@@ -339,18 +339,18 @@ def grown(reference, degree, c):
     return reference * float(c) ** degree
 
 
-def assert_grown(found, wanted, tolerance, name):
+def assert_grown(result, wanted, tolerance, name):
     """Relative to the largest; what the dtype can't hold is 0, or infinite."""
-    found, wanted = np.asarray(found), np.asarray(wanted)
-    limits = np.finfo(found.dtype) if found.dtype.kind in "fc" else np.finfo(np.float64)
+    result, wanted = np.asarray(result), np.asarray(wanted)
+    limits = np.finfo(result.dtype) if result.dtype.kind in "fc" else np.finfo(np.float64)
     size = np.nanmax(np.abs(wanted), initial=0)
     small, large = np.abs(wanted) < limits.tiny, np.abs(wanted) > limits.max
-    assert np.all(np.abs(found[small]) <= limits.tiny + tolerance * size), name
-    assert np.all(np.abs(found[large]) >= limits.max), name
+    assert np.all(np.abs(result[small]) <= limits.tiny + tolerance * size), name
+    assert np.all(np.abs(result[large]) >= limits.max), name
     held = ~small & ~large
     size = np.nanmax(np.abs(wanted[held]), initial=0)
     np.testing.assert_allclose(
-        found[held].astype(np.complex128) / (size or 1),
+        result[held].astype(np.complex128) / (size or 1),
         wanted[held] / (size or 1),
         rtol=0,
         atol=tolerance,
@@ -373,8 +373,8 @@ def energy_of(x, name="propagated"):
 
 
 def share_of(x):
-    found = scattering.energies(x, frame_of(x), 2, prune=1e-3).relative
-    return found.collected[1] / found.energy
+    result = scattering.energies(x, frame_of(x), 2, prune=1e-3).relative
+    return result.collected[1] / result.energy
 
 
 #: name: scalar function, operand, degree
@@ -435,14 +435,14 @@ OCTAVES = scattering.meyer(256, octaves=4)
 PROPAGATED = [1, 0.9757, 0.1359, 0.0114]
 
 
-def brackets(found):
-    return [found.propagated_bounds, found.collected_bounds, found.total_bounds[None]]
+def brackets(result):
+    return [result.propagated_bounds, result.collected_bounds, result.total_bounds[None]]
 
 
 def truth():
     """Energies at scale 1 in double precision, with nothing pruned."""
-    found = scattering.energies(CLASSIC, OCTAVES, 2)
-    return found, [found.propagated, found.collected, np.sum(found.collected, keepdims=True)]
+    result = scattering.energies(CLASSIC, OCTAVES, 2)
+    return result, [result.propagated, result.collected, np.sum(result.collected, keepdims=True)]
 
 
 @pytest.mark.parametrize("scale", [1e-35, 1e-30, 1e-21, 1.0, 1e19, 1e30, 1e36])
@@ -455,32 +455,32 @@ def test_float32_brackets_contain_the_truth(scale):
     def energies(signal):
         return scattering.energies(signal, frame, 2, prune=1e-6)
 
-    found = energies(signal)
-    np.testing.assert_allclose(found.propagated / found.energy, PROPAGATED, atol=5e-5)
-    np.testing.assert_allclose(found.energy, exact.energy * squared, rtol=1e-6)
+    actual = energies(signal)
+    np.testing.assert_allclose(actual.propagated / actual.energy, PROPAGATED, atol=5e-5)
+    np.testing.assert_allclose(actual.energy, exact.energy * squared, rtol=1e-6)
     if scale == 1e-21:
-        assert f"{found.energy:.3g}" == "2.62e-40"
+        assert f"{actual.energy:.3g}" == "2.62e-40"
     inside = jax.jit(lambda signal: brackets(energies(signal)))(signal)
     assert {interval.dtype for interval in inside} == {jnp.dtype("float32")}
-    for interval, traced, values in zip(brackets(found), inside, true, strict=True):
+    for interval, traced, values in zip(brackets(actual), inside, true, strict=True):
         for low, high in (interval.T, np.asarray(traced, np.float64).T):
             assert np.all(low <= values * squared)
             assert np.all(values * squared <= high)
-        assert np.all(interval[:, 1] - interval[:, 0] < 2e-3 * found.energy)
+        assert np.all(interval[:, 1] - interval[:, 0] < 2e-3 * actual.energy)
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e200])
 def test_float64_brackets_contain_unrepresentable_energies(scale):
     exact, _ = truth()
-    found = scattering.energies(scale * CLASSIC, OCTAVES, 2)
+    actual = scattering.energies(scale * CLASSIC, OCTAVES, 2)
     np.testing.assert_allclose(
-        found.relative.propagated / found.relative.energy,
+        actual.relative.propagated / actual.relative.energy,
         exact.propagated / exact.energy,
         rtol=1e-9,
     )
     tiny, most = np.finfo(float).tiny, np.finfo(float).max
     least, greatest = (0, tiny) if scale < 1 else (most, np.inf)
-    for interval in brackets(found):
+    for interval in brackets(actual):
         assert np.all(interval == [least, greatest])
     assert bounds.guaranteed(scale * CLASSIC, OCTAVES, 1)[1] == greatest
     with pytest.raises(
@@ -508,9 +508,9 @@ def test_custom_function_receives_the_unscaled_signal(scale):
             lambda z, c=c: jnp.asarray(c, z.real.dtype) * jnp.tanh(jnp.abs(z) / c), 1.0
         )
         signal = (c * SIGNAL).astype(dtype)
-        found = scattering.energies(signal, frame_of(signal), 1, nonlinearity=bent)
+        result = scattering.energies(signal, frame_of(signal), 1, nonlinearity=bent)
         features = scattering.features(signal, frame_of(signal), ((2,),), nonlinearity=bent)
-        shares.append((found.collected / found.energy, np.asarray(features, np.float64) / c))
+        shares.append((result.collected / result.energy, np.asarray(features, np.float64) / c))
     for one, other in zip(*shares, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4)
     assert shares[0][0].sum() < 0.95
@@ -518,17 +518,17 @@ def test_custom_function_receives_the_unscaled_signal(scale):
 
 def test_overflowing_frames_give_unbounded_brackets():
     strong = frames.Frame(SINGLE.low, SINGLE.bands * 1e25, SINGLE.labels, SINGLE.mirrors)
-    found = scattering.energies(np.float32(SIGNAL), strong, 1)
+    actual = scattering.energies(np.float32(SIGNAL), strong, 1)
     energy = np.sum(SIGNAL**2)
-    low, high = found.propagated_bounds.T
+    low, high = actual.propagated_bounds.T
     truth = [energy, 1e50 * energy, 1e100 * energy]
     assert np.all(low <= truth)
     assert np.all((truth <= high) | np.isinf(high))
 
 
 def test_zeros_have_no_energy_and_subnormal_signals_are_refused():
-    found = scattering.energies(np.zeros(64, np.float32), SINGLE, 1)
-    for interval in brackets(found):
+    result = scattering.energies(np.zeros(64, np.float32), SINGLE, 1)
+    for interval in brackets(result):
         np.testing.assert_array_equal(interval, 0)
     with pytest.raises(ValueError, match=r"signal: got numbers of up to 1e-40, expected at least"):
         scattering.energies(np.full(64, 1e-40, np.float32), SINGLE, 1)
@@ -540,8 +540,8 @@ def test_batched_gradients_match_single_ones():
 
     def share(signal, bands):
         bank = frames.Frame(SINGLE.low, bands, SINGLE.labels, SINGLE.mirrors)
-        found = scattering.energies(signal, bank, 1).relative
-        return found.collected[1] / found.energy
+        result = scattering.energies(signal, bank, 1).relative
+        return result.collected[1] / result.energy
 
     def together(batch, bands):
         return jnp.sum(jax.vmap(lambda signal: share(signal, bands))(batch))

@@ -95,24 +95,24 @@ def assert_close(actual, wanted, tolerance=1e-12, name=""):
     np.testing.assert_allclose(actual, wanted, rtol=0, atol=tolerance * size, err_msg=name)
 
 
-def assert_inside(found, propagated, collected):
+def assert_inside(actual, propagated, collected):
     """The certified intervals hold what the whole tree gives, with no tolerance."""
     for interval, truth in (
-        (found.propagated_bounds, propagated),
-        (found.collected_bounds, collected),
-        (found.total_bounds[None], [np.sum(collected)]),
+        (actual.propagated_bounds, propagated),
+        (actual.collected_bounds, collected),
+        (actual.total_bounds[None], [np.sum(collected)]),
     ):
         low, high = np.asarray(interval).T
         assert np.all(low <= truth)
         assert np.all(truth <= high)
 
 
-def assert_accounts(found, tolerance=1e-12):
+def assert_accounts(result, tolerance=1e-12):
     """W_n = F_n + W_(n+1), and the energy is that of all features and of what remains."""
-    propagated, collected = np.asarray(found.propagated), np.asarray(found.collected)
+    propagated, collected = np.asarray(result.propagated), np.asarray(result.collected)
     assert_close(propagated[:-1], collected + propagated[1:], tolerance)
-    assert_close(propagated[0], found.energy, tolerance)
-    assert_close(collected.sum() + propagated[-1], found.energy, tolerance)
+    assert_close(propagated[0], result.energy, tolerance)
+    assert_close(collected.sum() + propagated[-1], result.energy, tolerance)
 
 
 # --- energies against the reference -----------------------------------------------------------
@@ -121,27 +121,27 @@ def assert_accounts(found, tolerance=1e-12):
 @pytest.mark.parametrize("names", [(0, 0, 0), (0, 1, 2), (2, 0, 1)], ids=str)
 def test_energies_on_a_line_are_those_of_the_reference(names):
     signal, every = noise(0), [FRAMES[i] for i in names]
-    found = energies(signal, every)
+    actual = energies(signal, every)
     propagated, collected = expected(signal, every, [reference.modulus] * 3)
-    assert_close(found.propagated, propagated)
-    assert_close(found.collected, collected)
-    assert_close(found.passed, propagated[1:])
-    assert_accounts(found)
-    assert_inside(found, propagated, collected)
-    assert_close(found.pruned, [0, 0, 0, propagated[-1]])
-    np.testing.assert_array_equal(found.paths, [1, 6, 36])
-    assert found.complete
-    for interval in (found.propagated_bounds, found.collected_bounds, found.total_bounds[None]):
-        assert np.all(interval[:, 1] - interval[:, 0] < 1e-11 * found.energy)
+    assert_close(actual.propagated, propagated)
+    assert_close(actual.collected, collected)
+    assert_close(actual.passed, propagated[1:])
+    assert_accounts(actual)
+    assert_inside(actual, propagated, collected)
+    assert_close(actual.pruned, [0, 0, 0, propagated[-1]])
+    np.testing.assert_array_equal(actual.paths, [1, 6, 36])
+    assert actual.complete
+    for interval in (actual.propagated_bounds, actual.collected_bounds, actual.total_bounds[None]):
+        assert np.all(interval[:, 1] - interval[:, 0] < 1e-11 * actual.energy)
 
 
 def test_energies_of_frames_that_are_not_tight():
     signal, every = noise(1), [stretched(FRAMES[i], i) for i in range(3)]
-    found = energies(signal, every)
+    actual = energies(signal, every)
     propagated, collected = expected(signal, every, [reference.modulus] * 3)
-    assert_close(found.propagated, propagated)
-    assert_close(found.collected, collected)
-    assert_inside(found, propagated, collected)
+    assert_close(actual.propagated, propagated)
+    assert_close(actual.collected, collected)
+    assert_inside(actual, propagated, collected)
 
 
 def test_energies_in_a_plane_in_single_precision():
@@ -153,15 +153,15 @@ def test_energies_in_a_plane_in_single_precision():
     bands = np.asarray(plain.bands) * moves.astype(np.complex64)
     frame = dataclasses.replace(plain, bands=jnp.asarray(bands))
     signal = noise(2, grid, "float32")
-    found = scattering.energies(signal, frame, 2, memory_mib=0.25)
-    assert {x.dtype for x in (*found.relative, *found.absolute)} == {np.dtype("float32")}
-    assert found.propagated.dtype == found.collected_bounds.dtype == np.float64
+    actual = scattering.energies(signal, frame, 2, memory_mib=0.25)
+    assert {x.dtype for x in (*actual.relative, *actual.absolute)} == {np.dtype("float32")}
+    assert actual.propagated.dtype == actual.collected_bounds.dtype == np.float64
     propagated, collected = expected(signal, [frame] * 3, [reference.modulus] * 3)
-    assert_close(found.propagated, propagated, 1e-5)
-    assert_close(found.collected, collected, 1e-5)
-    assert_accounts(found, 1e-5)
-    assert_inside(found, propagated, collected)
-    np.testing.assert_array_equal(found.paths, [1, 4, 16])
+    assert_close(actual.propagated, propagated, 1e-5)
+    assert_close(actual.collected, collected, 1e-5)
+    assert_accounts(actual, 1e-5)
+    assert_inside(actual, propagated, collected)
+    np.testing.assert_array_equal(actual.paths, [1, 4, 16])
 
 
 def test_halves_in_a_plane_and_no_recompiling_as_the_tree_grows():
@@ -176,17 +176,17 @@ def test_halves_in_a_plane_and_no_recompiling_as_the_tree_grows():
     sizes, once = [], []
     for prune in (0.5, 0.1, 0.007, 0.0):
         signal = noise(3, (9, 8))
-        found = scattering.energies(
+        actual = scattering.energies(
             signal, frame, 2, prune=prune, nonlinearity=counted, memory_mib=0.25
         )
-        sizes.append(int(np.sum(found.paths)))
+        sizes.append(int(np.sum(actual.paths)))
         once.append(len(traced))
     assert 0 < once[0] == once[-1]
     assert sizes[0] < sizes[1] < sizes[2] < sizes[3] == 1 + 4 * 4 + 16 * 16
     propagated, collected = expected(signal, [frame] * 3, [reference.halves] * 3)
-    assert_close(found.propagated, propagated)
-    assert_close(found.collected, collected)
-    assert_accounts(found)
+    assert_close(actual.propagated, propagated)
+    assert_close(actual.collected, collected)
+    assert_accounts(actual)
 
 
 #: a function of one's own, then halves, then another; 1.3 and 0.8 are their Lipschitz constants
@@ -205,12 +205,12 @@ def mixed_frames(seed):
 def test_energies_with_a_non_linearity_for_each_layer():
     """What the last layer hands on isn't computed, and known between bounds only."""
     signal, every = noise(4, (15,)), mixed_frames(5)
-    found = energies(signal, every, nonlinearity=MIXED)
+    actual = energies(signal, every, nonlinearity=MIXED)
     propagated, collected = expected(signal, every, MIXED_NP)
-    assert_close(found.propagated[:-1], propagated[:-1])
-    assert_close(found.collected, collected)
-    assert_inside(found, propagated, collected)
-    np.testing.assert_array_equal(found.paths, [1, 3, 24])
+    assert_close(actual.propagated[:-1], propagated[:-1])
+    assert_close(actual.collected, collected)
+    assert_inside(actual, propagated, collected)
+    np.testing.assert_array_equal(actual.paths, [1, 3, 24])
 
 
 def test_a_function_of_ones_own_made_anew_is_the_same():
@@ -257,24 +257,24 @@ def test_brackets_hold_the_truth_however_much_is_pruned(signal, names, prune, se
     if seed is not None:
         every = [stretched(frame, seed + i) for i, frame in enumerate(every)]
     most = 7 if cut else 10**6
-    found = energies(signal, every, prune, max_paths=most)
+    actual = energies(signal, every, prune, max_paths=most)
     propagated, collected = expected(signal, every, [reference.modulus] * 3)
-    assert_inside(found, propagated, collected)
+    assert_inside(actual, propagated, collected)
     uncut = energies(signal, every, prune)
     if cut and prune == 0 and signal.any():
-        assert not found.complete
+        assert not actual.complete
     if not cut:
-        assert found.complete
-    assert np.sum(found.paths) <= 1 + 4 * (most - 1)
-    if found.complete:
-        np.testing.assert_array_equal(found.paths, uncut.paths)
+        assert actual.complete
+    assert np.sum(actual.paths) <= 1 + 4 * (most - 1)
+    if actual.complete:
+        np.testing.assert_array_equal(actual.paths, uncut.paths)
     else:
-        assert np.sum(found.paths) < np.sum(uncut.paths)
+        assert np.sum(actual.paths) < np.sum(uncut.paths)
     if seed is None:
-        width = found.propagated_bounds[:, 1] - found.propagated_bounds[:, 0]
-        assert np.all(width <= np.cumsum(found.pruned) * (1 + 1e-9) + 1e-11 * found.energy)
-        total = found.energy - np.sum(found.pruned)
-        assert_close(np.sum(found.collected), total, 1e-11)
+        width = actual.propagated_bounds[:, 1] - actual.propagated_bounds[:, 0]
+        assert np.all(width <= np.cumsum(actual.pruned) * (1 + 1e-9) + 1e-11 * actual.energy)
+        total = actual.energy - np.sum(actual.pruned)
+        assert_close(np.sum(actual.collected), total, 1e-11)
 
 
 def test_what_is_pruned_may_grow_as_much_as_frames_allow():
@@ -289,21 +289,21 @@ def test_what_is_pruned_may_grow_as_much_as_frames_allow():
     every.append(dataclasses.replace(FRAMES[0], low=1.5 + 0.0 * k, bands=0 * bands))
     signal = noise(6)
     for prune in (0.0, 0.1, 0.9):
-        found = energies(signal, every, prune)
+        actual = energies(signal, every, prune)
         propagated, collected = expected(signal, every, [reference.modulus] * 3)
         assert_close(propagated / np.sum(signal**2), [1, 1.5**2, 1.5**4, 0])
-        assert_inside(found, propagated, collected)
-        assert_close(found.propagated_bounds[1:3, 1], propagated[1:3], 1e-10)
-    assert found.paths[1] == 0
-    assert_close(found.total_bounds[1], 1.5**6 * found.energy, 1e-10)
+        assert_inside(actual, propagated, collected)
+        assert_close(actual.propagated_bounds[1:3, 1], propagated[1:3], 1e-10)
+    assert actual.paths[1] == 0
+    assert_close(actual.total_bounds[1], 1.5**6 * actual.energy, 1e-10)
 
 
 @example(1e-3 * np.eye(15)[0], 0, 0.9)  # so small that soft is as steep as it gets
 @given(signals(15), SEEDS, SHARES)
 def test_brackets_hold_for_any_lipschitz_function_and_frame(signal, seed, prune):
     every = mixed_frames(seed)
-    found = energies(signal, every, prune, nonlinearity=MIXED)
-    assert_inside(found, *expected(signal, every, MIXED_NP))
+    actual = energies(signal, every, prune, nonlinearity=MIXED)
+    assert_inside(actual, *expected(signal, every, MIXED_NP))
 
 
 @given(signals(), st.sampled_from([1e-3, 1e-2, 0.1]))
@@ -323,10 +323,12 @@ def test_what_is_pruned_is_what_falls_short_of_the_share(signal, prune):
             return  # rounding decides
         level = [u for u in every if np.sum(u**2) > prune * energy and not last]
         pruned.append(sum(np.sum(u**2) for u in every) - sum(np.sum(u**2) for u in level))
-    found = energies(signal, [frame] * 3, prune)
-    np.testing.assert_array_equal(found.paths, paths)
-    np.testing.assert_allclose(found.pruned, pruned, rtol=0, atol=1e-12 * max(energy, 1e-300))
-    np.testing.assert_allclose(found.collected, collected, rtol=0, atol=1e-12 * max(energy, 1e-300))
+    actual = energies(signal, [frame] * 3, prune)
+    np.testing.assert_array_equal(actual.paths, paths)
+    np.testing.assert_allclose(actual.pruned, pruned, rtol=0, atol=1e-12 * max(energy, 1e-300))
+    np.testing.assert_allclose(
+        actual.collected, collected, rtol=0, atol=1e-12 * max(energy, 1e-300)
+    )
 
 
 @given(signals(), st.sampled_from([1e-100, 1e-3, 1e100]))
@@ -341,9 +343,9 @@ def test_the_unit_of_the_signal_is_squared(signal, unit):
 
 @pytest.mark.parametrize("number", range(4))
 def test_a_constant_is_collected_at_once(number):
-    found = energies(np.full(SAMPLES, -1.5), [FRAMES[number]] * 3)
-    assert_close(found.collected, [1.5**2 * SAMPLES, 0, 0])
-    assert_close(found.propagated, [1.5**2 * SAMPLES, 0, 0, 0])
+    result = energies(np.full(SAMPLES, -1.5), [FRAMES[number]] * 3)
+    assert_close(result.collected, [1.5**2 * SAMPLES, 0, 0])
+    assert_close(result.propagated, [1.5**2 * SAMPLES, 0, 0, 0])
 
 
 @pytest.mark.parametrize("k", [2, 5, 9])
@@ -351,18 +353,18 @@ def test_a_constant_is_collected_at_once(number):
 def test_a_wave_is_collected_in_the_first_layer(number, k):
     """|f * g| is constant for analytic g."""
     wave = np.cos(2 * np.pi * k * np.arange(SAMPLES) / SAMPLES + 0.4)
-    found = energies(wave, [FRAMES[number]] * 3)
+    result = energies(wave, [FRAMES[number]] * 3)
     low = float(FRAMES[number].low[k]) ** 2
-    assert_close(found.collected, SAMPLES / 2 * np.array([low, 1 - low, 0]))
-    assert_close(found.propagated, SAMPLES / 2 * np.array([1, 1 - low, 0, 0]))
+    assert_close(result.collected, SAMPLES / 2 * np.array([low, 1 - low, 0]))
+    assert_close(result.propagated, SAMPLES / 2 * np.array([1, 1 - low, 0, 0]))
 
 
 @pytest.mark.parametrize("number", range(4))
 def test_an_impulse_shows_the_mean_of_the_responses(number):
-    found = energies(np.eye(SAMPLES)[5], [FRAMES[number]] * 3)
+    result = energies(np.eye(SAMPLES)[5], [FRAMES[number]] * 3)
     low = np.mean(np.asarray(FRAMES[number].low) ** 2)
-    assert_close(found.propagated[:2], [1, 1 - low])
-    assert_close(found.collected[0], low)
+    assert_close(result.propagated[:2], [1, 1 - low])
+    assert_close(result.collected[0], low)
 
 
 # --- derivatives and batches ------------------------------------------------------------------
@@ -387,8 +389,8 @@ def least_memory():
 
 def height(signal, every, prune):
     """Some sum of all the energies."""
-    found = energies(signal, every, prune, nonlinearity=LAYERS, memory_mib=2 * least_memory())
-    sums = jnp.concatenate([found.propagated, found.collected, found.passed])
+    result = energies(signal, every, prune, nonlinearity=LAYERS, memory_mib=2 * least_memory())
+    sums = jnp.concatenate([result.propagated, result.collected, result.passed])
     return jnp.sum(sums * WEIGHTS)
 
 
@@ -470,10 +472,10 @@ def test_a_dead_signal_has_no_energy_and_no_slope(climbed):
         np.testing.assert_array_equal(slope[1], 0)
         assert np.all(np.isfinite(slope[3]))  # a constant, of which all bands are dead
         assert np.any(slope[0])
-    found = energies(np.zeros(SAMPLES), FRAMES[:3])
+    result = energies(np.zeros(SAMPLES), FRAMES[:3])
     for name in scattering.Account._fields:
-        np.testing.assert_array_equal(getattr(found, name), 0)
-    assert found.complete
+        np.testing.assert_array_equal(getattr(result, name), 0)
+    assert result.complete
 
 
 @pytest.mark.optimized
@@ -484,8 +486,8 @@ def test_memory_stays_below_what_is_granted():
     assert 16**depth * samples * 4 > 60 * memory_mib * 2**20
 
     def remaining(signal, prune):
-        found = scattering.energies(signal, frame, depth, prune=prune, memory_mib=memory_mib)
-        return jnp.sum(found.propagated), found.paths
+        result = scattering.energies(signal, frame, depth, prune=prune, memory_mib=memory_mib)
+        return jnp.sum(result.propagated), result.paths
 
     signal = noise(25, (samples,), "float32")
     climb = jax.jit(jax.value_and_grad(remaining, has_aux=True)).lower(signal, 0.5).compile()
@@ -505,17 +507,17 @@ WALK = {"nonlinearity": LAYERS, "max_paths": 400, "memory_mib": 0.25}
 def walked():
     """All paths of a signal through frames of different kinds, and the levels of the reference."""
     signal = noise(40, (16,))
-    found = scattering.paths(signal, OWN, 2, prune=0.0, **WALK)
+    actual = scattering.paths(signal, OWN, 2, prune=0.0, **WALK)
     every = [reference.pair(frame) for frame in OWN]
-    return signal, found, every, reference.levels(signal, every, LAYERS_NP)
+    return signal, actual, every, reference.levels(signal, every, LAYERS_NP)
 
 
 def test_every_path_has_the_energy_of_the_reference(walked):
-    _, found, every, levels = walked
-    assert len(set(found.steps)) == len(found.steps) == 1 + 2 * 4 + 2 * 4 * 3
+    _, actual, every, levels = walked
+    assert len(set(actual.steps)) == len(actual.steps) == 1 + 2 * 4 + 2 * 4 * 3
     numbers = [{p: i for i, p in enumerate(reference.steps(every, (4, 1), n))} for n in range(3)]
     for path, order, energy, collected in zip(
-        found.steps, found.order, found.energy, found.collected, strict=True
+        actual.steps, actual.order, actual.energy, actual.collected, strict=True
     ):
         assert len(path) == order
         u = levels[order][numbers[order][path]]
@@ -525,13 +527,13 @@ def test_every_path_has_the_energy_of_the_reference(walked):
 
 
 def test_paths_add_up_to_the_energies(walked):
-    signal, found, every, _ = walked
+    signal, actual, every, _ = walked
     propagated, collected = reference.energies(signal, every, LAYERS_NP)
     count = np.zeros(3, int)
     sums = np.zeros((2, 3))
-    np.add.at(count, found.order, found.multiplicity)
-    np.add.at(sums[0], found.order, found.multiplicity * found.energy)
-    np.add.at(sums[1], found.order, found.multiplicity * found.collected)
+    np.add.at(count, actual.order, actual.multiplicity)
+    np.add.at(sums[0], actual.order, actual.multiplicity * actual.energy)
+    np.add.at(sums[1], actual.order, actual.multiplicity * actual.collected)
     np.testing.assert_array_equal(count, [1, 4 * 4, 16 * 3])
     assert_close(sums[0], propagated[:3])
     assert_close(sums[1], collected)
@@ -553,10 +555,10 @@ def test_pruned_paths_are_some_of_all(walked):
 
 
 def test_features_are_those_of_the_reference(walked):
-    signal, found, every, _ = walked
-    features = scattering.features(signal, OWN, found.steps, nonlinearity=LAYERS)
-    assert features.shape == (len(found.steps), 16)
-    for path, feature, collected in zip(found.steps, features, found.collected, strict=True):
+    signal, actual, every, _ = walked
+    features = scattering.features(signal, OWN, actual.steps, nonlinearity=LAYERS)
+    assert features.shape == (len(actual.steps), 16)
+    for path, feature, collected in zip(actual.steps, features, actual.collected, strict=True):
         _, smooth = reference.features(signal, every, LAYERS_NP, path)
         np.testing.assert_allclose(feature, smooth, rtol=0, atol=1e-12)
         np.testing.assert_allclose(np.sum(feature**2), collected, rtol=1e-10, atol=1e-13)
@@ -633,15 +635,15 @@ def test_features_of_images():
     frame = scattering.oriented((8, 12), 1.0, 2)
     run = jax.jit(lambda f: scattering.features(f, frame, 1))
     image = noise(52, (8, 12))
-    found = run(image)
-    assert found.shape == (1 + 2, 8, 12)
-    for path, feature in zip(scattering.all_paths(frame, 1), found, strict=True):
+    actual = run(image)
+    assert actual.shape == (1 + 2, 8, 12)
+    for path, feature in zip(scattering.all_paths(frame, 1), actual, strict=True):
         _, smooth = reference.features(
             image, [reference.pair(frame)] * 2, [reference.modulus], path
         )
         np.testing.assert_allclose(feature, smooth, rtol=0, atol=1e-12)
     along = run(np.roll(image, (3, -2), (0, 1)))
-    np.testing.assert_allclose(along, np.roll(found, (3, -2), (1, 2)), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(along, np.roll(actual, (3, -2), (1, 2)), rtol=0, atol=1e-12)
 
 
 def test_features_of_a_few_paths_of_an_image_are_those_of_all():
@@ -674,8 +676,8 @@ def test_features_are_differentiable():
 
     def expected_total(signal, bands):
         every = [(np.asarray(base.low), bands)] * 3
-        found = [reference.features(signal, every, [reference.modulus] * 2, p)[1] for p in paths]
-        return np.sum(np.array(found) * weights)
+        actual = [reference.features(signal, every, [reference.modulus] * 2, p)[1] for p in paths]
+        return np.sum(np.array(actual) * weights)
 
     step = 1e-6
     ahead, behind = (expected_total(*moved(point, change, s)) for s in (step, -step))
@@ -696,20 +698,20 @@ def test_all_paths_are_short_ones_first_and_one_of_each_mirrored_pair():
 
 def test_labels_name_the_bands_of_a_path():
     line, plane = scattering.meyer(32, 3.0), scattering.oriented((16, 16), 2.0, 2)
-    found = scattering.labels(line, [(), (2,), (0, 5)])
-    np.testing.assert_array_equal(found.order, [0, 1, 2])
-    np.testing.assert_array_equal(found.scale, [[np.nan] * 2, [3, np.nan], [1, 3]])
+    result = scattering.labels(line, [(), (2,), (0, 5)])
+    np.testing.assert_array_equal(result.order, [0, 1, 2])
+    np.testing.assert_array_equal(result.scale, [[np.nan] * 2, [3, np.nan], [1, 3]])
     delta = np.pi / 16
     centers = [[np.nan] * 2, [8 * delta, np.nan], [2 * delta, 8 * delta]]
-    np.testing.assert_allclose(found.center, centers)
-    assert np.all(np.isnan(found.orientation))
-    found = scattering.labels(
+    np.testing.assert_allclose(result.center, centers)
+    assert np.all(np.isnan(result.orientation))
+    result = scattering.labels(
         plane, [(4 * 5 + 3, 6)], nonlinearity=["halves", "modulus", "modulus"]
     )
-    np.testing.assert_array_equal(found.scale, [[2, 2]])
-    np.testing.assert_allclose(found.orientation, [[np.pi / 2, np.pi]])
-    np.testing.assert_array_equal(found.part, [[3, 0]])
-    np.testing.assert_allclose(found.center, np.full((1, 2), np.pi / 2))
+    np.testing.assert_array_equal(result.scale, [[2, 2]])
+    np.testing.assert_allclose(result.orientation, [[np.pi / 2, np.pi]])
+    np.testing.assert_array_equal(result.part, [[3, 0]])
+    np.testing.assert_allclose(result.center, np.full((1, 2), np.pi / 2))
 
 
 # --- bad input --------------------------------------------------------------------------------
@@ -781,11 +783,11 @@ def test_very_many_chunks_lose_nothing_to_rounding():
     with pytest.raises(ValueError, match="memory_mib: got 1e-06, expected at least") as refused:
         scattering.energies(signal, bank, 2, memory_mib=1e-6)
     least = float(re.search(r"at least (\S+)", str(refused.value))[1])
-    found = scattering.energies(signal, bank, 2, memory_mib=least)
-    assert np.sum(found.paths) == 1 + count + count**2
+    result = scattering.energies(signal, bank, 2, memory_mib=least)
+    assert np.sum(result.paths) == 1 + count + count**2
     share = np.sum(np.asarray(bank.bands, np.float64)[:, 0] ** 2)
     energy = np.sum(signal.astype(np.float64) ** 2)
-    np.testing.assert_allclose(found.propagated, energy * share ** np.arange(4), rtol=3e-6)
+    np.testing.assert_allclose(result.propagated, energy * share ** np.arange(4), rtol=3e-6)
 
 
 def test_a_share_to_prune_is_one_number_also_when_traced():

@@ -87,10 +87,10 @@ def test_general_filters_need_many_layers():
 @given(st.floats(0, 0.999), st.floats(1, 50), st.none() | st.floats(1.1, 10))
 def test_layers_needed_are_the_fewest_that_the_bound_allows(share, bandwidth, factor):
     """1 − L/w ≥ √share, with w = a^N or N + 1, after N layers and not after one less."""
-    found = bounds.layers_needed(share, bandwidth=bandwidth, factor=factor)
+    result = bounds.layers_needed(share, bandwidth=bandwidth, factor=factor)
     width = (lambda n: n + 1) if factor is None else (lambda n: factor**n)
-    assert 1 - bandwidth / width(found) >= math.sqrt(share) - 1e-6
-    assert found == 1 or 1 - bandwidth / width(found - 1) <= math.sqrt(share) + 1e-6
+    assert 1 - bandwidth / width(result) >= math.sqrt(share) - 1e-6
+    assert result == 1 or 1 - bandwidth / width(result - 1) <= math.sqrt(share) + 1e-6
 
 
 @pytest.mark.parametrize("support", [(0.5, 2.0), (1.0, 3.0), (0.0, 1.0), (2.0, 2.1)])
@@ -103,12 +103,12 @@ def test_contraction_is_that_of_the_best_demodulation(support):
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.min(np.where(omega == nu, np.inf, omega / np.abs(omega - nu)))
 
-    found = bounds.contraction(support)
+    result = bounds.contraction(support)
     tried = max(worst(nu) for nu in np.linspace(low, high, 501)[1:-1])
-    assert found >= tried * (1 - 1e-12) or low == 0
+    assert result >= tried * (1 - 1e-12) or low == 0
     if low > 0:
-        assert found == pytest.approx(worst(2 * low * high / (low + high)))
-    assert found == pytest.approx((high + low) / (high - low))
+        assert result == pytest.approx(worst(2 * low * high / (low + high)))
+    assert result == pytest.approx((high + low) / (high - low))
 
 
 def test_contraction_of_one_frequency_is_infinite():
@@ -120,17 +120,17 @@ def test_contraction_of_one_frequency_is_infinite():
 def test_dilation_for_builds_wavelets_of_that_factor(factor):
     dilation = bounds.dilation_for(factor)
     frame = scattering.meyer(2**13, 3 * math.log2(dilation), dilation=dilation)
-    found = supports.factors(frame)
-    assert found.min() == pytest.approx(factor, rel=0.01)
-    assert found.min() >= factor * (1 - 1e-9)
+    result = supports.factors(frame)
+    assert result.min() == pytest.approx(factor, rel=0.01)
+    assert result.min() >= factor * (1 - 1e-9)
 
 
 @pytest.mark.parametrize(("factor", "gap"), [(1.5, 1.0), (2.5, 1.0), (4.0, 2.0)])
 def test_width_for_builds_uniform_filters_of_that_factor(factor, gap):
     frame = scattering.weyl_heisenberg(2**12, 6, width=bounds.width_for(factor, gap=gap), gap=gap)
-    found = supports.factors(frame)
-    assert found.min() == pytest.approx(factor, rel=0.01)
-    assert found.min() >= factor * (1 - 1e-9)
+    result = supports.factors(frame)
+    assert result.min() == pytest.approx(factor, rel=0.01)
+    assert result.min() >= factor * (1 - 1e-9)
 
 
 # --- guarantees -------------------------------------------------------------------------------
@@ -184,11 +184,11 @@ def test_guarantee_is_its_formula(frame, power, rule):
 
 
 def assert_guaranteed(signal, every, rule):
-    found = np.asarray(bounds.guaranteed(signal, every, len(every), rule=rule))
+    result = np.asarray(bounds.guaranteed(signal, every, len(every), rule=rule))
     energy = np.sum(signal**2)
-    assert np.all(measured(signal, every) <= found + 1e-12 * energy)
-    np.testing.assert_allclose(found[0], energy, rtol=1e-12)
-    return found
+    assert np.all(measured(signal, every) <= result + 1e-12 * energy)
+    np.testing.assert_allclose(result[0], energy, rtol=1e-12)
+    return result
 
 
 @given(
@@ -205,10 +205,10 @@ def test_guarantee_holds_on_a_line(seed, names, rule, size):
 def test_guarantee_of_one_frame_falls_with_every_layer(seed, name, rule):
     frame = ON_A_LINE[name]
     signal = drawn(seed, LINE)
-    found = assert_guaranteed(signal, [frame] * 3, rule)
-    assert np.all(np.diff(found) <= 1e-12 * found[0])
+    result = assert_guaranteed(signal, [frame] * 3, rule)
+    assert np.all(np.diff(result) <= 1e-12 * result[0])
     more = np.asarray(bounds.guaranteed(signal, frame, 3, rule=rule))
-    np.testing.assert_allclose(more, found, rtol=1e-12)
+    np.testing.assert_allclose(more, result, rtol=1e-12)
 
 
 @given(st.integers(0, 10**6), st.sampled_from(["half planes", "narrow", "narrower"]))
@@ -216,8 +216,8 @@ def test_guarantee_holds_in_a_plane(seed, name):
     frame = IN_A_PLANE[name]
     signal = drawn(seed, frame.shape)
     for rule in bounds.RULES[: 1 if name == "half planes" else 2]:
-        found = assert_guaranteed(signal, [frame] * 2, rule)
-        assert np.all(np.diff(found) <= 1e-12 * found[0])
+        result = assert_guaranteed(signal, [frame] * 2, rule)
+        assert np.all(np.diff(result) <= 1e-12 * result[0])
 
 
 @given(st.integers(0, 10**6))
@@ -230,9 +230,9 @@ def test_guarantee_holds_for_real_filters(seed):
 def test_a_guarantee_isn_t_empty():
     """Most of a slow signal is in the features."""
     slow = np.cos(2 * np.pi * np.arange(24) / 24) + 1.0
-    found = np.asarray(bounds.guaranteed(slow, DYADIC, 4))
-    assert found[1] < 0.5 * found[0]
-    assert found[4] < 0.1 * found[0]
+    result = np.asarray(bounds.guaranteed(slow, DYADIC, 4))
+    assert result[1] < 0.5 * result[0]
+    assert result[4] < 0.1 * result[0]
 
 
 def test_the_guarantee_is_differentiable():
@@ -243,8 +243,8 @@ def test_the_guarantee_is_differentiable():
         return jax.jacrev(lambda f: bounds.guaranteed(f, DYADIC, 3))(f)
 
     f = drawn(0, LINE)
-    found = np.asarray(bounds.guaranteed(f, DYADIC, 3))
-    np.testing.assert_allclose(slope(f) @ f, 2 * found, rtol=1e-12)
+    result = np.asarray(bounds.guaranteed(f, DYADIC, 3))
+    np.testing.assert_allclose(slope(f) @ f, 2 * result, rtol=1e-12)
     other, step = drawn(5, LINE), 1e-5
     ahead, behind = (bounds.guaranteed(f + s * other, DYADIC, 3) for s in (step, -step))
     np.testing.assert_allclose(slope(f) @ other, (ahead - behind) / (2 * step), rtol=1e-6)
@@ -256,21 +256,21 @@ def test_the_guarantee_is_differentiable():
 
 @pytest.mark.parametrize("factor", [1.2, 5 / 3, 4.0])
 def test_exponential_decay_is_recovered(factor):
-    found = analysis.decay(3.0 * factor ** -np.arange(12.0), floor=0.0)
-    assert found.law == "exponential"
-    assert found.log_ratio > 10
-    np.testing.assert_allclose([found.factor, *found.factor_interval], factor, rtol=1e-6)
-    np.testing.assert_array_equal(found.layers, range(1, 12))
+    result = analysis.decay(3.0 * factor ** -np.arange(12.0), floor=0.0)
+    assert result.law == "exponential"
+    assert result.log_ratio > 10
+    np.testing.assert_allclose([result.factor, *result.factor_interval], factor, rtol=1e-6)
+    np.testing.assert_array_equal(result.layers, range(1, 12))
 
 
 @pytest.mark.parametrize("power", [0.5, 2.0])
 def test_polynomial_decay_is_recovered(power):
     n = np.arange(16.0)
-    found = analysis.decay(np.concatenate([[5.0], 2.0 * n[1:] ** -power]), first=2)
-    assert found.law == "polynomial"
-    assert found.log_ratio < -10
-    np.testing.assert_allclose([found.power, *found.power_interval], power, rtol=1e-6)
-    np.testing.assert_array_equal(found.layers, range(2, 16))
+    result = analysis.decay(np.concatenate([[5.0], 2.0 * n[1:] ** -power]), first=2)
+    assert result.law == "polynomial"
+    assert result.log_ratio < -10
+    np.testing.assert_allclose([result.power, *result.power_interval], power, rtol=1e-6)
+    np.testing.assert_array_equal(result.layers, range(2, 16))
 
 
 @pytest.mark.parametrize("law", analysis.LAWS)
@@ -280,21 +280,21 @@ def test_the_right_law_is_told_through_noise(law):
     inside = 0
     for seed in range(20):
         noise = np.exp(0.05 * np.random.default_rng(seed).normal(size=20))
-        found = analysis.decay(pure * noise, floor=0.0)
-        assert found.law == law
+        actual = analysis.decay(pure * noise, floor=0.0)
+        assert actual.law == law
         interval, truth = (
-            (found.factor_interval, 1.4) if law == "exponential" else (found.power_interval, 3)
+            (actual.factor_interval, 1.4) if law == "exponential" else (actual.power_interval, 3)
         )
-        assert interval[0] < (found.factor if law == "exponential" else found.power) < interval[1]
+        assert interval[0] < (actual.factor if law == "exponential" else actual.power) < interval[1]
         inside += interval[0] <= truth <= interval[1]
     assert inside >= 16  # 95 %
 
 
 def test_layers_below_the_floor_are_left_out():
     energy = np.array([1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-5, 1e-9, 1e-9, 0.0])
-    found = analysis.decay(energy)
-    np.testing.assert_array_equal(found.layers, [1, 2, 3, 4, 5])
-    assert found.factor == pytest.approx(10)
+    result = analysis.decay(energy)
+    np.testing.assert_array_equal(result.layers, [1, 2, 3, 4, 5])
+    assert result.factor == pytest.approx(10)
     assert len(analysis.decay(energy, floor=1e-10).layers) == 7
     assert analysis.decay(np.zeros(9)).law == "none"
 
@@ -324,9 +324,9 @@ def test_layers_that_pruning_leaves_uncertain_are_left_out():
         None,
         None,
     )
-    found = scattering.Energies(account, account, 1.0, None, True)
-    np.testing.assert_array_equal(analysis.decay(found).layers, [1, 2, 3, 4, 5])
-    assert analysis.decay(found).factor == pytest.approx(2)
+    result = scattering.Energies(account, account, 1.0, None, True)
+    np.testing.assert_array_equal(analysis.decay(result).layers, [1, 2, 3, 4, 5])
+    assert analysis.decay(result).factor == pytest.approx(2)
 
 
 def some_paths():
@@ -388,13 +388,13 @@ def test_worst_signals_are_what_they_are_said_to_be(worst):
 @pytest.mark.deep
 def test_the_best_frame_is_tight_and_better():
     batch = np.stack([drawn(seed, (16,)) for seed in (0, 5, 10)])
-    found = extremes.best_frame(TINY, batch, 1, iterations=1, rate=0.05)
-    frames.require_tight(found.frame)
-    np.testing.assert_array_equal(found.frame.low, TINY.low)
-    assert found.frame.mirrors == TINY.mirrors
+    actual = extremes.best_frame(TINY, batch, 1, iterations=1, rate=0.05)
+    frames.require_tight(actual.frame)
+    np.testing.assert_array_equal(actual.frame.low, TINY.low)
+    assert actual.frame.mirrors == TINY.mirrors
     for i, j in enumerate(TINY.mirrors):
         np.testing.assert_allclose(
-            found.frame.bands[j], reference.mirror(np.asarray(found.frame.bands[i])), atol=1e-14
+            actual.frame.bands[j], reference.mirror(np.asarray(actual.frame.bands[i])), atol=1e-14
         )
 
     def share(frame):
@@ -402,10 +402,10 @@ def test_the_best_frame_is_tight_and_better():
         both = [reference.energies(f, [pair] * 2, [reference.modulus] * 2) for f in batch]
         return np.mean([np.sum(collected) / propagated[0] for propagated, collected in both])
 
-    assert found.share.shape == (2,)
-    np.testing.assert_allclose(found.share[0], share(TINY), rtol=1e-10)
-    np.testing.assert_allclose(found.share[-1], share(found.frame), rtol=1e-10)
-    assert found.share[-1] > found.share[0] + 0.005
+    assert actual.share.shape == (2,)
+    np.testing.assert_allclose(actual.share[0], share(TINY), rtol=1e-10)
+    np.testing.assert_allclose(actual.share[-1], share(actual.frame), rtol=1e-10)
+    assert actual.share[-1] > actual.share[0] + 0.005
 
 
 # --- layers of networks -----------------------------------------------------------------------
@@ -438,10 +438,10 @@ def test_layers_are_those_of_direct_convolution(grid, taps, rectifier, normalize
         for before, after, box in zip(channels[:-1], channels[1:], taps, strict=True)
     ]
     u = rng.normal(size=(2, *grid))
-    found = layers.energies(weights, u, rectifier=rectifier, normalize=normalize)
+    result = layers.energies(weights, u, rectifier=rectifier, normalize=normalize)
     size = math.prod(grid)
     for n, kernel in enumerate(weights):
-        np.testing.assert_allclose(found.incoming[n], np.sum(u**2))
+        np.testing.assert_allclose(result.incoming[n], np.sum(u**2))
 
         def apply(u, kernel=kernel):
             return np.array(
@@ -452,25 +452,25 @@ def test_layers_are_those_of_direct_convolution(grid, taps, rectifier, normalize
             )
 
         passed = apply(u)
-        np.testing.assert_allclose(found.filtered[n], np.sum(passed**2))
+        np.testing.assert_allclose(result.filtered[n], np.sum(passed**2))
         rectified = mechanics.RECTIFIERS[rectifier](passed)
-        np.testing.assert_allclose(found.rectified[n], np.sum(rectified**2))
+        np.testing.assert_allclose(result.rectified[n], np.sum(rectified**2))
         units = np.eye(len(u) * size).reshape(-1, len(u), *grid)
         matrix = np.array([apply(unit).ravel() for unit in units]).T
         strengths = np.linalg.svd(matrix, compute_uv=False) ** 2
-        np.testing.assert_allclose(found.upper[n], strengths.max())
+        np.testing.assert_allclose(result.upper[n], strengths.max())
         lowest = strengths.min() if len(kernel) >= len(u) else 0
-        np.testing.assert_allclose(found.lower[n], lowest, atol=1e-12)
-        ratio = found.filtered[n] / found.incoming[n]
-        assert found.lower[n] * (1 - 1e-9) <= ratio <= found.upper[n] * (1 + 1e-9)
+        np.testing.assert_allclose(result.lower[n], lowest, atol=1e-12)
+        ratio = result.filtered[n] / result.incoming[n]
+        assert result.lower[n] * (1 - 1e-9) <= ratio <= result.upper[n] * (1 + 1e-9)
         u = normalized(rectified, normalize)
-        np.testing.assert_allclose(found.normalized[n], np.sum(u**2), atol=1e-12)
+        np.testing.assert_allclose(result.normalized[n], np.sum(u**2), atol=1e-12)
 
 
 def test_a_channel_without_spread_is_left_at_zero():
-    found = layers.energies([np.ones((1, 1, 1))], np.ones((1, 6)), normalize="channel")
-    np.testing.assert_array_equal(found.rectified, 6)
-    np.testing.assert_array_equal(found.normalized, 0)
+    result = layers.energies([np.ones((1, 1, 1))], np.ones((1, 6)), normalize="channel")
+    np.testing.assert_array_equal(result.rectified, 6)
+    np.testing.assert_array_equal(result.normalized, 0)
 
     def height(u):
         return jnp.sum(layers.energies([np.ones((1, 1, 1))], u, normalize="channel").normalized)
@@ -602,18 +602,18 @@ SOUNDS = {
 @pytest.mark.parametrize(("content", "expected"), SOUNDS.values(), ids=SOUNDS)
 def test_sound_files_of_every_sample(tmp_path, content, expected):
     (tmp_path / "x.wav").write_bytes(content)
-    found = signals.read(str(tmp_path / "x.wav"), dtype="float64")
-    np.testing.assert_array_equal(found.values, expected)
-    assert found.conversion == ""
+    actual = signals.read(str(tmp_path / "x.wav"), dtype="float64")
+    np.testing.assert_array_equal(actual.values, expected)
+    assert actual.conversion == ""
 
 
 def test_sound_of_several_channels_says_its_weights(tmp_path):
     samples = np.array([[0.5, -0.25, 0.75], [1, 0, 0]], "<f4")
     (tmp_path / "x.wav").write_bytes(wave(samples.tobytes(), 3, 32, channels=3))
-    found = signals.read(str(tmp_path / "x.wav"), dtype="float64")
-    np.testing.assert_allclose(found.values, [1 / 3, 1 / 3], rtol=1e-15)
+    result = signals.read(str(tmp_path / "x.wav"), dtype="float64")
+    np.testing.assert_allclose(result.values, [1 / 3, 1 / 3], rtol=1e-15)
     weights = "0.3333, 0.3333, 0.3333"
-    assert found.conversion == f"x.wav: 3 channels averaged to mono with weights {weights}"
+    assert result.conversion == f"x.wav: 3 channels averaged to mono with weights {weights}"
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])

@@ -81,17 +81,17 @@ def test_basis_is_orthonormal_with_alternating_parity(taps):
 )
 def test_spectra_match_the_reference(shape, dtype):
     kernel = random_kernel(shape, dtype)
-    found = spectra(kernel)
-    assert {value.dtype for value in found.values()} == {jnp.dtype(dtype)}
+    actual = spectra(kernel)
+    assert {value.dtype for value in actual.values()} == {jnp.dtype(dtype)}
     for name, expected in reference_spectra(kernel).items():
-        assert_close(found[name], expected, TOLERANCE[dtype], name)
+        assert_close(actual[name], expected, TOLERANCE[dtype], name)
 
 
 @given(some_kernel())
 def test_dct_preserves_energy_and_inverts(kernel):
-    found = spectra(kernel)
-    assert_close(np.sum(found["energies"]), np.sum(kernel**2))
-    assert_close(found["from_dct"], kernel)
+    result = spectra(kernel)
+    assert_close(np.sum(result["energies"]), np.sum(kernel**2))
+    assert_close(result["from_dct"], kernel)
 
 
 # --- fundamental modes ----------------------------------------------------------------------
@@ -99,10 +99,10 @@ def test_dct_preserves_energy_and_inverts(kernel):
 
 @given(some_kernel().filter(lambda kernel: np.sum(kernel**2) > 1e-6))
 def test_coordinates_lie_in_the_unit_ball(kernel):
-    found = spectra(kernel)
-    square = np.sum(found["coordinates"] ** 2)
+    result = spectra(kernel)
+    square = np.sum(result["coordinates"] ** 2)
     assert square <= 1 + 1e-12
-    assert_close(found["low_frequency_share"], square)
+    assert_close(result["low_frequency_share"], square)
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 3), (3, 3, 2)], ids=str)
@@ -112,9 +112,9 @@ def test_mixtures_up_to_three_taps_lie_on_the_sphere(shape):
     direction /= np.sqrt(direction @ direction)
     axes = [reference.gradient(shape, axis) for axis in np.eye(len(shape))]
     odd = np.tensordot(direction, axes, axes=1)
-    found = spectra(np.sqrt(0.7) * reference.constant(shape) + np.sqrt(0.3) * odd)
-    assert_close(found["coordinates"], [np.sqrt(0.7), *(np.sqrt(0.3) * direction)])
-    assert_close(found["low_frequency_share"], 1)
+    actual = spectra(np.sqrt(0.7) * reference.constant(shape) + np.sqrt(0.3) * odd)
+    assert_close(actual["coordinates"], [np.sqrt(0.7), *(np.sqrt(0.3) * direction)])
+    assert_close(actual["low_frequency_share"], 1)
 
 
 @pytest.mark.parametrize("shape", [(3,), (1, 3), (2, 2)], ids=str)
@@ -135,10 +135,10 @@ def test_coordinates_are_scale_invariant():
     """Squares of these taps underflow and overflow in float32."""
     kernel = np.array([1.0, 0.0, 3.0], np.float32)
     for factor in (1e-25, 1e25):
-        found = spectra(kernel * np.float32(factor))
+        actual = spectra(kernel * np.float32(factor))
         expected = reference.coordinates([1.0, 0.0, 3.0])
-        assert_close(found["coordinates"], expected, 1e-5)
-        assert_close(found["low_frequency_share"], np.sum(expected**2), 1e-5)
+        assert_close(actual["coordinates"], expected, 1e-5)
+        assert_close(actual["low_frequency_share"], np.sum(expected**2), 1e-5)
 
 
 # --- transfer function ----------------------------------------------------------------------
@@ -149,15 +149,15 @@ def test_coordinates_are_scale_invariant():
 def test_transfer_function_matches_the_reference(shape, dtype):
     kernel = random_kernel(shape, dtype)
     omegas = [np.linspace(-np.pi, np.pi, 3 + axis) for axis in range(len(shape))]
-    found = transfer_function(kernel, omegas)
-    assert found.dtype == {"float32": jnp.complex64, "float64": jnp.complex128}[dtype]
-    assert_close(found, reference.transfer_function(kernel, omegas), TOLERANCE[dtype])
+    actual = transfer_function(kernel, omegas)
+    assert actual.dtype == {"float32": jnp.complex64, "float64": jnp.complex128}[dtype]
+    assert_close(actual, reference.transfer_function(kernel, omegas), TOLERANCE[dtype])
 
 
 @given(some_kernel())
 def test_transfer_function_at_zero_is_the_gain(kernel):
-    found = transfer_function(kernel, [np.zeros(1)] * kernel.ndim)
-    assert_close(found.ravel(), [np.sum(kernel)])
+    result = transfer_function(kernel, [np.zeros(1)] * kernel.ndim)
+    assert_close(result.ravel(), [np.sum(kernel)])
 
 
 @pytest.mark.parametrize("shape", [(3,), (15,), (4,), (3, 5), (2, 3), (3, 1, 5)], ids=str)
@@ -184,8 +184,8 @@ def test_transfer_function_of_odd_taps_is_the_fft(shape):
 @given(some_kernel())
 def test_parseval(kernel):
     """The mean of |k̂|² over a domain no smaller than the kernel is the energy."""
-    found = transfer_function(kernel, domain(5, 4, 6)[: kernel.ndim])
-    assert_close(np.mean(np.abs(found) ** 2), np.sum(kernel**2))
+    result = transfer_function(kernel, domain(5, 4, 6)[: kernel.ndim])
+    assert_close(np.mean(np.abs(result) ** 2), np.sum(kernel**2))
 
 
 @pytest.mark.parametrize("shape", [(2,), (5,), (3, 4), (2, 3, 3)], ids=str)
@@ -203,9 +203,9 @@ def test_phase_slope_is_momentum_over_gain(shape):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_transfer_function_of_half_precision_taps_is_complex64(dtype):
-    found = spectrum.transfer_function(jnp.array([1, 2], dtype), [np.zeros(1)])
-    assert found.dtype == jnp.complex64
-    assert_close(found, [3], 1e-6)
+    result = spectrum.transfer_function(jnp.array([1, 2], dtype), [np.zeros(1)])
+    assert result.dtype == jnp.complex64
+    assert_close(result, [3], 1e-6)
 
 
 # --- transformations ------------------------------------------------------------------------
@@ -215,12 +215,12 @@ def test_transfer_function_of_half_precision_taps_is_complex64(dtype):
 def test_vmap_matches_single_calls(shape):
     batch = random_kernel((5, *shape))
     batch[0] = 0
-    found, omegas = jax.vmap(spectra)(batch), domain(5, 4, 6)[: len(shape)]
+    result, omegas = jax.vmap(spectra)(batch), domain(5, 4, 6)[: len(shape)]
     waves = jax.vmap(transfer_function, (0, None))(batch, omegas)
     for i, kernel in enumerate(batch):
         assert_close(waves[i], transfer_function(kernel, omegas), 1e-14)
         for name, value in spectra(kernel).items():
-            assert_close(found[name][i], value, 1e-14, name)
+            assert_close(result[name][i], value, 1e-14, name)
 
 
 def test_derivatives_match_finite_differences():

@@ -123,8 +123,8 @@ def test_speed_is_measured_along_the_direction(dimensions, direction):
 @pytest.mark.parametrize("kind", [tuple, list, np.array])
 def test_directions_are_concatenated(kind):
     config = survey.LawConfig(kernel_size=(2,), rectifier=("relu",), direction=kind([0, 2, -3, 4]))
-    found = [setting.direction for setting in survey.settings(config)]
-    np.testing.assert_allclose(found, [(0, 1), (-0.6, 0.8)])
+    result = [setting.direction for setting in survey.settings(config)]
+    np.testing.assert_allclose(result, [(0, 1), (-0.6, 0.8)])
 
 
 def test_identity_refuses_canceling_values():

@@ -31,20 +31,20 @@ def taps(shape, dtype="float64", seed=0):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_prediction_matches_the_reference(shape, dtype):
     kernel = taps(shape, dtype)
-    found, expected = predict(kernel), reference.predict(kernel)
-    assert found.inactive
-    assert found.speed.dtype == found.diffusion.dtype == dtype
-    np.testing.assert_allclose(found.speed, expected[0], atol=TOLERANCE[dtype])
-    np.testing.assert_allclose(found.diffusion, expected[1], atol=TOLERANCE[dtype])
+    actual, expected = predict(kernel), reference.predict(kernel)
+    assert actual.inactive
+    assert actual.speed.dtype == actual.diffusion.dtype == dtype
+    np.testing.assert_allclose(actual.speed, expected[0], atol=TOLERANCE[dtype])
+    np.testing.assert_allclose(actual.diffusion, expected[1], atol=TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("rectifier", ["relu", "modulus", "identity", "leaky_relu", jax.nn.relu6])
 def test_predict_depends_on_the_rectifier(rectifier):
-    found = theory.predict(taps((3, 3)), rectifier=rectifier)
+    actual = theory.predict(taps((3, 3)), rectifier=rectifier)
     known = rectifier is not jax.nn.relu6
-    assert found.inactive == known
-    assert np.all(np.isnan(found.speed)) != known
-    assert np.all(np.isnan(found.diffusion)) != known
+    assert actual.inactive == known
+    assert np.all(np.isnan(actual.speed)) != known
+    assert np.all(np.isnan(actual.diffusion)) != known
 
 
 @pytest.mark.parametrize(
@@ -63,10 +63,10 @@ def test_predict_depends_on_the_rectifier(rectifier):
     ],
 )
 def test_predict_is_nan_without_closed_form(kernel, rectifier):
-    found = theory.predict(kernel, rectifier=rectifier)
-    assert np.all(np.isnan(found.speed))
-    assert np.all(np.isnan(found.diffusion))
-    assert not found.inactive
+    result = theory.predict(kernel, rectifier=rectifier)
+    assert np.all(np.isnan(result.speed))
+    assert np.all(np.isnan(result.diffusion))
+    assert not result.inactive
 
 
 @pytest.mark.parametrize(
@@ -82,10 +82,10 @@ def test_prediction_matches_the_simulation(kernel, rectifier, inactive):
     kernel = np.asarray(kernel)
     pattern = im.fields.disk((31,) * kernel.ndim, 2.5)
     _, trace = im.rollout(kernel, pattern, 5, rectifier=rectifier)
-    found = theory.predict(kernel, rectifier=rectifier)
-    assert found.inactive == inactive
-    np.testing.assert_allclose(speed(trace).value, found.speed, atol=1e-9)
-    np.testing.assert_allclose(diffusion(trace).value, found.diffusion, atol=1e-9)
+    result = theory.predict(kernel, rectifier=rectifier)
+    assert result.inactive == inactive
+    np.testing.assert_allclose(speed(trace).value, result.speed, atol=1e-9)
+    np.testing.assert_allclose(diffusion(trace).value, result.diffusion, atol=1e-9)
 
 
 RANGES = [
@@ -102,18 +102,20 @@ RANGES = [
 
 @pytest.mark.parametrize(("shape", "direction"), RANGES)
 def test_inactive_range_ends_at_the_first_negative_tap(shape, direction):
-    found = theory.inactive_range(shape, direction)
+    actual = theory.inactive_range(shape, direction)
     along = np.eye(len(shape))[-1] if direction is None else direction
     shares, step = np.linspace(0, 1, 501), 0.002
     smallest = [reference.mix_share(shape, share, along).min() for share in shares]
     first_negative = shares[np.flatnonzero(np.array(smallest) < -1e-12)[0]]
-    assert first_negative - step <= found.share + 1e-12 < first_negative + 1e-12
-    assert predict(reference.mix_share(shape, 0.999 * float(found.share), along)).inactive
-    assert not predict(reference.mix_share(shape, 1.001 * float(found.share), along)).inactive
-    of_ratio = reference.mix_ratio(shape, float(found.ratio), along)
-    of_share = reference.mix_share(shape, float(found.share), along)
+    assert first_negative - step <= actual.share + 1e-12 < first_negative + 1e-12
+    assert predict(reference.mix_share(shape, 0.999 * float(actual.share), along)).inactive
+    assert not predict(reference.mix_share(shape, 1.001 * float(actual.share), along)).inactive
+    of_ratio = reference.mix_ratio(shape, float(actual.ratio), along)
+    of_share = reference.mix_share(shape, float(actual.share), along)
     np.testing.assert_allclose(of_ratio, of_share, atol=1e-13)
-    np.testing.assert_allclose(found.tangent, np.sqrt(found.share / (1 - found.share)), rtol=1e-12)
+    np.testing.assert_allclose(
+        actual.tangent, np.sqrt(actual.share / (1 - actual.share)), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 7])
@@ -176,20 +178,20 @@ def test_rates_are_slopes_of_least_squares_lines(burn_in):
 def test_growth_is_a_line_in_logarithms(burn_in):
     trace = made_up_trace()
     kept = slice(max(burn_in, 1), None)
-    found = growth(trace, burn_in)
-    assert found.exponent.status == 0
+    actual = growth(trace, burn_in)
+    assert actual.exponent.status == 0
     for axis in range(2):
         gained = trace.covariance[:, axis, axis] - trace.covariance[0, axis, axis]
         log_t = np.log(np.asarray(trace.layer[kept]))
         slope, start, r2, error = reference.linear_fit(log_t, 0.5 * np.log(gained[kept]))
-        for part in found:
+        for part in actual:
             np.testing.assert_allclose(part.r_squared[axis], r2, rtol=1e-9)
-        np.testing.assert_allclose(found.exponent.value[axis], slope, rtol=1e-9)
-        np.testing.assert_allclose(found.exponent.stderr[axis], error, rtol=1e-8)
-        np.testing.assert_allclose(found.prefactor.value[axis], np.exp(start), rtol=1e-9)
+        np.testing.assert_allclose(actual.exponent.value[axis], slope, rtol=1e-9)
+        np.testing.assert_allclose(actual.exponent.stderr[axis], error, rtol=1e-8)
+        np.testing.assert_allclose(actual.prefactor.value[axis], np.exp(start), rtol=1e-9)
         start_error = error * np.sqrt(np.mean(log_t**2))
         np.testing.assert_allclose(
-            found.prefactor.stderr[axis], np.exp(start) * start_error, rtol=1e-8
+            actual.prefactor.stderr[axis], np.exp(start) * start_error, rtol=1e-8
         )
 
 
@@ -228,17 +230,17 @@ def test_halves_are_fits_of_half_windows(burn_in):
     layers = np.arange(burn_in, 20)
     parts = np.split(layers, [len(layers) // 2])
     for rate, path in [(speed, trace.center), (diffusion, trace.covariance)]:
-        found = rate(trace, burn_in)
-        for half, part in zip(found.halves, parts, strict=True):
+        actual = rate(trace, burn_in)
+        for half, part in zip(actual.halves, parts, strict=True):
             for i in np.ndindex(*path.shape[1:]):
                 slope = reference.linear_fit(part, path[(part, *i)])[0]
                 np.testing.assert_allclose(half[i], slope, rtol=1e-10)
-    found = growth(trace, max(burn_in, 1))
+    actual = growth(trace, max(burn_in, 1))
     for half, part in enumerate(np.split(layers[layers > 0], [np.sum(layers > 0) // 2])):
         gained = trace.covariance[part, 0, 0] - trace.covariance[0, 0, 0]
         slope, start, _, _ = reference.linear_fit(np.log(part), 0.5 * np.log(gained))
-        np.testing.assert_allclose(found.exponent.halves[half, 0], slope, rtol=1e-9)
-        np.testing.assert_allclose(found.prefactor.halves[half, 0], np.exp(start), rtol=1e-9)
+        np.testing.assert_allclose(actual.exponent.halves[half, 0], slope, rtol=1e-9)
+        np.testing.assert_allclose(actual.prefactor.halves[half, 0], np.exp(start), rtol=1e-9)
 
 
 @pytest.mark.parametrize("n", [6, 13, 33, 400])
@@ -246,11 +248,11 @@ def test_halves_are_fits_of_half_windows(burn_in):
 def test_curved_path_is_unsteady(n, dtype):
     t = np.arange(n)
     straight, curved = 90 + 0.4 * t, 90 + 0.4 * t + 0.1 * n * (t / n) ** 2
-    found = speed(path_trace(np.stack([straight, curved], -1), dtype))
-    np.testing.assert_array_equal(found.steady, [True, False])
+    result = speed(path_trace(np.stack([straight, curved], -1), dtype))
+    np.testing.assert_array_equal(result.steady, [True, False])
     # neither the error nor R² would have told
-    assert found.r_squared[1] > 0.98
-    np.testing.assert_allclose(found.halves[1] - found.halves[0], [0, 0.1], atol=1e-2)
+    assert result.r_squared[1] > 0.98
+    np.testing.assert_allclose(result.halves[1] - result.halves[0], [0, 0.1], atol=1e-2)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -266,10 +268,10 @@ def test_rounding_is_steady_without_r_squared():
     """The path is constant but for the last digit of its largest coordinate."""
     t = np.arange(40)
     wobble = np.where(t < 20, 0, 3e-5) * (t - 20)
-    found = speed(path_trace(np.stack([300 + wobble / 20, np.full(40, 300.0)], -1), "float32"))
-    np.testing.assert_array_equal(found.steady, [True, True])
-    assert np.isnan(found.r_squared).all()
-    np.testing.assert_allclose(found.value, 0, atol=1e-6)
+    result = speed(path_trace(np.stack([300 + wobble / 20, np.full(40, 300.0)], -1), "float32"))
+    np.testing.assert_array_equal(result.steady, [True, True])
+    assert np.isnan(result.r_squared).all()
+    np.testing.assert_allclose(result.value, 0, atol=1e-6)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.35])
@@ -296,9 +298,9 @@ def test_noisy_straight_path_is_steady():
 
 
 def test_few_observations_have_no_halves():
-    found = speed(path_trace(np.arange(5.0) ** 2))
-    assert np.isnan(found.halves).all()
-    assert found.steady.all()
+    result = speed(path_trace(np.arange(5.0) ** 2))
+    assert np.isnan(result.halves).all()
+    assert result.steady.all()
     refused = speed(spoilt(made_up_trace(), "touched"))
     assert np.isnan([*refused.r_squared, *refused.halves.ravel()]).all()
     assert not refused.steady.any()
@@ -307,8 +309,8 @@ def test_few_observations_have_no_halves():
 def test_gradients_of_halves_and_r_squared_are_finite():
     def both(slope):
         path = jnp.stack([slope * jnp.arange(12.0), jnp.zeros(12)], -1)
-        found = speed(dataclasses.replace(made_up_trace(n=12), center=path))
-        return jnp.nansum(found.r_squared) + jnp.sum(found.halves) + jnp.sum(found.stderr)
+        result = speed(dataclasses.replace(made_up_trace(n=12), center=path))
+        return jnp.nansum(result.r_squared) + jnp.sum(result.halves) + jnp.sum(result.stderr)
 
     np.testing.assert_allclose(jax.grad(both)(0.3), 2, atol=1e-6)
 
@@ -356,10 +358,10 @@ def spoilt(trace, how, layers=slice(8, None)):
 @pytest.mark.parametrize("rate", [speed, diffusion, lambda *a: growth(*a).prefactor])
 @pytest.mark.parametrize("how", REFUSED)
 def test_refused_rate_is_nan_with_reason(rate, how):
-    found = rate(spoilt(made_up_trace(), how), 18 if how == "short" else 3)
-    assert np.all(np.isnan(found.value))
-    assert np.all(np.isnan(found.stderr))
-    assert REFUSED[how] in found.reason
+    result = rate(spoilt(made_up_trace(), how), 18 if how == "short" else 3)
+    assert np.all(np.isnan(result.value))
+    assert np.all(np.isnan(result.stderr))
+    assert REFUSED[how] in result.reason
 
 
 def test_only_boundary_contact_before_the_window_matters():
@@ -393,8 +395,8 @@ def test_bad_rollout_does_not_affect_the_batch():
 
     batch = jax.jit(jax.vmap(rate))(np.array(kernels, np.float32))
     words = ["ok", "the field died", "touched the boundary", "ok", "overflowed"]
-    for found, expected in zip(batch.reason, words, strict=True):
-        assert expected in found
+    for actual, expected in zip(batch.reason, words, strict=True):
+        assert expected in actual
     np.testing.assert_allclose(batch.value[0], 0.01, rtol=1e-3)
     np.testing.assert_allclose(batch.value[3], 0.0, atol=1e-5)
     assert np.all(np.isnan(batch.value[jnp.array([1, 2, 4])]))
@@ -422,14 +424,14 @@ def test_gradients_of_a_refused_rate_are_finite():
 
 def test_candidates_match_their_formulas():
     share = np.array([0.0, 0.1, 0.5, 0.9])
-    found = rates.candidates(share)
+    result = rates.candidates(share)
     even, odd = np.sqrt(1 - share), np.sqrt(share)
     formulas = {"share": share, "sqrt_share": odd}
     formulas |= {"tangent": odd / even, "ratio": odd / (odd + even)}
-    assert found.keys() == formulas.keys()
+    assert result.keys() == formulas.keys()
     for name, formula in formulas.items():
-        np.testing.assert_allclose(found[name], formula, rtol=1e-14)
-    ratio = found["ratio"]
+        np.testing.assert_allclose(result[name], formula, rtol=1e-14)
+    ratio = result["ratio"]
     np.testing.assert_allclose(ratio**2 / ((1 - ratio) ** 2 + ratio**2), share, rtol=1e-13)
     at_one = rates.candidates(1)
     assert [float(at_one[name]) for name in formulas] == [1.0, 1.0, np.inf, 1.0]
@@ -447,30 +449,30 @@ def test_fit_is_least_squares_over_points_in_use(dtype, rtol):
     y[3], x[5] = np.nan, np.inf
     where = np.arange(30) != 9
     used = where & np.isfinite(x) & np.isfinite(y)
-    found = fit(x.astype(dtype), y.astype(dtype), where)
+    actual = fit(x.astype(dtype), y.astype(dtype), where)
     slope, intercept, r_squared, _ = reference.linear_fit(x[used], y[used])
-    assert found.slope.dtype == dtype
-    np.testing.assert_allclose(found.slope, slope, rtol=rtol)
-    np.testing.assert_allclose(found.intercept, intercept, rtol=rtol)
-    np.testing.assert_allclose(found.r_squared, r_squared, rtol=rtol)
+    assert actual.slope.dtype == dtype
+    np.testing.assert_allclose(actual.slope, slope, rtol=rtol)
+    np.testing.assert_allclose(actual.intercept, intercept, rtol=rtol)
+    np.testing.assert_allclose(actual.r_squared, r_squared, rtol=rtol)
     residuals = np.where(used, y - slope * np.where(used, x, 0) - intercept, 0)
-    np.testing.assert_allclose(found.residuals, residuals, atol=10 * rtol)
+    np.testing.assert_allclose(actual.residuals, residuals, atol=10 * rtol)
 
 
 @pytest.mark.parametrize("x", [[0.1, 0.1, 0.1], [2.0, 2.0, 2.0], [1.0, np.nan, np.nan]])
 def test_line_through_a_single_x_is_nan(x):
-    found = fit(np.array(x), np.array([1.0, 2.0, 4.0]))
-    assert np.isnan(found.slope)
-    assert np.isnan(found.intercept)
-    assert np.isnan(found.r_squared)
+    result = fit(np.array(x), np.array([1.0, 2.0, 4.0]))
+    assert np.isnan(result.slope)
+    assert np.isnan(result.intercept)
+    assert np.isnan(result.r_squared)
 
 
 @pytest.mark.parametrize("y", [2.0, 0.1])
 def test_constant_has_slope_0_and_no_r_squared(y):
-    found = fit(np.array([1.0, 2.0, 4.0]), np.full(3, y))
-    np.testing.assert_allclose(found.slope, 0.0, atol=1e-15)
-    np.testing.assert_allclose(found.intercept, y, rtol=1e-14)
-    assert np.isnan(found.r_squared)
+    result = fit(np.array([1.0, 2.0, 4.0]), np.full(3, y))
+    np.testing.assert_allclose(result.slope, 0.0, atol=1e-15)
+    np.testing.assert_allclose(result.intercept, y, rtol=1e-14)
+    assert np.isnan(result.r_squared)
 
 
 interval = jax.jit(rates.bootstrap, static_argnames=("resamples", "level"))
@@ -480,14 +482,14 @@ def test_bootstrap_intervals_have_nominal_coverage():
     lines = [noisy_line(seed) for seed in range(100)]
     x, y = (np.stack(column) for column in zip(*lines, strict=True))
     keys = jax.random.split(jax.random.key(0), 100)
-    found = jax.vmap(lambda x, y, key: interval(x, y, key=key, resamples=100, level=0.9))(
+    actual = jax.vmap(lambda x, y, key: interval(x, y, key=key, resamples=100, level=0.9))(
         x, y, keys
     )
-    for low_high, truth in [(found.slope, 2.0), (found.intercept, -0.7)]:
+    for low_high, truth in [(actual.slope, 2.0), (actual.intercept, -0.7)]:
         covered = np.mean((low_high[:, 0] < truth) & (truth < low_high[:, 1]))
         assert 0.8 < covered < 0.97
-    assert np.all(found.r_squared[:, 0] < found.r_squared[:, 1])
-    assert found.residuals.shape == (100, 2, 30)
+    assert np.all(actual.r_squared[:, 0] < actual.r_squared[:, 1])
+    assert actual.residuals.shape == (100, 2, 30)
 
 
 def test_bootstrap_is_reproducible_and_draws_points_in_use():
