@@ -156,9 +156,9 @@ def strides(frames, functions, blind, chosen, finer):
     (parent path, band), the signal itself (None, None)."""
     grid = frames[0][0].shape
     parts = [len(function(np.zeros(1, complex))) for function in functions]
-    wanted = {path[:n] for path in chosen for n in range(len(path) + 1)}
+    expected = {path[:n] for path in chosen for n in range(len(path) + 1)}
     reaches = {}
-    for path in wanted - {()}:
+    for path in expected - {()}:
         n = len(path)
         response = frames[n - 1][1][path[-1] // parts[n - 1]]
         mine = reaches.setdefault((path[:-1], path[-1] // parts[n - 1]), [])
@@ -167,7 +167,7 @@ def strides(frames, functions, blind, chosen, finer):
             mine.append(reach(response))
         if path in chosen:
             mine.append(reach(frames[n][0]))
-        for below in wanted:
+        for below in expected:
             if below[:-1] == path and below:
                 mine.append(reach(frames[n][1][below[-1] // parts[n]]))
     return {field: stride(some, grid, finer) for field, some in reaches.items()}

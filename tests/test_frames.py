@@ -367,10 +367,10 @@ def some_frame(seed, grid=(12,), bands=3, kind=complex):
     """Random responses, the low-pass that of real taps."""
     rng = np.random.default_rng(seed)
     low = np.fft.fftn(rng.normal(size=grid)) / math.prod(grid)
-    every = rng.normal(size=(bands, *grid)) + 0.2
+    responses = rng.normal(size=(bands, *grid)) + 0.2
     if kind is complex:
-        every = every + 1j * rng.normal(size=(bands, *grid))
-    return frames.frame(low, every.astype(kind))
+        responses = responses + 1j * rng.normal(size=(bands, *grid))
+    return frames.frame(low, responses.astype(kind))
 
 
 def test_taps_become_the_responses_of_their_convolution():

@@ -101,11 +101,11 @@ WAYS = {
 def test_features_are_those_of_the_reference(name):
     way = WAYS[name]
     signal = noise(1, way.every[0].shape)
-    wanted = way.expected(signal)
+    expected = way.expected(signal)
     result = jax.jit(way.found)(signal)
     exact = way.found(signal, oversampling=None)
     assert result.shape == exact.shape
-    np.testing.assert_allclose(result, wanted, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-12)
     assert 1e-7 < np.linalg.norm(result - exact) < 0.2 * np.linalg.norm(exact)
 
 
@@ -183,8 +183,8 @@ def test_many_signals_at_once_and_slopes():
     way = WAYS["bands of one width, of which parents are missing"]
     batch = noise(6, (3, 64))
     result = jax.jit(jax.vmap(way.found))(batch)
-    wanted = np.array([way.expected(signal) for signal in batch])
-    np.testing.assert_allclose(result, wanted, rtol=0, atol=1e-12)
+    expected = np.array([way.expected(signal) for signal in batch])
+    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-12)
     weights, change = noise(7, result.shape[1:]), noise(8, (64,))
 
     def total(signal):

@@ -339,19 +339,19 @@ def grown(reference, degree, c):
     return reference * float(c) ** degree
 
 
-def assert_grown(result, wanted, tolerance, name):
+def assert_grown(result, expected, tolerance, name):
     """Relative to the largest; what the dtype can't hold is 0, or infinite."""
-    result, wanted = np.asarray(result), np.asarray(wanted)
+    result, expected = np.asarray(result), np.asarray(expected)
     limits = np.finfo(result.dtype) if result.dtype.kind in "fc" else np.finfo(np.float64)
-    size = np.nanmax(np.abs(wanted), initial=0)
-    small, large = np.abs(wanted) < limits.tiny, np.abs(wanted) > limits.max
+    size = np.nanmax(np.abs(expected), initial=0)
+    small, large = np.abs(expected) < limits.tiny, np.abs(expected) > limits.max
     assert np.all(np.abs(result[small]) <= limits.tiny + tolerance * size), name
     assert np.all(np.abs(result[large]) >= limits.max), name
     held = ~small & ~large
-    size = np.nanmax(np.abs(wanted[held]), initial=0)
+    size = np.nanmax(np.abs(expected[held]), initial=0)
     np.testing.assert_allclose(
         result[held].astype(np.complex128) / (size or 1),
-        wanted[held] / (size or 1),
+        expected[held] / (size or 1),
         rtol=0,
         atol=tolerance,
         err_msg=name,
@@ -364,8 +364,8 @@ def test_results_scale_by_their_degree(name):
     reference = function(scaled(x, 1.0, np.float64))
     for scale in SCALES:
         for output, value in function(scaled(x, scale, np.float32)).items():
-            wanted = grown(reference[output], degrees.get(output, 0), scale)
-            assert_grown(value, wanted, 2e-3, f"{name} at {scale}: {output}")
+            expected = grown(reference[output], degrees.get(output, 0), scale)
+            assert_grown(value, expected, 2e-3, f"{name} at {scale}: {output}")
 
 
 def energy_of(x, name="propagated"):
@@ -417,11 +417,11 @@ def test_gradients_scale_by_their_degree(name):
     reference = np.asarray(slope(x))
     for scale in SCALES:
         point = scaled(x, scale, np.float32)
-        wanted = grown(reference, degree - 1, scale)
-        assert_grown(slope(point), wanted, 2e-3, f"{name} at {scale}")
+        expected = grown(reference, degree - 1, scale)
+        assert_grown(slope(point), expected, 2e-3, f"{name} at {scale}")
         along = scaled(RNG.normal(size=x.shape), scale, np.float32)
         _, moved = jax.jvp(function, (jnp.asarray(point),), (jnp.asarray(along),))
-        parts = wanted * along.astype(np.float64)
+        parts = expected * along.astype(np.float64)
         sure = np.finfo(np.float32).tiny / 2e-3
         if sure < np.max(np.abs(parts)) < np.finfo(np.float32).max / x.size:
             size = np.sum(np.abs(parts))
@@ -584,9 +584,9 @@ def test_weights_with_overflowing_squares_are_refused():
 @pytest.mark.parametrize("scale", [1e-5, 1e3])
 def test_census_of_float16_matches_float64(scale):
     half = (scale * FILTERS).astype(np.float16)
-    wanted = counted(half.astype(np.float64))
+    expected = counted(half.astype(np.float64))
     for name, value in counted(half).items():
-        np.testing.assert_allclose(value, wanted[name], rtol=1e-10, atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(value, expected[name], rtol=1e-10, atol=1e-12, err_msg=name)
 
 
 def test_energy_of_a_field_with_large_gain():

@@ -69,30 +69,32 @@ def one_sided(seed, grid, bands):
     """Random complex responses without mirrors; not tight."""
     rng = np.random.default_rng(seed)
     low = np.fft.fftn(rng.normal(size=grid)) / math.prod(grid)
-    every = rng.normal(size=(bands, *grid)) + 1j * rng.normal(size=(bands, *grid))
-    every *= 0.6 / np.sqrt(bands)
-    return Frame(jnp.asarray(low), jnp.asarray(every), (NAMELESS,) * bands, (-1,) * bands)
+    responses = rng.normal(size=(bands, *grid)) + 1j * rng.normal(size=(bands, *grid))
+    responses *= 0.6 / np.sqrt(bands)
+    return Frame(jnp.asarray(low), jnp.asarray(responses), (NAMELESS,) * bands, (-1,) * bands)
 
 
 @functools.partial(jax.jit, static_argnames=("nonlinearity", "max_paths", "memory_mib"))
-def _energies(signal, every, prune, **options):
-    return scattering.energies(signal, every, len(every) - 1, prune=prune, **options)
+def _energies(signal, layer_frames, prune, **options):
+    return scattering.energies(signal, layer_frames, len(layer_frames) - 1, prune=prune, **options)
 
 
-def energies(signal, every, prune=0.0, *, nonlinearity="modulus", max_paths=10**6, memory_mib=0.25):
+def energies(
+    signal, layer_frames, prune=0.0, *, nonlinearity="modulus", max_paths=10**6, memory_mib=0.25
+):
     """Energies with a frame for each layer, all of them traced; compiled once for each kind."""
     options = {"nonlinearity": nonlinearity, "max_paths": max_paths, "memory_mib": memory_mib}
-    return _energies(signal, tuple(every), prune, **options)
+    return _energies(signal, tuple(layer_frames), prune, **options)
 
 
-def expected(signal, every, functions):
-    return reference.energies(signal, [reference.pair(f) for f in every], functions)
+def expected(signal, layer_frames, functions):
+    return reference.energies(signal, [reference.pair(f) for f in layer_frames], functions)
 
 
-def assert_close(actual, wanted, tolerance=1e-12, name=""):
+def assert_close(actual, expected, tolerance=1e-12, name=""):
     """Relative to the largest of the numbers wanted."""
-    size = max(np.max(np.abs(wanted)), 1e-300)
-    np.testing.assert_allclose(actual, wanted, rtol=0, atol=tolerance * size, err_msg=name)
+    size = max(np.max(np.abs(expected)), 1e-300)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * size, err_msg=name)
 
 
 def assert_inside(actual, propagated, collected):
@@ -120,9 +122,9 @@ def assert_accounts(result, tolerance=1e-12):
 
 @pytest.mark.parametrize("names", [(0, 0, 0), (0, 1, 2), (2, 0, 1)], ids=str)
 def test_energies_on_a_line_are_those_of_the_reference(names):
-    signal, every = noise(0), [FRAMES[i] for i in names]
-    actual = energies(signal, every)
-    propagated, collected = expected(signal, every, [reference.modulus] * 3)
+    signal, layer_frames = noise(0), [FRAMES[i] for i in names]
+    actual = energies(signal, layer_frames)
+    propagated, collected = expected(signal, layer_frames, [reference.modulus] * 3)
     assert_close(actual.propagated, propagated)
     assert_close(actual.collected, collected)
     assert_close(actual.passed, propagated[1:])
@@ -136,9 +138,9 @@ def test_energies_on_a_line_are_those_of_the_reference(names):
 
 
 def test_energies_of_frames_that_are_not_tight():
-    signal, every = noise(1), [stretched(FRAMES[i], i) for i in range(3)]
-    actual = energies(signal, every)
-    propagated, collected = expected(signal, every, [reference.modulus] * 3)
+    signal, layer_frames = noise(1), [stretched(FRAMES[i], i) for i in range(3)]
+    actual = energies(signal, layer_frames)
+    propagated, collected = expected(signal, layer_frames, [reference.modulus] * 3)
     assert_close(actual.propagated, propagated)
     assert_close(actual.collected, collected)
     assert_inside(actual, propagated, collected)
@@ -204,9 +206,9 @@ def mixed_frames(seed):
 
 def test_energies_with_a_non_linearity_for_each_layer():
     """What the last layer hands on isn't computed, and known between bounds only."""
-    signal, every = noise(4, (15,)), mixed_frames(5)
-    actual = energies(signal, every, nonlinearity=MIXED)
-    propagated, collected = expected(signal, every, MIXED_NP)
+    signal, layer_frames = noise(4, (15,)), mixed_frames(5)
+    actual = energies(signal, layer_frames, nonlinearity=MIXED)
+    propagated, collected = expected(signal, layer_frames, MIXED_NP)
     assert_close(actual.propagated[:-1], propagated[:-1])
     assert_close(actual.collected, collected)
     assert_inside(actual, propagated, collected)
@@ -253,14 +255,14 @@ def signals(draw, samples=SAMPLES):
 )
 def test_brackets_hold_the_truth_however_much_is_pruned(signal, names, prune, seed, cut):
     """For tight frames and others, also where the number of paths runs out."""
-    every = [FRAMES[i] for i in names]
+    layer_frames = [FRAMES[i] for i in names]
     if seed is not None:
-        every = [stretched(frame, seed + i) for i, frame in enumerate(every)]
+        layer_frames = [stretched(frame, seed + i) for i, frame in enumerate(layer_frames)]
     most = 7 if cut else 10**6
-    actual = energies(signal, every, prune, max_paths=most)
-    propagated, collected = expected(signal, every, [reference.modulus] * 3)
+    actual = energies(signal, layer_frames, prune, max_paths=most)
+    propagated, collected = expected(signal, layer_frames, [reference.modulus] * 3)
     assert_inside(actual, propagated, collected)
-    uncut = energies(signal, every, prune)
+    uncut = energies(signal, layer_frames, prune)
     if cut and prune == 0 and signal.any():
         assert not actual.complete
     if not cut:
@@ -285,12 +287,12 @@ def test_what_is_pruned_may_grow_as_much_as_frames_allow():
         bands[band, some] = 1.5
     bands[:, [0, 12]] *= math.sqrt(0.5)  # which their mirrors let through too
     bands[3:] = [reference.mirror(band) for band in bands[:3]]
-    every = [dataclasses.replace(FRAMES[0], low=0.0 * k, bands=bands)] * 2
-    every.append(dataclasses.replace(FRAMES[0], low=1.5 + 0.0 * k, bands=0 * bands))
+    layer_frames = [dataclasses.replace(FRAMES[0], low=0.0 * k, bands=bands)] * 2
+    layer_frames.append(dataclasses.replace(FRAMES[0], low=1.5 + 0.0 * k, bands=0 * bands))
     signal = noise(6)
     for prune in (0.0, 0.1, 0.9):
-        actual = energies(signal, every, prune)
-        propagated, collected = expected(signal, every, [reference.modulus] * 3)
+        actual = energies(signal, layer_frames, prune)
+        propagated, collected = expected(signal, layer_frames, [reference.modulus] * 3)
         assert_close(propagated / np.sum(signal**2), [1, 1.5**2, 1.5**4, 0])
         assert_inside(actual, propagated, collected)
         assert_close(actual.propagated_bounds[1:3, 1], propagated[1:3], 1e-10)
@@ -301,9 +303,9 @@ def test_what_is_pruned_may_grow_as_much_as_frames_allow():
 @example(1e-3 * np.eye(15)[0], 0, 0.9)  # so small that soft is as steep as it gets
 @given(signals(15), SEEDS, SHARES)
 def test_brackets_hold_for_any_lipschitz_function_and_frame(signal, seed, prune):
-    every = mixed_frames(seed)
-    actual = energies(signal, every, prune, nonlinearity=MIXED)
-    assert_inside(actual, *expected(signal, every, MIXED_NP))
+    layer_frames = mixed_frames(seed)
+    actual = energies(signal, layer_frames, prune, nonlinearity=MIXED)
+    assert_inside(actual, *expected(signal, layer_frames, MIXED_NP))
 
 
 @given(signals(), st.sampled_from([1e-3, 1e-2, 0.1]))
@@ -316,13 +318,13 @@ def test_what_is_pruned_is_what_falls_short_of_the_share(signal, prune):
     for layer in range(3):
         paths.append(len(level))
         collected.append(sum(np.sum(np.abs(reference.filtered(u, low)) ** 2) for u in level))
-        every = [np.abs(reference.filtered(u, band)) for u in level for band in bands]
+        outputs = [np.abs(reference.filtered(u, band)) for u in level for band in bands]
         last = layer == 2
-        near = [abs(np.sum(u**2) - prune * energy) <= 1e-12 * energy for u in every]
+        near = [abs(np.sum(u**2) - prune * energy) <= 1e-12 * energy for u in outputs]
         if any(near) and energy > 0 and not last:
             return  # rounding decides
-        level = [u for u in every if np.sum(u**2) > prune * energy and not last]
-        pruned.append(sum(np.sum(u**2) for u in every) - sum(np.sum(u**2) for u in level))
+        level = [u for u in outputs if np.sum(u**2) > prune * energy and not last]
+        pruned.append(sum(np.sum(u**2) for u in outputs) - sum(np.sum(u**2) for u in level))
     actual = energies(signal, [frame] * 3, prune)
     np.testing.assert_array_equal(actual.paths, paths)
     np.testing.assert_allclose(actual.pruned, pruned, rtol=0, atol=1e-12 * max(energy, 1e-300))
@@ -387,15 +389,17 @@ def least_memory():
     return float(re.search(r"at least (\S+) for one band", str(caught.value))[1])
 
 
-def height(signal, every, prune):
+def height(signal, layer_frames, prune):
     """Some sum of all the energies."""
-    result = energies(signal, every, prune, nonlinearity=LAYERS, memory_mib=2 * least_memory())
+    result = energies(
+        signal, layer_frames, prune, nonlinearity=LAYERS, memory_mib=2 * least_memory()
+    )
     sums = jnp.concatenate([result.propagated, result.collected, result.passed])
     return jnp.sum(sums * WEIGHTS)
 
 
-def expected_height(signal, every):
-    propagated, collected = expected(signal, every, LAYERS_NP)
+def expected_height(signal, layer_frames):
+    propagated, collected = expected(signal, layer_frames, LAYERS_NP)
     return np.concatenate([propagated, collected, propagated[1:]]) @ WEIGHTS
 
 
@@ -446,8 +450,8 @@ def test_slopes_are_those_of_finite_differences_of_the_reference(climbed, number
     for seed in range(3):
         change, step = direction(30 + seed), 1e-5
         ahead, behind = (expected_height(*moved(point, change, s)) for s in (step, -step))
-        wanted = (ahead - behind) / (2 * step)
-        np.testing.assert_allclose(reverse(climbed, number, change), wanted, rtol=1e-6)
+        expected = (ahead - behind) / (2 * step)
+        np.testing.assert_allclose(reverse(climbed, number, change), expected, rtol=1e-6)
 
 
 def test_forward_mode_is_reverse_mode(climbed):
@@ -508,27 +512,29 @@ def walked():
     """All paths of a signal through frames of different kinds, and the levels of the reference."""
     signal = noise(40, (16,))
     actual = scattering.paths(signal, OWN, 2, prune=0.0, **WALK)
-    every = [reference.pair(frame) for frame in OWN]
-    return signal, actual, every, reference.levels(signal, every, LAYERS_NP)
+    layer_frames = [reference.pair(frame) for frame in OWN]
+    return signal, actual, layer_frames, reference.levels(signal, layer_frames, LAYERS_NP)
 
 
 def test_every_path_has_the_energy_of_the_reference(walked):
-    _, actual, every, levels = walked
+    _, actual, layer_frames, levels = walked
     assert len(set(actual.steps)) == len(actual.steps) == 1 + 2 * 4 + 2 * 4 * 3
-    numbers = [{p: i for i, p in enumerate(reference.steps(every, (4, 1), n))} for n in range(3)]
+    numbers = [
+        {p: i for i, p in enumerate(reference.steps(layer_frames, (4, 1), n))} for n in range(3)
+    ]
     for path, order, energy, collected in zip(
         actual.steps, actual.order, actual.energy, actual.collected, strict=True
     ):
         assert len(path) == order
         u = levels[order][numbers[order][path]]
-        smooth = reference.filtered(u, every[order][0])
+        smooth = reference.filtered(u, layer_frames[order][0])
         np.testing.assert_allclose(energy, np.sum(u**2), rtol=1e-10, atol=1e-13)
         np.testing.assert_allclose(collected, np.sum(np.abs(smooth) ** 2), rtol=1e-10, atol=1e-13)
 
 
 def test_paths_add_up_to_the_energies(walked):
-    signal, actual, every, _ = walked
-    propagated, collected = reference.energies(signal, every, LAYERS_NP)
+    signal, actual, layer_frames, _ = walked
+    propagated, collected = reference.energies(signal, layer_frames, LAYERS_NP)
     count = np.zeros(3, int)
     sums = np.zeros((2, 3))
     np.add.at(count, actual.order, actual.multiplicity)
@@ -540,11 +546,11 @@ def test_paths_add_up_to_the_energies(walked):
 
 
 def test_pruned_paths_are_some_of_all(walked):
-    signal, every, _, _ = walked
+    signal, layer_frames, _, _ = walked
     share = 0.01
     some = scattering.paths(signal, OWN, 2, prune=share, **WALK)
-    known = dict(zip(every.steps, every.energy, strict=True))
-    assert 1 < len(some.steps) < len(every.steps)
+    known = dict(zip(layer_frames.steps, layer_frames.energy, strict=True))
+    assert 1 < len(some.steps) < len(layer_frames.steps)
     for path, energy in zip(some.steps, some.energy, strict=True):
         np.testing.assert_allclose(energy, known[path], rtol=1e-12)
         assert path == () or path[:-1] in some.steps
@@ -555,11 +561,11 @@ def test_pruned_paths_are_some_of_all(walked):
 
 
 def test_features_are_those_of_the_reference(walked):
-    signal, actual, every, _ = walked
+    signal, actual, layer_frames, _ = walked
     features = scattering.features(signal, OWN, actual.steps, nonlinearity=LAYERS)
     assert features.shape == (len(actual.steps), 16)
     for path, feature, collected in zip(actual.steps, features, actual.collected, strict=True):
-        _, smooth = reference.features(signal, every, LAYERS_NP, path)
+        _, smooth = reference.features(signal, layer_frames, LAYERS_NP, path)
         np.testing.assert_allclose(feature, smooth, rtol=0, atol=1e-12)
         np.testing.assert_allclose(np.sum(feature**2), collected, rtol=1e-10, atol=1e-13)
 
@@ -649,12 +655,12 @@ def test_features_of_images():
 def test_features_of_a_few_paths_of_an_image_are_those_of_all():
     bank = scattering.oriented((12, 16), 1, 4)
     image = np.random.default_rng(5).normal(size=bank.shape)
-    every, paths = scattering.features(image, bank, 2), scattering.all_paths(bank, 2)
+    values, paths = scattering.features(image, bank, 2), scattering.all_paths(bank, 2)
     few = np.array([9, 2, 9])
     got = scattering.features(image, bank, [paths[i] for i in few])
-    np.testing.assert_allclose(got, every[few], atol=1e-12)
+    np.testing.assert_allclose(got, values[few], atol=1e-12)
     deep = scattering.features(image, bank, [paths[9]])
-    np.testing.assert_allclose(deep[0], every[9], atol=1e-12)
+    np.testing.assert_allclose(deep[0], values[9], atol=1e-12)
 
 
 def test_features_are_differentiable():
@@ -675,8 +681,10 @@ def test_features_are_differentiable():
     _, forward = jax.jit(lambda p, t: jax.jvp(total, p, t))(point, change)
 
     def expected_total(signal, bands):
-        every = [(np.asarray(base.low), bands)] * 3
-        actual = [reference.features(signal, every, [reference.modulus] * 2, p)[1] for p in paths]
+        layer_frames = [(np.asarray(base.low), bands)] * 3
+        actual = [
+            reference.features(signal, layer_frames, [reference.modulus] * 2, p)[1] for p in paths
+        ]
         return np.sum(np.array(actual) * weights)
 
     step = 1e-6

@@ -60,10 +60,10 @@ def drawn(seed, grid, size=1.0):
     return size * (white, low, low, wave, point)[seed % 5]
 
 
-def measured(signal, every):
+def measured(signal, layer_frames):
     """W_0 … W_N through these frames with the modulus."""
-    pairs = [reference.pair(frame) for frame in every]
-    return reference.energies(signal, pairs, [reference.modulus] * len(every))[0]
+    pairs = [reference.pair(frame) for frame in layer_frames]
+    return reference.energies(signal, pairs, [reference.modulus] * len(layer_frames))[0]
 
 
 # --- table and formulas -----------------------------------------------------------------------
@@ -158,15 +158,15 @@ def test_widths_of_one_frame():
 
 
 def test_widths_of_different_frames_go_from_the_last_layer_to_the_first():
-    every = [WAVELETS, WIDE, DYADIC]
-    gaps = [supports.gap(frame) for frame in every]
-    factors = [supports.factors(frame).min() for frame in every]
+    layer_frames = [WAVELETS, WIDE, DYADIC]
+    gaps = [supports.gap(frame) for frame in layer_frames]
+    factors = [supports.factors(frame).min() for frame in layer_frames]
     second = max(gaps[1] * factors[0], gaps[1] + gaps[0])
     inner = max(gaps[2] * factors[1], gaps[2] + gaps[1])
     third = max(inner * factors[0], inner + gaps[0])
-    np.testing.assert_allclose(bounds.widths(every, 3), [gaps[0], second, third])
+    np.testing.assert_allclose(bounds.widths(layer_frames, 3), [gaps[0], second, third])
     sums = [gaps[0], gaps[1] + gaps[0], gaps[2] + gaps[1] + gaps[0]]
-    np.testing.assert_allclose(bounds.widths(every, 3, rule="general"), sums)
+    np.testing.assert_allclose(bounds.widths(layer_frames, 3, rule="general"), sums)
 
 
 @pytest.mark.parametrize(("frame", "power"), [(DYADIC, 2), (IN_A_PLANE["narrow"], 4)])
@@ -183,10 +183,10 @@ def test_guarantee_is_its_formula(frame, power, rule):
     np.testing.assert_allclose(bounds.guaranteed(signal, frame, 3, rule=rule), expected)
 
 
-def assert_guaranteed(signal, every, rule):
-    result = np.asarray(bounds.guaranteed(signal, every, len(every), rule=rule))
+def assert_guaranteed(signal, layer_frames, rule):
+    result = np.asarray(bounds.guaranteed(signal, layer_frames, len(layer_frames), rule=rule))
     energy = np.sum(signal**2)
-    assert np.all(measured(signal, every) <= result + 1e-12 * energy)
+    assert np.all(measured(signal, layer_frames) <= result + 1e-12 * energy)
     np.testing.assert_allclose(result[0], energy, rtol=1e-12)
     return result
 
