@@ -80,7 +80,7 @@ def test_speed_is_the_tangent_times_two_cosines(n):
     mechanics = reference.energy_momentum(kernel)
     tangent = np.sqrt(mechanics["odd"] / mechanics["even"])
     speed = theory.step_spread(n) * tangent * of_odd / of_even
-    np.testing.assert_allclose(jax.jit(theory.predict)(kernel).speed, [speed], rtol=1e-12)
+    np.testing.assert_allclose(jax.jit(theory.predict)(kernel).velocity, [speed], rtol=1e-12)
 
 
 # --- the Gaussian limit ---------------------------------------------------------------------

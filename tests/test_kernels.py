@@ -269,7 +269,9 @@ def test_bad_kernel_size_is_refused(function, shape):
 
 @pytest.mark.parametrize("taps", [0, -1, True, 2.5, "3"], ids=str)
 def test_axis_offsets_refuses_invalid_size(taps):
-    with pytest.raises(ValueError, match=r"^taps: got .*, expected a whole number of at least 1"):
+    with pytest.raises(
+        ValueError, match=r"^kernel_size: got .*, expected a whole number of at least 1"
+    ):
         kernels.axis_offsets(taps)
 
 

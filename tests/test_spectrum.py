@@ -273,5 +273,7 @@ def test_bad_frequencies_are_refused(frequencies, message):
 
 @pytest.mark.parametrize("taps", [0, -1, True, 2.5, "3", None, (3,)], ids=str)
 def test_bad_kernel_size_is_refused(taps):
-    with pytest.raises(ValueError, match=r"^taps: got .*, expected a whole number of at least 1"):
+    with pytest.raises(
+        ValueError, match=r"^kernel_size: got .*, expected a whole number of at least 1"
+    ):
         spectrum.basis(taps)

@@ -33,8 +33,8 @@ def test_prediction_matches_the_reference(shape, dtype):
     kernel = taps(shape, dtype)
     actual, expected = predict(kernel), reference.predict(kernel)
     assert actual.inactive
-    assert actual.speed.dtype == actual.diffusion.dtype == dtype
-    np.testing.assert_allclose(actual.speed, expected[0], atol=TOLERANCE[dtype])
+    assert actual.velocity.dtype == actual.diffusion.dtype == dtype
+    np.testing.assert_allclose(actual.velocity, expected[0], atol=TOLERANCE[dtype])
     np.testing.assert_allclose(actual.diffusion, expected[1], atol=TOLERANCE[dtype])
 
 
@@ -43,7 +43,7 @@ def test_predict_depends_on_the_rectifier(rectifier):
     actual = theory.predict(taps((3, 3)), rectifier=rectifier)
     known = rectifier is not jax.nn.relu6
     assert actual.inactive == known
-    assert np.all(np.isnan(actual.speed)) != known
+    assert np.all(np.isnan(actual.velocity)) != known
     assert np.all(np.isnan(actual.diffusion)) != known
 
 
@@ -64,7 +64,7 @@ def test_predict_depends_on_the_rectifier(rectifier):
 )
 def test_predict_is_nan_without_closed_form(kernel, rectifier):
     result = theory.predict(kernel, rectifier=rectifier)
-    assert np.all(np.isnan(result.speed))
+    assert np.all(np.isnan(result.velocity))
     assert np.all(np.isnan(result.diffusion))
     assert not result.inactive
 
@@ -84,7 +84,7 @@ def test_prediction_matches_the_simulation(kernel, rectifier, inactive):
     _, trace = im.rollout(kernel, pattern, 5, rectifier=rectifier)
     result = theory.predict(kernel, rectifier=rectifier)
     assert result.inactive == inactive
-    np.testing.assert_allclose(speed(trace).value, result.speed, atol=1e-9)
+    np.testing.assert_allclose(speed(trace).value, result.velocity, atol=1e-9)
     np.testing.assert_allclose(diffusion(trace).value, result.diffusion, atol=1e-9)
 
 
@@ -529,10 +529,13 @@ KEY, THREE = jax.random.key(0), [1.0, 2.0, 3.0]
         (lambda: theory.predict(np.zeros(0)), "kernel: got shape .*, expected at least one tap"),
         (lambda: theory.predict([1.0, np.inf]), "kernel: got 1 of 2 values not finite"),
         (lambda: theory.predict(THREE, rectifier="rely"), "rectifier: got 'rely', .* relu, "),
-        (lambda: theory.inactive_range((3, 3), (0, 0)), "direction: got .*, expected .* above 0"),
+        (lambda: theory.inactive_range((3, 3), (0, 0)), "direction: got .*, expected a nonzero vector"),
         (lambda: theory.inactive_range((1, 3), (1, 0)), "direction: got .*, expected .* one tap"),
         (lambda: theory.inactive_range((3, 0)), r"kernel_size: got \(3, 0\), expected .* positive"),
-        (lambda: theory.step_spread(0), "taps: got 0, expected a whole number of at least 1"),
+        (
+            lambda: theory.step_spread(0),
+            "kernel_size: got 0, expected a whole number of at least 1",
+        ),
     ],
 )
 def test_invalid_arguments_raise(call, message):
