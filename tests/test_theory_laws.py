@@ -535,10 +535,16 @@ KEY, THREE = jax.random.key(0), [1.0, 2.0, 3.0]
         (lambda: theory.predict(np.zeros(0)), "kernel: got shape .*, expected at least one tap"),
         (lambda: theory.predict([1.0, np.inf]), "kernel: got 1 of 2 values not finite"),
         (lambda: theory.predict(THREE, rectifier="rely"), "rectifier: got 'rely', .* relu, "),
-        (lambda: theory.inactive_range((3, 3), (0, 0)), "direction: got .*, expected .* above 0"),
+        (
+            lambda: theory.inactive_range((3, 3), (0, 0)),
+            "direction: got .*, expected a nonzero vector",
+        ),
         (lambda: theory.inactive_range((1, 3), (1, 0)), "direction: got .*, expected .* one tap"),
         (lambda: theory.inactive_range((3, 0)), r"kernel_size: got \(3, 0\), expected .* positive"),
-        (lambda: theory.step_spread(0), "taps: got 0, expected a whole number of at least 1"),
+        (
+            lambda: theory.step_spread(0),
+            "kernel_size: got 0, expected a whole number of at least 1",
+        ),
     ],
 )
 def test_invalid_arguments_raise(call, message):
