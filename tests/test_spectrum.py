@@ -54,9 +54,9 @@ def some_kernel():
     return shapes.flatmap(lambda shape: arrays(float, shape, elements=values))
 
 
-def domain(*pixels):
+def domain(*shape):
     """The angular frequencies of a periodic domain."""
-    return [2 * np.pi * np.fft.fftfreq(n) for n in pixels]
+    return [2 * np.pi * np.fft.fftfreq(n) for n in shape]
 
 
 def assert_close(actual, expected, tolerance=1e-12, name=""):
@@ -66,12 +66,12 @@ def assert_close(actual, expected, tolerance=1e-12, name=""):
 # --- DCT ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("taps", range(1, 16))
-def test_basis_is_orthonormal_with_alternating_parity(taps):
-    modes = spectrum.basis(taps)
-    assert_close(modes, reference.dct_matrix(taps))
-    assert_close(modes @ modes.T, np.eye(taps))
-    signs = (-1.0) ** np.arange(taps)
+@pytest.mark.parametrize("kernel_size", range(1, 16))
+def test_basis_is_orthonormal_with_alternating_parity(kernel_size):
+    modes = spectrum.basis(kernel_size)
+    assert_close(modes, reference.dct_matrix(kernel_size))
+    assert_close(modes @ modes.T, np.eye(kernel_size))
+    signs = (-1.0) ** np.arange(kernel_size)
     assert_close(modes[:, ::-1], signs[:, None] * modes)
 
 
@@ -271,7 +271,9 @@ def test_bad_frequencies_are_refused(frequencies, message):
         spectrum.transfer_function(np.ones((3, 3)), frequencies)
 
 
-@pytest.mark.parametrize("taps", [0, -1, True, 2.5, "3", None, (3,)], ids=str)
-def test_bad_kernel_size_is_refused(taps):
-    with pytest.raises(ValueError, match=r"^taps: got .*, expected a whole number of at least 1"):
-        spectrum.basis(taps)
+@pytest.mark.parametrize("kernel_size", [0, -1, True, 2.5, "3", None, (3,)], ids=str)
+def test_bad_kernel_size_is_refused(kernel_size):
+    with pytest.raises(
+        ValueError, match=r"^kernel_size: got .*, expected a whole number of at least 1"
+    ):
+        spectrum.basis(kernel_size)
