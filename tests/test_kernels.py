@@ -226,7 +226,7 @@ def test_random_derivative_by_share_matches_finite_differences():
 
 
 def test_ratio_is_differentiable_at_its_ends():
-    """By share, k has infinite slopes at 0 and 1; by ratio, it turns there at unit angular speed."""
+    """By share, k has infinite slopes at 0 and 1; by ratio, it turns at unit angular speed."""
     even, odd = reference.constant((2, 3)), reference.gradient((2, 3), (0, 1))
     slope = jax.jacfwd(jax.jit(lambda ratio: kernels.mix((2, 3), ratio=ratio)))
     assert_close([slope(0.0), slope(1.0)], [odd, -even])
