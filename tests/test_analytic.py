@@ -1,4 +1,4 @@
-"""The closed forms of the mechanics: what moves, how fast, and what becomes of its shape."""
+"""Closed forms of the mechanics: velocity, spread and shape of patterns."""
 
 import jax
 import numpy as np
@@ -12,7 +12,7 @@ TOLERANCE = {"float32": 2e-4, "float64": 1e-9}
 
 
 def cluster(pixels, dtype="float64", seed=0):
-    """A random non-negative pattern of 3 pixels on each axis in the middle of an empty field."""
+    """A random non-negative pattern, 3 pixels wide, in the middle of an empty field."""
     u = np.zeros(pixels, dtype)
     middle = tuple(slice(n // 2 - 1, n // 2 + 2) for n in pixels)
     u[middle] = np.random.default_rng(seed).uniform(0.1, 1.0, size=(3,) * len(pixels))
@@ -110,17 +110,17 @@ def test_patterns_tend_to_a_gaussian():
     kernel = np.array([0.6, 0.1, 0.3])
     _, (skewness, kurtosis) = im.rollout(kernel, im.fields.impulse(133), 64, observe=shape_of)
     t = np.arange(1, 65)
-    own = np.pad(kernel, 1)  # after one layer the field is the kernel
+    padded = np.pad(kernel, 1)  # after one layer the field is the kernel
     np.testing.assert_allclose(
-        skewness[1:, 0], reference.skewness(own) / np.sqrt(t), rtol=1e-8, atol=1e-10
+        skewness[1:, 0], reference.skewness(padded) / np.sqrt(t), rtol=1e-8, atol=1e-10
     )
     np.testing.assert_allclose(
-        kurtosis[1:, 0], reference.excess_kurtosis(own) / t, rtol=1e-7, atol=1e-9
+        kurtosis[1:, 0], reference.excess_kurtosis(padded) / t, rtol=1e-7, atol=1e-9
     )
     assert np.isnan(skewness[0, 0])
 
 
-# --- working rectifier ----------------------------------------------------------------------
+# --- active rectifier -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("kernel", "speed"), [([1, -1], -0.5), ([-1, 1], 0.5), ([-1, 0, 1], 1.0)])
@@ -139,13 +139,13 @@ def test_pure_gradients_reduce_an_interval_to_its_moving_edge(kernel, speed):
 
 @pytest.mark.parametrize(("kernel", "reach"), [([1, -1], 0.5), ([-1, 0, 1], 1.0)])
 def test_modulus_splits_an_impulse_in_two(kernel, reach):
-    kernel, together = np.array(kernel, float), np.array([1, 2, 4, 8])
+    kernel, layers = np.array(kernel, float), np.array([1, 2, 4, 8])
     final, trace = im.rollout(kernel, im.fields.impulse(31), 8, rectifier="modulus")
     np.testing.assert_allclose(trace.center, 15.0, rtol=1e-13)
-    # between the powers of two, each part has split again
-    np.testing.assert_allclose(trace.spread[together, 0], reach * together, rtol=1e-12)
-    lit = np.flatnonzero(np.asarray(final.values)) + float(final.origin[0])
-    np.testing.assert_array_equal(lit, [15 - 8 * reach, 15 + 8 * reach])
+    # only at powers of two: in between, each part has split again
+    np.testing.assert_allclose(trace.spread[layers, 0], reach * layers, rtol=1e-12)
+    nonzero = np.flatnonzero(np.asarray(final.values)) + float(final.origin[0])
+    np.testing.assert_array_equal(nonzero, [15 - 8 * reach, 15 + 8 * reach])
 
 
 @pytest.mark.parametrize("rectifier", ["relu", "modulus", "tanh"])
@@ -173,7 +173,7 @@ def test_circular_center_moves_by_the_transfer_phase(taps, pixels, every, dtype)
     rng = np.random.default_rng(5)
     kernel = np.sort(rng.uniform(size=taps) ** 3, axis=None).reshape(taps).astype(dtype)
     u = rng.uniform(size=pixels).astype(dtype)
-    u[(slice(-2, None),) * len(taps)] += 4.0  # shortly before the seam
+    u[(slice(-2, None),) * len(taps)] += 4.0  # just before the seam
     settings = {"boundary": "periodic", "normalize": "sum"}
     _, trace = im.rollout(kernel, u, 8 * every, every=every, **settings)
     start = reference.circular_center(u, np.zeros(len(pixels)))
@@ -181,5 +181,5 @@ def test_circular_center_moves_by_the_transfer_phase(taps, pixels, every, dtype)
         frequency = [[2 * np.pi / length if a == axis else 0.0] for a in range(len(pixels))]
         phase = np.angle(reference.transfer_function(kernel, frequency).item())
         path = start[axis] - phase * length / (2 * np.pi) * np.asarray(trace.layer)
-        assert path[-1] > length  # it has crossed the seam
+        assert path[-1] > length  # the path crosses the seam
         np.testing.assert_allclose(trace.center[:, axis], path, atol=TOLERANCE[dtype])
