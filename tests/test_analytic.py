@@ -11,11 +11,11 @@ from infomech import kernels, observables, rates, theory
 TOLERANCE = {"float32": 2e-4, "float64": 1e-9}
 
 
-def cluster(pixels, dtype="float64", seed=0):
+def cluster(shape, dtype="float64", seed=0):
     """A random non-negative pattern, 3 pixels wide, in the middle of an empty field."""
-    u = np.zeros(pixels, dtype)
-    middle = tuple(slice(n // 2 - 1, n // 2 + 2) for n in pixels)
-    u[middle] = np.random.default_rng(seed).uniform(0.1, 1.0, size=(3,) * len(pixels))
+    u = np.zeros(shape, dtype)
+    middle = tuple(slice(n // 2 - 1, n // 2 + 2) for n in shape)
+    u[middle] = np.random.default_rng(seed).uniform(0.1, 1.0, size=(3,) * len(shape))
     return u
 
 
@@ -23,7 +23,7 @@ def cluster(pixels, dtype="float64", seed=0):
 
 
 @pytest.mark.parametrize(
-    ("taps", "steps", "dtype"),
+    ("kernel_size", "steps", "dtype"),
     [
         ((2,), 8, "float64"),
         ((3,), 8, "float32"),
@@ -33,14 +33,14 @@ def cluster(pixels, dtype="float64", seed=0):
         ((3, 2, 2), 4, "float32"),
     ],
 )
-def test_center_and_covariance_follow_the_prediction(taps, steps, dtype):
+def test_center_and_covariance_follow_the_prediction(kernel_size, steps, dtype):
     rng = np.random.default_rng(7)
-    kernel = rng.uniform(size=taps).astype(dtype)
-    u = cluster([(steps + 1) * n + 3 for n in taps], dtype)
+    kernel = rng.uniform(size=kernel_size).astype(dtype)
+    u = cluster([(steps + 1) * n + 3 for n in kernel_size], dtype)
     _, trace = im.rollout(kernel, u, steps)
     speed, diffusion = reference.predict(kernel)
     t = np.arange(steps + 1)
-    center = reference.center(u, np.zeros(len(taps))) + t[:, None] * speed
+    center = reference.center(u, np.zeros(len(kernel_size))) + t[:, None] * speed
     covariance = reference.covariance(u) + t[:, None, None] * diffusion
     log_mass = np.log(reference.mass(u)) + t * np.log(reference.mass(kernel))
     tolerance = TOLERANCE[dtype]
@@ -161,7 +161,7 @@ def test_even_kernels_keep_the_center_of_a_symmetric_pattern(rectifier):
 
 
 @pytest.mark.parametrize(
-    ("taps", "pixels", "every", "dtype"),
+    ("kernel_size", "shape", "every", "dtype"),
     [
         ((3,), (12,), 5, "float64"),
         ((4,), (11,), 2, "float64"),
@@ -169,16 +169,18 @@ def test_even_kernels_keep_the_center_of_a_symmetric_pattern(rectifier):
         ((2, 3), (7, 8), 3, "float64"),
     ],
 )
-def test_circular_center_moves_by_the_transfer_phase(taps, pixels, every, dtype):
+def test_circular_center_moves_by_the_transfer_phase(kernel_size, shape, every, dtype):
     rng = np.random.default_rng(5)
-    kernel = np.sort(rng.uniform(size=taps) ** 3, axis=None).reshape(taps).astype(dtype)
-    u = rng.uniform(size=pixels).astype(dtype)
-    u[(slice(-2, None),) * len(taps)] += 4.0  # just before the seam
+    kernel = (
+        np.sort(rng.uniform(size=kernel_size) ** 3, axis=None).reshape(kernel_size).astype(dtype)
+    )
+    u = rng.uniform(size=shape).astype(dtype)
+    u[(slice(-2, None),) * len(kernel_size)] += 4.0  # just before the seam
     settings = {"boundary": "periodic", "normalize": "sum"}
     _, trace = im.rollout(kernel, u, 8 * every, every=every, **settings)
-    start = reference.circular_center(u, np.zeros(len(pixels)))
-    for axis, length in enumerate(pixels):
-        frequency = [[2 * np.pi / length if a == axis else 0.0] for a in range(len(pixels))]
+    start = reference.circular_center(u, np.zeros(len(shape)))
+    for axis, length in enumerate(shape):
+        frequency = [[2 * np.pi / length if a == axis else 0.0] for a in range(len(shape))]
         phase = np.angle(reference.transfer_function(kernel, frequency).item())
         path = start[axis] - phase * length / (2 * np.pi) * np.asarray(trace.layer)
         assert path[-1] > length  # the path crosses the seam

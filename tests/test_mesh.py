@@ -107,7 +107,7 @@ def test_invalid_splits_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("taps", "pixels", "steps", "mesh", "settings", "layers"),
+    ("kernel_size", "shape", "steps", "mesh", "settings", "layers"),
     [
         ((3, 3), (128, 64), 32, (4, 2), {}, 1),  # 34² is 1.13 times 32², 36² 1.27 times
         ((3,), (8000,), 32, (8,), {}, 16),
@@ -121,12 +121,12 @@ def test_invalid_splits_are_refused():
         ((3, 3), (64, 8), 32, (), {}, 0),
     ],
 )
-def test_exchange_interval_limits_extra_work(taps, pixels, steps, mesh, settings, layers):
-    result = im.plan(taps, pixels, steps, mesh=mesh, **settings)
+def test_exchange_interval_limits_extra_work(kernel_size, shape, steps, mesh, settings, layers):
+    result = im.plan(kernel_size, shape, steps, mesh=mesh, **settings)
     assert result.exchange == layers
     assert (result.engine == "tiles") == bool(mesh)
-    split = [*mesh, *[1] * (len(pixels) - len(mesh))]
-    assert result.tile == tuple(n // p for n, p in zip(pixels, split, strict=True))
+    split = [*mesh, *[1] * (len(shape) - len(mesh))]
+    assert result.tile == tuple(n // p for n, p in zip(shape, split, strict=True))
     assert result.bytes == 4 * np.prod(result.tile)
     assert ("halos exchanged" in str(result)) == bool(mesh)
 

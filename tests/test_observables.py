@@ -23,17 +23,17 @@ CASES = [
     ((6, 5, 7), (2, 3, 1), "periodic", "float64"),
     ((6, 5, 7), (3, 4, 2), "zero", "float32"),
 ]
-IDS = ["x".join(map(str, pixels)) + f"-{b}-{dtype}" for pixels, _, b, dtype in CASES]
+IDS = ["x".join(map(str, shape)) + f"-{b}-{dtype}" for shape, _, b, dtype in CASES]
 SHIFT, GAIN = 2.5, -1.25
 
 
-@functools.partial(jax.jit, static_argnames=("taps", "boundary"))
-def all_observables(field, taps, boundary):
+@functools.partial(jax.jit, static_argnames=("kernel_size", "boundary"))
+def all_observables(field, kernel_size, boundary):
     located = ("center", "covariance", "spread", "skewness", "excess_kurtosis")
     result = {name: getattr(observables, name)(field, boundary=boundary) for name in located}
     for name in ("mass", "log_mass", "energy", "log_energy", "balance"):
         result[name] = getattr(observables, name)(field)
-    reach = observables.layer_reach(taps, boundary=boundary)
+    reach = observables.layer_reach(kernel_size, boundary=boundary)
     result["edge"] = observables.edge(field, reach, boundary=boundary)
     return result
 
@@ -46,7 +46,7 @@ def standardized_on_the_ring(u, order):
     return np.array(moments)
 
 
-def expected(u, origin, log_gain, taps, boundary):
+def expected(u, origin, log_gain, kernel_size, boundary):
     circular = boundary == "periodic"
     covariance = reference.circular_covariance(u) if circular else reference.covariance(u)
     moment = standardized_on_the_ring if circular else reference.standardized_moment
@@ -62,30 +62,30 @@ def expected(u, origin, log_gain, taps, boundary):
         "energy": gain**2 * reference.energy(u),
         "log_energy": 2 * log_gain + np.log(reference.energy(u)),
         "balance": reference.mass(u) / np.sum(np.abs(u)),
-        "edge": reference.edge(u, taps, boundary),
+        "edge": reference.edge(u, kernel_size, boundary),
     }
 
 
-def blob(pixels, signed, seed):
+def blob(shape, signed, seed):
     """A random pattern, brightest near the last corner and thus across a periodic seam."""
     rng = np.random.default_rng(seed)
-    u = rng.uniform(-0.1 if signed else 0.0, 1.0, size=pixels)
-    for axis, n in enumerate(pixels):
-        shape = [-1 if a == axis else 1 for a in range(len(pixels))]
+    u = rng.uniform(-0.1 if signed else 0.0, 1.0, size=shape)
+    for axis, n in enumerate(shape):
+        broadcast = [-1 if a == axis else 1 for a in range(len(shape))]
         ring = reference.wrapped(np.arange(n) - (n - 1.3), n)
-        u *= np.exp(-((ring / (0.15 * n)) ** 2)).reshape(shape) + 0.05
+        u *= np.exp(-((ring / (0.15 * n)) ** 2)).reshape(broadcast) + 0.05
     return u
 
 
 @pytest.mark.parametrize("signed", [False, True])
-@pytest.mark.parametrize(("pixels", "taps", "boundary", "dtype"), CASES, ids=IDS)
-def test_observables_match_the_reference(pixels, taps, boundary, dtype, signed):
-    u = blob(pixels, signed, seed=len(pixels)).astype(dtype)
-    origin = SHIFT * np.arange(len(pixels), dtype=dtype)
+@pytest.mark.parametrize(("shape", "kernel_size", "boundary", "dtype"), CASES, ids=IDS)
+def test_observables_match_the_reference(shape, kernel_size, boundary, dtype, signed):
+    u = blob(shape, signed, seed=len(shape)).astype(dtype)
+    origin = SHIFT * np.arange(len(shape), dtype=dtype)
     field = im.Field(jnp.asarray(u), jnp.asarray(origin), jnp.asarray(GAIN, dtype))
     rtol = {"float32": 2e-4, "float64": 1e-10}[dtype]
-    numbers = expected(u, origin, GAIN, taps, boundary)
-    for name, actual in all_observables(field, taps, boundary).items():
+    numbers = expected(u, origin, GAIN, kernel_size, boundary)
+    for name, actual in all_observables(field, kernel_size, boundary).items():
         assert actual.dtype == dtype
         np.testing.assert_allclose(actual, numbers[name], rtol, rtol, err_msg=name)
 
@@ -234,17 +234,17 @@ def test_half_precision_fields_are_summed_in_float32():
     np.testing.assert_allclose(observables.center(u), [29.5, 34.5], rtol=1e-6)
 
 
-def exact_slopes(u, taps):
+def exact_slopes(u, kernel_size):
     """Derivatives with respect to each pixel, from formulas for the plain observables."""
     mass, energy, size = u.sum(), (u**2).sum(), np.abs(u).sum()
     c, covariance = reference.center(u, np.zeros(u.ndim)), reference.covariance(u)
     offsets = np.stack(np.meshgrid(*map(np.arange, u.shape), indexing="ij")) - c[:, None, None]
-    share = reference.edge(u, taps, "zero")
+    share = reference.edge(u, kernel_size, "zero")
     touched = np.zeros(u.shape)
     for x in np.ndindex(*u.shape):
         impulse = np.zeros(u.shape)
         impulse[x] = 1.0
-        touched[x] = reference.edge(impulse, taps, "zero")
+        touched[x] = reference.edge(impulse, kernel_size, "zero")
     return {
         "mass": np.ones(u.shape),
         "log_mass": np.ones(u.shape) / mass,
@@ -258,11 +258,11 @@ def exact_slopes(u, taps):
 
 
 def test_gradients_are_exact_in_both_modes():
-    u, taps = blob((6, 7), True, seed=2), (3, 2)
-    slopes = exact_slopes(u, taps)
+    u, kernel_size = blob((6, 7), True, seed=2), (3, 2)
+    slopes = exact_slopes(u, kernel_size)
 
     def observed(values):
-        result = all_observables(im.fields.as_field(values), taps, "zero")
+        result = all_observables(im.fields.as_field(values), kernel_size, "zero")
         return {name: result[name] for name in slopes}
 
     for differentiate in (jax.jacrev, jax.jacfwd):
