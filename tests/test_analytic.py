@@ -38,9 +38,9 @@ def test_center_and_covariance_follow_the_prediction(kernel_size, steps, dtype):
     kernel = rng.uniform(size=kernel_size).astype(dtype)
     u = cluster([(steps + 1) * n + 3 for n in kernel_size], dtype)
     _, trace = im.rollout(kernel, u, steps)
-    speed, diffusion = reference.predict(kernel)
+    velocity, diffusion = reference.predict(kernel)
     t = np.arange(steps + 1)
-    center = reference.center(u, np.zeros(len(kernel_size))) + t[:, None] * speed
+    center = reference.center(u, np.zeros(len(kernel_size))) + t[:, None] * velocity
     covariance = reference.covariance(u) + t[:, None, None] * diffusion
     log_mass = np.log(reference.mass(u)) + t * np.log(reference.mass(kernel))
     tolerance = TOLERANCE[dtype]
@@ -61,10 +61,10 @@ def test_spread_along_the_motion_contracts_by_the_lorentz_factor(shape, directio
         return im.rollout(kernels.mix(shape, share=share, direction=direction), pattern, steps)[1]
 
     trace = jax.jit(jax.vmap(run))(tangents)
-    speed = (trace.center[:, -1, 0] - trace.center[:, 0, 0]) / steps
-    np.testing.assert_allclose(speed, direction[0] * limit * tangents, atol=1e-12)
+    velocity = (trace.center[:, -1, 0] - trace.center[:, 0, 0]) / steps
+    np.testing.assert_allclose(velocity, direction[0] * limit * tangents, atol=1e-12)
     contraction = trace.spread[:, -1, 0] / trace.spread[0, -1, 0]
-    np.testing.assert_allclose(contraction, theory.contraction(speed, limit), rtol=1e-10)
+    np.testing.assert_allclose(contraction, theory.contraction(velocity, limit), rtol=1e-10)
     np.testing.assert_allclose(contraction, np.sqrt(1 - tangents**2), rtol=1e-10)
     across = trace.spread[..., 1:]
     np.testing.assert_allclose(across, np.broadcast_to(across[:1], across.shape), rtol=1e-10)
@@ -79,8 +79,8 @@ def test_speed_is_the_tangent_times_two_cosines(n):
     of_even = np.sum(even * flat) / np.sqrt(np.sum(even**2))
     mechanics = reference.energy_momentum(kernel)
     tangent = np.sqrt(mechanics["odd"] / mechanics["even"])
-    speed = theory.step_spread(n) * tangent * of_odd / of_even
-    np.testing.assert_allclose(jax.jit(theory.predict)(kernel).speed, [speed], rtol=1e-12)
+    velocity = theory.step_spread(n) * tangent * of_odd / of_even
+    np.testing.assert_allclose(jax.jit(theory.predict)(kernel).velocity, [velocity], rtol=1e-12)
 
 
 # --- the Gaussian limit ---------------------------------------------------------------------
@@ -123,17 +123,19 @@ def test_patterns_tend_to_a_gaussian():
 # --- active rectifier -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kernel", "speed"), [([1, -1], -0.5), ([-1, 1], 0.5), ([-1, 0, 1], 1.0)])
-def test_pure_gradients_move_an_impulse_at_their_reach(kernel, speed):
+@pytest.mark.parametrize(
+    ("kernel", "velocity"), [([1, -1], -0.5), ([-1, 1], 0.5), ([-1, 0, 1], 1.0)]
+)
+def test_pure_gradients_move_an_impulse_at_their_reach(kernel, velocity):
     _, trace = im.rollout(np.array(kernel, float), im.fields.impulse(31), 8)
-    np.testing.assert_array_equal(trace.center[:, 0], 15 + speed * np.arange(9))
+    np.testing.assert_array_equal(trace.center[:, 0], 15 + velocity * np.arange(9))
     np.testing.assert_array_equal(trace.covariance, 0.0)
 
 
-@pytest.mark.parametrize(("kernel", "speed"), [([1, -1], -0.5), ([-1, 0, 1], 1.0)])
-def test_pure_gradients_reduce_an_interval_to_its_moving_edge(kernel, speed):
+@pytest.mark.parametrize(("kernel", "velocity"), [([1, -1], -0.5), ([-1, 0, 1], 1.0)])
+def test_pure_gradients_reduce_an_interval_to_its_moving_edge(kernel, velocity):
     _, trace = im.rollout(np.array(kernel, float), im.fields.box(31, 9.0), 8)
-    np.testing.assert_allclose(np.diff(trace.center[1:, 0]), speed, rtol=1e-12)
+    np.testing.assert_allclose(np.diff(trace.center[1:, 0]), velocity, rtol=1e-12)
     np.testing.assert_allclose(np.diff(trace.spread[1:, 0]), 0.0, atol=1e-12)
 
 
