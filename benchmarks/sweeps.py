@@ -73,7 +73,7 @@ def turns(sweep: sweeps.Sweep, count: int) -> list[dict[str, float]]:
     batch = _program.batch_size(setting, largest, devices)
     compiled = _program.lowered(sweep, setting, devices, batch).compile()
     tables = [axis.table() for axis in sweep.axes]
-    result = []
+    rows = []
     for _ in range(count):
         start = time.perf_counter()
         for block in plan.blocks():
@@ -89,7 +89,7 @@ def turns(sweep: sweeps.Sweep, count: int) -> list[dict[str, float]]:
             start = time.perf_counter()
             spent = sweeps.run(sweep, Path(folder) / "s.zarr").seconds
             total = time.perf_counter() - start
-        result.append(
+        rows.append(
             {
                 "bare": bare,
                 "stored": total - spent.compile_s,
@@ -99,11 +99,11 @@ def turns(sweep: sweeps.Sweep, count: int) -> list[dict[str, float]]:
                 "blocks": len(list(plan.blocks())),
             }
         )
-    return result
+    return rows
 
 
 def reading(quick: bool, count: int) -> dict[str, float]:
-    """Seconds to open a store of 10⁵ points with xarray and average its speeds."""
+    """Seconds to open a store of 10⁵ points with xarray and average its velocities."""
     import xarray
 
     sweep = sweeps.Sweep(
@@ -133,7 +133,7 @@ def reading(quick: bool, count: int) -> dict[str, float]:
 def scaling(quick: bool) -> list[dict[str, Any]]:
     """Run each number of virtual devices in its own process, on up to as many cores."""
     root = str(Path(__file__).parent.parent)
-    result = []
+    rows = []
     for devices in DEVICES[:2] if quick else DEVICES:
         environment = {
             **os.environ,
@@ -149,20 +149,22 @@ def scaling(quick: bool) -> list[dict[str, Any]]:
             check=True,
             env=environment,
         ).stdout
-        result.append(json.loads(output.splitlines()[-1]))
-    return result
+        rows.append(json.loads(output.splitlines()[-1]))
+    return rows
 
 
-def spread(devices: int, quick: bool) -> dict[str, Any]:
+def time_batch(devices: int, quick: bool) -> dict[str, Any]:
     """Time one batch with the same number of points on each device of this process."""
     cores = sorted(os.sched_getaffinity(0))[:devices]
     os.sched_setaffinity(0, cores)
     sweep = million(True)
     (setting,) = sweep.settings()
-    each = 100 if quick else 2000
-    compiled = _program.lowered(sweep, setting, jax.devices(), each * devices).compile()
+    points_per_device = 100 if quick else 2000
+    compiled = _program.lowered(
+        sweep, setting, jax.devices(), points_per_device * devices
+    ).compile()
     text = compiled.as_text()
-    columns = {"seed": np.arange(each * devices, dtype=np.uint32)}
+    columns = {"seed": np.arange(points_per_device * devices, dtype=np.uint32)}
     seconds = []
     for _ in range(2 if quick else 6):
         start = time.perf_counter()
@@ -172,7 +174,7 @@ def spread(devices: int, quick: bool) -> dict[str, Any]:
     return {
         "devices": jax.device_count(),
         "cores": len(cores),
-        "points": each * devices,
+        "points": points_per_device * devices,
         "seconds": statistics.median(seconds[1:]),
         "communication": sorted(set(communication)),
     }
@@ -206,15 +208,15 @@ def required(quick: bool, kernels: list[Any], blockwise: list[Any], read: dict[s
     """Requirements, measurements and verdicts, as a Markdown table."""
     ratio = statistics.median(run["stored"] / run["bare"] for run in kernels)
     overhead = statistics.median((run["stored"] - run["run"]) / run["run"] for run in blockwise)
-    each = statistics.median(run["run"] / run["blocks"] for run in blockwise)
+    block_s = statistics.median(run["run"] / run["blocks"] for run in blockwise)
     count = blockwise[0]["blocks"]
     points = million(quick).points
     rows = [
         (f"{points:,} 3×3 kernels × 32 layers on 32²: stored relative to bare computation",
          f"≤ {MAX_STORED:g} ×", f"{ratio:.3f} ×", ratio <= MAX_STORED),
-        (f"overhead relative to the compiled computation, in {count} blocks of {each:.2g} s",
+        (f"overhead relative to the compiled computation, in {count} blocks of {block_s:.2g} s",
          f"< {MAX_OVERHEAD:.0%}", f"{overhead:.1%}", overhead < MAX_OVERHEAD),
-        (f"open a store of {int(read['points']):,} points and average its speeds with xarray",
+        (f"open a store of {int(read['points']):,} points and average its velocities with xarray",
          f"< {MAX_READ_S:g} s", f"{read['seconds']:.3g} s", read["seconds"] < MAX_READ_S),
     ]  # fmt: skip
     lines = ["| quantity | required | measured | verdict |", "| --- | ---: | ---: | --- |"]
@@ -258,7 +260,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--devices", type=int, help="time this many virtual devices and print it")
     options = parser.parse_args(arguments)
     if options.devices:
-        print(json.dumps(spread(options.devices, options.quick)))
+        print(json.dumps(time_batch(options.devices, options.quick)))
         return 0
     text = measure(options.quick)
     print(text)
