@@ -218,7 +218,7 @@ def stacks(draw):
 
 @needs_native
 @hypothesis.settings(max_examples=60)
-@hypothesis.inputs(stack=stacks(), seed=st.integers(0, 2**32 - 1))
+@hypothesis.given(stack=stacks(), seed=st.integers(0, 2**32 - 1))
 def test_native_gradients_match_reference_for_any_stack(stack, seed):
     inputs = operands(stack, seed)
     assert_gradients(stack, inputs, pull_back("native", stack, *inputs), 1e-10)

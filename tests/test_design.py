@@ -427,7 +427,7 @@ def test_domain_check_includes_the_origin_of_even_kernels():
             solver=optax.sgd(0.1),
             iterations=50,
         )
-    with pytest.raises(ValueError, match=r"^field: got \(16,\) pixels"):
+    with pytest.raises(ValueError, match=r"^field: got shape \(16,\)"):
         design.fit(losses.velocity(np.array([0.45])), jnp.ones(2), field=field, steps=30)
 
 

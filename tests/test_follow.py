@@ -106,7 +106,7 @@ def test_gradient_of_distance_matches_theory(engine):
         return trace.center[-1, 0] - trace.center[0, 0]
 
     def speed(share):
-        return im.theory.predict(im.kernels.mix((3,), share=share, dtype="float64")).speed[0]
+        return im.theory.predict(im.kernels.mix((3,), share=share, dtype="float64")).velocity[0]
 
     # the domain still cuts a little: σ reaches 9 pixels
     np.testing.assert_allclose(jax.grad(distance)(0.3), 200 * jax.grad(speed)(0.3), rtol=1e-4)

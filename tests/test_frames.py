@@ -542,15 +542,15 @@ SPOILT = np.where(np.arange(16).reshape(2, 8) == 3, np.nan, 1.0)
 @pytest.mark.parametrize(
     ("call", "argument"),
     [
-        (lambda: families.meyer(3), "samples"),
-        (lambda: families.meyer(64.0), "samples"),
+        (lambda: families.meyer(3), "shape"),
+        (lambda: families.meyer(64.0), "shape"),
         (lambda: families.meyer(64, 0.0), "octaves"),
         (lambda: families.meyer(64, np.nan), "octaves"),
         (lambda: families.meyer(64, 4.5), "octaves: got 4.5, expected at most 4 for 64"),
         (lambda: families.meyer(64, 3.0, dilation=1.0), "dilation"),
         (lambda: families.meyer(64, 3.0, dilation=np.inf), "dilation"),
         (lambda: families.meyer(64, 3.0, dtype=int), "dtype"),
-        (lambda: families.weyl_heisenberg(3), "samples"),
+        (lambda: families.weyl_heisenberg(3), "shape"),
         (lambda: families.weyl_heisenberg(64, 0), "bands"),
         (lambda: families.weyl_heisenberg(64, 32), "bands: got 32, expected at most 31"),
         (lambda: families.weyl_heisenberg(64, 4, width=1.0), "width"),

@@ -666,10 +666,10 @@ F, ONE, TAPS = np.ones(24), np.ones((1, 8)), np.ones((1, 1, 3))
         (lambda: bounds.widths([DYADIC], 2), "frame: got 1 of them"),
         (lambda: bounds.widths([DYADIC, 3], 2), "frame: got 2 of them"),
         (lambda: bounds.widths(LOOSE, 2), "frame: got Littlewood-Paley sum"),
-        (lambda: bounds.widths(REAL, 2, rule="general"), "frame: got bands that reach 180°"),
+        (lambda: bounds.widths(REAL, 2, rule="general"), "frame: got bands that extend 180°"),
         (
             lambda: bounds.widths(IN_A_PLANE["half planes"], 2, rule="general"),
-            "frame: got bands that reach .* expected at most 45°",
+            "frame: got bands that extend .* expected at most 45°",
         ),
         (lambda: bounds.guaranteed(np.ones(23), DYADIC, 2), "signal: got shape"),
         (lambda: bounds.guaranteed(F * np.nan, DYADIC, 2), "signal: got 24 of 24"),

@@ -149,7 +149,7 @@ def test_identity_refuses_canceling_values():
         ({"rectifier": ("rleu",)}, "rectifier: got 'rleu', expected one of relu, modulus"),
         ({"boundary": ("wrap",)}, "boundary: got 'wrap', expected one of zero, periodic"),
         ({"normalize": ("l1",)}, "normalize: got 'l1', expected one of none, sum"),
-        ({"direction": (0, 1, 0, 0)}, "direction: got (0, 1, 0, 0), expected vectors of length"),
+        ({"direction": (0, 1, 0, 0)}, "direction: got (0, 1, 0, 0), expected nonzero vectors"),
         ({"direction": (1,)}, "direction: got (1,), expected 2 numbers for each direction"),
         ({"direction": (1, float("nan"))}, "direction: got 1 of 2 values not finite"),
         ({"direction": ("0,1",)}, "direction: got tuple, expected an array of real numbers"),

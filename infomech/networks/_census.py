@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import special
 
 from infomech._core import checks, extras
 from infomech.networks import nulls, slices
@@ -179,6 +178,8 @@ def _directions(momentum: np.ndarray) -> dict[str, Any]:
     elif count:
         resultant[0] = np.linalg.norm(unit.mean(0))
     # d N R² follows a χ² distribution with d degrees of freedom
+    from scipy import special  # slow to import
+
     limit = np.sqrt(special.chdtri(axes, 0.05) / (axes * count)) if count else np.nan
     return {"resultant": resultant, "resultant_random": limit, "rose": rose}
 

@@ -1,7 +1,6 @@
 """Shares of a layer's energy and their changes, with confidence intervals."""
 
 import numpy as np
-from scipy import special
 
 from infomech.networks import nulls
 from infomech.networks.slices import Sums
@@ -62,5 +61,7 @@ def _standard_error(residuals):
 
 
 def _interval(value, error, level, units):
+    from scipy import special  # slow to import
+
     quantiles = special.stdtrit(max(units - 1, 1), np.array(nulls.tails(level)))
     return value[..., None] + error[..., None] * quantiles

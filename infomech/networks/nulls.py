@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import special
 
 from infomech._core import checks
 
@@ -55,6 +54,8 @@ def random_shares(
     total, tail = math.prod(checks.shape("kernel_size", kernel_size)), tails(level)
     free = (count > 0) & (count < total)
     a, b = filters * np.where(free, count, 1) / 2, filters * np.where(free, total - count, 1) / 2
+    from scipy import special  # slow to import
+
     bounds = special.betaincinv(a[:, None], b[:, None], np.array(tail))
     mean = count / total
     return mean, np.where(free[:, None], bounds, mean[:, None])

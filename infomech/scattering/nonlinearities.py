@@ -130,7 +130,7 @@ def apply(
     unit: jax.Array,
     real: jax.Array,
     imaginary: jax.Array,
-):
+) -> jax.Array:
     """Apply the non-linearity of one layer to fields (fields, *shape).
 
     Args:
