@@ -1,7 +1,7 @@
-"""`python -m benchmarks.design`: second-order least squares beside tuned Adam and L-BFGS.
+"""`python -m benchmarks.design`: second-order least squares compared with tuned Adam and L-BFGS.
 
-The same problems from the same starts for every solver, all starts in one vmapped call, to a loss
-of 1e-8. Adam is tuned: of several learning rates the best one counts. Writes DESIGN.md.
+Every solver runs the same problems from the same starts, in one vmapped call, to a loss of 1e-8.
+Adam is tuned: only the best of several learning rates counts. Writes DESIGN.md.
 """
 
 import argparse
@@ -23,134 +23,137 @@ import infomech as im
 from benchmarks import report
 from infomech import design, losses
 from infomech._core import files
+from infomech.design.solvers import CHUNK, FIRST_ORDER_CHUNK
 
-#: a loss this small is what is asked for
-ENOUGH = 1e-8
+#: a start with a loss up to this value has converged
+TOLERANCE = 1e-8
 LEARNING_RATES = (0.01, 0.03, 0.1, 0.3)
-#: rounds of 50 steps of Adam, and of 10 of the others
-ROUNDS = {"least squares": 20, "dogleg": 20, "lbfgs": 20, "adam": 30}
+#: maximum numbers of chunks of iterations, after each of which `design.fit` checks convergence
+CHUNKS, ADAM_CHUNKS, QUICK_CHUNKS = 20, 30, 2
 RUNS = 2
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A wish, the kernels that it is made of, and where it is simulated.
+    """An objective, the size of its kernels, and the rollout on which it is evaluated.
 
     Attributes:
-        title: in a few words.
-        taps: shape of a kernel.
-        pixels: shape of the field, a disk or box of radius 5 in the middle.
-        steps: layers, under ReLU.
-        wish: the loss.
+        title: a few words.
+        kernel_size: taps along each axis.
+        shape: pixels of the field, with a disk or box of radius 5 in the middle.
+        steps: layers, with ReLU.
+        objective: the loss.
     """
 
     title: str
-    taps: tuple[int, ...]
-    pixels: tuple[int, ...]
+    kernel_size: tuple[int, ...]
+    shape: tuple[int, ...]
     steps: int
-    wish: losses.Loss
+    objective: losses.Loss
 
 
 def problems(quick: bool) -> list[Problem]:
-    """From two numbers for nine taps to seven that no kernel meets by chance."""
-    steps, pixels = (8, 33) if quick else (32, 65)
+    """Problems from two targets for nine taps to seven that no kernel meets by chance."""
+    steps, size = (8, 33) if quick else (32, 65)
     velocity = losses.velocity(np.array([0.3, -0.1], np.float32))
     tensor = losses.diffusion(np.array([[0.3, 0.1], [0.1, 0.4]], np.float32))
     line = losses.velocity(np.array([0.5], np.float32)) + losses.diffusion(
         np.array([0.6], np.float32)
     )
-    result = [
-        Problem("velocity, 3x3 taps", (3, 3), (pixels, pixels), steps, velocity),
-        Problem("velocity and diffusion, 5 taps", (5,), (4 * pixels,), steps, line),
+    selected = [
+        Problem("velocity, 3x3 taps", (3, 3), (size, size), steps, velocity),
+        Problem("velocity and diffusion, 5 taps", (5,), (4 * size,), steps, line),
     ]
     if not quick:
-        both = velocity + tensor + 0.01 * losses.energy(0.0)
-        result.append(
+        combined = velocity + tensor + 0.01 * losses.energy(0.0)
+        selected.append(
             Problem(
                 "velocity, diffusion tensor, energy, 3x3 taps",
                 (3, 3),
-                (pixels, pixels),
+                (size, size),
                 steps,
-                both,
+                combined,
             )
         )
-    return result
+    return selected
 
 
-def solvers() -> dict[str, tuple[Any, int]]:
-    """Every contender and its rounds, by name."""
-    result: dict[str, tuple[Any, int]] = {
-        name: (name, ROUNDS[name]) for name in ("least squares", "dogleg", "lbfgs")
+def solvers() -> dict[str, tuple[Any, int, int]]:
+    """Solver, iterations per chunk and number of chunks of each contender, by name."""
+    named: dict[str, tuple[Any, int, int]] = {
+        name: (name, CHUNK, CHUNKS) for name in ("least squares", "dogleg", "lbfgs")
     }
-    return result | {
-        f"adam {rate:g}": (optax.adam(rate), ROUNDS["adam"]) for rate in LEARNING_RATES
+    return named | {
+        f"adam {rate:g}": (optax.adam(rate), FIRST_ORDER_CHUNK, ADAM_CHUNKS)
+        for rate in LEARNING_RATES
     }
 
 
 def compete(problem: Problem, starts: int, quick: bool) -> list[dict[str, Any]]:
-    """A row for each solver: starts that got there, steps, and seconds without compilation."""
-    first = design.starts(problem.taps, starts, key=jax.random.key(0))
-    field = (im.fields.box if len(problem.taps) == 1 else im.fields.disk)(problem.pixels, 5.0)
+    """A row for each solver: converged starts, iterations, and seconds without compilation."""
+    initial = design.starts(problem.kernel_size, starts, key=jax.random.key(0))
+    pattern = im.fields.box if len(problem.kernel_size) == 1 else im.fields.disk
+    field = pattern(problem.shape, 5.0)
     rows = []
-    for name, (solver, rounds) in solvers().items():
+    for name, (solver, chunk, chunks) in solvers().items():
+        iterations = chunk * (QUICK_CHUNKS if quick else chunks)
 
-        def fit(solver=solver, rounds=rounds):
+        def fit(solver=solver, iterations=iterations):
             begin = time.perf_counter()
             result = design.fit(
-                problem.wish,
-                first,
+                problem.objective,
+                initial,
                 field=field,
                 steps=problem.steps,
                 solver=solver,
-                iterations=2 if quick else rounds,
-                tolerance=ENOUGH,
+                iterations=iterations,
+                tolerance=TOLERANCE,
                 every=4,
             )
             return time.perf_counter() - begin, result
 
         compiled, result = fit()
         seconds = statistics.median(fit()[0] for _ in range(1 if quick else RUNS))
-        each = 50 if name.startswith("adam") else 10
-        least = np.minimum.accumulate(result.history, axis=0)
-        there = least[-1] <= ENOUGH
-        when = np.argmax(least <= ENOUGH, axis=0)[there]
+        lowest = np.minimum.accumulate(result.history, axis=0)
+        reached = lowest[-1] <= TOLERANCE
+        needed = np.argmax(lowest <= TOLERANCE, axis=0)[reached]  # chunks
         rows.append(
             {
                 "problem": problem.title,
                 "solver": name,
-                "reached": int(there.sum()),
+                "reached": int(reached.sum()),
                 "starts": starts,
-                "steps": int(np.median(when)) * each if there.any() else None,
+                "iterations": int(np.median(needed)) * chunk if reached.any() else None,
                 "seconds": seconds,
                 "compile_s": compiled - seconds,
-                "best": float(np.min(least[-1])),
+                "best": float(np.min(lowest[-1])),
             }
         )
     return rows
 
 
 def tuned(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with one rate of Adam only: most starts that got there, then least time."""
+    """The rows with only the best rate of Adam: most converged starts, then shortest time."""
     rates = [row for row in rows if row["solver"].startswith("adam")]
     best = min(rates, key=lambda row: (-row["reached"], row["seconds"]))
     return [row for row in rows if row not in rates] + [best]
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The rows as Markdown, a table for each problem."""
+    """Format rows as Markdown, one table per problem."""
     lines = []
     for title in dict.fromkeys(row["problem"] for row in rows):
-        some = tuned([row for row in rows if row["problem"] == title])
+        selected = tuned([row for row in rows if row["problem"] == title])
         lines += [
             f"## {title}",
             "",
-            "| solver | starts at 1e-8 | steps, median | seconds | compile s | least loss |",
+            "| solver | starts at 1e-8 | iterations, median | seconds | compile s | lowest loss |",
             "| --- | ---: | ---: | ---: | ---: | ---: |",
         ]
-        for row in some:
-            steps = "" if row["steps"] is None else f"≤ {row['steps']}"
+        for row in selected:
+            iterations = "" if row["iterations"] is None else f"≤ {row['iterations']}"
             lines.append(
-                f"| {row['solver']} | {row['reached']} of {row['starts']} | {steps} | "
+                f"| {row['solver']} | {row['reached']} of {row['starts']} | {iterations} | "
                 f"{row['seconds']:.3g} | {row['compile_s']:.2g} | {row['best']:.1e} |"
             )
         lines.append("")
@@ -158,11 +161,11 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs all problems, prints the tables and writes DESIGN.md."""
+    """Run all problems, print the tables and write DESIGN.md."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.design", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small problems, for some seconds")
-    place = Path(__file__).parent
-    parser.add_argument("--out", type=files.argument, default=place, help="folder to write")
+    parser.add_argument("--quick", action="store_true", help="small problems, takes seconds")
+    folder = Path(__file__).parent
+    parser.add_argument("--out", type=files.argument, default=folder, help="output folder")
     options = parser.parse_args(arguments)
     rows: list[dict[str, Any]] = []
     for problem in tqdm(problems(options.quick), unit="problem"):
@@ -177,14 +180,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 HEAD = """\
 # Benchmark of design
 
-Written by `python -m benchmarks.design`, which measures all of it anew.
+Written by `python -m benchmarks.design`, which repeats all measurements.
 
 - {created}, commit {commit}.
 - {cores} cores of {cpu}, load {load:.1f} at the end. jax {jax}, python {python}.
 
-All starts in one vmapped call, from the first step until each has converged to a loss of 1e-8, has
-stalled or has run out of rounds, and the simulation at double precision by which it is judged;
-without compilation. Steps are counted in rounds of 10, or of 50 for Adam.
+Seconds are without compilation and cover one vmapped call of all starts, from the first iteration
+until each start has converged to a loss of 1e-8, has stalled or has run out of iterations, and the
+final simulation in double precision that decides convergence. Iterations are counted in chunks of
+10, or of 50 for Adam.
 
 """
 

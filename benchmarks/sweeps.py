@@ -1,7 +1,7 @@
-"""`python -m benchmarks.sweeps`: what storing, resuming and spreading a sweep cost.
+"""`python -m benchmarks.sweeps`: cost of storing, resuming and distributing a sweep.
 
-A million kernels stored against the bare computation, the overhead of blocks, reading back, and
-weak scaling over virtual devices. Writes SWEEPS.md.
+Compares a stored sweep of a million kernels with its bare computation, and measures the overhead
+of blocks, reading back, and weak scaling over virtual devices. Writes SWEEPS.md.
 """
 
 import argparse
@@ -27,8 +27,8 @@ from infomech._core import files
 from infomech.sweeps import _blocks, _program
 
 TURNS = 3
-#: what is required: overhead of blocks, stored over bare, seconds to open and reduce
-OVERHEAD, STORED, READ_S = 0.05, 1.2, 1.0
+#: limits: overhead of blocks, time stored over bare, seconds to open and reduce
+MAX_OVERHEAD, MAX_STORED, MAX_READ_S = 0.05, 1.2, 1.0
 DEVICES = (1, 2, 4, 8)
 
 
@@ -62,35 +62,34 @@ def law(quick: bool) -> sweeps.Sweep:
 
 
 def turns(sweep: sweeps.Sweep, count: int) -> list[dict[str, float]]:
-    """The sweep stored, and its bare computation, in turns: seconds without compiling.
+    """Time the stored sweep and its bare computation in turns, in seconds without compiling.
 
-    The bare computation calls the same program on the same batches and brings results to NumPy.
+    The bare computation calls the same program on the same batches and copies results to NumPy.
     """
     (setting,) = sweep.settings()
     devices = jax.local_devices()
     plan = _blocks.layout(sweep)
-    whole = max(block.points for block in plan.blocks())
-    batch = _program.batch_size(setting, whole, devices)
+    largest = max(block.points for block in plan.blocks())
+    batch = _program.batch_size(setting, largest, devices)
     compiled = _program.lowered(sweep, setting, devices, batch).compile()
     tables = [axis.table() for axis in sweep.axes]
-    result = []
+    rows = []
     for _ in range(count):
         start = time.perf_counter()
         for block in plan.blocks():
             columns = _blocks.columns(tables, block)
             jax.device_get(
                 [
-                    compiled(some)
-                    for some in _program.batches(columns, block.points, batch, "float32")
+                    compiled(inputs)
+                    for inputs in _program.batches(columns, block.points, batch, "float32")
                 ]
             )
         bare = time.perf_counter() - start
         with tempfile.TemporaryDirectory() as folder:
             start = time.perf_counter()
-            done = sweeps.run(sweep, Path(folder) / "s.zarr")
+            spent = sweeps.run(sweep, Path(folder) / "s.zarr").seconds
             total = time.perf_counter() - start
-        spent = done.seconds
-        result.append(
+        rows.append(
             {
                 "bare": bare,
                 "stored": total - spent.compile_s,
@@ -100,11 +99,11 @@ def turns(sweep: sweeps.Sweep, count: int) -> list[dict[str, float]]:
                 "blocks": len(list(plan.blocks())),
             }
         )
-    return result
+    return rows
 
 
 def reading(quick: bool, count: int) -> dict[str, float]:
-    """Seconds to open a store of 10⁵ points with xarray, and to average its speeds."""
+    """Seconds to open a store of 10⁵ points with xarray and average its velocities."""
     import xarray
 
     sweep = sweeps.Sweep(
@@ -132,9 +131,9 @@ def reading(quick: bool, count: int) -> dict[str, float]:
 
 
 def scaling(quick: bool) -> list[dict[str, Any]]:
-    """Each number of virtual devices in a process of its own, on as many cores as there are."""
+    """Run each number of virtual devices in its own process, on up to as many cores."""
     root = str(Path(__file__).parent.parent)
-    result = []
+    rows = []
     for devices in DEVICES[:2] if quick else DEVICES:
         environment = {
             **os.environ,
@@ -143,48 +142,50 @@ def scaling(quick: bool) -> list[dict[str, Any]]:
             "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         }
         command = [sys.executable, "-m", "benchmarks.sweeps", "--devices", str(devices)]
-        said = subprocess.run(
+        output = subprocess.run(
             command + ["--quick"] * quick,
             capture_output=True,
             text=True,
             check=True,
             env=environment,
         ).stdout
-        result.append(json.loads(said.splitlines()[-1]))
-    return result
+        rows.append(json.loads(output.splitlines()[-1]))
+    return rows
 
 
-def spread(devices: int, quick: bool) -> dict[str, Any]:
-    """One batch, of as many points to each of this process' devices."""
+def time_batch(devices: int, quick: bool) -> dict[str, Any]:
+    """Time one batch with the same number of points on each device of this process."""
     cores = sorted(os.sched_getaffinity(0))[:devices]
     os.sched_setaffinity(0, cores)
     sweep = million(True)
     (setting,) = sweep.settings()
-    each = 100 if quick else 2000
-    compiled = _program.lowered(sweep, setting, jax.devices(), each * devices).compile()
+    points_per_device = 100 if quick else 2000
+    compiled = _program.lowered(
+        sweep, setting, jax.devices(), points_per_device * devices
+    ).compile()
     text = compiled.as_text()
-    columns = {"seed": np.arange(each * devices, dtype=np.uint32)}
+    columns = {"seed": np.arange(points_per_device * devices, dtype=np.uint32)}
     seconds = []
     for _ in range(2 if quick else 6):
         start = time.perf_counter()
         jax.block_until_ready(compiled(columns))
         seconds.append(time.perf_counter() - start)
-    talk = re.findall(r"all-gather|all-reduce|all-to-all|collective-permute", text)
+    communication = re.findall(r"all-gather|all-reduce|all-to-all|collective-permute", text)
     return {
         "devices": jax.device_count(),
         "cores": len(cores),
-        "points": each * devices,
+        "points": points_per_device * devices,
         "seconds": statistics.median(seconds[1:]),
-        "talk": sorted(set(talk)),
+        "communication": sorted(set(communication)),
     }
 
 
 def measure(quick: bool) -> str:
-    """Runs all of it; the report."""
+    """Run all measurements and return the report."""
     machine = report.machine(os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0)
     count = 1 if quick else TURNS
     with tqdm(total=4, unit="part", file=sys.stderr) as bar:
-        many = turns(million(quick), count)
+        kernels = turns(million(quick), count)
         bar.update()
         blockwise = turns(law(quick), count)
         bar.update()
@@ -197,35 +198,36 @@ def measure(quick: bool) -> str:
         text.append("**A quick run: it tests the benchmark, not the speed.**")
     if report.busy(machine):
         text.append(f"**{report.BUSY}**")
-    text += ["## What is required", required(quick, many, blockwise, read)]
-    text += ["## Time", LEGEND, table({"kernels": many, "law": blockwise})]
+    text += ["## Requirements", required(quick, kernels, blockwise, read)]
+    text += ["## Time", LEGEND, table({"kernels": kernels, "law": blockwise})]
     text += ["## Weak scaling over virtual devices", SCALING, scaling_table(spreads)]
     return "\n\n".join(text) + "\n"
 
 
-def required(quick: bool, many: list[Any], blockwise: list[Any], read: dict[str, float]) -> str:
-    """What is required, what was measured and the verdict, as Markdown."""
-    ratio = statistics.median(run["stored"] / run["bare"] for run in many)
-    over = statistics.median((run["stored"] - run["run"]) / run["run"] for run in blockwise)
-    each = statistics.median(run["run"] / run["blocks"] for run in blockwise)
+def required(quick: bool, kernels: list[Any], blockwise: list[Any], read: dict[str, float]) -> str:
+    """Requirements, measurements and verdicts, as a Markdown table."""
+    ratio = statistics.median(run["stored"] / run["bare"] for run in kernels)
+    overhead = statistics.median((run["stored"] - run["run"]) / run["run"] for run in blockwise)
+    block_s = statistics.median(run["run"] / run["blocks"] for run in blockwise)
     count = blockwise[0]["blocks"]
     points = million(quick).points
     rows = [
-        (f"{points:,} 3×3 kernels × 32 layers on 32², stored, over the bare computation",
-         f"≤ {STORED:g} ×", f"{ratio:.3f} ×", ratio <= STORED),
-        (f"all but the compiled computation, over it, in {count} blocks of {each:.2g} s",
-         f"< {OVERHEAD:.0%}", f"{over:.1%}", over < OVERHEAD),
-        (f"a store of {int(read['points']):,} points opened and its speeds averaged by xarray",
-         f"< {READ_S:g} s", f"{read['seconds']:.3g} s", read["seconds"] < READ_S),
+        (f"{points:,} 3×3 kernels × 32 layers on 32²: stored relative to bare computation",
+         f"≤ {MAX_STORED:g} ×", f"{ratio:.3f} ×", ratio <= MAX_STORED),
+        (f"overhead relative to the compiled computation, in {count} blocks of {block_s:.2g} s",
+         f"< {MAX_OVERHEAD:.0%}", f"{overhead:.1%}", overhead < MAX_OVERHEAD),
+        (f"open a store of {int(read['points']):,} points and average its velocities with xarray",
+         f"< {MAX_READ_S:g} s", f"{read['seconds']:.3g} s", read["seconds"] < MAX_READ_S),
     ]  # fmt: skip
-    lines = ["| what | required | measured | verdict |", "| --- | ---: | ---: | --- |"]
-    for what, wanted, measured, met in rows:
-        lines.append(f"| {what} | {wanted} | {measured} | {'reached' if met else 'not reached'} |")
+    lines = ["| quantity | required | measured | verdict |", "| --- | ---: | ---: | --- |"]
+    for quantity, limit, measured, met in rows:
+        verdict = "reached" if met else "not reached"
+        lines.append(f"| {quantity} | {limit} | {measured} | {verdict} |")
     return "\n".join(lines)
 
 
 def table(runs: dict[str, list[dict[str, float]]]) -> str:
-    """Medians of the turns."""
+    """Medians over turns, as a Markdown table."""
     names = ("bare", "stored", "run", "write", "compile", "blocks")
     lines = ["| sweep | " + " | ".join(names) + " |", "| --- |" + " ---: |" * len(names)]
     for name, several in runs.items():
@@ -235,30 +237,30 @@ def table(runs: dict[str, list[dict[str, float]]]) -> str:
 
 
 def scaling_table(rows: list[dict[str, Any]]) -> str:
-    """Seconds and efficiency, and what the devices' programs say to each other."""
+    """Seconds, efficiency and collective operations, as a Markdown table."""
     lines = [
-        "| devices | cores | points | seconds | points/s per core | talk between devices |",
+        "| devices | cores | points | seconds | points/s per core | communication |",
         "| ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for row in rows:
         rate = row["points"] / row["seconds"] / row["cores"]
         lines.append(
             f"| {row['devices']} | {row['cores']} | {row['points']} | {row['seconds']:.3g} | "
-            f"{rate:.3g} | {', '.join(row['talk']) or 'none'} |"
+            f"{rate:.3g} | {', '.join(row['communication']) or 'none'} |"
         )
     return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the benchmark, prints the report and writes SWEEPS.md; 0 if all went well."""
+    """Run the benchmark, print the report and write SWEEPS.md."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sweeps", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few points, one turn")
-    place = Path(__file__).parent
-    parser.add_argument("--out", type=files.argument, default=place, help="folder to write")
-    parser.add_argument("--devices", type=int, help="print what so many virtual devices do")
+    folder = Path(__file__).parent
+    parser.add_argument("--out", type=files.argument, default=folder, help="output folder")
+    parser.add_argument("--devices", type=int, help="time this many virtual devices and print it")
     options = parser.parse_args(arguments)
     if options.devices:
-        print(json.dumps(spread(options.devices, options.quick)))
+        print(json.dumps(time_batch(options.devices, options.quick)))
         return 0
     text = measure(options.quick)
     print(text)
@@ -269,22 +271,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 HEAD = """\
 # Benchmark of sweeps
 
-Written by `python -m benchmarks.sweeps`, which measures all of it anew.
+Written by `python -m benchmarks.sweeps`, which repeats all measurements.
 
 - {created}, commit {commit}.
 - {cores} cores of {cpu}, {system}, load {load:.1f} at the start.
 - jax {jax}, numpy {numpy}, python {python}."""
 
 LEGEND = """\
-Seconds without compiling, medians of the turns. **bare** calls the same program on the same batches
-and brings the results to NumPy; **stored** is the whole of `infomech.sweeps.run` on a new store, of
-which **run** is the compiled computation and **write** the storing of blocks."""
+Seconds without compiling, medians over turns. **bare** calls the same program on the same batches
+and copies the results to NumPy. **stored** is a complete `infomech.sweeps.run` on a new store:
+**run** is its compiled computation, **write** the storing of blocks."""
 
 SCALING = """\
-As many points to each device. Devices are virtual, `--xla_force_host_platform_device_count`, and a
-process has as many cores as devices, as far as there are; so time can show scaling up to that
-number only, and beyond it the text of the compiled program does: what the devices say to each
-other."""
+Each device has the same number of points. Devices are virtual
+(`--xla_force_host_platform_device_count`), and a process uses as many cores as devices if the
+machine has that many. Time shows scaling only up to the number of cores; beyond it, see the
+collective operations in the compiled program (communication)."""
 
 if __name__ == "__main__":
     sys.exit(main())

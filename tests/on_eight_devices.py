@@ -1,7 +1,7 @@
-"""Rollouts on eight virtual devices and on one, side by side: `on_eight_devices.py FOLDER PART …`.
+"""Rollouts on eight virtual devices and on one: `on_eight_devices.py FOLDER PART …`.
 
-A script of its own, since the number of devices is fixed when JAX starts. What a part finds
-goes to an npz file of its name, by the names "case/what/one" and "case/what/mesh".
+A separate script, because JAX fixes the number of devices when it starts. The results of a part
+are stored in an npz file named after it, as "case/result/single" and "case/result/mesh".
 """
 
 # ruff: noqa: E402
@@ -30,14 +30,14 @@ for name, value in {
     "jax_numpy_rank_promotion": "raise",
 }.items():
     jax.config.update(name, value)
-# many layers to a halo, which doesn't pay on fields so small
+# several layers per exchange, which is inefficient on fields this small
 tiles.MAX_EXTRA_SHARE, tiles.MAX_STEPS_PER_EXCHANGE = 100.0, 3
 
 
 class Case(NamedTuple):
     mesh: tuple[int, ...]
-    pixels: tuple[int, ...]
-    taps: tuple[int, ...]
+    shape: tuple[int, ...]
+    kernel_size: tuple[int, ...]
     boundary: str
     normalize: str
     rectifier: str
@@ -82,19 +82,19 @@ def mesh_of(sizes, kind=AxisType.Explicit):
 
 
 def random(shape, dtype="float64", seed=0):
-    """Numbers of either sign whose mass doesn't cancel."""
+    """Random numbers of both signs whose mass doesn't cancel."""
     return jnp.asarray(np.random.default_rng(seed).uniform(-0.3, 1.0, shape), dtype)
 
 
-def taps(case):
-    """Random taps with a gain near 1, so that no rectifier saturates."""
+def random_kernel(case):
+    """Random taps with a gain near 1, to keep rectifiers out of saturation."""
     stack = (case.steps,) if case.kernels == "stacked" else ()
-    kernel = random((*stack, *case.taps), case.dtype)
+    kernel = random((*stack, *case.kernel_size), case.dtype)
     return kernel * (len(kernel) if stack else 1) / jnp.sum(kernel)
 
 
-def sizes(field):
-    """What is observed where that is brief."""
+def log_sizes(field):
+    """Observer of brief cases."""
     of = im.observables
     return {"log_mass": of.log_mass(field), "log_energy": of.log_energy(field)}
 
@@ -102,23 +102,24 @@ def sizes(field):
 def differentiated(case, kernel, values, mesh):
     """Final field, trace, gradients, and the derivative along a direction.
 
-    Where that is brief: with another observer, and the direction's derivative by the gradients.
+    Brief cases use another observer and compute the directional derivative from the gradients.
     """
     settings = {"rectifier": case.rectifier, "boundary": case.boundary, "every": case.every}
-    settings["observe"] = sizes if case.brief else "trace"
+    settings["observe"] = log_sizes if case.brief else "trace"
 
     def loss(kernel, values):
         final, trace = im.rollout(
             kernel, values, case.steps, normalize=case.normalize, mesh=mesh, **settings
         )
-        seen = trace if case.brief else vars(trace)
-        weights = random(case.pixels, case.dtype, seed=3)
-        # the size of a field without normalization is its own
+        observed = trace if case.brief else vars(trace)
+        weights = random(case.shape, case.dtype, seed=3)
+        # divide by the norm, which is arbitrary without normalization
         result = jnp.sum(weights * final.values) / jnp.sqrt(jnp.sum(final.values**2))
-        smooth = [seen[name] for name in ("center", "log_mass", "log_energy") if name in seen]
-        return result + final.log_gain + sum(map(jnp.sum, smooth)), (final, seen)
+        smooth = ("center", "log_mass", "log_energy")
+        sums = [jnp.sum(observed[name]) for name in smooth if name in observed]
+        return result + final.log_gain + sum(sums), (final, observed)
 
-    def both(kernel, values, *directions):
+    def derivatives(kernel, values, *directions):
         (_, result), slopes = jax.value_and_grad(loss, (0, 1), has_aux=True)(kernel, values)
         if mesh is None or case.brief:
             pairs = zip(slopes, directions, strict=True)
@@ -127,7 +128,7 @@ def differentiated(case, kernel, values, mesh):
         return *result, slopes, along
 
     directions = [random(a.shape, a.dtype, seed) for seed, a in enumerate((kernel, values), 1)]
-    final, trace, slopes, along = jax.jit(both)(kernel, values, *directions)
+    final, trace, slopes, along = jax.jit(derivatives)(kernel, values, *directions)
     return {
         "values": final.values,
         "origin": final.origin,
@@ -139,25 +140,25 @@ def differentiated(case, kernel, values, mesh):
     }
 
 
-def compared(actual, case, one, mesh):
-    for where, results in (("one", one), ("mesh", mesh)):
+def store(stored, case, single, mesh):
+    for device, results in (("single", single), ("mesh", mesh)):
         for name, result in results.items():
-            actual[f"{case}/{name}/{where}"] = np.asarray(result)
+            stored[f"{case}/{name}/{device}"] = np.asarray(result)
 
 
 def cases(part):
     result = {}
     for case in CASES[part]:
-        kernel, values = taps(case), random(case.pixels, case.dtype, seed=9)
-        one, split = (
+        kernel, values = random_kernel(case), random(case.shape, case.dtype, seed=9)
+        single, split = (
             differentiated(case, kernel, values, mesh) for mesh in (None, mesh_of(case.mesh))
         )
-        compared(result, "-".join(map(str, case)), one, split)
+        store(result, "-".join(map(str, case)), single, split)
     return result
 
 
-def ways():
-    """Everything that is not about layers, on a line."""
+def options():
+    """Kinds of axes, gradient modes, batches and special inputs, on a line."""
     actual: dict[str, np.ndarray] = {}
     kernel, values = random((3,)), random((64,), seed=9)
     explicit, auto = (mesh_of((8,), kind) for kind in (AxisType.Explicit, AxisType.Auto))
@@ -169,18 +170,18 @@ def ways():
     def slopes(mesh, **settings):
         return jax.jit(jax.grad(lambda k, u: last(k, u, mesh, **settings), (0, 1)))
 
-    one = dict(zip(("kernel", "field"), slopes(None)(kernel, values), strict=True))
+    single = dict(zip(("kernel", "field"), slopes(None)(kernel, values), strict=True))
     fields = {
         mesh: jax.device_put(values, NamedSharding(mesh, PartitionSpec("x")))
         for mesh in (explicit, auto)
     }
-    for name, way in {
+    for name, gradients in {
         "explicit axes, field on them": slopes(explicit)(kernel, fields[explicit]),
         "automatic axes, field on them": slopes(auto)(kernel, fields[auto]),
         "forward": slopes(auto, grad_mode="forward")(kernel, values),
         "full": slopes(auto, grad_mode="full")(kernel, values),
     }.items():
-        compared(actual, name, one, dict(zip(one, way, strict=True)))
+        store(actual, name, single, dict(zip(single, gradients, strict=True)))
 
     def batch(kernels, mesh):
         return jax.vmap(lambda kernel: last(kernel, values, mesh))(kernels)
@@ -190,10 +191,10 @@ def ways():
         jax.jit(jax.vjp(lambda k, mesh=mesh: batch(k, mesh), kernels)[1])(jnp.arange(3.0))[0]
         for mesh in (None, auto)
     ]
-    compared(actual, "vmap", *({"dL/dkernels": result} for result in results))
+    store(actual, "vmap", *({"dL/dkernels": result} for result in results))
 
-    elsewhere = jax.device_put(values, jax.devices()[5])
-    few = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("x",))
+    on_other_device = jax.device_put(values, jax.devices()[5])
+    tiny_mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("x",))
     for name, settings in {
         "sums beyond single precision": {
             "kernel": jnp.ones(3, "float32"), "field": im.fields.impulse(64, dtype="float32"),
@@ -202,9 +203,9 @@ def ways():
         "more taps than operations": {
             "kernel": random((201,)), "field": random((1024,), seed=2), "steps": 3,
         },
-        "a field elsewhere": {"kernel": kernel, "field": elsewhere, "steps": 3},
+        "a field on another device": {"kernel": kernel, "field": on_other_device, "steps": 3},
         "one device": {
-            "kernel": kernel, "field": values, "steps": 7, "boundary": "reflect", "mesh": few,
+            "kernel": kernel, "field": values, "steps": 7, "boundary": "reflect", "mesh": tiny_mesh,
         },
         "fields observed": {
             "kernel": kernel, "field": values, "steps": 7, "observe": lambda field: field.values,
@@ -213,15 +214,15 @@ def ways():
         arguments = {"every": 50, "observe": None, **settings}
         split = im.rollout(**{"mesh": explicit, **arguments})
         arguments.pop("mesh", None)
-        whole = im.rollout(**arguments, engine="convolution")
-        compared(actual, name, *map(named, (whole, split)))
+        expected = im.rollout(**arguments, engine="convolution")
+        store(actual, name, *map(named, (expected, split)))
 
-    # what is stale of a halo of many layers must not be taken for the size of the field
+    # stale values in a halo of several layers must not enter the norm of the field
     tiles.MAX_STEPS_PER_EXCHANGE = 16
-    fall = jnp.asarray([1, 2**-13 - 1], "float32"), jnp.ones(256, "float32"), 40
+    decay = jnp.asarray([1, 2**-13 - 1], "float32"), jnp.ones(256, "float32"), 40
     settings = {"boundary": "periodic", "observe": None}
-    results = (im.rollout(*fall, mesh=mesh, **settings) for mesh in (None, auto))
-    compared(actual, "a fall beyond single precision", *map(named, results))
+    results = (im.rollout(*decay, mesh=mesh, **settings) for mesh in (None, auto))
+    store(actual, "a decay beyond single precision", *map(named, results))
     return actual
 
 
@@ -230,50 +231,50 @@ def named(tree):
 
 
 def refusals():
-    """What is said of calls that are refused."""
-    return {"said": np.array(list(refused()))}
+    """Messages of refused calls."""
+    return {"messages": np.array(list(refused()))}
 
 
 def refused():
     mesh, kernel, values = mesh_of((8,)), random((3,)), random((64,))
 
-    def said(*args, **settings):
+    def message(*args, **settings):
         try:
             im.rollout(*args, **{"mesh": mesh, **settings})
         except ValueError as error:
             return str(error)
         return "not refused"
 
-    yield said(kernel, values[:60], 3)
-    yield said(random((20,)), values, 3)
-    yield said(random((16,)), values, 3, boundary="reflect")
-    yield said(kernel, values, 3, mesh=mesh_of((4, 2)))
-    yield said(kernel, values, 3, mesh="x")
-    yield said(kernel, values, 3, engine="shifts")
-    yield said(kernel, values, 3, engine="native")
-    yield said(kernel, values, 3, engine="spectral")
-    yield said(kernel, values, 3, engine="tiles", mesh=None)
-    yield said(kernel, values, 3, follow=1)
+    yield message(kernel, values[:60], 3)
+    yield message(random((20,)), values, 3)
+    yield message(random((16,)), values, 3, boundary="reflect")
+    yield message(kernel, values, 3, mesh=mesh_of((4, 2)))
+    yield message(kernel, values, 3, mesh="x")
+    yield message(kernel, values, 3, engine="shifts")
+    yield message(kernel, values, 3, engine="native")
+    yield message(kernel, values, 3, engine="spectral")
+    yield message(kernel, values, 3, engine="tiles", mesh=None)
+    yield message(kernel, values, 3, follow=1)
     with jax.set_mesh(mesh):
-        yield said(kernel, values, 3)
+        yield message(kernel, values, 3)
 
 
 def text():
-    """How often devices talk, by the compiled text: permutations and gathers of each program."""
+    """Permutations and gathers of each program, counted in its compiled text."""
     result = {}
     for name, (sizes, boundary, settings) in {
-        "as many layers as a halo": ((4, 2), "zero", {"steps": 3, "observe": None}),
+        "a single exchange": ((4, 2), "zero", {"steps": 3, "observe": None}),
         "a trace": ((4, 2), "periodic", {"steps": 3, "every": 3}),
         "a scan": ((4, 2), "reflect", {"steps": 12, "observe": None}),
         "a scan of traces": ((4, 2), "zero", {"steps": 12, "every": 3}),
         "a trace of each layer": ((4, 2), "reflect", {"steps": 24}),
-        "each layer by itself": ((4, 2), "zero", {"steps": 9, "rectifier": "tanh", "every": 3}),
+        "an exchange per layer": ((4, 2), "zero", {"steps": 9, "rectifier": "tanh", "every": 3}),
         "a line": ((8,), "zero", {"steps": 12, "every": 3}),
         "rows": ((8, 1), "periodic", {"steps": 12, "every": 3}),
         "space": ((2, 2, 2), "zero", {"steps": 12, "every": 3}),
     }.items():
         mesh, d = mesh_of(sizes), len(sizes)
-        result[name] = talk(
+        result[name] = communication(
             lambda k, u, mesh=mesh, boundary=boundary, settings=settings: im.rollout(
                 k, u, mesh=mesh, boundary=boundary, **settings
             ),
@@ -285,15 +286,15 @@ def text():
         return im.rollout(kernel, field, steps, observe=None, mesh=mesh_of((8,)))[0].values
 
     line = random((64,), seed=1)
-    result["a rest"] = talk(lambda k, u: final(k, u, 5), random((3,)), line)
-    result["2 taps"] = talk(final, random((2,)), line)
+    result["a remainder"] = communication(lambda k, u: final(k, u, 5), random((3,)), line)
+    result["2 taps"] = communication(final, random((2,)), line)
     slopes = jax.grad(lambda k, u: jnp.sum(final(k, u) ** 3), (0, 1))
-    result["slopes"] = talk(slopes, random((3,)), line)
+    result["slopes"] = communication(slopes, random((3,)), line)
     return result
 
 
-def talk(function, *args):
-    """Permutations, gathers and transposes in the compiled text, and how many permutations run."""
+def communication(function, *args):
+    """Permutations, gathers and transposes in the compiled text, and executed permutations."""
     text = jax.jit(function).lower(*args).compile().as_text()
     kinds = ("collective-permute", "all-gather", "all-to-all")
     result = [len(re.findall(rf" {kind}(?:-start)?\(", text)) for kind in kinds]
@@ -301,18 +302,19 @@ def talk(function, *args):
 
 
 def permutations(program):
-    """How many permutations of devices a program executes."""
+    """Number of permutations of devices that a program executes."""
     count = 0
     for equation in program.eqns:
         inner = [p.jaxpr if isinstance(p, ClosedJaxpr) else p for p in equation.params.values()]
-        within = sum(permutations(p) for p in inner if isinstance(p, Jaxpr))
-        times = equation.params["length"] if equation.primitive.name == "scan" else 1
-        count += (equation.primitive.name == "ppermute") + times * within
+        inner_count = sum(permutations(p) for p in inner if isinstance(p, Jaxpr))
+        repeats = equation.params["length"] if equation.primitive.name == "scan" else 1
+        count += (equation.primitive.name == "ppermute") + repeats * inner_count
     return count
 
 
 if __name__ == "__main__":
-    folder, *wanted = sys.argv[1:]
-    parts = {"ways": ways, "text": text, "refusals": refusals}
-    for part in wanted:
-        np.savez(f"{folder}/{part}.npz", **(parts[part]() if part in parts else cases(part)))
+    folder, *parts = sys.argv[1:]
+    functions = {"options": options, "text": text, "refusals": refusals}
+    for part in parts:
+        results = functions[part]() if part in functions else cases(part)
+        np.savez(f"{folder}/{part}.npz", **results)

@@ -1,8 +1,8 @@
 """Independent reference for the mechanics of filtering with a rectifier, in plain NumPy.
 
-An oracle for the tests: every function is its formula, written out in float64 with explicit loops
-over taps and pixels, and shares no code with the package. Kernels and fields are arrays of one,
-two or three dimensions; positions are in pixels and layers count from 0.
+An oracle for the tests: each function writes out its formula in float64 with explicit loops over
+taps and pixels, and shares no code with the package. Kernels and fields are arrays of one, two or
+three dimensions; positions are in pixels and layers count from 0.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def offsets(shape):
-    """Offsets r_i = i - (n - 1)/2 of the taps of a box, as an array of shape (*shape, d)."""
+    """Offsets r_i = i - (n - 1)/2 of the taps of a kernel, shape (*shape, d)."""
     shape = tuple(shape)
     r = np.empty((*shape, len(shape)))
     for i in np.ndindex(*shape):
@@ -21,7 +21,7 @@ def offsets(shape):
 
 
 def source_index(y, length, boundary):
-    """Index in [0, length) that the boundary puts at y, and whether there is anything there."""
+    """Index in [0, length) that the boundary maps y to, and whether it maps y to any."""
     if boundary == "zero":
         inside = (y >= 0) & (y < length)
         return np.where(inside, y, 0), inside
@@ -86,7 +86,7 @@ def leaky_relu(x):
 
 
 def softplus(x):
-    """log(1 + e^x), written as log(e^0 + e^x) so that it does not overflow."""
+    """log(1 + e^x), written as log(e^0 + e^x) to avoid overflow."""
     return np.logaddexp(0.0, x)
 
 
@@ -175,14 +175,14 @@ SLOPES = {"relu": (0, 0), "modulus": (-1, 0), "identity": (1, 1), "leaky_relu": 
 def pullback(kernels, u, count, rectifier, boundary, g):
     """dL/dkernels and dL/du of L = sum g u_T, u_T the field after `count` layers."""
     kernels = np.asarray(kernels, dtype=float)
-    fields, seen = [np.array(u, dtype=float)], []
+    fields, filtered = [np.array(u, dtype=float)], []
     for layer in range(count):
-        seen.append(convolve(fields[-1], kernels[layer % len(kernels)], boundary))
-        fields.append(RECTIFIERS[rectifier](seen[-1]))
+        filtered.append(convolve(fields[-1], kernels[layer % len(kernels)], boundary))
+        fields.append(RECTIFIERS[rectifier](filtered[-1]))
     below, at_zero = SLOPES[rectifier]
     by_kernels, g = np.zeros(kernels.shape), np.array(g, dtype=float)
     for layer in reversed(range(count)):
-        kind, z = layer % len(kernels), seen[layer]
+        kind, z = layer % len(kernels), filtered[layer]
         m = g * np.where(z > 0, 1.0, np.where(z < 0, below, at_zero))
         g = np.zeros(g.shape)
         for i in np.ndindex(*kernels.shape[1:]):
@@ -193,9 +193,9 @@ def pullback(kernels, u, count, rectifier, boundary, g):
                 ),
                 strict=True,
             )
-            there, box = m * outer(present), np.ix_(*sources)
-            by_kernels[(kind, *i)] += np.sum(there * fields[layer][box])
-            np.add.at(g, box, kernels[(kind, *i)] * there)
+            inside, box = m * outer(present), np.ix_(*sources)
+            by_kernels[(kind, *i)] += np.sum(inside * fields[layer][box])
+            np.add.at(g, box, kernels[(kind, *i)] * inside)
     return by_kernels, g
 
 
@@ -337,28 +337,28 @@ def edge(u, taps, boundary):
 
 
 def at_wall(length, n, boundary):
-    """Whether y, or a pixel farther in, is answered otherwise than on an endless line.
+    """Whether the response to y, or to a pixel farther in, differs from that on an infinite line.
 
-    The answer is that of one layer of n unit taps to an impulse.
+    The response is that of one layer of n unit taps to an impulse.
     """
-    answers = []
-    for place in range(length):
+    differs = []
+    for pixel in range(length):
         impulse = np.zeros(length)
-        impulse[place] = 1.0
+        impulse[pixel] = 1.0
         free = np.zeros(length + 2 * n)
-        start = n + place - (n - 1) // 2
+        start = n + pixel - (n - 1) // 2
         free[start : start + n] = 1.0
         out = convolve(impulse, np.ones(n), boundary)
-        answers.append(free.sum() != free[n:-n].sum() or not np.array_equal(out, free[n:-n]))
-    felt = np.array(answers)
-    half = len(felt) // 2
-    felt[:half] = np.logical_or.accumulate(felt[:half][::-1])[::-1]
-    felt[half:] = np.logical_or.accumulate(felt[half:])
-    return felt
+        differs.append(free.sum() != free[n:-n].sum() or not np.array_equal(out, free[n:-n]))
+    touched = np.array(differs)
+    half = len(touched) // 2
+    touched[:half] = np.logical_or.accumulate(touched[:half][::-1])[::-1]
+    touched[half:] = np.logical_or.accumulate(touched[half:])
+    return touched
 
 
 def at_antipode(displacement, length, n):
-    """|d| >= L/2 - n//2 for n > 1, where an equality that rounding blurs counts as one."""
+    """|d| >= L/2 - n//2 for n > 1; equality up to rounding counts."""
     if n == 1:
         return np.zeros(displacement.shape, dtype=bool)
     return np.abs(displacement) >= length / 2 - n // 2 - 1e-9
@@ -468,7 +468,7 @@ def gradient(shape, direction):
     for i in np.ndindex(*k.shape):
         k[i] = np.sum(r[i] * direction)
     if energy(k) == 0.0:
-        raise ValueError("no taps lie apart along this direction")
+        raise ValueError("direction: expected a component along an axis with more than one tap")
     return k / np.sqrt(energy(k))
 
 
@@ -557,7 +557,7 @@ def linear_fit(x, y):
 
 
 def least_distance(x, y, through_zero):
-    """Distance of the line nearest to all points, by linear programming."""
+    """Largest vertical distance from the points to the minimax line, by linear programming."""
     from scipy.optimize import linprog
 
     ones = np.ones_like(x)

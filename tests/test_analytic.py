@@ -1,4 +1,4 @@
-"""The closed forms of the mechanics: what moves, how fast, and what becomes of its shape."""
+"""Closed forms of the mechanics: velocity, spread and shape of patterns."""
 
 import jax
 import numpy as np
@@ -11,11 +11,11 @@ from infomech import kernels, observables, rates, theory
 TOLERANCE = {"float32": 2e-4, "float64": 1e-9}
 
 
-def cluster(pixels, dtype="float64", seed=0):
-    """A random non-negative pattern of 3 pixels on each axis in the middle of an empty field."""
-    u = np.zeros(pixels, dtype)
-    middle = tuple(slice(n // 2 - 1, n // 2 + 2) for n in pixels)
-    u[middle] = np.random.default_rng(seed).uniform(0.1, 1.0, size=(3,) * len(pixels))
+def cluster(shape, dtype="float64", seed=0):
+    """A random non-negative pattern, 3 pixels wide, in the middle of an empty field."""
+    u = np.zeros(shape, dtype)
+    middle = tuple(slice(n // 2 - 1, n // 2 + 2) for n in shape)
+    u[middle] = np.random.default_rng(seed).uniform(0.1, 1.0, size=(3,) * len(shape))
     return u
 
 
@@ -23,7 +23,7 @@ def cluster(pixels, dtype="float64", seed=0):
 
 
 @pytest.mark.parametrize(
-    ("taps", "steps", "dtype"),
+    ("kernel_size", "steps", "dtype"),
     [
         ((2,), 8, "float64"),
         ((3,), 8, "float32"),
@@ -33,14 +33,14 @@ def cluster(pixels, dtype="float64", seed=0):
         ((3, 2, 2), 4, "float32"),
     ],
 )
-def test_center_and_covariance_follow_the_prediction(taps, steps, dtype):
+def test_center_and_covariance_follow_the_prediction(kernel_size, steps, dtype):
     rng = np.random.default_rng(7)
-    kernel = rng.uniform(size=taps).astype(dtype)
-    u = cluster([(steps + 1) * n + 3 for n in taps], dtype)
+    kernel = rng.uniform(size=kernel_size).astype(dtype)
+    u = cluster([(steps + 1) * n + 3 for n in kernel_size], dtype)
     _, trace = im.rollout(kernel, u, steps)
-    speed, diffusion = reference.predict(kernel)
+    velocity, diffusion = reference.predict(kernel)
     t = np.arange(steps + 1)
-    center = reference.center(u, np.zeros(len(taps))) + t[:, None] * speed
+    center = reference.center(u, np.zeros(len(kernel_size))) + t[:, None] * velocity
     covariance = reference.covariance(u) + t[:, None, None] * diffusion
     log_mass = np.log(reference.mass(u)) + t * np.log(reference.mass(kernel))
     tolerance = TOLERANCE[dtype]
@@ -61,10 +61,10 @@ def test_spread_along_the_motion_contracts_by_the_lorentz_factor(shape, directio
         return im.rollout(kernels.mix(shape, share=share, direction=direction), pattern, steps)[1]
 
     trace = jax.jit(jax.vmap(run))(tangents)
-    speed = (trace.center[:, -1, 0] - trace.center[:, 0, 0]) / steps
-    np.testing.assert_allclose(speed, direction[0] * limit * tangents, atol=1e-12)
+    velocity = (trace.center[:, -1, 0] - trace.center[:, 0, 0]) / steps
+    np.testing.assert_allclose(velocity, direction[0] * limit * tangents, atol=1e-12)
     contraction = trace.spread[:, -1, 0] / trace.spread[0, -1, 0]
-    np.testing.assert_allclose(contraction, theory.contraction(speed, limit), rtol=1e-10)
+    np.testing.assert_allclose(contraction, theory.contraction(velocity, limit), rtol=1e-10)
     np.testing.assert_allclose(contraction, np.sqrt(1 - tangents**2), rtol=1e-10)
     across = trace.spread[..., 1:]
     np.testing.assert_allclose(across, np.broadcast_to(across[:1], across.shape), rtol=1e-10)
@@ -79,8 +79,8 @@ def test_speed_is_the_tangent_times_two_cosines(n):
     of_even = np.sum(even * flat) / np.sqrt(np.sum(even**2))
     mechanics = reference.energy_momentum(kernel)
     tangent = np.sqrt(mechanics["odd"] / mechanics["even"])
-    speed = theory.step_spread(n) * tangent * of_odd / of_even
-    np.testing.assert_allclose(jax.jit(theory.predict)(kernel).velocity, [speed], rtol=1e-12)
+    velocity = theory.step_spread(n) * tangent * of_odd / of_even
+    np.testing.assert_allclose(jax.jit(theory.predict)(kernel).velocity, [velocity], rtol=1e-12)
 
 
 # --- the Gaussian limit ---------------------------------------------------------------------
@@ -110,42 +110,44 @@ def test_patterns_tend_to_a_gaussian():
     kernel = np.array([0.6, 0.1, 0.3])
     _, (skewness, kurtosis) = im.rollout(kernel, im.fields.impulse(133), 64, observe=shape_of)
     t = np.arange(1, 65)
-    own = np.pad(kernel, 1)  # after one layer the field is the kernel
+    padded = np.pad(kernel, 1)  # after one layer the field is the kernel
     np.testing.assert_allclose(
-        skewness[1:, 0], reference.skewness(own) / np.sqrt(t), rtol=1e-8, atol=1e-10
+        skewness[1:, 0], reference.skewness(padded) / np.sqrt(t), rtol=1e-8, atol=1e-10
     )
     np.testing.assert_allclose(
-        kurtosis[1:, 0], reference.excess_kurtosis(own) / t, rtol=1e-7, atol=1e-9
+        kurtosis[1:, 0], reference.excess_kurtosis(padded) / t, rtol=1e-7, atol=1e-9
     )
     assert np.isnan(skewness[0, 0])
 
 
-# --- working rectifier ----------------------------------------------------------------------
+# --- active rectifier -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kernel", "speed"), [([1, -1], -0.5), ([-1, 1], 0.5), ([-1, 0, 1], 1.0)])
-def test_pure_gradients_move_an_impulse_at_their_reach(kernel, speed):
+@pytest.mark.parametrize(
+    ("kernel", "velocity"), [([1, -1], -0.5), ([-1, 1], 0.5), ([-1, 0, 1], 1.0)]
+)
+def test_pure_gradients_move_an_impulse_at_their_reach(kernel, velocity):
     _, trace = im.rollout(np.array(kernel, float), im.fields.impulse(31), 8)
-    np.testing.assert_array_equal(trace.center[:, 0], 15 + speed * np.arange(9))
+    np.testing.assert_array_equal(trace.center[:, 0], 15 + velocity * np.arange(9))
     np.testing.assert_array_equal(trace.covariance, 0.0)
 
 
-@pytest.mark.parametrize(("kernel", "speed"), [([1, -1], -0.5), ([-1, 0, 1], 1.0)])
-def test_pure_gradients_reduce_an_interval_to_its_moving_edge(kernel, speed):
+@pytest.mark.parametrize(("kernel", "velocity"), [([1, -1], -0.5), ([-1, 0, 1], 1.0)])
+def test_pure_gradients_reduce_an_interval_to_its_moving_edge(kernel, velocity):
     _, trace = im.rollout(np.array(kernel, float), im.fields.box(31, 9.0), 8)
-    np.testing.assert_allclose(np.diff(trace.center[1:, 0]), speed, rtol=1e-12)
+    np.testing.assert_allclose(np.diff(trace.center[1:, 0]), velocity, rtol=1e-12)
     np.testing.assert_allclose(np.diff(trace.spread[1:, 0]), 0.0, atol=1e-12)
 
 
 @pytest.mark.parametrize(("kernel", "reach"), [([1, -1], 0.5), ([-1, 0, 1], 1.0)])
 def test_modulus_splits_an_impulse_in_two(kernel, reach):
-    kernel, together = np.array(kernel, float), np.array([1, 2, 4, 8])
+    kernel, layers = np.array(kernel, float), np.array([1, 2, 4, 8])
     final, trace = im.rollout(kernel, im.fields.impulse(31), 8, rectifier="modulus")
     np.testing.assert_allclose(trace.center, 15.0, rtol=1e-13)
-    # between the powers of two, each part has split again
-    np.testing.assert_allclose(trace.spread[together, 0], reach * together, rtol=1e-12)
-    lit = np.flatnonzero(np.asarray(final.values)) + float(final.origin[0])
-    np.testing.assert_array_equal(lit, [15 - 8 * reach, 15 + 8 * reach])
+    # only at powers of two: in between, each part has split again
+    np.testing.assert_allclose(trace.spread[layers, 0], reach * layers, rtol=1e-12)
+    nonzero = np.flatnonzero(np.asarray(final.values)) + float(final.origin[0])
+    np.testing.assert_array_equal(nonzero, [15 - 8 * reach, 15 + 8 * reach])
 
 
 @pytest.mark.parametrize("rectifier", ["relu", "modulus", "tanh"])
@@ -161,7 +163,7 @@ def test_even_kernels_keep_the_center_of_a_symmetric_pattern(rectifier):
 
 
 @pytest.mark.parametrize(
-    ("taps", "pixels", "every", "dtype"),
+    ("kernel_size", "shape", "every", "dtype"),
     [
         ((3,), (12,), 5, "float64"),
         ((4,), (11,), 2, "float64"),
@@ -169,17 +171,19 @@ def test_even_kernels_keep_the_center_of_a_symmetric_pattern(rectifier):
         ((2, 3), (7, 8), 3, "float64"),
     ],
 )
-def test_circular_center_moves_by_the_transfer_phase(taps, pixels, every, dtype):
+def test_circular_center_moves_by_the_transfer_phase(kernel_size, shape, every, dtype):
     rng = np.random.default_rng(5)
-    kernel = np.sort(rng.uniform(size=taps) ** 3, axis=None).reshape(taps).astype(dtype)
-    u = rng.uniform(size=pixels).astype(dtype)
-    u[(slice(-2, None),) * len(taps)] += 4.0  # shortly before the seam
+    kernel = (
+        np.sort(rng.uniform(size=kernel_size) ** 3, axis=None).reshape(kernel_size).astype(dtype)
+    )
+    u = rng.uniform(size=shape).astype(dtype)
+    u[(slice(-2, None),) * len(kernel_size)] += 4.0  # just before the seam
     settings = {"boundary": "periodic", "normalize": "sum"}
     _, trace = im.rollout(kernel, u, 8 * every, every=every, **settings)
-    start = reference.circular_center(u, np.zeros(len(pixels)))
-    for axis, length in enumerate(pixels):
-        frequency = [[2 * np.pi / length if a == axis else 0.0] for a in range(len(pixels))]
+    start = reference.circular_center(u, np.zeros(len(shape)))
+    for axis, length in enumerate(shape):
+        frequency = [[2 * np.pi / length if a == axis else 0.0] for a in range(len(shape))]
         phase = np.angle(reference.transfer_function(kernel, frequency).item())
         path = start[axis] - phase * length / (2 * np.pi) * np.asarray(trace.layer)
-        assert path[-1] > length  # it has crossed the seam
+        assert path[-1] > length  # the path crosses the seam
         np.testing.assert_allclose(trace.center[:, axis], path, atol=TOLERANCE[dtype])

@@ -302,10 +302,10 @@ def test_bad_arguments_print_one_line(tmp_path, capsys):
 
 
 def test_best_adam_rate_counts():
-    shared = {"problem": "p", "starts": 4, "steps": 50, "compile_s": 1.0, "best": 1e-9}
+    shared = {"problem": "p", "starts": 4, "iterations": 50, "compile_s": 1.0, "best": 1e-9}
     runs = [("lbfgs", 4, 2.0), ("adam 0.01", 3, 0.1), ("adam 0.1", 4, 9.0), ("adam 0.3", 4, 8.0)]
     rows = [{**shared, "solver": n, "reached": r, "seconds": t} for n, r, t in runs]
-    rows[0]["steps"] = None
+    rows[0]["iterations"] = None
     assert [row["solver"] for row in design.tuned(rows)] == ["lbfgs", "adam 0.3"]
     lines = design.table(rows).splitlines()
     assert lines[0] == "## p"

@@ -1,4 +1,4 @@
-"""Does this compiler compute the numbers of NumPy on batches of small arrays?"""
+"""The compiler matches NumPy on batches of small arrays."""
 
 import itertools
 
@@ -9,12 +9,12 @@ from infomech.cli import canary
 
 pytestmark = pytest.mark.optimized
 
-#: what releases of jax that compute wrong numbers fail first, to be told within seconds
+#: the case that miscompiling releases of jax fail first; runs within seconds
 FIRST = (3, "float32", 40000)
 
 
-def everywhere():
-    """Every minor axis, dtype and batch; by default those that have been wrong most."""
+def cases():
+    """All minor axes, dtypes and batches; those that fail most often run by default."""
     for minor, dtype, batch in itertools.product(
         canary.MINORS, ("float32", "float64"), canary.BATCHES
     ):
@@ -25,9 +25,9 @@ def everywhere():
         )
 
 
-@pytest.mark.parametrize(("minor", "dtype", "batch"), list(everywhere()))
+@pytest.mark.parametrize(("minor", "dtype", "batch"), list(cases()))
 def test_compiled_numbers_match_numpy(minor, dtype, batch):
-    """By default the largest batch in single precision, where compilers have been wrong."""
+    """By default only the largest batch in single precision, where compilers have failed."""
     findings = list(canary.check((minor,), (batch,), (dtype,)))
     assert len(findings) == canary.quantities()
     assert not [f for f in findings if not f.right]

@@ -1,4 +1,4 @@
-"""Fields: initial patterns against plain NumPy, images of files and arrays, and bad input."""
+"""Fields: patterns compared with NumPy, images from files and arrays, and bad input."""
 
 import functools
 from pathlib import Path
@@ -31,7 +31,7 @@ def assert_close(actual, expected, tolerance=1e-14):
     np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
 
 
-def away_from(shape, center):
+def displacements(shape, center):
     """Displacements x − center, shape (*shape, d)."""
     return np.moveaxis(np.indices(shape), 0, -1) - np.asarray(center)
 
@@ -44,7 +44,7 @@ def middle(shape):
 
 
 def reference_patterns(shape, center, radius, width, sigma):
-    x = away_from(shape, center)
+    x = displacements(shape, center)
     return {
         "disk": np.sum(x**2, axis=-1) <= radius**2,
         "box": np.all(np.abs(x) <= np.array(width) / 2, axis=-1),
@@ -69,7 +69,7 @@ def sizes(d):
 
 
 def assert_plain(field, dtype):
-    """A field of its own dtype that lies at the origin and has not been normalized."""
+    """The field has this dtype, lies at the origin and is not normalized."""
     assert field.values.dtype == dtype
     np.testing.assert_array_equal(field.origin, np.zeros(field.values.ndim))
     np.testing.assert_array_equal(field.log_gain, 0)
@@ -79,7 +79,7 @@ def assert_plain(field, dtype):
     ("shape", "dtype"), [*((shape, "float64") for shape in SHAPES), ((5, 8), "float32")]
 )
 def test_patterns_match_plain_numpy(shape, dtype):
-    """In the middle of the field, which is the default, and off the middle."""
+    """In the middle of the field (the default) and off the middle."""
     build = jax.jit(functools.partial(patterns, shape, dtype, **sizes(len(shape))))
     off = middle(shape) + np.array([0.3, -1.1, 0.7])[: len(shape)]
     for actual, center in ((build(center=None), middle(shape)), (build(center=off), off)):
@@ -132,9 +132,13 @@ def test_random_is_uniform_and_depends_on_key(dtype):
 
 @pytest.mark.parametrize("name", ["impulse", "disk", "box", "gaussian", "random"])
 def test_dtype_defaults_to_float(name):
-    for asked, given_back in ((None, "float64"), ("float32", "float32"), (jnp.float32, "float32")):
-        field = jax.eval_shape(functools.partial(TAKE_SHAPE[name], 3, dtype=asked))
-        assert field.values.dtype == given_back
+    for requested, expected in (
+        (None, "float64"),
+        ("float32", "float32"),
+        (jnp.float32, "float32"),
+    ):
+        field = jax.eval_shape(functools.partial(TAKE_SHAPE[name], 3, dtype=requested))
+        assert field.values.dtype == expected
 
 
 def test_vmap_matches_single_calls():
@@ -201,15 +205,14 @@ def test_as_field_keeps_dtype(values, dtype):
 
 def test_as_field_keeps_origin_and_gain():
     field = fields.as_field(Field(jnp.ones(3), jnp.array([-0.5]), jnp.array(7.0)))
-    again = fields.as_field(field)
-    for kept in (field, again):
+    for result in (field, fields.as_field(field)):
         np.testing.assert_array_equal(
-            [*kept.values, *kept.origin, kept.log_gain], [1, 1, 1, -0.5, 7]
+            [*result.values, *result.origin, result.log_gain], [1, 1, 1, -0.5, 7]
         )
 
 
 def test_field_may_contain_nan():
-    """A rollout may give one: what happens at run time is data."""
+    """A rollout may return one: runtime trouble is data."""
     field = fields.as_field(Field(jnp.array([jnp.nan]), jnp.zeros(1), jnp.zeros(())))
     np.testing.assert_array_equal(field.values, [np.nan])
 
@@ -271,7 +274,7 @@ def test_image_takes_dtype_and_margin():
 
 @pytest.fixture
 def save(tmp_path):
-    """Writes pixels to an image file, and says where."""
+    """Write pixels to an image file and return its path."""
     image = pytest.importorskip("PIL.Image")
 
     def write(pixels, name="picture.png", mode=None):
@@ -309,7 +312,7 @@ def test_image_from_file(save, pixels, name, expected):
 
 
 def test_image_from_palette_file(save):
-    """A palette's transparent color is black."""
+    """The transparent color of a palette is black."""
     image = pytest.importorskip("PIL.Image")
     picture = image.fromarray(np.array([[0, 1, 2]], np.uint8), mode="P")
     picture.putpalette([255, 255, 255, 255, 0, 0, 0, 255, 0])
@@ -326,12 +329,12 @@ def test_image_from_bundled_photograph():
 
 @pytest.mark.parametrize("name", fields.PHOTOGRAPHS)
 def test_photographs_are_bundled(name):
-    """None of them is fetched from the network."""
+    """None of them is downloaded."""
     data = pytest.importorskip("skimage.data")
     assert list(Path(data.__path__[0]).glob(f"{name}.*"))
 
 
-# --- files that are none --------------------------------------------------------------------
+# --- invalid files --------------------------------------------------------------------------
 
 
 def assert_refused(source, message):
@@ -360,11 +363,11 @@ def test_non_image_file_is_refused(tmp_path, content):
 
 
 @pytest.mark.parametrize("name", ["picture.png", "picture.jpg", "picture.tiff"])
-@pytest.mark.parametrize("kept", [0.2, 0.5, 0.8])
-def test_truncated_file_is_refused(save, name, kept):
+@pytest.mark.parametrize("fraction", [0.2, 0.5, 0.8])
+def test_truncated_file_is_refused(save, name, fraction):
     path = save(RNG.integers(0, 256, (32, 32), dtype=np.uint8), name)
     content = path.read_bytes()
-    path.write_bytes(content[: int(kept * len(content))])
+    path.write_bytes(content[: int(fraction * len(content))])
     assert_refused(path, f"{name}', unreadable .*, expected an image file")
 
 

@@ -1,4 +1,4 @@
-"""Image files of every kind, written here byte by byte, beside the numbers written."""
+"""Image files of all kinds, written byte by byte and compared with the numbers written."""
 
 import struct
 import zlib
@@ -14,16 +14,16 @@ tifffile = pytest.importorskip("tifffile")
 
 RNG = np.random.default_rng(31)
 LUMA = np.array([0.299, 0.587, 0.114])
-NOTE = "RGB to gray with weights 0.299 R + 0.587 G + 0.114 B"
-OVER = "transparency over black"
+LUMA_NOTE = "RGB to gray with weights 0.299 R + 0.587 G + 0.114 B"
+ALPHA_NOTE = "transparency over black"
 
 
-def deep(*channels, dtype=np.uint16):
+def random_pixels(*channels, dtype=np.uint16):
     return RNG.integers(0, np.iinfo(dtype).max, (5, 7, *channels), dtype, endpoint=True)
 
 
 def shades(pixels):
-    """What a reader should find, in plain NumPy."""
+    """Expected shades, in plain NumPy."""
     scale = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
     x = pixels.astype(np.float64) / scale
     if x.ndim == 2:
@@ -40,22 +40,22 @@ def chunk(name, data):
 
 
 def filtered(rows, step):
-    """Rows of bytes, each with another of PNG's five filters."""
-    before, parts = np.zeros(rows.shape[1] + step, np.int64), []
+    """Rows of bytes, encoded with PNG's five filters in turn."""
+    above, parts = np.zeros(rows.shape[1] + step, np.int64), []
     for n, row in enumerate(rows):
-        here = np.concatenate([np.zeros(step, np.int64), row])
-        a, b, c = here[:-step], before[step:], before[:-step]
+        current = np.concatenate([np.zeros(step, np.int64), row])
+        a, b, c = current[:-step], above[step:], above[:-step]
         p = a + b - c
-        near = np.abs(np.stack([p - a, p - b, p - c])).argmin(0)
-        paeth = np.choose(near, [a, b, c])
-        guess = [0 * a, a, b, (a + b) // 2, paeth][n % 5]
-        parts.append(bytes([n % 5]) + ((row - guess) % 256).astype(np.uint8).tobytes())
-        before = here
+        nearest = np.abs(np.stack([p - a, p - b, p - c])).argmin(0)
+        paeth = np.choose(nearest, [a, b, c])
+        predicted = [0 * a, a, b, (a + b) // 2, paeth][n % 5]
+        parts.append(bytes([n % 5]) + ((row - predicted) % 256).astype(np.uint8).tobytes())
+        above = current
     return b"".join(parts)
 
 
 def png(pixels, *, before=(), after=()):
-    """A PNG file of these pixels, all filters used; chunks before and after the samples."""
+    """A PNG file of the pixels with all filters, and chunks before and after the samples."""
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     size = pixels.dtype.itemsize
     color = {1: 0, 3: 2, 2: 4, 4: 6}[channels]
@@ -65,9 +65,9 @@ def png(pixels, *, before=(), after=()):
         [
             b"\x89PNG\r\n\x1a\n",
             chunk(b"IHDR", header),
-            *(chunk(*one) for one in before),
+            *(chunk(name, data) for name, data in before),
             chunk(b"IDAT", zlib.compress(filtered(rows.astype(np.int64), channels * size))),
-            *(chunk(*one) for one in after),
+            *(chunk(name, data) for name, data in after),
             chunk(b"IEND", b""),
         ]
     )
@@ -85,18 +85,19 @@ def write(tmp_path):
 def assert_shades(path, expected, conversion, **options):
     actual = images.read(path, **options)
     np.testing.assert_allclose(actual.shades, expected, rtol=0, atol=1e-12)
-    said = ", ".join(part for part in conversion.split("; ") if part)
-    assert actual.conversion == (f"{path.name}: {said}" if said else "")
+    notes = ", ".join(part for part in conversion.split("; ") if part)
+    assert actual.conversion == (f"{path.name}: {notes}" if notes else "")
     field = fields.image(path, dtype="float32", **options)
     np.testing.assert_allclose(field.values, expected, rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize(
-    ("channels", "conversion"), [(1, ""), (2, OVER), (3, NOTE), (4, f"{NOTE}; {OVER}")]
+    ("channels", "conversion"),
+    [(1, ""), (2, ALPHA_NOTE), (3, LUMA_NOTE), (4, f"{LUMA_NOTE}; {ALPHA_NOTE}")],
 )
 def test_png_of_8_and_16_bits(write, dtype, channels, conversion):
-    pixels = deep(*[channels] if channels > 1 else [], dtype=dtype)
+    pixels = random_pixels(*[channels] if channels > 1 else [], dtype=dtype)
     assert_shades(write(png(pixels)), shades(pixels), conversion)
 
 
@@ -106,39 +107,39 @@ def test_png_keeps_the_lowest_bit(write):
     np.testing.assert_allclose(result, [[0.299 * 258 / 65535, 0.299 * 259 / 65535]], rtol=1e-12)
 
 
-@pytest.mark.parametrize(("channels", "clear"), [((), ">H"), ((3,), ">HHH")], ids=["gray", "RGB"])
-def test_transparent_color_of_16_bits_is_black(write, channels, clear):
-    pixels = deep(*channels)
-    one = np.atleast_1d(pixels[2, 3])
+@pytest.mark.parametrize(("channels", "layout"), [((), ">H"), ((3,), ">HHH")], ids=["gray", "RGB"])
+def test_transparent_color_of_16_bits_is_black(write, channels, layout):
+    pixels = random_pixels(*channels)
+    color = np.atleast_1d(pixels[2, 3])
     expected = shades(pixels)
     expected[2, 3] = 0
-    path = write(png(pixels, before=[(b"tRNS", struct.pack(clear, *one))]))
-    assert_shades(path, expected, f"{NOTE}; {OVER}" if channels else OVER)
+    path = write(png(pixels, before=[(b"tRNS", struct.pack(layout, *color))]))
+    assert_shades(path, expected, f"{LUMA_NOTE}; {ALPHA_NOTE}" if channels else ALPHA_NOTE)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_png_of_few_bits_with_a_transparent_shade(write, bits):
-    most = 2**bits - 1
-    levels = 5 * np.arange(8) % (most + 1)
+    maximum = 2**bits - 1
+    levels = 5 * np.arange(8) % (maximum + 1)
     packed = np.packbits((levels[:, None] >> np.arange(bits)[::-1] & 1).astype(np.uint8)).tobytes()
     content = b"".join(
         [
             b"\x89PNG\r\n\x1a\n",
             chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 1, bits, 0, 0, 0, 0)),
-            chunk(b"tRNS", struct.pack(">H", most)),
+            chunk(b"tRNS", struct.pack(">H", maximum)),
             chunk(b"IDAT", zlib.compress(b"\0" + packed)),
             chunk(b"IEND", b""),
         ]
     )
-    expected = np.where(levels == most, 0, levels / most)[None]
-    assert_shades(write(content), expected, OVER)
+    expected = np.where(levels == maximum, 0, levels / maximum)[None]
+    assert_shades(write(content), expected, ALPHA_NOTE)
 
 
-@pytest.mark.parametrize("kept", [0.5, 0.8])
+@pytest.mark.parametrize("fraction", [0.5, 0.8])
 @pytest.mark.parametrize("channels", [2, 3, 4])
-def test_truncated_png_of_16_bits_is_refused(write, channels, kept):
+def test_truncated_png_of_16_bits_is_refused(write, channels, fraction):
     content = png(RNG.integers(0, 65536, (32, 32, channels)).astype(np.uint16))
-    path = write(content[: int(kept * len(content))])
+    path = write(content[: int(fraction * len(content))])
     with pytest.raises(ValueError, match=r"^source: .*x\.png', unreadable"):
         images.read(path)
 
@@ -149,7 +150,7 @@ GRAY, WHITE_IS_0, RGB, SEPARATED = 1, 0, 2, 5
 
 
 def tiff(pixels, photometric, *, order="<", extra=(), bits=None, tags=()):
-    """A TIFF file of one strip; planar if the photometric is given as ("planar", number)."""
+    """A TIFF file of one strip; a photometric ("planar", number) stores channels separately."""
     planar, photometric = photometric if isinstance(photometric, tuple) else ("", photometric)
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     data = (
@@ -159,18 +160,18 @@ def tiff(pixels, photometric, *, order="<", extra=(), bits=None, tags=()):
     )
     kind = {"u": 1, "i": 2, "f": 3}[pixels.dtype.kind]
     depth = bits or 8 * pixels.dtype.itemsize
-    places = channels if planar else 1
-    each = len(data) // places
+    strips = channels if planar else 1
+    strip_bytes = len(data) // strips
     entries = {
         256: ("L", [pixels.shape[1]]),
         257: ("L", [len(pixels)]),
         258: ("H", [depth] * channels),
         259: ("H", [1]),
         262: ("H", [photometric]),
-        273: ("L", [8 + n * each for n in range(places)]),
+        273: ("L", [8 + n * strip_bytes for n in range(strips)]),
         277: ("H", [channels]),
         278: ("L", [len(pixels)]),
-        279: ("L", [each] * places),
+        279: ("L", [strip_bytes] * strips),
         284: ("H", [2 if planar else 1]),
         339: ("H", [kind] * channels),
         **dict(tags),
@@ -179,34 +180,34 @@ def tiff(pixels, photometric, *, order="<", extra=(), bits=None, tags=()):
         entries[338] = ("H", list(extra))
     start = 8 + len(data)
     end = start + 2 + 12 * len(entries) + 4
-    table, rest = struct.pack(order + "H", len(entries)), b""
+    table, values = struct.pack(order + "H", len(entries)), b""
     for tag, (code, numbers) in sorted(entries.items()):
         packed = struct.pack(order + code * len(numbers), *numbers)
         if len(packed) > 4:
-            packed, rest = struct.pack(order + "L", end + len(rest)), rest + packed
+            packed, values = struct.pack(order + "L", end + len(values)), values + packed
         kind = {"H": 3, "L": 4}[code]
         table += struct.pack(order + "HHL", tag, kind, len(numbers)) + packed.ljust(4, b"\0")
     magic = b"II*\0" if order == "<" else b"MM\0*"
-    return magic + struct.pack(order + "L", start) + data + table + bytes(4) + rest
+    return magic + struct.pack(order + "L", start) + data + table + bytes(4) + values
 
 
 FLOAT = RNG.uniform(size=(5, 7))
 TIFFS = {
-    "8-bit gray": (deep(dtype=np.uint8), GRAY, {}, ""),
-    "16-bit gray": (deep(), GRAY, {}, ""),
-    "16-bit big-endian gray": (deep(), GRAY, {"order": ">"}, ""),
-    "32-bit gray": (deep(dtype=np.uint32), GRAY, {}, ""),
-    "8-bit RGB": (deep(3, dtype=np.uint8), RGB, {}, NOTE),
-    "16-bit RGB": (deep(3), RGB, {}, NOTE),
-    "16-bit big-endian RGB": (deep(3), RGB, {"order": ">"}, NOTE),
-    "16-bit planar RGB": (deep(3), ("planar", RGB), {}, NOTE),
-    "16-bit RGB and opacity": (deep(4), RGB, {"extra": [2]}, f"{NOTE}; {OVER}"),
-    "16-bit gray and opacity": (deep(2), GRAY, {"extra": [2]}, OVER),
+    "8-bit gray": (random_pixels(dtype=np.uint8), GRAY, {}, ""),
+    "16-bit gray": (random_pixels(), GRAY, {}, ""),
+    "16-bit big-endian gray": (random_pixels(), GRAY, {"order": ">"}, ""),
+    "32-bit gray": (random_pixels(dtype=np.uint32), GRAY, {}, ""),
+    "8-bit RGB": (random_pixels(3, dtype=np.uint8), RGB, {}, LUMA_NOTE),
+    "16-bit RGB": (random_pixels(3), RGB, {}, LUMA_NOTE),
+    "16-bit big-endian RGB": (random_pixels(3), RGB, {"order": ">"}, LUMA_NOTE),
+    "16-bit planar RGB": (random_pixels(3), ("planar", RGB), {}, LUMA_NOTE),
+    "16-bit RGB and opacity": (random_pixels(4), RGB, {"extra": [2]}, f"{LUMA_NOTE}; {ALPHA_NOTE}"),
+    "16-bit gray and opacity": (random_pixels(2), GRAY, {"extra": [2]}, ALPHA_NOTE),
     "half": (FLOAT.astype(np.float16), GRAY, {}, ""),
     "single": (FLOAT.astype(np.float32), GRAY, {}, ""),
     "double": (FLOAT, GRAY, {}, ""),
     "double, big-endian": (FLOAT, GRAY, {"order": ">"}, ""),
-    "double RGB": (RNG.uniform(size=(5, 7, 3)), RGB, {}, NOTE),
+    "double RGB": (RNG.uniform(size=(5, 7, 3)), RGB, {}, LUMA_NOTE),
 }
 
 
@@ -220,33 +221,63 @@ def test_tiff_sample_types(write, pixels, photometric, options, conversion):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_tiff_with_0_for_white(write, dtype):
-    pixels = deep(dtype=dtype)
+    pixels = random_pixels(dtype=dtype)
     path = write(tiff(pixels, WHITE_IS_0), "x.tif")
     assert_shades(path, 1 - shades(pixels), "")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_tiff_with_premultiplied_opacity(write, dtype):
-    """Over black such colors stay what they are."""
-    pixels = deep(4, dtype=dtype)
+    """Such colors stay unchanged over black."""
+    pixels = random_pixels(4, dtype=dtype)
     pixels[..., :3] = pixels[..., :3] * (pixels[..., 3:] / np.iinfo(dtype).max)
     path = write(tiff(pixels, RGB, extra=[1]), "x.tif")
-    assert_shades(path, shades(pixels[..., :3]), f"{OVER}; {NOTE}")
+    assert_shades(path, shades(pixels[..., :3]), f"{ALPHA_NOTE}; {LUMA_NOTE}")
 
 
 def test_compressed_tiff_of_16_bits(tmp_path):
-    pixels = deep(3)
+    pixels = random_pixels(3)
     tifffile.imwrite(tmp_path / "x.tif", pixels, photometric="rgb", compression="zlib")
-    assert_shades(tmp_path / "x.tif", shades(pixels), NOTE)
+    assert_shades(tmp_path / "x.tif", shades(pixels), LUMA_NOTE)
 
 
 REFUSED = {
-    "int8": (deep(dtype=np.int8), GRAY, {}, "8-bit signed integers, whose black and white are"),
-    "int16": (deep(dtype=np.int16), GRAY, {}, "16-bit signed integers, whose black and white are"),
-    "int32": (deep(dtype=np.int32), GRAY, {}, "32-bit signed integers, whose black and white are"),
-    "16-bit CMYK": (deep(4), SEPARATED, {}, "16-bit samples of SEPARATED, expected gray or RGB"),
-    "extra": (deep(4), RGB, {"extra": [0]}, "4 channels of unknown meaning, expected gray or"),
-    "reduced": (deep(), GRAY, {"tags": [(254, ("L", [1]))]}, "a reduced copy of another image"),
+    "int8": (
+        random_pixels(dtype=np.int8),
+        GRAY,
+        {},
+        "8-bit signed integers, whose black and white are",
+    ),
+    "int16": (
+        random_pixels(dtype=np.int16),
+        GRAY,
+        {},
+        "16-bit signed integers, whose black and white are",
+    ),
+    "int32": (
+        random_pixels(dtype=np.int32),
+        GRAY,
+        {},
+        "32-bit signed integers, whose black and white are",
+    ),
+    "16-bit CMYK": (
+        random_pixels(4),
+        SEPARATED,
+        {},
+        "16-bit samples of SEPARATED, expected gray or RGB",
+    ),
+    "extra": (
+        random_pixels(4),
+        RGB,
+        {"extra": [0]},
+        "4 channels of unknown meaning, expected gray or",
+    ),
+    "reduced": (
+        random_pixels(),
+        GRAY,
+        {"tags": [(254, ("L", [1]))]},
+        "a reduced copy of another image",
+    ),
     "float, white 0": (FLOAT, WHITE_IS_0, {}, "floats with 0 for white, expected 0 for black"),
 }
 
@@ -260,12 +291,12 @@ def test_ambiguous_tiff_is_refused(write, pixels, photometric, options, message)
         images.read(path)
 
 
-@pytest.mark.parametrize("kept", [0.1, 0.4, 0.7])
-def test_truncated_tiff_of_16_bits_is_refused(tmp_path, kept):
+@pytest.mark.parametrize("fraction", [0.1, 0.4, 0.7])
+def test_truncated_tiff_of_16_bits_is_refused(tmp_path, fraction):
     path = tmp_path / "x.tif"
     tifffile.imwrite(path, RNG.integers(0, 65536, (32, 32, 3)).astype(np.uint16), photometric="rgb")
     content = path.read_bytes()
-    path.write_bytes(content[: int(kept * len(content))])
+    path.write_bytes(content[: int(fraction * len(content))])
     with pytest.raises(ValueError, match=r"^source: .*x\.tif', unreadable"):
         images.read(path)
 
@@ -277,7 +308,7 @@ def test_tiff_of_nan_is_refused(write):
         images.read(write(tiff(pixels, GRAY), "x.tif"))
 
 
-# --- several pictures, orientation ---------------------------------------------------------------
+# --- several images and orientation --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -309,7 +340,7 @@ def test_animation_needs_a_page(tmp_path, name):
 @pytest.mark.parametrize("page", [-1, True, 0.5])
 def test_page_is_an_integer(write, page):
     with pytest.raises(ValueError, match=r"^page: got"):
-        fields.image(write(png(deep())), page=page)
+        fields.image(write(png(random_pixels())), page=page)
 
 
 def test_array_has_no_pages():
@@ -317,46 +348,46 @@ def test_array_has_no_pages():
         fields.image(FLOAT, page=0)
 
 
-#: where the rows and columns of the file lie in the picture, by number of EXIF
-UPRIGHT = {
+#: from the pixels of the file to the upright image, by EXIF orientation
+TO_UPRIGHT = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
     4: lambda a: a[::-1],
     5: lambda a: np.swapaxes(a, 0, 1),
-    6: lambda a: np.swapaxes(a[::-1], 0, 1),  # the file's left column is the picture's top row
+    6: lambda a: np.swapaxes(a[::-1], 0, 1),  # the file's left column is the image's top row
     7: lambda a: np.swapaxes(a[::-1, ::-1], 0, 1),
     8: lambda a: np.swapaxes(a, 0, 1)[::-1],
 }
-TURNED = "turned upright according to its orientation tag"
+UPRIGHT_NOTE = "turned upright according to its orientation tag"
 
 
 def exif(number):
     return b"II*\0" + struct.pack("<LHHHLHHL", 8, 1, 274, 3, 1, number, 0, 0)
 
 
-@pytest.mark.parametrize("number", UPRIGHT)
+@pytest.mark.parametrize("number", TO_UPRIGHT)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_png_is_turned_upright(write, number, dtype):
-    pixels = deep(3, dtype=dtype)
+    pixels = random_pixels(3, dtype=dtype)
     path = write(png(pixels, after=[(b"eXIf", exif(number))]))
-    expected = UPRIGHT[number](shades(pixels))
-    assert_shades(path, expected, f"{TURNED if number > 1 else ''}; {NOTE}")
+    expected = TO_UPRIGHT[number](shades(pixels))
+    assert_shades(path, expected, f"{UPRIGHT_NOTE if number > 1 else ''}; {LUMA_NOTE}")
 
 
-@pytest.mark.parametrize("number", UPRIGHT)
+@pytest.mark.parametrize("number", TO_UPRIGHT)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_tiff_is_turned_upright(write, number, dtype):
-    pixels = deep(dtype=dtype)
+    pixels = random_pixels(dtype=dtype)
     path = write(tiff(pixels, GRAY, tags=[(274, ("H", [number]))]), "x.tif")
-    assert_shades(path, UPRIGHT[number](shades(pixels)), TURNED if number > 1 else "")
+    assert_shades(path, TO_UPRIGHT[number](shades(pixels)), UPRIGHT_NOTE if number > 1 else "")
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "group4"])
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGB", "CMYK"])
 def test_rotated_tiff_matches_upright_tiff(tmp_path, mode, compression):
     if compression == "group4" and mode != "1":
-        return  # which is for one bit only
+        return  # one bit only
     picture = PIL.fromarray(np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8))
     for number in (1, 6):
         picture.convert(mode).save(
@@ -379,22 +410,22 @@ def test_jpeg_is_turned_upright(tmp_path):
 
 
 def test_cmyk_reports_its_conversion(tmp_path):
-    pixels = deep(4, dtype=np.uint8)
+    pixels = random_pixels(4, dtype=np.uint8)
     PIL.fromarray(pixels, mode="CMYK").save(tmp_path / "x.tif")
     ink = pixels / 255
     actual = images.read(tmp_path / "x.tif")
-    assert actual.conversion == f"x.tif: CMYK to RGB as (1 − C)(1 − K), {NOTE}"
+    assert actual.conversion == f"x.tif: CMYK to RGB as (1 − C)(1 − K), {LUMA_NOTE}"
     expected = ((1 - ink[..., :3]) * (1 - ink[..., 3:])) @ LUMA
     np.testing.assert_allclose(actual.shades, expected, atol=1 / 255)
 
 
-def pnm(magic, most, pixels):
-    header = f"{magic}\n{pixels.shape[1]} {pixels.shape[0]}\n{most}\n".encode()
-    return header + pixels.astype(">u2" if most > 255 else np.uint8).tobytes()
+def pnm(magic, maximum, pixels):
+    header = f"{magic}\n{pixels.shape[1]} {pixels.shape[0]}\n{maximum}\n".encode()
+    return header + pixels.astype(">u2" if maximum > 255 else np.uint8).tobytes()
 
 
 def test_pgm_of_16_bits(write):
-    pixels = deep()
+    pixels = random_pixels()
     assert_shades(write(pnm("P5", 65535, pixels), "x.pgm"), shades(pixels), "")
 
 
@@ -403,15 +434,15 @@ def test_pgm_of_4_bits(write):
     assert_shades(write(pnm("P5", 15, pixels), "x.pgm"), pixels / 15, "")
 
 
-@pytest.mark.parametrize(("magic", "most"), [("P6", 65535), ("P5", 1000), ("P5", 100)])
-def test_pnm_that_pillow_rounds_is_refused(write, magic, most):
-    path = write(pnm(magic, most, np.zeros((5, 7, 3 if magic == "P6" else 1))), "x.pnm")
-    with pytest.raises(ValueError, match=f"samples from 0 to {most}, which Pillow rounds"):
+@pytest.mark.parametrize(("magic", "maximum"), [("P6", 65535), ("P5", 1000), ("P5", 100)])
+def test_pnm_rounded_by_pillow_is_refused(write, magic, maximum):
+    path = write(pnm(magic, maximum, np.zeros((5, 7, 3 if magic == "P6" else 1))), "x.pnm")
+    with pytest.raises(ValueError, match=f"samples from 0 to {maximum}, which Pillow rounds"):
         fields.image(path)
 
 
 def test_lossy_format_is_refused(tmp_path):
-    PIL.fromarray(deep(dtype=np.uint8)).save(tmp_path / "x.sgi")
+    PIL.fromarray(random_pixels(dtype=np.uint8)).save(tmp_path / "x.sgi")
     message = r"x\.sgi', format SGI, in which Pillow may drop bits, expected one of BMP"
     with pytest.raises(ValueError, match=message):
         fields.image(tmp_path / "x.sgi")
@@ -420,11 +451,11 @@ def test_lossy_format_is_refused(tmp_path):
 def test_gray_photograph_needs_no_conversion():
     pytest.importorskip("skimage")
     assert images.read("camera").conversion == ""
-    assert images.read("astronaut").conversion == f"astronaut: {NOTE}"
-    assert patterns.conversion("astronaut") == f"astronaut: {NOTE}"
+    assert images.read("astronaut").conversion == f"astronaut: {LUMA_NOTE}"
+    assert patterns.conversion("astronaut") == f"astronaut: {LUMA_NOTE}"
     assert patterns.conversion("disk") == ""
 
 
 def test_arrays_report_their_conversion():
-    assert images.read(deep(3)).conversion == NOTE
+    assert images.read(random_pixels(3)).conversion == LUMA_NOTE
     assert images.read(FLOAT).conversion == ""

@@ -1,4 +1,4 @@
-"""Families of kernels: their taps, their unit energy, their odd share, and what they refuse."""
+"""Kernel families: taps, unit energy, odd share, and refused arguments."""
 
 import functools
 
@@ -14,13 +14,13 @@ from jax.test_util import check_grads
 
 from infomech import kernels
 
-# all sizes from 1 to 15, on one, two and three axes
+# kernel sizes from 1 to 15 on one, two and three axes
 SHAPES = [(2,), (15,), (3, 3), (1, 4), (6, 7), (13, 14), (8, 5, 9), (10, 11, 12)]
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 KEY = jax.random.key(0)
 
 
-def numbers(d):
+def arguments_of(d):
     """Three sets of arguments for kernels of d axes."""
     return {
         "share": np.array([0.1, 0.5, 0.9]),
@@ -82,7 +82,7 @@ def random(shape, key, share):
 
 
 @pytest.mark.parametrize("shape", [(1,), *SHAPES], ids=str)
-def test_offsets_are_centered_on_the_middle(shape):
+def test_offsets_are_centered(shape):
     assert_close(kernels.offsets(shape), reference.offsets(shape))
     if len(shape) == 1:
         assert_close(kernels.offsets(shape[0])[:, 0], kernels.axis_offsets(shape[0]))
@@ -93,31 +93,35 @@ def test_offsets_are_centered_on_the_middle(shape):
     [*((shape, "float64") for shape in SHAPES), ((15,), "float32"), ((3, 3), "float32")],
 )
 def test_families_match_the_reference(shape, dtype):
-    one = {name: value[0] for name, value in numbers(len(shape)).items()}
-    built = families(shape, dtype, **one)
+    arguments = {name: value[0] for name, value in arguments_of(len(shape)).items()}
+    built = families(shape, dtype, **arguments)
     assert {kernel.dtype for kernel in built.values()} == {jnp.dtype(dtype)}
-    for name, expected in reference_families(shape, **one).items():
+    for name, expected in reference_families(shape, **arguments).items():
         assert_close(built[name], expected, TOLERANCE[dtype], name)
 
 
-def test_a_single_tap_is_one():
+def test_single_tap_is_one():
     assert_close(kernels.constant(1), [1])
     assert_close(kernels.gaussian((1, 1), 2.0), [[1]])
     assert_close(jnp.abs(random((1,), KEY, 0.0)), [1])
 
 
 def test_dtype_defaults_to_float():
-    for asked, given_back in ((None, "float64"), ("float32", "float32"), (jnp.float32, "float32")):
+    for requested, expected in (
+        (None, "float64"),
+        ("float32", "float32"),
+        (jnp.float32, "float32"),
+    ):
         for build in (kernels.mix, functools.partial(kernels.random, key=KEY)):
-            kernel = jax.eval_shape(functools.partial(build, 3, share=0.2, dtype=asked))
-            assert kernel.dtype == given_back
+            kernel = jax.eval_shape(functools.partial(build, 3, share=0.2, dtype=requested))
+            assert kernel.dtype == expected
 
 
 @pytest.mark.parametrize("sigma", [1e-3, 1e6])
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("shape", [(4,), (3, 2)], ids=str)
 def test_gaussian_of_extreme_width_reaches_its_limit(shape, dtype, sigma):
-    """The taps nearest the middle, equally, or all taps equally: never a kernel of zeros or NaN."""
+    """A narrow Gaussian is constant on the central taps, a wide one on all taps."""
     square = np.sum(reference.offsets(shape) ** 2, axis=-1)
     limit = (square == square.min()) | (sigma > 1)
     kernel = kernels.gaussian(shape, sigma, dtype=dtype)
@@ -165,8 +169,8 @@ def test_float32_keeps_requested_share(share):
 
 
 def test_random_depends_on_key():
-    first, again = random((3, 3), KEY, 0.5), random((3, 3), KEY, 0.5)
-    np.testing.assert_array_equal(first, again)
+    first, second = random((3, 3), KEY, 0.5), random((3, 3), KEY, 0.5)
+    np.testing.assert_array_equal(first, second)
     assert np.max(np.abs(first - random((3, 3), jax.random.key(1), 0.5))) > 0.1
 
 
@@ -201,11 +205,11 @@ def test_random_with_share_is_uniform_on_both_spheres():
 @pytest.mark.parametrize("shape", [(2,), (3, 3)], ids=str)
 def test_vmap_matches_single_calls(shape):
     build = functools.partial(families, shape, "float64")
-    values = numbers(len(shape))
+    values = arguments_of(len(shape))
     batch = jax.vmap(build)(**values)
     for i in range(3):
-        one = build(**{name: value[i] for name, value in values.items()})
-        for name, kernel in one.items():
+        single = build(**{name: value[i] for name, value in values.items()})
+        for name, kernel in single.items():
             assert_close(batch[name][i], kernel, 1e-14, name)
 
 
@@ -213,8 +217,8 @@ def test_derivatives_match_finite_differences():
     def build(values):
         return families((3, 3), "float64", **values)
 
-    one = {name: value[0] for name, value in numbers(2).items()}
-    check_grads(build, (one,), order=1, modes=("fwd", "rev"))
+    arguments = {name: value[0] for name, value in arguments_of(2).items()}
+    check_grads(build, (arguments,), order=1, modes=("fwd", "rev"))
 
 
 def test_random_derivative_by_share_matches_finite_differences():
@@ -222,7 +226,7 @@ def test_random_derivative_by_share_matches_finite_differences():
 
 
 def test_ratio_is_differentiable_at_its_ends():
-    """√ε has an infinite slope at 0 and 1; by the ratio, k turns there at unit angular speed."""
+    """By share, k has infinite slopes at 0 and 1; by ratio, it turns at unit angular speed."""
     even, odd = reference.constant((2, 3)), reference.gradient((2, 3), (0, 1))
     slope = jax.jacfwd(jax.jit(lambda ratio: kernels.mix((2, 3), ratio=ratio)))
     assert_close([slope(0.0), slope(1.0)], [odd, -even])
@@ -267,12 +271,12 @@ def test_bad_kernel_size_is_refused(function, shape):
         function(shape)
 
 
-@pytest.mark.parametrize("taps", [0, -1, True, 2.5, "3"], ids=str)
-def test_axis_offsets_refuses_invalid_size(taps):
+@pytest.mark.parametrize("kernel_size", [0, -1, True, 2.5, "3"], ids=str)
+def test_axis_offsets_refuses_invalid_size(kernel_size):
     with pytest.raises(
         ValueError, match=r"^kernel_size: got .*, expected a whole number of at least 1"
     ):
-        kernels.axis_offsets(taps)
+        kernels.axis_offsets(kernel_size)
 
 
 @pytest.mark.parametrize("dtype", [int, "complex64", bool, "nonsense"], ids=str)

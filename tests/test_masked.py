@@ -1,4 +1,4 @@
-"""Masked arrays: JAX drops masks, so one that masks something is refused wherever arrays go in."""
+"""JAX drops the masks of masked arrays, so all functions refuse arrays with masked values."""
 
 import dataclasses
 import re
@@ -46,7 +46,7 @@ def layer(kernels, bias=None):
     return [Layer("conv1", kernels, "OIHW", "given", bias)]
 
 
-#: the argument that the message names, and a call with a masked array for it
+#: argument named in the message, and a call with a masked array for it
 CALLS = {
     "rollout": ("field", lambda: im.rollout(np.array([0.0, 1, 0]), MASKED, 1)),
     "rollout, kernel": ("kernel", lambda: im.rollout(FLAT, LINE, 1)),

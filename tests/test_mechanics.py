@@ -1,4 +1,4 @@
-"""Energy, odd share, momentum, mass and rapidity of kernels, and where each does not exist."""
+"""Energy, odd share, momentum, mass and rapidity of kernels, and where each is undefined."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from jax.test_util import check_grads
 
 from infomech.mechanics import EnergyMomentum, energy_momentum
 
-# all sizes from 1 to 15, on one, two and three axes
+# kernel sizes from 1 to 15 on one, two and three axes
 SHAPES = [(1,), (2,), (15,), (3, 3), (1, 4), (6, 7), (13, 14), (8, 5, 9), (10, 11, 12)]
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 NAN = np.nan
@@ -28,8 +28,8 @@ def random_kernel(shape, dtype="float64"):
 
 
 def some_kernel():
-    """Taps of 1 to 3 axes, of few shapes so that few are compiled."""
-    values = st.integers(-1000, 1000).map(lambda n: n / 64)  # exact, so that 0 is 0
+    """Kernels of 1 to 3 axes; only three shapes, to compile few programs."""
+    values = st.integers(-1000, 1000).map(lambda n: n / 64)  # exact in binary
     shapes = st.sampled_from([(4,), (3, 2), (2, 1, 3)])
     return shapes.flatmap(lambda shape: arrays(float, shape, elements=values))
 
@@ -101,7 +101,7 @@ def test_scaling_by_a_factor(kernel, factor):
 
 @pytest.mark.parametrize("factor", [1e-25, 1e25])
 def test_ratios_survive_extreme_scales(factor):
-    """Filters that weight decay has shrunk to almost nothing still have a shape."""
+    """Weight decay can shrink filters to almost nothing without changing their shape."""
     kernel = np.array([1.0, 0.0, 3.0], np.float32)
     em = measure(kernel * np.float32(factor))
     assert_close([em.share, em.rapidity, em.direction[0]], [0.2, np.arctanh(0.5), 1], 1e-5)
@@ -125,9 +125,9 @@ def test_integers_become_default_float():
 def test_vmap_matches_single_calls(shape):
     batch = random_kernel((5, *shape))
     batch[0] = 0
-    many, one = jax.vmap(measure)(batch), [measure(kernel) for kernel in batch]
+    batched, single = jax.vmap(measure)(batch), [measure(kernel) for kernel in batch]
     for name in EnergyMomentum._fields:
-        assert_close(getattr(many, name), [getattr(em, name) for em in one], 1e-14, name)
+        assert_close(getattr(batched, name), [getattr(em, name) for em in single], 1e-14, name)
 
 
 @pytest.mark.parametrize("kernel", [[1.0, 0.3, 2.5], [[1.0, 2.0], [0.5, 3.0], [1.5, 1.0]]])
@@ -138,11 +138,11 @@ def test_derivatives_match_finite_differences(kernel):
 
 @pytest.mark.parametrize(("kernel", "expected"), BY_HAND.values(), ids=BY_HAND)
 def test_gradients_are_finite_and_zero_where_undefined(kernel, expected):
-    slope = slopes(np.array(kernel, float))
-    for name, value, one in zip(EnergyMomentum._fields, expected, slope, strict=True):
-        assert np.all(np.isfinite(one)), name
+    gradients = slopes(np.array(kernel, float))
+    for name, value, slope in zip(EnergyMomentum._fields, expected, gradients, strict=True):
+        assert np.all(np.isfinite(slope)), name
         if np.any(np.isnan(value)):
-            assert not np.any(one), name
+            assert not np.any(slope), name
 
 
 def test_forward_mode_is_finite_at_a_zero_kernel():

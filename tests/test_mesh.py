@@ -1,4 +1,4 @@
-"""A field split over devices: everything as on one device, and how often the devices talk."""
+"""A field split over devices: same results as on one device, and the number of communications."""
 
 import functools
 import os
@@ -16,32 +16,32 @@ from infomech.engines import tiles
 SCRIPT = Path(__file__).parent / "on_eight_devices.py"
 TOLERANCE = {"float32": 2e-5, "float64": 1e-11}
 
-#: permutations in the text of a program with 3 layers to a halo, and how many of them run
+#: permutations in the compiled text of programs with 3 layers per exchange, and number executed
 PERMUTATIONS = {
-    "as many layers as a halo": (4, 4),
+    "a single exchange": (4, 4),
     "a trace": (4, 4),
     "a scan": (4, 16),
     "a scan of traces": (4, 16),
     "a trace of each layer": (4, 96),
-    "each layer by itself": (4, 36),
+    "an exchange per layer": (4, 36),
     "a line": (2, 8),
     "rows": (2, 8),
     "space": (6, 24),
-    "a rest": (4, 4),
+    "a remainder": (4, 4),
     "2 taps": (1, 1),
 }
 
 
-#: what is found in one process, and what is too long for every change
-PARTS, MORE = (
+#: parts that run in one process by default, and longer ones that run as deep tests
+PARTS, DEEP_PARTS = (
     ("line", "plane", "space", "text", "refusals"),
-    ("more lines", "more planes", "more spaces", "ways"),
+    ("more lines", "more planes", "more spaces", "options"),
 )
 
 
 @functools.cache
-def found_by(*parts):
-    """What eight virtual devices and one find, in a process of its own, part by part."""
+def run_script(*parts):
+    """Results of eight virtual devices and of one, by part, computed in a separate process."""
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "PYTHONWARNINGS": "error"}
         command = [sys.executable, str(SCRIPT), folder, *parts]
@@ -51,36 +51,33 @@ def found_by(*parts):
 
 
 def computed(part):
-    return found_by(*PARTS)[part] if part in PARTS else found_by(part)[part]
+    return run_script(*PARTS)[part] if part in PARTS else run_script(part)[part]
 
 
 @pytest.mark.parametrize(
     "part",
-    [*PARTS[:3], *(pytest.param(part, marks=pytest.mark.deep) for part in MORE)],
+    [*PARTS[:3], *(pytest.param(part, marks=pytest.mark.deep) for part in DEEP_PARTS)],
 )
-def test_a_split_field_gives_what_one_device_gives(part):
-    result = computed(part)
-    pairs = {
-        name[:-4]: (result[name], result[f"{name[:-3]}mesh"])
-        for name in result
-        if name[-4:] == "/one"
-    }
-    assert len(pairs) >= 8
+def test_split_field_matches_one_device(part):
+    results = computed(part)
+    names = [name.removesuffix("/single") for name in results if name.endswith("/single")]
+    assert len(names) >= 8
     wrong = {}
-    for name, (one, mesh) in pairs.items():
-        assert np.all(np.isfinite(one)), name
-        off = np.max(np.abs(mesh - one), initial=0)
-        most = TOLERANCE.get(one.dtype.name, 0) * np.max(np.abs(one), initial=0)
-        if one.dtype != mesh.dtype or one.shape != mesh.shape or not off <= most:
-            wrong[name] = off
+    for name in names:
+        single, mesh = results[f"{name}/single"], results[f"{name}/mesh"]
+        assert np.all(np.isfinite(single)), name
+        error = np.max(np.abs(mesh - single), initial=0)
+        limit = TOLERANCE.get(single.dtype.name, 0) * np.max(np.abs(single), initial=0)
+        if single.dtype != mesh.dtype or single.shape != mesh.shape or not error <= limit:
+            wrong[name] = error
     assert not wrong
 
 
-def test_neighbors_talk_twice_an_axis_for_as_many_layers_as_a_halo_lasts():
+def test_each_exchange_takes_two_permutations_per_axis():
     result = computed("text")
     times = {name: (int(n[0]), int(n[-1])) for name, n in result.items()}
-    # in reverse mode there, once more for the layers that are computed again, and back; compilers
-    # may share the first two
+    # reverse mode exchanges forward, again for recomputed layers, and backward; compilers may
+    # merge the first two
     compiled, executed = times.pop("slopes")
     assert executed == 6
     assert compiled in (4, 6)
@@ -89,8 +86,8 @@ def test_neighbors_talk_twice_an_axis_for_as_many_layers_as_a_halo_lasts():
         assert not any(gathers), name
 
 
-def test_what_cannot_be_split_is_refused():
-    said = computed("refusals")["said"].tolist()
+def test_invalid_splits_are_refused():
+    messages = computed("refusals")["messages"].tolist()
     expected = [
         "mesh: got axes of (8,) devices, expected sizes that divide the field's (60,) pixels",
         "mesh: got tiles of (8,) pixels, expected at least 10, ",
@@ -104,18 +101,18 @@ def test_what_cannot_be_split_is_refused():
         "follow: got 1 with boundary='zero', observe='trace', mesh=Mesh(",
         "mesh: got a call within jax.set_mesh of a mesh with explicit axes",
     ]
-    assert len(said) == len(expected)
-    for message, start in zip(said, expected, strict=True):
+    assert len(messages) == len(expected)
+    for message, start in zip(messages, expected, strict=True):
         assert message.startswith(start)
 
 
 @pytest.mark.parametrize(
-    ("taps", "pixels", "steps", "mesh", "settings", "layers"),
+    ("kernel_size", "shape", "steps", "mesh", "settings", "layers"),
     [
         ((3, 3), (128, 64), 32, (4, 2), {}, 1),  # 34² is 1.13 times 32², 36² 1.27 times
         ((3,), (8000,), 32, (8,), {}, 16),
         ((3,), (320,), 32, (8,), {}, 4),  # 48 pixels are 1.2 times 40
-        ((3,), (320,), 30, (8,), {}, 3),  # so that no rest remains
+        ((3,), (320,), 30, (8,), {}, 3),  # no remainder
         ((3,), (320,), 29, (8,), {}, 4),
         ((3,), (320,), 32, (8,), {"every": 2}, 2),
         ((3,), (8000,), 32, (8,), {"rectifier": "tanh"}, 1),
@@ -124,17 +121,17 @@ def test_what_cannot_be_split_is_refused():
         ((3, 3), (64, 8), 32, (), {}, 0),
     ],
 )
-def test_halos_last_for_as_many_layers_as_cost_little(taps, pixels, steps, mesh, settings, layers):
-    result = im.plan(taps, pixels, steps, mesh=mesh, **settings)
+def test_exchange_interval_limits_extra_work(kernel_size, shape, steps, mesh, settings, layers):
+    result = im.plan(kernel_size, shape, steps, mesh=mesh, **settings)
     assert result.exchange == layers
     assert (result.engine == "tiles") == bool(mesh)
-    split = [*mesh, *[1] * (len(pixels) - len(mesh))]
-    assert result.tile == tuple(n // p for n, p in zip(pixels, split, strict=True))
+    split = [*mesh, *[1] * (len(shape) - len(mesh))]
+    assert result.tile == tuple(n // p for n, p in zip(shape, split, strict=True))
     assert result.bytes == 4 * np.prod(result.tile)
     assert ("halos exchanged" in str(result)) == bool(mesh)
 
 
-def test_a_halo_fits_into_its_neighbor(monkeypatch):
+def test_halo_fits_into_its_neighbor(monkeypatch):
     monkeypatch.setattr(tiles, "MAX_EXTRA_SHARE", 100.0)
     for boundary, layers in (("zero", 8), ("periodic", 8), ("reflect", 7)):
         assert im.plan((3,), (64,), 13, boundary=boundary, mesh=(8,)).exchange == layers
@@ -149,6 +146,6 @@ def test_a_halo_fits_into_its_neighbor(monkeypatch):
         ((0,), "mesh: got \\(0,\\)"),
     ],
 )
-def test_a_plan_names_a_mesh_that_cannot_split(mesh, message):
+def test_plan_refuses_invalid_meshes(mesh, message):
     with pytest.raises(ValueError, match=message):
         im.plan((7,), (64,), 8, mesh=mesh)

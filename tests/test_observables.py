@@ -1,4 +1,4 @@
-"""Observables against the reference, with exact gradients, at dead fields and far from pixel 0."""
+"""Observables: values, exact gradients, dead fields and accuracy far from pixel 0."""
 
 import functools
 
@@ -23,17 +23,17 @@ CASES = [
     ((6, 5, 7), (2, 3, 1), "periodic", "float64"),
     ((6, 5, 7), (3, 4, 2), "zero", "float32"),
 ]
-IDS = ["x".join(map(str, pixels)) + f"-{b}-{dtype}" for pixels, _, b, dtype in CASES]
+IDS = ["x".join(map(str, shape)) + f"-{b}-{dtype}" for shape, _, b, dtype in CASES]
 SHIFT, GAIN = 2.5, -1.25
 
 
-@functools.partial(jax.jit, static_argnames=("taps", "boundary"))
-def everything(field, taps, boundary):
+@functools.partial(jax.jit, static_argnames=("kernel_size", "boundary"))
+def all_observables(field, kernel_size, boundary):
     located = ("center", "covariance", "spread", "skewness", "excess_kurtosis")
     result = {name: getattr(observables, name)(field, boundary=boundary) for name in located}
     for name in ("mass", "log_mass", "energy", "log_energy", "balance"):
         result[name] = getattr(observables, name)(field)
-    reach = observables.layer_reach(taps, boundary=boundary)
+    reach = observables.layer_reach(kernel_size, boundary=boundary)
     result["edge"] = observables.edge(field, reach, boundary=boundary)
     return result
 
@@ -46,7 +46,7 @@ def standardized_on_the_ring(u, order):
     return np.array(moments)
 
 
-def expected(u, origin, log_gain, taps, boundary):
+def expected(u, origin, log_gain, kernel_size, boundary):
     circular = boundary == "periodic"
     covariance = reference.circular_covariance(u) if circular else reference.covariance(u)
     moment = standardized_on_the_ring if circular else reference.standardized_moment
@@ -62,30 +62,30 @@ def expected(u, origin, log_gain, taps, boundary):
         "energy": gain**2 * reference.energy(u),
         "log_energy": 2 * log_gain + np.log(reference.energy(u)),
         "balance": reference.mass(u) / np.sum(np.abs(u)),
-        "edge": reference.edge(u, taps, boundary),
+        "edge": reference.edge(u, kernel_size, boundary),
     }
 
 
-def blob(pixels, signed, seed):
-    """A random pattern, brighter around a pixel near the last corner, so across a periodic seam."""
+def blob(shape, signed, seed):
+    """A random pattern, brightest near the last corner and thus across a periodic seam."""
     rng = np.random.default_rng(seed)
-    u = rng.uniform(-0.1 if signed else 0.0, 1.0, size=pixels)
-    for axis, n in enumerate(pixels):
-        shape = [-1 if a == axis else 1 for a in range(len(pixels))]
+    u = rng.uniform(-0.1 if signed else 0.0, 1.0, size=shape)
+    for axis, n in enumerate(shape):
+        broadcast = [-1 if a == axis else 1 for a in range(len(shape))]
         ring = reference.wrapped(np.arange(n) - (n - 1.3), n)
-        u *= np.exp(-((ring / (0.15 * n)) ** 2)).reshape(shape) + 0.05
+        u *= np.exp(-((ring / (0.15 * n)) ** 2)).reshape(broadcast) + 0.05
     return u
 
 
 @pytest.mark.parametrize("signed", [False, True])
-@pytest.mark.parametrize(("pixels", "taps", "boundary", "dtype"), CASES, ids=IDS)
-def test_observables_match_the_reference(pixels, taps, boundary, dtype, signed):
-    u = blob(pixels, signed, seed=len(pixels)).astype(dtype)
-    origin = SHIFT * np.arange(len(pixels), dtype=dtype)
+@pytest.mark.parametrize(("shape", "kernel_size", "boundary", "dtype"), CASES, ids=IDS)
+def test_observables_match_the_reference(shape, kernel_size, boundary, dtype, signed):
+    u = blob(shape, signed, seed=len(shape)).astype(dtype)
+    origin = SHIFT * np.arange(len(shape), dtype=dtype)
     field = im.Field(jnp.asarray(u), jnp.asarray(origin), jnp.asarray(GAIN, dtype))
     rtol = {"float32": 2e-4, "float64": 1e-10}[dtype]
-    numbers = expected(u, origin, GAIN, taps, boundary)
-    for name, actual in everything(field, taps, boundary).items():
+    numbers = expected(u, origin, GAIN, kernel_size, boundary)
+    for name, actual in all_observables(field, kernel_size, boundary).items():
         assert actual.dtype == dtype
         np.testing.assert_allclose(actual, numbers[name], rtol, rtol, err_msg=name)
 
@@ -116,31 +116,33 @@ def test_mass_at_the_antipode_counts_as_edge():
 @pytest.mark.parametrize("boundary", ["zero", "reflect"])
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 7])
 def test_layer_reach_covers_pixels_that_differ_from_an_infinite_line(n, boundary):
-    layers, pixels, room = 3, 31, 30
-    felt = []
+    layers, pixels, margin = 3, 31, 30
+    differs = []
     for x in range(pixels):
-        inside, endless = np.zeros(pixels), np.zeros(pixels + 2 * room)
-        inside[x] = endless[room + x] = 1.0
+        inside, infinite = np.zeros(pixels), np.zeros(pixels + 2 * margin)
+        inside[x] = infinite[margin + x] = 1.0
         for _ in range(layers):
             inside = reference.convolve(inside, np.ones(n), boundary)
-            endless = reference.convolve(endless, np.ones(n), "zero")
-        same = np.array_equal(inside, endless[room:-room]) and inside.sum() == endless.sum()
-        felt.append(not same)
-    felt = np.flatnonzero(felt)
+            infinite = reference.convolve(infinite, np.ones(n), "zero")
+        cropped = infinite[margin:-margin]
+        same = np.array_equal(inside, cropped) and inside.sum() == infinite.sum()
+        differs.append(not same)
+    touched = np.flatnonzero(differs)
     ((low, high),) = observables.layer_reach((n,), layers, boundary=boundary)
-    assert low == max(felt[felt < pixels // 2], default=-1) + 1
-    assert high == pixels - min(felt[felt > pixels // 2], default=pixels)
+    assert low == max(touched[touched < pixels // 2], default=-1) + 1
+    assert high == pixels - min(touched[touched > pixels // 2], default=pixels)
 
 
 def test_circular_center_follows_rolls():
     u = blob((24,), False, seed=1)
     start = observables.center(u, boundary="periodic")
     for shift in (1, 7, 23):
-        moved = observables.center(np.roll(u, shift), boundary="periodic") - start
-        np.testing.assert_allclose(reference.wrapped(moved - shift, 24), 0.0, atol=1e-12)
-        turned = observables.covariance(np.roll(u, shift), boundary="periodic")
-        still = observables.covariance(u, boundary="periodic")
-        np.testing.assert_allclose(turned, still, rtol=1e-12)
+        rolled = np.roll(u, shift)
+        displacement = observables.center(rolled, boundary="periodic") - start
+        np.testing.assert_allclose(reference.wrapped(displacement - shift, 24), 0.0, atol=1e-12)
+        actual = observables.covariance(rolled, boundary="periodic")
+        expected = observables.covariance(u, boundary="periodic")
+        np.testing.assert_allclose(actual, expected, rtol=1e-12)
 
 
 def test_logarithms_do_not_overflow():
@@ -170,7 +172,7 @@ def test_negative_mass_has_center_but_no_logarithm(sign):
 @pytest.mark.parametrize("boundary", ["zero", "periodic"])
 def test_dead_field_has_nan_center_and_zero_gradient(boundary):
     dead = jnp.zeros(5)
-    result = everything(im.fields.as_field(dead), (3,), boundary)
+    result = all_observables(im.fields.as_field(dead), (3,), boundary)
     for name in ("center", "covariance", "spread", "skewness", "excess_kurtosis", "balance"):
         assert np.all(np.isnan(result[name])), name
     for name in ("log_mass", "log_energy"):
@@ -179,7 +181,7 @@ def test_dead_field_has_nan_center_and_zero_gradient(boundary):
         assert result[name] == 0.0
 
     def undefined(u):
-        result = everything(im.fields.as_field(u), (3,), boundary)
+        result = all_observables(im.fields.as_field(u), (3,), boundary)
         return {name: result[name] for name in result if name not in ("mass", "energy")}
 
     _, forward = jax.jvp(undefined, (dead,), (jnp.ones(5),))
@@ -211,7 +213,7 @@ def test_single_pixel_has_zero_spread_and_nan_moments():
         assert np.all(np.isnan(observables.skewness(u)))
         assert np.all(np.isnan(observables.excess_kurtosis(u)))
     slope = jax.grad(lambda u: jnp.sum(observables.spread(u)))(u)
-    np.testing.assert_array_equal(slope, 0.0)  # where it is infinite
+    np.testing.assert_array_equal(slope, 0.0)  # the true slope is infinite
 
 
 def test_float32_is_accurate_far_from_pixel_0():
@@ -232,35 +234,35 @@ def test_half_precision_fields_are_summed_in_float32():
     np.testing.assert_allclose(observables.center(u), [29.5, 34.5], rtol=1e-6)
 
 
-def exact_slopes(u, taps):
-    """Derivatives by each pixel, written out for the plain observables."""
+def exact_slopes(u, kernel_size):
+    """Derivatives with respect to each pixel, from formulas for the plain observables."""
     mass, energy, size = u.sum(), (u**2).sum(), np.abs(u).sum()
     c, covariance = reference.center(u, np.zeros(u.ndim)), reference.covariance(u)
-    away = np.stack(np.meshgrid(*map(np.arange, u.shape), indexing="ij")) - c[:, None, None]
-    share = reference.edge(u, taps, "zero")
+    offsets = np.stack(np.meshgrid(*map(np.arange, u.shape), indexing="ij")) - c[:, None, None]
+    share = reference.edge(u, kernel_size, "zero")
     touched = np.zeros(u.shape)
     for x in np.ndindex(*u.shape):
-        one = np.zeros(u.shape)
-        one[x] = 1.0
-        touched[x] = reference.edge(one, taps, "zero")
+        impulse = np.zeros(u.shape)
+        impulse[x] = 1.0
+        touched[x] = reference.edge(impulse, kernel_size, "zero")
     return {
         "mass": np.ones(u.shape),
         "log_mass": np.ones(u.shape) / mass,
         "energy": 2 * u,
         "log_energy": 2 * u / energy,
-        "center": away / mass,
-        "covariance": (away[:, None] * away[None] - covariance[..., None, None]) / mass,
+        "center": offsets / mass,
+        "covariance": (offsets[:, None] * offsets[None] - covariance[..., None, None]) / mass,
         "edge": (touched - share) * np.sign(u) / size,
         "balance": (1 - mass / size * np.sign(u)) / size,
     }
 
 
 def test_gradients_are_exact_in_both_modes():
-    u, taps = blob((6, 7), True, seed=2), (3, 2)
-    slopes = exact_slopes(u, taps)
+    u, kernel_size = blob((6, 7), True, seed=2), (3, 2)
+    slopes = exact_slopes(u, kernel_size)
 
     def observed(values):
-        result = everything(im.fields.as_field(values), taps, "zero")
+        result = all_observables(im.fields.as_field(values), kernel_size, "zero")
         return {name: result[name] for name in slopes}
 
     for differentiate in (jax.jacrev, jax.jacfwd):
@@ -272,7 +274,7 @@ def test_periodic_gradients_match_finite_differences():
     u, direction = blob((12,), False, seed=3), np.random.default_rng(0).normal(size=12)
 
     def observed(values):
-        return everything(im.fields.as_field(values), (3,), "periodic")
+        return all_observables(im.fields.as_field(values), (3,), "periodic")
 
     h = 1e-6
     above, below = observed(u + h * direction), observed(u - h * direction)
@@ -287,12 +289,12 @@ def test_vmap_matches_single_calls():
     fields = np.stack([blob((9, 14), False, seed) for seed in range(3)] + [np.zeros((9, 14))])
 
     def observed(values):
-        return everything(im.fields.as_field(values), (2, 3), "periodic")
+        return all_observables(im.fields.as_field(values), (2, 3), "periodic")
 
-    together = jax.vmap(observed)(fields)
+    batched = jax.vmap(observed)(fields)
     for b, u in enumerate(fields):
         for name, single in observed(u).items():
-            np.testing.assert_allclose(together[name][b], single, rtol=1e-10, atol=1e-12)
+            np.testing.assert_allclose(batched[name][b], single, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Even and odd parts and mirror parities: they add up, are orthogonal, and match the DCT's."""
+"""Even, odd and mirror parts add up, are orthogonal, and contain DCT modes of equal parity."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from jax.test_util import check_grads
 
 from infomech import parity
 
-# all sizes from 1 to 15, on one, two and three axes
+# kernel sizes from 1 to 15 on one, two and three axes
 SHAPES = [(1,), (2,), (15,), (3, 3), (1, 4), (6, 7), (13, 14), (8, 5, 9), (10, 11, 12)]
 TOLERANCE = {"float32": 1e-6, "float64": 1e-14}
 
@@ -44,7 +44,7 @@ def random_kernel(shape, dtype="float64"):
 
 
 def some_kernel():
-    """Taps of 1 to 3 axes, of few shapes so that few are compiled."""
+    """Kernels of 1 to 3 axes; only three shapes, to compile few programs."""
     values = st.floats(-1e3, 1e3, allow_subnormal=False)
     return st.sampled_from([(4,), (3, 2), (2, 1, 3)]).flatmap(
         lambda n: arrays(float, n, elements=values)
@@ -94,14 +94,14 @@ def test_mirror_parts_add_up_and_are_orthogonal(kernel):
 
 @pytest.mark.parametrize("shape", [(2,), (15,), (3, 3), (6, 7), (8, 5, 9)], ids=str)
 def test_mirror_parts_contain_dct_modes_of_same_parity(shape):
-    """The part of parity (a, b) has the coefficients whose index is (a, b) mod 2, and no other."""
+    """The part of parity (a, b) has only the coefficients with index (a, b) mod 2."""
     kernel = random_kernel(shape)
     parts, coefficients = all_parts(kernel)["mirror_split"], reference.dct(kernel)
     for parities in np.ndindex(*(2,) * len(shape)):
         index = np.moveaxis(np.indices(shape), 0, -1)
-        theirs = np.all(index % 2 == parities, axis=-1)
+        same_parity = np.all(index % 2 == parities, axis=-1)
         actual = reference.dct(parts[parities])
-        assert_close(actual, np.where(theirs, coefficients, 0))
+        assert_close(actual, np.where(same_parity, coefficients, 0))
 
 
 @given(some_kernel())
@@ -124,10 +124,10 @@ def test_vmap_matches_single_calls(shape):
     result = jax.vmap(all_parts)(batch)
     for i, kernel in enumerate(batch):
         for name, parts in all_parts(kernel).items():
-            for one, many in zip(
+            for single, batched in zip(
                 jax.tree.leaves(parts), jax.tree.leaves(result[name]), strict=True
             ):
-                assert_close(many[i], one, 1e-14)
+                assert_close(batched[i], single, 1e-14)
 
 
 def test_derivatives_match_finite_differences():

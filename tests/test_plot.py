@@ -1,4 +1,4 @@
-"""Figures show what they are given."""
+"""Figures show the data that they receive."""
 
 import numpy as np
 import pytest
@@ -19,8 +19,8 @@ def test_law_figure_has_a_curve_for_each_setting(outcomes):
     by_share, by_tangent, by_speed = plot.law(outcomes).axes
     labels = [text for text in by_share.get_legend_handles_labels()[1]]
     assert labels == ["3×3 taps, relu", "3×3 taps, modulus", "theory, rectifier inactive"]
-    drawn = dict(zip(labels, by_share.get_legend_handles_labels()[0], strict=True))
-    np.testing.assert_allclose(drawn["3×3 taps, relu"].get_ydata(), outcomes[0].speed)
+    curves = dict(zip(labels, by_share.get_legend_handles_labels()[0], strict=True))
+    np.testing.assert_allclose(curves["3×3 taps, relu"].get_ydata(), outcomes[0].speed)
     assert "tan" in by_tangent.get_xlabel()
     assert "spread" in by_speed.get_ylabel()
 
@@ -62,11 +62,11 @@ def test_scattering_figure_shows_energies_and_scales(with_paths):
     result = scattering.energies(signal, frame, 2)
     paths = scattering.paths(signal, frame, 2, prune=0.0) if with_paths else None
     bound = np.full(4, float(result.energy))
-    _, decay, split = plot.scattering(signal, frame, result, {"mine": bound}, paths).axes
-    drawn = dict(zip(*reversed(decay.get_legend_handles_labels()), strict=True))
+    _, decay, split = plot.scattering(signal, frame, result, {"custom": bound}, paths).axes
+    curves = dict(zip(*reversed(decay.get_legend_handles_labels()), strict=True))
     measured = np.asarray(result.propagated / result.energy)
-    np.testing.assert_allclose(drawn["measured"].get_ydata(), measured)
-    np.testing.assert_allclose(drawn["guarantee, mine"].get_ydata(), 1)
+    np.testing.assert_allclose(curves["measured"].get_ydata(), measured)
+    np.testing.assert_allclose(curves["guarantee, custom"].get_ydata(), 1)
     heights = np.array([bar.get_height() for bar in split.patches])
     if with_paths:
         np.testing.assert_allclose(heights.reshape(3, 2).sum(0), 1)

@@ -1,4 +1,4 @@
-"""Rectifiers: values, slopes, and their flags, whether declared or probed."""
+"""Rectifiers: values, slopes, and flags, declared or probed."""
 
 import functools
 
@@ -13,7 +13,7 @@ from infomech import rectifiers
 from infomech.rectifiers import Rectifier
 
 NAMES = rectifiers.names()
-IDLE = {"relu", "modulus", "identity", "leaky_relu"}
+KEEPS_NONNEGATIVE = {"relu", "modulus", "identity", "leaky_relu"}
 TOLERANCE = {"float32": 1e-6, "float64": 1e-14}
 POINTS = np.array([-40.0, -1.5, -1e-3, -0.0, 0.0, 1e-3, 0.7, 40.0])
 
@@ -22,7 +22,7 @@ def assert_close(actual, expected, tolerance=1e-14):
     np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
 
 
-# --- known ones -----------------------------------------------------------------------------
+# --- registered rectifiers ------------------------------------------------------------------
 
 
 def test_names_match_the_reference():
@@ -63,11 +63,11 @@ def test_slope_of_relu_at_zero_is_zero(zero, dtype):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_flags_describe_the_function(name):
-    rectifier, up = rectifiers.get(name), POINTS[POINTS >= 0]
+    rectifier, nonnegative = rectifiers.get(name), POINTS[POINTS >= 0]
     assert rectifier.homogeneous == (name in reference.HOMOGENEOUS)
     assert rectifier.homogeneous == np.allclose(rectifier(3 * POINTS), 3 * rectifier(POINTS))
-    assert rectifier.keeps_nonnegative == (name in IDLE)
-    assert rectifier.keeps_nonnegative == np.array_equal(rectifier(up), up)
+    assert rectifier.keeps_nonnegative == (name in KEEPS_NONNEGATIVE)
+    assert rectifier.keeps_nonnegative == np.array_equal(rectifier(nonnegative), nonnegative)
 
 
 # --- callables ------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ class Leaky:
         return jnp.where(values > 0, values, self.slope * values)
 
 
-CALLABLES = {  # function, homogeneous, inactive
+CALLABLES = {  # function, homogeneous, keeps_nonnegative
     "doubled relu": (lambda u: jnp.maximum(u, 0) * 2, True, False),
     "relu by where": (lambda u: jnp.where(u > 0, u, 0), True, True),
     "clipped at 6": (jax.nn.relu6, False, False),
@@ -90,7 +90,7 @@ CALLABLES = {  # function, homogeneous, inactive
     "elu": (jax.nn.elu, False, True),
     "sine": (jnp.sin, False, False),
     "square": (jnp.square, False, False),
-    "one more": (lambda u: u + 1, False, False),
+    "plus one": (lambda u: u + 1, False, False),
     "negative": (jnp.negative, True, False),
     "zero": (jnp.zeros_like, True, False),
     "sign": (jnp.sign, False, False),
@@ -103,10 +103,12 @@ CALLABLES = {  # function, homogeneous, inactive
 }
 
 
-@pytest.mark.parametrize(("function", "homogeneous", "inactive"), CALLABLES.values(), ids=CALLABLES)
-def test_probe_classifies_callables(function, homogeneous, inactive):
+@pytest.mark.parametrize(
+    ("function", "homogeneous", "keeps_nonnegative"), CALLABLES.values(), ids=CALLABLES
+)
+def test_probe_classifies_callables(function, homogeneous, keeps_nonnegative):
     rectifier = rectifiers.get(function)
-    assert (rectifier.homogeneous, rectifier.keeps_nonnegative) == (homogeneous, inactive)
+    assert (rectifier.homogeneous, rectifier.keeps_nonnegative) == (homogeneous, keeps_nonnegative)
     np.testing.assert_array_equal(rectifier(POINTS), function(POINTS))
 
 
@@ -126,11 +128,11 @@ def test_callable_keeps_its_name():
 
 
 def test_rectifier_passes_through_unchanged():
-    """Whatever it says of itself is believed."""
-    mine = Rectifier("mine", jnp.sin, homogeneous=True, keeps_nonnegative=True)
-    assert rectifiers.get(mine) is mine
+    """Its declared flags are trusted."""
+    custom = Rectifier("custom", jnp.sin, homogeneous=True, keeps_nonnegative=True)
+    assert rectifiers.get(custom) is custom
     assert rectifiers.get("relu") is rectifiers.get("relu")
-    assert_close(mine(POINTS), np.sin(POINTS))
+    assert_close(custom(POINTS), np.sin(POINTS))
 
 
 TRANSFORMS = {
@@ -165,14 +167,14 @@ def test_callable_closing_over_traced_values_is_refused(transform):
 
 def test_rectifier_may_close_over_traced_values():
     def use(slope):
-        mine = Rectifier("mine", lambda u: slope * u, homogeneous=True, keeps_nonnegative=False)
-        return jnp.sum(rectifiers.get(mine)(jnp.ones(3)))
+        custom = Rectifier("custom", lambda u: slope * u, homogeneous=True, keeps_nonnegative=False)
+        return jnp.sum(rectifiers.get(custom)(jnp.ones(3)))
 
     assert_close(jax.jit(jax.grad(use))(0.5), 3.0)
 
 
 @pytest.mark.parametrize("name", ["ReLU", "", "abs"])
-def test_unknown_name_lists_known_ones(name):
+def test_unknown_name_lists_known_names(name):
     with pytest.raises(
         ValueError, match=f"^rectifier: got '{name}', expected one of relu, mod"
     ) as e:
@@ -202,7 +204,7 @@ def test_non_pointwise_callable_is_refused(function, message):
 
 
 def test_unhashable_callable_is_refused():
-    """What a layer is compiled for has to be found again."""
+    """Compiled layers are cached by their rectifier."""
 
     class Unhashable(Leaky):
         __hash__ = None

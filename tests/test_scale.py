@@ -1,6 +1,6 @@
-"""Scale: f(c·x) = cᵖ f(x) for every c, in single precision, whose squares of 1e-21 are 0.
+"""Scale: f(c·x) = cᵖ f(x) for all c in single precision, where the square of 1e-21 is 0.
 
-One table of functions and degrees p. References are computed at c = 1 in double precision.
+One table holds all functions and degrees p. Double precision at c = 1 gives the references.
 """
 
 import jax
@@ -39,24 +39,24 @@ SPEC = networks.sequential.Spec(1, (networks.sequential.Layer(2, (3,)),), 2)
 
 
 class Log:
-    """A logarithm: grows by p log c."""
+    """Degree of a logarithm, which grows by p log c."""
 
     def __init__(self, power):
         self.power = power
 
 
-def frame_of(x):
+def frame_for(x):
     return WAVELETS if x.dtype == np.float64 else SINGLE
 
 
-def accounts(x):
-    result = scattering.energies(x, frame_of(x), 2, prune=1e-3)
+def scattering_energies(x):
+    result = scattering.energies(x, frame_for(x), 2, prune=1e-3)
     return {name: getattr(result, name) for name in scattering.Account._fields}
 
 
 @jax.jit
 def shares(x):
-    result = scattering.energies(x, frame_of(x), 2, prune=1e-3).relative
+    result = scattering.energies(x, frame_for(x), 2, prune=1e-3).relative
     return {name: value / result.energy for name, value in result._asdict().items()}
 
 
@@ -64,8 +64,8 @@ def soft(z):
     return jnp.tanh(jnp.abs(z))
 
 
-def walked(x):
-    result = scattering.paths(x, frame_of(x), 2, prune=1e-3)
+def scattering_paths(x):
+    result = scattering.paths(x, frame_for(x), 2, prune=1e-3)
     return {
         "energy": result.energy,
         "collected": result.collected,
@@ -75,31 +75,31 @@ def walked(x):
 
 
 def decay(x):
-    # an impulse and many octaves, since a law needs five layers
+    # many octaves, because the fit of a law needs five layers
     frame = scattering.meyer(x.size, octaves=8, dtype=x.dtype)
     result = scattering.energies(x, frame, 5, prune=1e-6)
     return {"factor": analysis.decay(result, floor=1e-4).factor}
 
 
 def guarantees(x):
-    return {"bounds": bounds.guaranteed(x, frame_of(x), 2)}
+    return {"bounds": bounds.guaranteed(x, frame_for(x), 2)}
 
 
-def featured(x):
-    chosen = scattering.all_paths(frame_of(x), 1)
+def scattering_features(x):
+    chosen = scattering.all_paths(frame_for(x), 1)
     return {
-        "exact": scattering.features(x, frame_of(x), chosen),
-        "coarse": scattering.features(x, frame_of(x), chosen, oversampling=1),
+        "exact": scattering.features(x, frame_for(x), chosen),
+        "coarse": scattering.features(x, frame_for(x), chosen, oversampling=1),
     }
 
 
-def learned(x):
-    best = extremes.best_frame(frame_of(x), x[None], 1, iterations=1, rate=1e-3)
+def best_frame(x):
+    best = extremes.best_frame(frame_for(x), x[None], 1, iterations=1, rate=1e-3)
     return {"share": best.share}
 
 
-def passed(x):
-    """Energies through layers, of an input of any scale and of weights that keep it."""
+def layer_energies(x):
+    """Energies through layers for an input of this scale and weights of scale 1."""
     weights = [np.asarray(FILTERS[:, :1], x.dtype), np.asarray(SECOND, x.dtype)]
     result = layers.energies(weights, x[None])
     normal = layers.energies(weights, x[None], normalize="layer")
@@ -112,13 +112,13 @@ def passed(x):
     }
 
 
-def weighted(x):
-    """Energies through one layer of weights of any scale."""
+def weight_energies(x):
+    """Energies through one layer whose weights have this scale."""
     result = layers.energies([x[:, :1]], np.asarray(IMAGE[None], x.dtype))
     return {name: getattr(result, name) for name in ("filtered", "rectified", "lower", "upper")}
 
 
-def tightened(x):
+def tight_frame(x):
     bank = frames.frame(x[0], x[1:])
     tight = frames.tighten(bank)
     label = bank.labels[0]
@@ -131,7 +131,7 @@ def tightened(x):
     }
 
 
-def measured(x):
+def observed(x):
     field = im.fields.as_field(x)
     reach = ((1, 1), (2, 1))
     return {
@@ -149,7 +149,7 @@ def measured(x):
     }  # fmt: skip
 
 
-def rolled(x, normalize="l2", rectifier="relu"):
+def rollout_of_field(x, normalize="l2", rectifier="relu"):
     kernel = np.asarray(np.abs(KERNEL), x.dtype)
     final, trace = im.rollout(kernel, x, 3, normalize=normalize, rectifier=rectifier)
     return {
@@ -161,7 +161,7 @@ def rolled(x, normalize="l2", rectifier="relu"):
     }
 
 
-def rolled_by(x, normalize="sum"):
+def rollout_by_kernel(x, normalize="sum"):
     field = np.asarray(IMAGE, x.dtype)
     final, trace = im.rollout(x, field, 3, normalize=normalize)
     return {
@@ -172,7 +172,7 @@ def rolled_by(x, normalize="sum"):
     }
 
 
-def of_kernel(x):
+def kernel_quantities(x):
     modes = spectrum.dct(x)
     return {
         **mechanics.energy_momentum(x)._asdict(),
@@ -187,12 +187,12 @@ def of_kernel(x):
     }
 
 
-def lost(x):
+def loss_values(x):
     """Losses on a run whose fields and kernel have this scale."""
     field = im.fields.as_field(x)
     final, trace = im.rollout(np.asarray(np.abs(KERNEL), x.dtype), field, 2, normalize="none")
     run = Run(jnp.asarray(x[:3, :3]), field, final, trace)
-    every = {
+    objectives = {
         "shape": _terms.shape(x[:4, :4]),
         "energy": losses.energy(0.5),
         "isotropy": losses.isotropy(),
@@ -201,13 +201,13 @@ def lost(x):
         "velocity": losses.velocity(np.ones(2)),
         "diffusion": losses.diffusion(1.0),
     }
-    return {name: loss(run) for name, loss in every.items()}
+    return {name: loss(run) for name, loss in objectives.items()}
 
 
-def counted(x):
-    layer = Layer("one", np.asarray(x), "OIHW", "told")
+def census(x):
+    layer = Layer("conv1", np.asarray(x), "OIHW", "given")
     result = networks.census([layer])
-    other = Layer("one", np.asarray(np.abs(x)), "OIHW", "told")
+    other = Layer("conv1", np.asarray(np.abs(x)), "OIHW", "given")
     compared = networks.compare([layer], [other])
     names = (
         "share", "share_interval", "momentum", "energy", "odd", "spectrum", "resultant", "excess",
@@ -220,7 +220,7 @@ def counted(x):
     }
 
 
-def drifted(x, weighting="signed"):
+def predicted_drift(x, weighting="signed"):
     result = networks.drift.predict([x], weighting=weighting)
     return {
         "displacement": result.displacement,
@@ -230,7 +230,7 @@ def drifted(x, weighting="signed"):
     }
 
 
-def looked(x):
+def receptive_fields(x):
     """Receptive fields of a linear unit whose weights have this scale."""
 
     def function(image):
@@ -248,7 +248,7 @@ def looked(x):
     return result
 
 
-def networked(x):
+def network(x):
     layer = networks.sequential.Filters(jnp.asarray(x[:2, :1, 0]), jnp.zeros(2, x.dtype))
     head = networks.sequential.Head(jnp.ones((2, 2), x.dtype), jnp.zeros(2, x.dtype))
     params = networks.sequential.Parameters((layer,), head)
@@ -258,7 +258,7 @@ def networked(x):
     return {"gates": gate, "logits": logits}
 
 
-def fitted(x):
+def line_fits(x):
     other = np.asarray(np.arange(64) + SIGNAL, x.dtype)
     line, steep = rates.fit_line(other, x), rates.fit_line(x, other)
     again = rates.bootstrap(other, x, key=jax.random.key(0), resamples=3)
@@ -274,55 +274,63 @@ def fitted(x):
 
 
 INVARIANT = {}
-SQUARES = dict.fromkeys(scattering.Account._fields, 2)
-FIELD = {"mass": 1, "log_mass": Log(1), "energy": 2, "log_energy": Log(2)}
-PARTICLE = {"energy": 2, "even": 2, "odd": 2, "gain": 1, "momentum": 1, "mass_squared": 2,
+SQUARE_DEGREES = dict.fromkeys(scattering.Account._fields, 2)
+FIELD_DEGREES = {"mass": 1, "log_mass": Log(1), "energy": 2, "log_energy": Log(2)}
+KERNEL_DEGREES = {"energy": 2, "even": 2, "odd": 2, "gain": 1, "momentum": 1, "mass_squared": 2,
             "modes": 1, "mode energies": 2, "mirrors": 2}  # fmt: skip
 
-#: name: function, operand, and the degree of each output that has one
+#: name: function, operand, and the nonzero degrees of its outputs
 CASES = {
-    "energies": (accounts, SIGNAL, SQUARES),
-    "energies of a spike": (accounts, np.where(np.arange(64) == 9, 1e6, SIGNAL), SQUARES),
+    "energies": (scattering_energies, SIGNAL, SQUARE_DEGREES),
+    "energies of a spike": (
+        scattering_energies,
+        np.where(np.arange(64) == 9, 1e6, SIGNAL),
+        SQUARE_DEGREES,
+    ),
     "shares of energies under jit": (shares, SIGNAL, INVARIANT),
-    "paths": (walked, SIGNAL, {"energy": 2, "collected": 2, "scales": 2}),
+    "paths": (scattering_paths, SIGNAL, {"energy": 2, "collected": 2, "scales": 2}),
     "decay": (decay, np.eye(1, 1024, 512)[0], INVARIANT),
     "guarantees": (guarantees, SIGNAL, {"bounds": 2}),
-    "features": (featured, SIGNAL, {"exact": 1, "coarse": 1}),
-    "best frame": (learned, SIGNAL, INVARIANT),
-    "layers": (passed, IMAGE, {"incoming": 2, "filtered": 2, "rectified": 2}),
+    "features": (scattering_features, SIGNAL, {"exact": 1, "coarse": 1}),
+    "best frame": (best_frame, SIGNAL, INVARIANT),
+    "layers": (layer_energies, IMAGE, {"incoming": 2, "filtered": 2, "rectified": 2}),
     "weights of layers": (
-        weighted,
+        weight_energies,
         FILTERS,
         {"filtered": 2, "rectified": 2, "lower": 2, "upper": 2},
     ),
-    "frames": (tightened, BANK, {"bound": 2}),
-    "observables": (measured, IMAGE, FIELD),
-    "rollout": (rolled, IMAGE, {"log_energy": Log(2), "log_mass": Log(1), "log_final": Log(2)}),
+    "frames": (tight_frame, BANK, {"bound": 2}),
+    "observables": (observed, IMAGE, FIELD_DEGREES),
+    "rollout": (
+        rollout_of_field,
+        IMAGE,
+        {"log_energy": Log(2), "log_mass": Log(1), "log_final": Log(2)},
+    ),
     "rollout without norms": (
-        lambda x: rolled(x, "none"),
+        lambda x: rollout_of_field(x, "none"),
         IMAGE,
         {"log_energy": Log(2), "log_mass": Log(1), "log_final": Log(2)},
     ),
     **{
         f"rollout of kernels, {name}": (
-            lambda x, n=name: rolled_by(x, n),
+            lambda x, n=name: rollout_by_kernel(x, n),
             np.abs(KERNEL),
             {"growth": Log(2)},
         )
         for name in ("sum", "l2", "max")
     },
-    "kernels": (of_kernel, KERNEL, PARTICLE),
-    "losses": (lost, IMAGE, INVARIANT),
-    "census": (counted, FILTERS, {"energy": 2, "odd": 2, "compared energy": 2}),
-    "drift": (drifted, FILTERS, {"weight": 1}),
-    "drift by energy": (lambda x: drifted(x, "energy"), FILTERS, {"weight": 2}),
+    "kernels": (kernel_quantities, KERNEL, KERNEL_DEGREES),
+    "losses": (loss_values, IMAGE, INVARIANT),
+    "census": (census, FILTERS, {"energy": 2, "odd": 2, "compared energy": 2}),
+    "drift": (predicted_drift, FILTERS, {"weight": 1}),
+    "drift by energy": (lambda x: predicted_drift(x, "energy"), FILTERS, {"weight": 2}),
     "receptive fields": (
-        looked,
+        receptive_fields,
         FILTERS,
         {"signed weight": 1, "absolute weight": 1, "energy weight": 2},
     ),
-    "fits": (fitted, SIGNAL, {"slope": 1, "intercept": 1, "residuals": 1, "steep": -1}),
-    "a network": (networked, FILTERS, {"logits": 1}),
+    "fits": (line_fits, SIGNAL, {"slope": 1, "intercept": 1, "residuals": 1, "steep": -1}),
+    "a network": (network, FILTERS, {"logits": 1}),
 }
 
 
@@ -331,27 +339,27 @@ def scaled(x, c, dtype):
     return (c * x).astype(kind)
 
 
-def grown(reference, degree, c):
-    """What an output should be at scale c, in double precision."""
+def rescaled(reference, degree, c):
+    """Expected output at scale c, in double precision."""
     reference = np.asarray(reference)
     if isinstance(degree, Log):
         return reference + degree.power * np.log(c)
     return reference * float(c) ** degree
 
 
-def assert_grown(result, expected, tolerance, name):
-    """Relative to the largest; what the dtype can't hold is 0, or infinite."""
+def assert_rescaled(result, expected, tolerance, name):
+    """Compare relative to the largest; values out of the range of the dtype are 0 or infinite."""
     result, expected = np.asarray(result), np.asarray(expected)
     limits = np.finfo(result.dtype) if result.dtype.kind in "fc" else np.finfo(np.float64)
     size = np.nanmax(np.abs(expected), initial=0)
     small, large = np.abs(expected) < limits.tiny, np.abs(expected) > limits.max
     assert np.all(np.abs(result[small]) <= limits.tiny + tolerance * size), name
     assert np.all(np.abs(result[large]) >= limits.max), name
-    held = ~small & ~large
-    size = np.nanmax(np.abs(expected[held]), initial=0)
+    in_range = ~small & ~large
+    size = np.nanmax(np.abs(expected[in_range]), initial=0)
     np.testing.assert_allclose(
-        result[held].astype(np.complex128) / (size or 1),
-        expected[held] / (size or 1),
+        result[in_range].astype(np.complex128) / (size or 1),
+        expected[in_range] / (size or 1),
         rtol=0,
         atol=tolerance,
         err_msg=name,
@@ -364,16 +372,16 @@ def test_results_scale_by_their_degree(name):
     reference = function(scaled(x, 1.0, np.float64))
     for scale in SCALES:
         for output, value in function(scaled(x, scale, np.float32)).items():
-            expected = grown(reference[output], degrees.get(output, 0), scale)
-            assert_grown(value, expected, 2e-3, f"{name} at {scale}: {output}")
+            expected = rescaled(reference[output], degrees.get(output, 0), scale)
+            assert_rescaled(value, expected, 2e-3, f"{name} at {scale}: {output}")
 
 
 def energy_of(x, name="propagated"):
-    return jnp.sum(getattr(scattering.energies(x, frame_of(x), 2, prune=1e-3), name)[:2])
+    return jnp.sum(getattr(scattering.energies(x, frame_for(x), 2, prune=1e-3), name)[:2])
 
 
 def share_of(x):
-    result = scattering.energies(x, frame_of(x), 2, prune=1e-3).relative
+    result = scattering.energies(x, frame_for(x), 2, prune=1e-3).relative
     return result.collected[1] / result.energy
 
 
@@ -382,8 +390,12 @@ SLOPES = {
     "energies": (energy_of, SIGNAL, 2),
     "shares": (share_of, SIGNAL, 0),
     "brackets": (lambda x: energy_of(x, "propagated_bounds"), SIGNAL, 2),
-    "guarantees": (lambda x: bounds.guaranteed(x, frame_of(x), 2)[1], SIGNAL, 2),
-    "features": (lambda x: jnp.sum(scattering.features(x, frame_of(x), ((2,), (3, 1)))), SIGNAL, 1),
+    "guarantees": (lambda x: bounds.guaranteed(x, frame_for(x), 2)[1], SIGNAL, 2),
+    "features": (
+        lambda x: jnp.sum(scattering.features(x, frame_for(x), ((2,), (3, 1)))),
+        SIGNAL,
+        1,
+    ),
     "energy of layers": (
         lambda x: jnp.sum(layers.energies([SECOND[:, :1].astype(x.dtype)], x[None]).rectified),
         IMAGE,
@@ -411,21 +423,21 @@ SLOPES = {
 
 @pytest.mark.parametrize("name", SLOPES)
 def test_gradients_scale_by_their_degree(name):
-    """The slope of a function of degree p is of degree p − 1, in reverse and forward mode."""
+    """The slope of a function of degree p has degree p − 1, in reverse and forward mode."""
     function, x, degree = SLOPES[name]
     slope = jax.jit(jax.grad(function))
     reference = np.asarray(slope(x))
     for scale in SCALES:
         point = scaled(x, scale, np.float32)
-        expected = grown(reference, degree - 1, scale)
-        assert_grown(slope(point), expected, 2e-3, f"{name} at {scale}")
+        expected = rescaled(reference, degree - 1, scale)
+        assert_rescaled(slope(point), expected, 2e-3, f"{name} at {scale}")
         along = scaled(RNG.normal(size=x.shape), scale, np.float32)
-        _, moved = jax.jvp(function, (jnp.asarray(point),), (jnp.asarray(along),))
+        _, forward = jax.jvp(function, (jnp.asarray(point),), (jnp.asarray(along),))
         parts = expected * along.astype(np.float64)
-        sure = np.finfo(np.float32).tiny / 2e-3
-        if sure < np.max(np.abs(parts)) < np.finfo(np.float32).max / x.size:
+        smallest = np.finfo(np.float32).tiny / 2e-3
+        if smallest < np.max(np.abs(parts)) < np.finfo(np.float32).max / x.size:
             size = np.sum(np.abs(parts))
-            np.testing.assert_allclose(float(moved) / size, np.sum(parts) / size, atol=2e-3)
+            np.testing.assert_allclose(float(forward) / size, np.sum(parts) / size, atol=2e-3)
 
 
 # --- certified brackets -----------------------------------------------------------------------
@@ -447,7 +459,7 @@ def truth():
 
 @pytest.mark.parametrize("scale", [1e-35, 1e-30, 1e-21, 1.0, 1e19, 1e30, 1e36])
 def test_float32_brackets_contain_the_truth(scale):
-    """Outside of jit and under it, where energies may be too small or too large for the dtype."""
+    """With and without jit, also where energies are out of the range of the dtype."""
     exact, true = truth()
     signal, frame = (scale * CLASSIC).astype(np.float32), scattering.meyer(256, 4, dtype="float32")
     squared = float(np.float32(scale)) ** 2
@@ -478,11 +490,11 @@ def test_float64_brackets_contain_unrepresentable_energies(scale):
         exact.propagated / exact.energy,
         rtol=1e-9,
     )
-    tiny, most = np.finfo(float).tiny, np.finfo(float).max
-    least, greatest = (0, tiny) if scale < 1 else (most, np.inf)
+    tiny, largest = np.finfo(float).tiny, np.finfo(float).max
+    low, high = (0, tiny) if scale < 1 else (largest, np.inf)
     for interval in brackets(actual):
-        assert np.all(interval == [least, greatest])
-    assert bounds.guaranteed(scale * CLASSIC, OCTAVES, 1)[1] == greatest
+        assert np.all(interval == [low, high])
+    assert bounds.guaranteed(scale * CLASSIC, OCTAVES, 1)[1] == high
     with pytest.raises(
         ValueError, match=r"signal: got numbers of up to .*e[-+]200, expected 1e-140"
     ):
@@ -501,18 +513,18 @@ def test_guarantees_under_jit_are_rounded_up():
 
 @pytest.mark.parametrize("scale", [1e-21, 1e19])
 def test_custom_function_receives_the_unscaled_signal(scale):
-    """ρ(z) = c tanh(|z|/c) bends where |z| is about c, whatever that is."""
+    """ρ(z) = c tanh(|z|/c) bends where |z| is about c, at any scale c."""
     shares = []
     for c, dtype in ((1.0, np.float64), (scale, np.float32)):
         bent = scattering.nonlinearities.lipschitz(
             lambda z, c=c: jnp.asarray(c, z.real.dtype) * jnp.tanh(jnp.abs(z) / c), 1.0
         )
         signal = (c * SIGNAL).astype(dtype)
-        result = scattering.energies(signal, frame_of(signal), 1, nonlinearity=bent)
-        features = scattering.features(signal, frame_of(signal), ((2,),), nonlinearity=bent)
+        result = scattering.energies(signal, frame_for(signal), 1, nonlinearity=bent)
+        features = scattering.features(signal, frame_for(signal), ((2,),), nonlinearity=bent)
         shares.append((result.collected / result.energy, np.asarray(features, np.float64) / c))
-    for one, other in zip(*shares, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4)
+    for expected, actual in zip(*shares, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-4)
     assert shares[0][0].sum() < 0.95
 
 
@@ -534,8 +546,8 @@ def test_zeros_have_no_energy_and_subnormal_signals_are_refused():
         scattering.energies(np.full(64, 1e-40, np.float32), SINGLE, 1)
 
 
-def test_batched_gradients_match_single_ones():
-    """Reverse mode through a batch, of signals and of the frame they share."""
+def test_batched_gradients_match_single_gradients():
+    """Reverse mode through a batch, with respect to the signals and their shared frame."""
     batch = np.float32([1e-21, 1.0, 1e19])[:, None] * SIGNAL[None].astype(np.float32)
 
     def share(signal, bands):
@@ -543,23 +555,23 @@ def test_batched_gradients_match_single_ones():
         result = scattering.energies(signal, bank, 1).relative
         return result.collected[1] / result.energy
 
-    def together(batch, bands):
+    def batched(batch, bands):
         return jnp.sum(jax.vmap(lambda signal: share(signal, bands))(batch))
 
-    slopes = jax.jit(jax.grad(together, argnums=(0, 1)))(batch, SINGLE.bands)
-    alone = [jax.jit(jax.grad(share, argnums=(0, 1)))(x, SINGLE.bands) for x in batch]
-    for one, (own, _) in zip(slopes[0], alone, strict=True):
-        np.testing.assert_allclose(one, own, rtol=1e-3, atol=1e-4 * np.abs(own).max())
-    np.testing.assert_allclose(slopes[1], sum(own for _, own in alone), atol=1e-5)
+    slopes = jax.jit(jax.grad(batched, argnums=(0, 1)))(batch, SINGLE.bands)
+    single = [jax.jit(jax.grad(share, argnums=(0, 1)))(x, SINGLE.bands) for x in batch]
+    for actual, (expected, _) in zip(slopes[0], single, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+    np.testing.assert_allclose(slopes[1], sum(slope for _, slope in single), atol=1e-5)
 
 
-# --- elsewhere --------------------------------------------------------------------------------
+# --- other functions --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("normalize", ["sum", "l2", "max"])
 @pytest.mark.parametrize("scale", [1e-30, 1e-25])
 def test_norms_of_small_fields_are_accurate(normalize, scale):
-    """tanh sees a field of any scale; only the first layer's norm is that small."""
+    """tanh accepts any scale; only the norm of the first layer is this small."""
     finals = [
         im.rollout(
             np.abs(KERNEL).astype(dtype),
@@ -574,7 +586,7 @@ def test_norms_of_small_fields_are_accurate(normalize, scale):
 
 
 def test_weights_with_overflowing_squares_are_refused():
-    layer = Layer("one", 1e200 * FILTERS, "OIHW", "told")
+    layer = Layer("conv1", 1e200 * FILTERS, "OIHW", "given")
     with pytest.raises(
         ValueError, match=r"kernels: got weights of up to .*e\+200, expected 1e-140"
     ):
@@ -584,8 +596,8 @@ def test_weights_with_overflowing_squares_are_refused():
 @pytest.mark.parametrize("scale", [1e-5, 1e3])
 def test_census_of_float16_matches_float64(scale):
     half = (scale * FILTERS).astype(np.float16)
-    expected = counted(half.astype(np.float64))
-    for name, value in counted(half).items():
+    expected = census(half.astype(np.float64))
+    for name, value in census(half).items():
         np.testing.assert_allclose(value, expected[name], rtol=1e-10, atol=1e-12, err_msg=name)
 
 
@@ -597,7 +609,7 @@ def test_energy_of_a_field_with_large_gain():
 
 
 def test_brackets_include_flushed_subnormals():
-    """XLA takes them for zeros, so brackets count what they may hold."""
+    """XLA flushes subnormals to zero, so brackets include the energy they may hold."""
     frame = scattering.meyer(64, 3.0, dtype="float32")
     signal = np.full(64, 1e-38, np.float32)
     signal[0] = 2e-38

@@ -1,4 +1,4 @@
-"""DCT spectrum, place in the ball of fundamental modes, and transfer function of kernels."""
+"""DCT spectrum, coordinates in the ball of fundamental modes, and transfer function of kernels."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from jax.test_util import check_grads
 
 from infomech import spectrum
 
-# all sizes from 1 to 15, on one, two and three axes
+# kernel sizes from 1 to 15 on one, two and three axes
 SHAPES = [(1,), (2,), (15,), (3, 3), (1, 4), (6, 7), (13, 14), (8, 5, 9), (10, 2, 11), (12, 1, 3)]
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
@@ -48,15 +48,15 @@ def random_kernel(shape, dtype="float64"):
 
 
 def some_kernel():
-    """Taps of 1 to 3 axes, of few shapes so that few are compiled."""
+    """Kernels of 1 to 3 axes; only three shapes, to compile few programs."""
     values = st.floats(-1, 1, allow_subnormal=False)
     shapes = st.sampled_from([(4,), (3, 2), (2, 1, 3)])
     return shapes.flatmap(lambda shape: arrays(float, shape, elements=values))
 
 
-def domain(*pixels):
+def domain(*shape):
     """The angular frequencies of a periodic domain."""
-    return [2 * np.pi * np.fft.fftfreq(n) for n in pixels]
+    return [2 * np.pi * np.fft.fftfreq(n) for n in shape]
 
 
 def assert_close(actual, expected, tolerance=1e-12, name=""):
@@ -66,12 +66,12 @@ def assert_close(actual, expected, tolerance=1e-12, name=""):
 # --- DCT ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("taps", range(1, 16))
-def test_basis_is_orthonormal_with_alternating_parity(taps):
-    modes = spectrum.basis(taps)
-    assert_close(modes, reference.dct_matrix(taps))
-    assert_close(modes @ modes.T, np.eye(taps))
-    signs = (-1.0) ** np.arange(taps)
+@pytest.mark.parametrize("kernel_size", range(1, 16))
+def test_basis_is_orthonormal_with_alternating_parity(kernel_size):
+    modes = spectrum.basis(kernel_size)
+    assert_close(modes, reference.dct_matrix(kernel_size))
+    assert_close(modes @ modes.T, np.eye(kernel_size))
+    signs = (-1.0) ** np.arange(kernel_size)
     assert_close(modes[:, ::-1], signs[:, None] * modes)
 
 
@@ -107,7 +107,7 @@ def test_coordinates_lie_in_the_unit_ball(kernel):
 
 @pytest.mark.parametrize("shape", [(2,), (2, 3), (3, 3, 2)], ids=str)
 def test_mixtures_up_to_three_taps_lie_on_the_sphere(shape):
-    """There the gradient is a DCT mode, so DC and direction are read back, with their signs."""
+    """Their gradient is a DCT mode, so coordinates return DC and direction with their signs."""
     direction = np.array([1.0, -2.0, 0.5])[: len(shape)]
     direction /= np.sqrt(direction @ direction)
     axes = [reference.gradient(shape, axis) for axis in np.eye(len(shape))]
@@ -126,7 +126,7 @@ def test_zero_kernel_has_nan_coordinates_and_zero_gradient(shape):
     np.testing.assert_array_equal(jax.jit(jax.grad(spectrum.low_frequency_share))(zero), 0)
 
 
-def test_an_axis_of_one_tap_has_no_gradient():
+def test_axis_of_one_tap_has_no_gradient():
     assert_close(spectra(np.array([[3.0], [3.0]]))["coordinates"], [1, 0, 0])
     assert_close(spectra(np.array([-2.0]))["coordinates"], [-1, 0])
 
@@ -162,13 +162,13 @@ def test_transfer_function_at_zero_is_the_gain(kernel):
 
 @pytest.mark.parametrize("shape", [(3,), (15,), (4,), (3, 5), (2, 3), (3, 1, 5)], ids=str)
 def test_transfer_function_matches_a_periodic_layer(shape):
-    """F(k * u) = k̂ F(u), where an even number of taps moves the grid by half a pixel."""
+    """F(k * u) = k̂ F(u); an even number of taps shifts the grid by half a pixel."""
     pixels = (16, 9, 7)[: len(shape)]
     kernel, u = random_kernel(shape), random_kernel(pixels)
     omegas = domain(*pixels)
     origin = [(n - 1) // 2 - (n - 1) / 2 for n in shape]
-    moved = reference.outer([np.exp(-1j * w * x) for w, x in zip(omegas, origin, strict=True)])
-    out = moved * np.fft.fftn(reference.convolve(u, kernel, "periodic"))
+    shift = reference.outer([np.exp(-1j * w * x) for w, x in zip(omegas, origin, strict=True)])
+    out = shift * np.fft.fftn(reference.convolve(u, kernel, "periodic"))
     assert_close(out, transfer_function(kernel, omegas) * np.fft.fftn(u))
 
 
@@ -183,7 +183,7 @@ def test_transfer_function_of_odd_taps_is_the_fft(shape):
 
 @given(some_kernel())
 def test_parseval(kernel):
-    """The mean of |k̂|² over a domain no smaller than the kernel is the energy."""
+    """The energy is the mean of |k̂|² over a domain at least as large as the kernel."""
     result = transfer_function(kernel, domain(5, 4, 6)[: kernel.ndim])
     assert_close(np.mean(np.abs(result) ** 2), np.sum(kernel**2))
 
@@ -271,9 +271,9 @@ def test_bad_frequencies_are_refused(frequencies, message):
         spectrum.transfer_function(np.ones((3, 3)), frequencies)
 
 
-@pytest.mark.parametrize("taps", [0, -1, True, 2.5, "3", None, (3,)], ids=str)
-def test_bad_kernel_size_is_refused(taps):
+@pytest.mark.parametrize("kernel_size", [0, -1, True, 2.5, "3", None, (3,)], ids=str)
+def test_bad_kernel_size_is_refused(kernel_size):
     with pytest.raises(
         ValueError, match=r"^kernel_size: got .*, expected a whole number of at least 1"
     ):
-        spectrum.basis(taps)
+        spectrum.basis(kernel_size)

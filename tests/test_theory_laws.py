@@ -1,4 +1,4 @@
-"""Theory against reference and simulation; rates, fits and refusals against plain least squares."""
+"""Theory compared with reference and simulation; rates and fits compared with least squares."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ SHAPES = [(2,), (5,), (3, 3), (2, 4), (1, 3), (2, 3, 2)]
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
 
 predict, fit = jax.jit(theory.predict), jax.jit(rates.fit_line)
-speed, diffusion, growth = (
+velocity, diffusion, growth = (
     jax.jit(rate) for rate in (rates.velocity, rates.diffusion, rates.growth)
 )
 
@@ -84,7 +84,7 @@ def test_prediction_matches_the_simulation(kernel, rectifier, inactive):
     _, trace = im.rollout(kernel, pattern, 5, rectifier=rectifier)
     result = theory.predict(kernel, rectifier=rectifier)
     assert result.inactive == inactive
-    np.testing.assert_allclose(speed(trace).value, result.velocity, atol=1e-9)
+    np.testing.assert_allclose(velocity(trace).value, result.velocity, atol=1e-9)
     np.testing.assert_allclose(diffusion(trace).value, result.diffusion, atol=1e-9)
 
 
@@ -110,9 +110,9 @@ def test_inactive_range_ends_at_the_first_negative_tap(shape, direction):
     assert first_negative - step <= actual.share + 1e-12 < first_negative + 1e-12
     assert predict(reference.mix_share(shape, 0.999 * float(actual.share), along)).inactive
     assert not predict(reference.mix_share(shape, 1.001 * float(actual.share), along)).inactive
-    of_ratio = reference.mix_ratio(shape, float(actual.ratio), along)
-    of_share = reference.mix_share(shape, float(actual.share), along)
-    np.testing.assert_allclose(of_ratio, of_share, atol=1e-13)
+    by_ratio = reference.mix_ratio(shape, float(actual.ratio), along)
+    by_share = reference.mix_share(shape, float(actual.share), along)
+    np.testing.assert_allclose(by_ratio, by_share, atol=1e-13)
     np.testing.assert_allclose(
         actual.tangent, np.sqrt(actual.share / (1 - actual.share)), rtol=1e-12
     )
@@ -138,8 +138,8 @@ def test_contraction_is_the_lorentz_factor():
 # --- rates ----------------------------------------------------------------------------------
 
 
-def made_up_trace(seed=0, n=20, d=2, dtype="float64"):
-    """A noisy straight path with a noisily growing covariance, well away from any boundary."""
+def synthetic_trace(seed=0, n=20, d=2, dtype="float64"):
+    """A noisy straight path and a noisy growing covariance, far from any boundary."""
     rng = np.random.default_rng(seed)
     layer = np.arange(n)
     center = 50.0 + layer[:, None] * rng.normal(size=d) + 0.1 * rng.normal(size=(n, d))
@@ -161,14 +161,17 @@ def made_up_trace(seed=0, n=20, d=2, dtype="float64"):
 
 @pytest.mark.parametrize("burn_in", [0, 7, 17])
 def test_rates_are_slopes_of_least_squares_lines(burn_in):
-    trace = made_up_trace()
-    kept = slice(burn_in, None)
-    pairs = [(speed(trace, burn_in), trace.center), (diffusion(trace, burn_in), trace.covariance)]
+    trace = synthetic_trace()
+    window = slice(burn_in, None)
+    pairs = [
+        (velocity(trace, burn_in), trace.center),
+        (diffusion(trace, burn_in), trace.covariance),
+    ]
     for rate, path in pairs:
         assert rate.status == 0
         assert rate.reason == "ok"
         for i in np.ndindex(*path.shape[1:]):
-            slope, _, r2, error = reference.linear_fit(trace.layer[kept], path[(kept, *i)])
+            slope, _, r2, error = reference.linear_fit(trace.layer[window], path[(window, *i)])
             np.testing.assert_allclose(rate.value[i], slope, rtol=1e-10)
             np.testing.assert_allclose(rate.stderr[i], error, rtol=1e-8)
             np.testing.assert_allclose(rate.r_squared[i], r2, rtol=1e-10)
@@ -176,14 +179,14 @@ def test_rates_are_slopes_of_least_squares_lines(burn_in):
 
 @pytest.mark.parametrize("burn_in", [0, 7])
 def test_growth_is_a_line_in_logarithms(burn_in):
-    trace = made_up_trace()
-    kept = slice(max(burn_in, 1), None)
+    trace = synthetic_trace()
+    window = slice(max(burn_in, 1), None)
     actual = growth(trace, burn_in)
     assert actual.exponent.status == 0
     for axis in range(2):
-        gained = trace.covariance[:, axis, axis] - trace.covariance[0, axis, axis]
-        log_t = np.log(np.asarray(trace.layer[kept]))
-        slope, start, r2, error = reference.linear_fit(log_t, 0.5 * np.log(gained[kept]))
+        variance_gain = trace.covariance[:, axis, axis] - trace.covariance[0, axis, axis]
+        log_t = np.log(np.asarray(trace.layer[window]))
+        slope, start, r2, error = reference.linear_fit(log_t, 0.5 * np.log(variance_gain[window]))
         for part in actual:
             np.testing.assert_allclose(part.r_squared[axis], r2, rtol=1e-9)
         np.testing.assert_allclose(actual.exponent.value[axis], slope, rtol=1e-9)
@@ -198,38 +201,38 @@ def test_growth_is_a_line_in_logarithms(burn_in):
 def test_float32_keeps_slopes_far_from_pixel_0():
     layer = np.arange(40)
     trace = dataclasses.replace(
-        made_up_trace(n=40, d=1, dtype="float32"),
+        synthetic_trace(n=40, d=1, dtype="float32"),
         center=jnp.asarray(1e5 + 0.25 * layer[:, None], jnp.float32),
     )
-    np.testing.assert_allclose(speed(trace).value, 0.25, rtol=1e-5)
+    np.testing.assert_allclose(velocity(trace).value, 0.25, rtol=1e-5)
 
 
 def test_burn_in_may_be_traced():
-    trace = made_up_trace()
+    trace = synthetic_trace()
     burn_ins = jnp.array([2, 5])
-    speeds = jax.vmap(lambda burn_in: speed(trace, burn_in).value)(burn_ins)
-    np.testing.assert_allclose(speeds[1], speed(trace, 5).value, rtol=1e-12)
+    velocities = jax.vmap(lambda burn_in: velocity(trace, burn_in).value)(burn_ins)
+    np.testing.assert_allclose(velocities[1], velocity(trace, 5).value, rtol=1e-12)
     exponents = jax.vmap(lambda burn_in: growth(trace, burn_in).exponent.value)(burn_ins)
     np.testing.assert_allclose(exponents[1], growth(trace, 5).exponent.value, rtol=1e-12)
 
 
-# --- whether a rate is steady ----------------------------------------------------------------
+# --- steadiness of rates ---------------------------------------------------------------------
 
 
 def path_trace(path, dtype="float64", covariance=None):
     """A trace along a given path (n,) or (n, d)."""
     path = np.asarray(path).reshape(len(path), -1)
-    trace = made_up_trace(n=len(path), d=path.shape[1], dtype=dtype)
-    grown = trace.covariance if covariance is None else jnp.asarray(covariance, dtype)
-    return dataclasses.replace(trace, center=jnp.asarray(path, dtype), covariance=grown)
+    trace = synthetic_trace(n=len(path), d=path.shape[1], dtype=dtype)
+    covariance = trace.covariance if covariance is None else jnp.asarray(covariance, dtype)
+    return dataclasses.replace(trace, center=jnp.asarray(path, dtype), covariance=covariance)
 
 
 @pytest.mark.parametrize("burn_in", [0, 7, 14])
 def test_halves_are_fits_of_half_windows(burn_in):
-    trace = made_up_trace()
+    trace = synthetic_trace()
     layers = np.arange(burn_in, 20)
     parts = np.split(layers, [len(layers) // 2])
-    for rate, path in [(speed, trace.center), (diffusion, trace.covariance)]:
+    for rate, path in [(velocity, trace.center), (diffusion, trace.covariance)]:
         actual = rate(trace, burn_in)
         for half, part in zip(actual.halves, parts, strict=True):
             for i in np.ndindex(*path.shape[1:]):
@@ -237,8 +240,8 @@ def test_halves_are_fits_of_half_windows(burn_in):
                 np.testing.assert_allclose(half[i], slope, rtol=1e-10)
     actual = growth(trace, max(burn_in, 1))
     for half, part in enumerate(np.split(layers[layers > 0], [np.sum(layers > 0) // 2])):
-        gained = trace.covariance[part, 0, 0] - trace.covariance[0, 0, 0]
-        slope, start, _, _ = reference.linear_fit(np.log(part), 0.5 * np.log(gained))
+        variance_gain = trace.covariance[part, 0, 0] - trace.covariance[0, 0, 0]
+        slope, start, _, _ = reference.linear_fit(np.log(part), 0.5 * np.log(variance_gain))
         np.testing.assert_allclose(actual.exponent.halves[half, 0], slope, rtol=1e-9)
         np.testing.assert_allclose(actual.prefactor.halves[half, 0], np.exp(start), rtol=1e-9)
 
@@ -248,9 +251,9 @@ def test_halves_are_fits_of_half_windows(burn_in):
 def test_curved_path_is_unsteady(n, dtype):
     t = np.arange(n)
     straight, curved = 90 + 0.4 * t, 90 + 0.4 * t + 0.1 * n * (t / n) ** 2
-    result = speed(path_trace(np.stack([straight, curved], -1), dtype))
+    result = velocity(path_trace(np.stack([straight, curved], -1), dtype))
     np.testing.assert_array_equal(result.steady, [True, False])
-    # neither the error nor R² would have told
+    # R² does not detect the curvature
     assert result.r_squared[1] > 0.98
     np.testing.assert_allclose(result.halves[1] - result.halves[0], [0, 0.1], atol=1e-2)
 
@@ -259,16 +262,17 @@ def test_curved_path_is_unsteady(n, dtype):
 def test_small_curvature_is_steady(dtype):
     t = np.arange(40)
     bends = [
-        speed(path_trace(0.4 * t + 0.4 * share * t**2 / 40, dtype)).steady for share in (5e-4, 5e-3)
+        velocity(path_trace(0.4 * t + 0.4 * share * t**2 / 40, dtype)).steady
+        for share in (5e-4, 5e-3)
     ]
     assert [bool(bend[0]) for bend in bends] == [True, False]
 
 
 def test_rounding_is_steady_without_r_squared():
-    """The path is constant but for the last digit of its largest coordinate."""
+    """The path is constant except for the last digit of its largest coordinate."""
     t = np.arange(40)
     wobble = np.where(t < 20, 0, 3e-5) * (t - 20)
-    result = speed(path_trace(np.stack([300 + wobble / 20, np.full(40, 300.0)], -1), "float32"))
+    result = velocity(path_trace(np.stack([300 + wobble / 20, np.full(40, 300.0)], -1), "float32"))
     np.testing.assert_array_equal(result.steady, [True, True])
     assert np.isnan(result.r_squared).all()
     np.testing.assert_allclose(result.value, 0, atol=1e-6)
@@ -280,10 +284,10 @@ def test_inactive_rollouts_are_steady(share, dtype):
     kernel = im.kernels.mix((3, 3), share=share, dtype=dtype)
     field = im.fields.disk((120, 160), 5.0, dtype=dtype)
     _, trace = im.rollout(kernel, field, 48)
-    moved, spread = speed(trace, 16), diffusion(trace, 16)
-    assert moved.steady.all()
+    steady_velocity, spread = velocity(trace, 16), diffusion(trace, 16)
+    assert steady_velocity.steady.all()
     assert spread.steady.all()
-    np.testing.assert_array_equal(np.isnan(moved.r_squared), [True, share == 0])
+    np.testing.assert_array_equal(np.isnan(steady_velocity.r_squared), [True, share == 0])
     np.testing.assert_array_equal(np.isnan(spread.r_squared), 1 - np.eye(2))
     np.testing.assert_allclose(np.diag(spread.r_squared), 1, atol=1e-5)
 
@@ -292,40 +296,40 @@ def test_noisy_straight_path_is_steady():
     t = np.arange(33)
     noise = np.random.default_rng(0).normal(size=(33, 500))
     traces = [path_trace(0.4 * t + 0.3 * column) for column in noise.T]
-    many = jax.tree.map(lambda *leaves: jnp.stack(leaves), *traces)
-    steady = jax.vmap(speed)(many).steady
-    assert np.sum(~steady) <= 3  # 0.04 % of normal noise is beyond four errors
+    batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *traces)
+    steady = jax.vmap(velocity)(batch).steady
+    assert np.sum(~steady) <= 3  # 0.04 % of normal noise exceeds four standard errors
 
 
 def test_few_observations_have_no_halves():
-    result = speed(path_trace(np.arange(5.0) ** 2))
+    result = velocity(path_trace(np.arange(5.0) ** 2))
     assert np.isnan(result.halves).all()
     assert result.steady.all()
-    refused = speed(spoilt(made_up_trace(), "touched"))
+    refused = velocity(damaged(synthetic_trace(), "touched"))
     assert np.isnan([*refused.r_squared, *refused.halves.ravel()]).all()
     assert not refused.steady.any()
 
 
 def test_gradients_of_halves_and_r_squared_are_finite():
-    def both(slope):
+    def summed(slope):
         path = jnp.stack([slope * jnp.arange(12.0), jnp.zeros(12)], -1)
-        result = speed(dataclasses.replace(made_up_trace(n=12), center=path))
+        result = velocity(dataclasses.replace(synthetic_trace(n=12), center=path))
         return jnp.nansum(result.r_squared) + jnp.sum(result.halves) + jnp.sum(result.stderr)
 
-    np.testing.assert_allclose(jax.grad(both)(0.3), 2, atol=1e-6)
+    np.testing.assert_allclose(jax.grad(summed)(0.3), 2, atol=1e-6)
 
 
 # --- refusals -------------------------------------------------------------------------------
 
 
 def test_float32_errors_are_small_far_from_position_0():
-    """A mean of large float32 numbers is rounded: the fit is about the first of them."""
-    trace = made_up_trace(n=40, dtype="float32")
+    """A mean of large float32 numbers is rounded, so the fit subtracts the first number."""
+    trace = synthetic_trace(n=40, dtype="float32")
     layer = np.arange(40.0)
     center = jnp.asarray(np.stack([1e6 + 0.5 * layer, 3e5 - 0.25 * layer], -1), jnp.float32)
-    speed = rates.velocity(dataclasses.replace(trace, center=center))
-    np.testing.assert_allclose(speed.value, [0.5, -0.25], rtol=1e-6)
-    np.testing.assert_allclose(speed.stderr, 0, atol=1e-6)
+    velocity = rates.velocity(dataclasses.replace(trace, center=center))
+    np.testing.assert_allclose(velocity.value, [0.5, -0.25], rtol=1e-6)
+    np.testing.assert_allclose(velocity.stderr, 0, atol=1e-6)
 
 
 REFUSED = {
@@ -339,26 +343,26 @@ REFUSED = {
 }
 
 
-def spoilt(trace, how, layers=slice(8, None)):
-    """The trace with one kind of trouble at some of its layers."""
-    nowhere = {"center": np.nan, "covariance": np.nan, "log_mass": -np.inf}
+def damaged(trace, how, layers=slice(8, None)):
+    """The trace with one kind of trouble at the given layers."""
+    undefined = {"center": np.nan, "covariance": np.nan, "log_mass": -np.inf}
     trouble = {
         "short": {},
-        "dead": {**nowhere, "log_energy": -np.inf, "balance": np.nan},
+        "dead": {**undefined, "log_energy": -np.inf, "balance": np.nan},
         "touched": {"edge": 1e-3},
         "cut": {"cut": 1e-3},
         "overflow": {"center": np.nan, "log_energy": np.inf},
         "canceled": {"balance": 1e-14},
-        "canceled exactly": {**nowhere, "balance": 0.0},
+        "canceled exactly": {**undefined, "balance": 0.0},
     }
     changed = {name: getattr(trace, name).at[layers].set(x) for name, x in trouble[how].items()}
     return dataclasses.replace(trace, **changed)
 
 
-@pytest.mark.parametrize("rate", [speed, diffusion, lambda *a: growth(*a).prefactor])
+@pytest.mark.parametrize("rate", [velocity, diffusion, lambda *a: growth(*a).prefactor])
 @pytest.mark.parametrize("how", REFUSED)
 def test_refused_rate_is_nan_with_reason(rate, how):
-    result = rate(spoilt(made_up_trace(), how), 18 if how == "short" else 3)
+    result = rate(damaged(synthetic_trace(), how), 18 if how == "short" else 3)
     assert np.all(np.isnan(result.value))
     assert np.all(np.isnan(result.stderr))
     assert REFUSED[how] in result.reason
@@ -366,20 +370,22 @@ def test_refused_rate_is_nan_with_reason(rate, how):
 
 def test_only_boundary_contact_before_the_window_matters():
     for how in ("overflow", "canceled", "canceled exactly"):
-        early = spoilt(made_up_trace(), how, slice(3))
-        np.testing.assert_array_equal(speed(early, 3).value, speed(made_up_trace(), 3).value)
-        assert np.all(np.isnan(speed(early, 2).value))
-    assert "touched" in speed(spoilt(made_up_trace(), "touched", slice(3)), 3).reason
+        early = damaged(synthetic_trace(), how, slice(3))
+        np.testing.assert_array_equal(
+            velocity(early, 3).value, velocity(synthetic_trace(), 3).value
+        )
+        assert np.all(np.isnan(velocity(early, 2).value))
+    assert "touched" in velocity(damaged(synthetic_trace(), "touched", slice(3)), 3).reason
 
 
 def test_contact_within_tolerance_is_accepted():
-    trace = spoilt(made_up_trace(), "touched")
-    assert speed(trace, edge_tolerance=1e-2).reason == "ok"
+    trace = damaged(synthetic_trace(), "touched")
+    assert velocity(trace, edge_tolerance=1e-2).reason == "ok"
 
 
 def test_growth_without_spreading_is_refused():
     _, trace = im.rollout(np.array([0.0, 0.0, 1.0]), im.fields.disk(31, 2.0), 6)
-    np.testing.assert_allclose(speed(trace).value, 1.0, rtol=1e-12)
+    np.testing.assert_allclose(velocity(trace).value, 1.0, rtol=1e-12)
     np.testing.assert_allclose(diffusion(trace).value, 0.0, atol=1e-12)
     refused = growth(trace).exponent
     assert "no growth" in refused.reason
@@ -391,11 +397,11 @@ def test_bad_rollout_does_not_affect_the_batch():
     kernels = [[0.01, 0.97, 0.02], [-1, -1, -1], [0, 0, 1], [0.02, 0.9, 0.02], [1e8, 1e8, 1e8]]
 
     def rate(kernel):
-        return speed(im.rollout(kernel, pattern, 8, normalize="none")[1])
+        return velocity(im.rollout(kernel, pattern, 8, normalize="none")[1])
 
     batch = jax.jit(jax.vmap(rate))(np.array(kernels, np.float32))
-    words = ["ok", "the field died", "touched the boundary", "ok", "overflowed"]
-    for actual, expected in zip(batch.reason, words, strict=True):
+    reasons = ["ok", "the field died", "touched the boundary", "ok", "overflowed"]
+    for actual, expected in zip(batch.reason, reasons, strict=True):
         assert expected in actual
     np.testing.assert_allclose(batch.value[0], 0.01, rtol=1e-3)
     np.testing.assert_allclose(batch.value[3], 0.0, atol=1e-5)
@@ -407,14 +413,14 @@ def test_cancellation_has_its_own_reason(kernel):
     pattern = np.zeros(41)
     pattern[19:22] = (0.3, 0.4, 0.3) if len(kernel) == 2 else (1.0, 0.0, -1.0)
     _, trace = im.rollout(np.array(kernel), pattern, 5, rectifier="identity")
-    assert "cancel" in speed(trace, 1).reason
+    assert "cancel" in velocity(trace, 1).reason
 
 
 def test_gradients_of_a_refused_rate_are_finite():
     pattern = im.fields.impulse(31)
 
     def rate(kernel):
-        return jnp.nansum(speed(im.rollout(kernel, pattern, 5)[1]).value)
+        return jnp.nansum(velocity(im.rollout(kernel, pattern, 5)[1]).value)
 
     assert np.all(np.isfinite(jax.jit(jax.grad(rate))(-jnp.ones(3))))
 
@@ -502,7 +508,7 @@ def test_bootstrap_is_reproducible_and_draws_points_in_use():
     np.testing.assert_array_equal(interval(x, y, where, key=key, resamples=50).slope, first)
 
 
-# --- mistakes -------------------------------------------------------------------------------
+# --- invalid arguments ----------------------------------------------------------------------
 
 KEY, THREE = jax.random.key(0), [1.0, 2.0, 3.0]
 
@@ -529,7 +535,10 @@ KEY, THREE = jax.random.key(0), [1.0, 2.0, 3.0]
         (lambda: theory.predict(np.zeros(0)), "kernel: got shape .*, expected at least one tap"),
         (lambda: theory.predict([1.0, np.inf]), "kernel: got 1 of 2 values not finite"),
         (lambda: theory.predict(THREE, rectifier="rely"), "rectifier: got 'rely', .* relu, "),
-        (lambda: theory.inactive_range((3, 3), (0, 0)), "direction: got .*, expected a nonzero vector"),
+        (
+            lambda: theory.inactive_range((3, 3), (0, 0)),
+            "direction: got .*, expected a nonzero vector",
+        ),
         (lambda: theory.inactive_range((1, 3), (1, 0)), "direction: got .*, expected .* one tap"),
         (lambda: theory.inactive_range((3, 0)), r"kernel_size: got \(3, 0\), expected .* positive"),
         (
