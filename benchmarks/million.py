@@ -42,7 +42,7 @@ def run(kernels: int, chunk: int, bar: tqdm) -> dict[str, Any]:
 
     Returns:
         seconds and, apart, compile_s; cell_steps_per_s; finite, the share of kernels that have a
-        speed; mean_speed of those, in pixels per layer; and what was asked for.
+        speed; mean_speed of those, in pixels per layer; and the settings.
     """
     chunk = min(chunk, kernels)
     keys = jax.random.split(jax.random.key(0), kernels)

@@ -1,6 +1,6 @@
 """What a GPU would be given: programs for it, in which no product is rounded to fewer digits.
 
-Accelerators multiply float32 with ten bits of its digits unless told otherwise. Programs are made
+Accelerators multiply float32 with ten bits of its digits unless set otherwise. Programs are made
 for one without there being one.
 """
 
@@ -44,9 +44,9 @@ def target(kernel):
     """All that may be target for."""
     final, trace = im.rollout(kernel, PLANE, 6)
     run = losses.Run(kernel, im.fields.as_field(PLANE), final, trace)
-    wish = losses.velocity([0.0, 0.1]) + losses.diffusion(0.1) + losses.shape(PLANE)
-    wish = wish + losses.arrival([1.0, 1.0], 6) + losses.energy() + losses.isotropy()
-    return (wish + losses.odd_share() + losses.high_frequency_share())(run)
+    objective = losses.velocity([0.0, 0.1]) + losses.diffusion(0.1) + losses.shape(PLANE)
+    objective = objective + losses.arrival([1.0, 1.0], 6) + losses.energy() + losses.isotropy()
+    return (objective + losses.odd_share() + losses.high_frequency_share())(run)
 
 
 def passed(image):

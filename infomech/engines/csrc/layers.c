@@ -50,8 +50,8 @@ static inline int64_t source(int64_t i, int64_t n, int boundary) {
 
 /* Largest e with 2^e <= size, clipped so that 2^-e fits into `bytes` bytes; 0 for a dead or nonfinite field. */
 static int64_t exponent_of(double size, size_t bytes) {
-  int64_t peak = bytes == sizeof(float) ? 120 : 1000;
-  return size > 0 && isfinite(size) ? larger(-peak, smaller(peak, ilogb(size))) : 0;
+  int64_t limit = bytes == sizeof(float) ? 120 : 1000;
+  return size > 0 && isfinite(size) ? larger(-limit, smaller(limit, ilogb(size))) : 0;
 }
 
 static int whole_axis(const Stack *s, const Region *tile, int a) {
