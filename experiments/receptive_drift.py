@@ -74,7 +74,7 @@ def measure(network: Trained, trained: bool, setting: ReceptiveDriftSettings) ->
             canvas(network.training, setting.images).astype(np.float64),
             spec=network.training.spec,
             key=jax.random.key(setting.seed),
-            samples=setting.samples,
+            resamples=setting.samples,
         )
     return Case(network.training.name, trained, jax.tree.map(np.asarray, displaced))
 

@@ -119,7 +119,7 @@ def displacements(stack, images):
         images,
         spec=spec,
         key=jax.random.key(0),
-        samples=20,
+        resamples=20,
         progress=lambda lattices: (order.append(n) or x for n, x in enumerate(lattices)),
     )
     assert order == list(range(len(stack)))
@@ -374,7 +374,7 @@ def two_channel_figure(folder):
     params, spec = chain.chain(layers)
     params = jax.tree.map(lambda x: x.astype("float64"), params)
     images = normal(2, 1, 9, 9).astype("float64")
-    results = chain.displacements(params, images, spec=spec, key=jax.random.key(0), samples=5)
+    results = chain.displacements(params, images, spec=spec, key=jax.random.key(0), resamples=5)
     number = receptive_drift._number("net", results[0])
     assert (number.value, number.met) == (None, None)
     assert number.wanted == "interval above 0.9; too few channels to tell"

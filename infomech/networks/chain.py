@@ -119,7 +119,7 @@ def displacements(
     *,
     spec: Spec,
     key: jax.Array,
-    samples: int = 1000,
+    resamples: int = 1000,
     progress: Callable[[Sequence[Lattice]], Iterable[Lattice]] = iter,
 ) -> list[Displaced]:
     """Displacement of content from the image to the channels of each layer, predicted and measured.
@@ -134,7 +134,7 @@ def displacements(
             fields.
         spec: of the network; static.
         key: for the bootstrap, from `jax.random.key`.
-        samples: bootstrap resamples; static.
+        resamples: bootstrap draws; static.
         progress: wraps the iterable of lattices, one per layer, as `tqdm.tqdm` does.
 
     Returns:
@@ -152,7 +152,7 @@ def displacements(
         units = np.column_stack([np.arange(channels), np.tile(index, (channels, 1))])
         positions = np.tile(lattice.at(index), (channels, 1))
         by_weighting = _displaced(
-            params, images, units, positions, key, spec=spec, layer=n, resamples=samples
+            params, images, units, positions, key, spec=spec, layer=n, resamples=resamples
         )
         results += [Displaced(n + 1, name, *by_weighting[name]) for name in drift.WEIGHTINGS]
     return results
