@@ -17,7 +17,7 @@ from infomech.scattering.frames import Frame
 def scattering(
     signal: Any,
     frame: Frame,
-    found: Energies,
+    energies: Energies,
     guarantees: dict[str, Any],
     paths: Paths | None = None,
     *,
@@ -30,7 +30,7 @@ def scattering(
     Args:
         signal: input signal, one or two axes.
         frame: frame of the layers.
-        found: energies of the signal.
+        energies: energies of the signal.
         guarantees: bounds on W_0 … W_(N + 1), by name.
         paths: computed paths; if None, the last panel shows the energy of the features.
         parts: number of parts of the non-linearity.
@@ -46,11 +46,11 @@ def scattering(
             _draw_responses(responses, signal, frame)
         else:
             _draw_tiling(responses, frame)
-        _draw_decay(decay, found, guarantees)
+        _draw_decay(decay, energies, guarantees)
         if paths is None:
-            _draw_features(shares, found)
+            _draw_features(shares, energies)
         else:
-            _draw_scales(shares, found, analysis.by_scale(paths, frame, parts=parts))
+            _draw_scales(shares, energies, analysis.by_scale(paths, frame, parts=parts))
     return figure
 
 
