@@ -105,7 +105,7 @@ def corresponding(frame: Frame, which: Sequence[Sequence[int]]) -> tuple[tuple[i
     Raises:
         ValueError: the numbers of wavelets differ.
     """
-    bands = _transform.kept(frame, (nonlinearities.modulus,))
+    bands = _transform.computed_bands(frame, (nonlinearities.modulus,))
     bands = sorted(bands, key=lambda band: (-frame.labels[band].scale, band))
     wavelets = max((n for path in which for n in path), default=-1) + 1
     if wavelets != len(bands):

@@ -746,6 +746,6 @@ def test_scatter_takes_images_and_prints_json(capsys, tmp_path):
     )
     assert code == 0
     facts = json.loads(out)["result"]
-    assert facts["grid"] == [32, 32]
+    assert facts["shape"] == [32, 32]
     assert facts["bands"] == 16
     assert facts["propagated"][1] <= facts["guarantees"]["this frame"][1]

@@ -605,7 +605,7 @@ def test_where_bands_lie_is_not_for_traced_responses(question):
 
 def test_learned_responses_keep_their_mirrors():
     frame = families.meyer(24, 2.0)
-    first = frames.firsts(frame)
+    first = frames.independent_bands(frame)
     assert first == (0, 1)
     random = np.random.default_rng(7)
     responses = random.normal(size=(2, 24)) + 1j * random.normal(size=(2, 24))

@@ -150,12 +150,12 @@ def test_samples_that_hold_a_band_and_its_square():
     bands = np.zeros((4, 24))
     bands[0, 3:7] = bands[1, 10:16] = bands[2, [2, 4, 20, 22]] = 1
     bank = frames.frame(np.where(np.arange(24) % 23 < 2, 1.0, 0.0), bands)
-    fields, squares = supports.samples(bank)
+    fields, squares = supports.required_samples(bank)
     np.testing.assert_array_equal(fields, [[13], [25], [9], [1], [3]])
     np.testing.assert_array_equal(squares, [[7], [11], [17], [1], [5]])
     line = np.eye(1, 24)[0]
     plane = frames.frame(np.outer(line, line[:6]), np.outer(bands[0], np.roll(line[:6], 2))[None])
-    fields, squares = supports.samples(plane)
+    fields, squares = supports.required_samples(plane)
     np.testing.assert_array_equal(fields, [[13, 5], [1, 1]])
     np.testing.assert_array_equal(squares, [[7, 1], [1, 1]])
 

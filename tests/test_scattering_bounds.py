@@ -661,7 +661,7 @@ F, ONE, TAPS = np.ones(24), np.ones((1, 8)), np.ones((1, 1, 3))
         (lambda: bounds.contraction((2.0, 1.0)), "support"),
         (lambda: bounds.contraction((-1.0, 1.0)), "support"),
         (lambda: bounds.contraction((0.0, 0.0)), "support"),
-        (lambda: bounds.widths(DYADIC, 0), "layers: got 0"),
+        (lambda: bounds.widths(DYADIC, 0), "depth: got 0"),
         (lambda: bounds.widths(DYADIC, 2, rule="best"), "rule: got 'best'"),
         (lambda: bounds.widths([DYADIC], 2), "frame: got 1 of them"),
         (lambda: bounds.widths([DYADIC, 3], 2), "frame: got 2 of them"),

@@ -173,7 +173,7 @@ def _facts(
 ) -> dict[str, Any]:
     law = analysis.decay(energies) if energies.energy > 0 else None
     return {
-        "grid": list(values.shape),
+        "shape": list(values.shape),
         "bands": len(frame.labels),
         "gap": supports.gap(frame),
         "factor": float(supports.factors(frame).min()),
@@ -188,7 +188,7 @@ def _facts(
 
 def _report(facts: dict[str, Any]) -> str:
     energy = float(facts["energy"]) or 1.0
-    shape = "×".join(map(str, facts["grid"]))
+    shape = "×".join(map(str, facts["shape"]))
     guarantee = facts["guarantees"].get("this frame")
     significant = facts["significant"]
     lines = [

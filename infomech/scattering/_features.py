@@ -55,7 +55,9 @@ def all_paths(
     steps = [
         [band * kind.parts + part for band in bands for part in range(kind.parts)]
         for bands, kind in zip(
-            (_transform.kept(item, layers) for item in layer_frames[:-1]), layers[:-1], strict=True
+            (_transform.computed_bands(item, layers) for item in layer_frames[:-1]),
+            layers[:-1],
+            strict=True,
         )
     ]
     counts = itertools.accumulate(map(len, steps), lambda a, b: a * b, initial=1)

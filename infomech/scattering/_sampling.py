@@ -100,11 +100,11 @@ def by_bands(
 
 
 def _table(frame: Frame) -> list[list[Shape]]:
-    """`supports.samples` with one tuple per filter."""
+    """`supports.required_samples` with one tuple per filter."""
     if any(checks.concrete(response) is None for response in (frame.low, frame.bands)):
         expected = "concrete ones for oversampling: jit a function of the signal only"
         raise checks.error("frame", "traced responses", expected)
-    return [[tuple(row) for row in table.tolist()] for table in supports.samples(frame)]
+    return [[tuple(row) for row in table.tolist()] for table in supports.required_samples(frame)]
 
 
 def count_samples(sampling: Sampling) -> int:

@@ -126,7 +126,7 @@ def paths(
     if not records.complete:
         raise checks.error("max_paths", max_paths, "a larger number, or a larger prune")
     used = records.layer >= 0
-    numbers = [kept(f, plan.layers) for f in stack]
+    numbers = [computed_bands(f, plan.layers) for f in stack]
     steps: list[tuple[int, ...]] = []
     for layer, step, parent in zip(
         records.layer[used], records.step[used], records.parent[used], strict=True
@@ -158,7 +158,7 @@ def prepare(signal, frame, depth, nonlinearity, max_paths, memory_mib, record=Fa
     _check_normal(values)
     which = tuple(next(i for i, d in enumerate(distinct) if d is item) for item in layer_frames)
     stack = tuple(_astype(item, values.dtype) for item in distinct)
-    numbers = [kept(item, layers) for item in distinct]
+    numbers = [computed_bands(item, layers) for item in distinct]
     max_bands = max(map(len, numbers))
     multiplicity = tuple(
         tuple(2 if item.mirrors[i] > i and _symmetric(layers) else 1 for i in bands)
@@ -225,9 +225,11 @@ def _symmetric(layers):
     return all(kind.symmetric for kind in layers)
 
 
-def kept(frame, layers):
+def computed_bands(frame, layers):
     """Indices of the bands to compute: one of each mirrored pair if both give equal results."""
-    return frames.firsts(frame) if _symmetric(layers) else tuple(range(len(frame.mirrors)))
+    return (
+        frames.independent_bands(frame) if _symmetric(layers) else tuple(range(len(frame.mirrors)))
+    )
 
 
 def _chunk(plan, dtype, memory_mib):
@@ -275,7 +277,7 @@ def _check_count(plan):
 def _walk(scaled, unit, stack, share, plan):
     """Walk the tree of a signal divided by its unit; also return its energy."""
     energy = jnp.sum(scaled * scaled)
-    bank = _filters.bank(stack, tuple(kept(f, plan.layers) for f in stack))
+    bank = _filters.bank(stack, tuple(computed_bands(f, plan.layers) for f in stack))
     axes = tuple(range(scaled.ndim))
     spectrum = jnp.fft.rfftn(scaled, axes=axes)
     return energy, _tree.walk(plan, spectrum, share * energy, unit, bank)

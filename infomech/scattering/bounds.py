@@ -37,7 +37,7 @@ def contraction(support: tuple[float, float]) -> float:
     return math.inf if low == high else (high + low) / (high - low)
 
 
-def widths(frame: Frame | Sequence[Frame], layers: int, *, rule: str = "factors") -> np.ndarray:
+def widths(frame: Frame | Sequence[Frame], depth: int, *, rule: str = "factors") -> np.ndarray:
     """Widths w_1 … w_N of the cones that bound W_1 … W_N, in radians per sample.
 
     The width for W_N starts with the gap δ of frame N; each preceding frame widens it. The rule
@@ -47,7 +47,7 @@ def widths(frame: Frame | Sequence[Frame], layers: int, *, rule: str = "factors"
 
     Args:
         frame: one for all layers, or one per layer; tight.
-        layers: N ≥ 1.
+        depth: number of layers N ≥ 1.
         rule: "factors" or "general".
 
     Returns:
@@ -58,25 +58,25 @@ def widths(frame: Frame | Sequence[Frame], layers: int, *, rule: str = "factors"
             rule; with the rule "general", bands that aren't analytic, or in two dimensions bands
             that don't fit into a right angle.
     """
-    layers = checks.integer("layers", layers, 1)
+    depth = checks.integer("depth", depth, 1)
     checks.one_of("rule", rule, RULES)
-    stack = [frame] * layers if isinstance(frame, Frame) else frame
+    stack = [frame] * depth if isinstance(frame, Frame) else frame
     if (
         not isinstance(stack, list | tuple)
-        or len(stack) != layers
+        or len(stack) != depth
         or not all(isinstance(item, Frame) for item in stack)
     ):
         got = f"{len(stack)} of them" if isinstance(stack, list | tuple) else type(frame).__name__
-        raise checks.error("frame", got, f"one, or one for each of {layers} layers")
+        raise checks.error("frame", got, f"one, or one for each of {depth} layers")
     if len({item.shape for item in stack}) > 1:
         raise checks.error("frame", "frames of different shapes", "frames of equal shape")
     by_id = {id(item): _properties(item, rule) for item in stack}
     properties = [by_id[id(item)] for item in stack]
     if len(stack[0].shape) == 2 and rule == "general":
         gap = min(gap for gap, _, _ in properties)
-        return gap * np.arange(1, layers + 1) ** math.log2(math.sqrt(4 / 3))
+        return gap * np.arange(1, depth + 1) ** math.log2(math.sqrt(4 / 3))
     result = [properties[0][0]]
-    for n in range(1, layers):
+    for n in range(1, depth):
         # a single frame: one more layer widens the previous result once more
         single = len(by_id) == 1
         width = result[-1] if single else properties[n][0]
@@ -87,7 +87,7 @@ def widths(frame: Frame | Sequence[Frame], layers: int, *, rule: str = "factors"
 
 
 def guaranteed(
-    signal: Any, frame: Frame | Sequence[Frame], layers: int, *, rule: str = "factors"
+    signal: Any, frame: Frame | Sequence[Frame], depth: int, *, rule: str = "factors"
 ) -> Any:
     """Upper bounds on the propagated energies W_0 … W_N of a signal, for modulus networks [E].
 
@@ -99,7 +99,7 @@ def guaranteed(
 
     Args:
         signal: f, real, with the frame's shape.
-        frame, layers, rule: see `widths`.
+        frame, depth, rule: see `widths`.
 
     Returns:
         Array (N + 1,): float64 on the host, the signal's dtype under jit. Values that the dtype
@@ -108,7 +108,7 @@ def guaranteed(
     Raises:
         ValueError: a signal of the wrong shape or not finite; invalid arguments to `widths`.
     """
-    cone_widths = widths(frame, layers, rule=rule)
+    cone_widths = widths(frame, depth, rule=rule)
     shape = frame.shape if isinstance(frame, Frame) else frame[0].shape
     values = checks.floating("signal", signal)
     if values.shape != shape:

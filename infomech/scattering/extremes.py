@@ -189,7 +189,7 @@ def best_frame(
         raise checks.error("signals", "one that is 0 everywhere", "nonzero signals")
     nonlinearity = _conserving(nonlinearity)
     _check(batch[0], frame, depth, prune, nonlinearity)
-    responses, history = frame.bands[np.array(frames.firsts(frame))], []
+    responses, history = frame.bands[np.array(frames.independent_bands(frame))], []
     state = _adam(0.0).init(responses)
     step_size, threshold = (jnp.asarray(x, batch.dtype) for x in (rate, prune))
     options: dict[str, Any] = {"depth": depth, "nonlinearity": nonlinearity}

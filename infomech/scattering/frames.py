@@ -153,8 +153,8 @@ def tighten(bank: Frame, *, keep_low: bool = False) -> Frame:
     known = [checks.concrete(x) for x in (low_power, total, target)]
     if not any(x is None for x in known):
         _check_coverage(*known, keep_low=keep_low)
-    nonzero = total > 0
-    gain = safe_math.sqrt(jnp.where(nonzero, target / jnp.where(nonzero, total, 1), 0)) / unit
+    covered = total > 0
+    gain = safe_math.sqrt(jnp.where(covered, target / jnp.where(covered, total, 1), 0)) / unit
     scaled = bank.low if keep_low else bank.low * gain.astype(bank.low.dtype)
     bands = bank.bands * gain[None].astype(bank.bands.dtype)
     return dataclasses.replace(bank, low=scaled, bands=bands)
@@ -163,12 +163,12 @@ def tighten(bank: Frame, *, keep_low: bool = False) -> Frame:
 def with_bands(bank: Frame, responses: Any) -> Frame:
     """Replace the responses of a frame and rebuild each mirrored band from its partner.
 
-    Use it to learn frames: the parameters are the responses at `firsts`, and the declared mirrors
-    stay valid. Differentiable.
+    Use it to learn frames: the parameters are the responses of the independent bands, and the
+    declared mirrors stay valid. Differentiable.
 
     Args:
         bank: any frame.
-        responses: of the bands at `firsts(bank)`, (len(firsts), *shape), real or complex.
+        responses: real or complex, one of shape (*shape) for each of `independent_bands(bank)`.
 
     Returns:
         `Frame`, in general not tight: see `tighten`.
@@ -176,9 +176,9 @@ def with_bands(bank: Frame, responses: Any) -> Frame:
     Raises:
         ValueError: responses of a different shape, NaN or infinity.
     """
-    first, responses = firsts(bank), _responses("responses", responses)
+    first, responses = independent_bands(bank), _responses("responses", responses)
     if responses.shape != (len(first), *bank.shape):
-        expected = f"({len(first)}, *{bank.shape}), one for each band of firsts"
+        expected = f"({len(first)}, *{bank.shape}), one for each of the independent bands"
         raise checks.error("responses", f"shape {responses.shape}", expected)
     images, rows = mirrored(responses), {i: row for row, i in enumerate(first)}
     bands = [
@@ -188,7 +188,7 @@ def with_bands(bank: Frame, responses: Any) -> Frame:
     return dataclasses.replace(bank, bands=jnp.stack(bands))
 
 
-def firsts(bank: Frame) -> tuple[int, ...]:
+def independent_bands(bank: Frame) -> tuple[int, ...]:
     """Indices of all bands except the second of each mirrored pair."""
     return tuple(i for i, mirror in enumerate(bank.mirrors) if mirror < 0 or i <= mirror)
 
@@ -251,7 +251,7 @@ def require_tight(bank: Frame) -> None:
         raise checks.error("frame", got, f"1 within {tolerance:g} everywhere; see frames.tighten")
 
 
-def lets_through(responses: np.ndarray) -> np.ndarray:
+def nonzero(responses: np.ndarray) -> np.ndarray:
     """Mask of nonzero responses, up to rounding relative to the largest of them."""
     size = np.abs(responses)
     power = (size / (size.max() or 1)) ** 2
@@ -296,7 +296,7 @@ def _label(band: np.ndarray) -> Band:
     total = power.sum() or 1
     axes = frequencies(band.shape)
     center = tuple(float(np.sum(axis * power) / total) for axis in axes)
-    passed = magnitudes(band.shape)[lets_through(band)]
+    passed = magnitudes(band.shape)[nonzero(band)]
     support = (float(passed.min()), float(passed.max())) if passed.size else (0.0, 0.0)
     return Band(0, center, math.atan2(*center) if len(center) == 2 else None, support)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from infomech._core import checks
-from infomech.scattering.frames import Frame, frequencies, lets_through, magnitudes
+from infomech.scattering.frames import Frame, frequencies, magnitudes, nonzero
 
 
 def gap(bank: Frame) -> float:
@@ -80,14 +80,14 @@ def subsampling(bank: Frame) -> int:
     Raises:
         ValueError: traced responses.
     """
-    passed = lets_through(_concrete(bank.low))
+    passed = nonzero(_concrete(bank.low))
     highest = [np.abs(axis[passed]).max(initial=0) for axis in frequencies(bank.shape)]
     common = math.gcd(*bank.shape)
     strides = [s for s in range(1, common + 1) if common % s == 0 and max(highest) * s < np.pi]
     return max(strides, default=1)
 
 
-def samples(bank: Frame) -> tuple[np.ndarray, np.ndarray]:
+def required_samples(bank: Frame) -> tuple[np.ndarray, np.ndarray]:
     """Samples needed along each axis to represent f * g and |f * g|² for each filter g.
 
     A filter with frequencies up to the k-th needs 2k + 1 samples for f * g. If its frequencies lie
@@ -99,7 +99,7 @@ def samples(bank: Frame) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: traced responses.
     """
-    passed = np.concatenate([_supports(bank), lets_through(_concrete(bank.low))[None]])
+    passed = np.concatenate([_supports(bank), nonzero(_concrete(bank.low))[None]])
     fields, squares = [], []
     for axis, n in enumerate(bank.shape, 1):
         others = tuple(other for other in range(1, passed.ndim) if other != axis)
@@ -119,7 +119,7 @@ def _arc(mask):
 
 
 def _supports(bank):
-    return lets_through(_concrete(bank.bands))
+    return nonzero(_concrete(bank.bands))
 
 
 def _concrete(responses):
