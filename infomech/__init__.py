@@ -6,6 +6,7 @@ arXiv 2512.24338. Results without a citation are derived in the docstring and te
 
 from infomech import (
     design,
+    dynamics,
     fields,
     kernels,
     losses,
@@ -23,6 +24,7 @@ from infomech import (
     weights,
 )
 from infomech._rollout import Trace, layer, rollout
+from infomech.dynamics import Dynamics
 from infomech.engines.plan import plan
 from infomech.fields import Field
 from infomech.rectifiers import Rectifier
@@ -30,10 +32,12 @@ from infomech.rectifiers import Rectifier
 __version__ = "0.1.0"
 
 __all__ = [
+    "Dynamics",
     "Field",
     "Rectifier",
     "Trace",
     "design",
+    "dynamics",
     "fields",
     "kernels",
     "layer",

@@ -13,10 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from infomech._core import checks, safe_math
+from infomech.dynamics import BOUNDARIES
 from infomech.fields import Field, as_field
-
-#: values outside the domain: zeros, the opposite side, or the mirror image (edge not repeated)
-BOUNDARIES = ("zero", "periodic", "reflect")
 
 
 def mass(field: Any) -> jax.Array:
@@ -66,7 +64,7 @@ def center(field: Any, *, boundary: str = "zero") -> jax.Array:
 
     Args:
         field: `Field` or array of d axes.
-        boundary: one of `BOUNDARIES`.
+        boundary: one of `infomech.dynamics.BOUNDARIES`.
 
     Returns:
         Vector (d,); NaN for a field of zero mass.
@@ -135,7 +133,7 @@ def edge(field: Any, reach: tuple[tuple[int, int], ...], *, boundary: str = "zer
     Args:
         field: `Field` or array of d axes.
         reach: for each axis, pixels that count at its (lower, upper) end; see `layer_reach`.
-        boundary: one of `BOUNDARIES`.
+        boundary: one of `infomech.dynamics.BOUNDARIES`.
 
     Returns:
         Scalar; 0 for a dead field, NaN on a periodic domain if the mass cancels.

@@ -32,6 +32,10 @@ class Rectifier:
         return self.function(values)
 
 
+#: what arguments called `rectifier` accept
+RectifierLike = str | Rectifier | Callable[[jax.Array], jax.Array]
+
+
 def _identity(values: Any) -> Any:
     return values
 
@@ -57,7 +61,7 @@ def names() -> tuple[str, ...]:
     return tuple(_KNOWN)
 
 
-def get(rectifier: str | Rectifier | Callable[[Any], Any]) -> Rectifier:
+def get(rectifier: RectifierLike) -> Rectifier:
     """Rectifier with a given name, or made from a pointwise callable.
 
     Known names: relu max(u, 0), with slope 0 at 0; modulus |u|; identity u; leaky_relu, slope 0.01

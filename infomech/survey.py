@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import kernels, observables, rates, rectifiers, theory
+from infomech import kernels, rates, rectifiers, theory
 from infomech._core import checks
-from infomech._rollout import NORMALIZATIONS, rollout
+from infomech._rollout import rollout
+from infomech.dynamics import BOUNDARIES, NORMALIZATIONS
 from infomech.fields import patterns
 from infomech.rates import LINEAR_R_SQUARED, SYMBOLS, LawFit, format_r_squared
 
@@ -58,7 +59,7 @@ class LawConfig:
         """Raises ValueError naming the first invalid value."""
         for name, known in (
             ("rectifier", rectifiers.names()),
-            ("boundary", observables.BOUNDARIES),
+            ("boundary", BOUNDARIES),
             ("normalize", NORMALIZATIONS),
         ):
             for value in getattr(self, name):

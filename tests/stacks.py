@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import pytest
 
-from infomech import rectifiers
+from infomech.dynamics import Dynamics
 from infomech.engines import native, plan
 from infomech.engines.stack import Stack
 
@@ -22,8 +22,8 @@ def make_stack(
     dtype="float64",
     rescale=True,
 ):
-    rectifier = rectifiers.get(rectifier)
-    return Stack(shape, kernel_size, steps, stacked, rectifier, boundary, dtype, rescale)
+    dynamics = Dynamics(rectifier, boundary, "l2" if rescale else "none")
+    return Stack(shape, kernel_size, steps, stacked, dynamics, dtype)
 
 
 needs_native = pytest.mark.skipif(
@@ -33,5 +33,6 @@ ENGINES = [pytest.param("native", marks=needs_native), "shifts", "convolution"]
 
 
 def execute(engine, stack, kernels, values):
-    assert plan.choose(stack, engine, "cpu") == engine
-    return plan.ENGINES[engine].run(stack, jnp.asarray(kernels), jnp.asarray(values))
+    chosen = plan.choose(stack, engine, "cpu")
+    assert chosen.name == engine
+    return chosen.run(stack, jnp.asarray(kernels), jnp.asarray(values))

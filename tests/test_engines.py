@@ -807,13 +807,13 @@ def test_low_memory_selects_forward_mode(monkeypatch):
     stack = make_stack((3, 3), (256, 256), 100, dtype="float32")
     size = 4 * 256 * 256
     monkeypatch.setattr(plan, "_memory", lambda: 1e12)
-    assert plan.choose_grad_mode(stack, "native") == "checkpointed"
+    assert plan.choose_grad_mode(stack, native.ENGINE) == "checkpointed"
     assert im.plan((3, 3), (256, 256), 100).grad_mode == "checkpointed"
     need = im.plan((3, 3), (256, 256), 100).fields["checkpointed"]
     assert need < 50
     for share, mode in [(2.1, "checkpointed"), (1.9, "forward")]:
         monkeypatch.setattr(plan, "_memory", lambda share=share: share * need * size)
-        assert plan.choose_grad_mode(stack, "native") == mode
+        assert plan.choose_grad_mode(stack, native.ENGINE) == mode
         result = im.plan((3, 3), (256, 256), 100)
         assert (result.grad_mode, result.memory) == (mode, share * need * size)
         # twice the fields or a wider dtype need twice the memory
@@ -821,7 +821,7 @@ def test_low_memory_selects_forward_mode(monkeypatch):
         assert im.plan((3, 3), (256, 256), 100, dtype="float64").grad_mode == "forward"
         # one kernel per layer has too many taps for forward mode
         assert (
-            plan.choose_grad_mode(dataclasses.replace(stack, stacked=True), "native")
+            plan.choose_grad_mode(dataclasses.replace(stack, stacked=True), native.ENGINE)
             == "checkpointed"
         )
     monkeypatch.setattr(plan, "_memory", lambda: 1e12)

@@ -10,7 +10,7 @@ import reference
 
 import infomech as im
 from infomech import rates
-from infomech._rollout import NORMALIZATIONS
+from infomech.dynamics import NORMALIZATIONS
 
 CASES = [
     ((3,), (14,), "relu", "zero", "l2"),

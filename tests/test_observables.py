@@ -10,6 +10,7 @@ import reference
 
 import infomech as im
 from infomech import observables
+from infomech.dynamics import BOUNDARIES
 
 pytestmark = pytest.mark.optimized
 
@@ -91,7 +92,7 @@ def test_observables_match_the_reference(shape, kernel_size, boundary, dtype, si
 
 
 def test_edge_covers_pixels_affected_within_one_layer():
-    cases = [(n, boundary) for n in (1, 2, 3, 6, 7) for boundary in observables.BOUNDARIES]
+    cases = [(n, boundary) for n in (1, 2, 3, 6, 7) for boundary in BOUNDARIES]
 
     @jax.jit
     @jax.vmap

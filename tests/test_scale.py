@@ -21,6 +21,7 @@ from infomech import (
     spectrum,
     theory,
 )
+from infomech.dynamics import BOUNDARIES
 from infomech.losses import Run, _terms
 from infomech.scattering import analysis, bounds, extremes, frames, layers, supports
 from infomech.weights import Layer
@@ -140,7 +141,7 @@ def observed(x):
                      "skewness", "excess_kurtosis", "balance")
     } | {
         f"{boundary} {name}": function(field, boundary)
-        for boundary in observables.BOUNDARIES
+        for boundary in BOUNDARIES
         for name, function in (
             ("edge", lambda u, b: observables.edge(u, reach, boundary=b)),
             ("center", lambda u, b: observables.center(u, boundary=b)),

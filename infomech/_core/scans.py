@@ -33,15 +33,17 @@ def checkpointed(
     return state, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), ys, tail_ys)
 
 
-def in_pieces(
-    run: Callable[[Any, Any, int], Any], state: Any, xs: Any, length: int, each: int
+def in_segments(
+    run: Callable[[Any, Any, int], Any], state: Any, xs: Any, length: int, segment: int
 ) -> Any:
-    """Call `run(state, xs, count)` on successive `each` of `length` entries, then on the rest."""
-    pieces = length // each if length > each else 0
-    cut = pieces * each
-    if pieces:
-        folded = jax.tree.map(lambda a: a[:cut].reshape(pieces, each, *a.shape[1:]), xs)
-        state, _ = jax.lax.scan(lambda s, x: (run(s, x, each), None), state, folded, length=pieces)
+    """Call `run(state, xs, count)` on segments of `segment` entries, then on the rest."""
+    count = length // segment if length > segment else 0
+    cut = count * segment
+    if count:
+        folded = jax.tree.map(lambda a: a[:cut].reshape(count, segment, *a.shape[1:]), xs)
+        state, _ = jax.lax.scan(
+            lambda s, x: (run(s, x, segment), None), state, folded, length=count
+        )
     if cut < length:
         state = run(state, jax.tree.map(lambda a: a[cut:], xs), length - cut)
     return state

@@ -4,21 +4,21 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import observables, rectifiers
+from infomech import observables
 from infomech._core import checks, safe_math, scans
 from infomech._rollout import step
+from infomech.dynamics import Dynamics, resolve
 from infomech.engines import derivatives, devices, plan
+from infomech.engines.stack import Engine, Stack
 from infomech.fields import Field, as_field
-
-#: divisor of the field after each layer: 1, Σ|u|, √Σu² or max|u|
-NORMALIZATIONS = ("none", "sum", "l2", "max")
+from infomech.rectifiers import RectifierLike
 
 
 @jax.tree_util.register_dataclass
@@ -57,7 +57,14 @@ class Trace:
         return safe_math.sqrt(jnp.diagonal(self.covariance, axis1=-2, axis2=-1))
 
 
-def layer(kernel: Any, field: Any, *, rectifier: Any = "relu", boundary: str = "zero") -> Field:
+def layer(
+    kernel: Any,
+    field: Any,
+    *,
+    dynamics: Dynamics | None = None,
+    rectifier: RectifierLike | None = None,
+    boundary: str | None = None,
+) -> Field:
     """One layer, u ← φ(k * u): a true convolution, then the rectifier ([M]).
 
     The output lies on the pixel grid, out[x] = Σ_i k[i] u[x − i + c] with c = (n − 1)//2; for an
@@ -66,8 +73,7 @@ def layer(kernel: Any, field: Any, *, rectifier: Any = "relu", boundary: str = "
     Args:
         kernel: taps with d axes, none longer than the field's.
         field: `Field` or array of d axes.
-        rectifier: a name, a `Rectifier` or a pointwise callable.
-        boundary: "zero", "periodic", or "reflect" (mirror image, edge pixel not repeated).
+        dynamics, rectifier, boundary: as for `rollout`; a single layer does not normalize.
 
     Returns:
         `Field` of the same shape. For a non-homogeneous rectifier, log_gain is multiplied in first:
@@ -76,11 +82,9 @@ def layer(kernel: Any, field: Any, *, rectifier: Any = "relu", boundary: str = "
     Raises:
         ValueError: kernel and field don't match, or a name is unknown.
     """
-    rectifier = rectifiers.get(rectifier)
-    kernel, field = _prepare(kernel, field, None, rectifier, boundary)
-    config = step.RolloutConfig(
-        1, rectifier, boundary, "none", None, 1, "auto", "checkpointed", 0, None
-    )
+    dynamics = resolve(dynamics, rectifier=rectifier, boundary=boundary, normalize="none")
+    kernel, field, stack = _prepare(kernel, field, None, dynamics, None)
+    config = step.RolloutConfig(stack, None, 1, "auto", "checkpointed")
     return _run(kernel, field, config=config)[0]
 
 
@@ -89,13 +93,14 @@ def rollout(
     field: Any,
     steps: int,
     *,
-    rectifier: Any = "relu",
-    boundary: str = "zero",
-    normalize: str = "l2",
+    dynamics: Dynamics | None = None,
+    rectifier: RectifierLike | None = None,
+    boundary: str | None = None,
+    normalize: str | None = None,
     observe: Callable[[Field], Any] | str | None = "trace",
     every: int = 1,
     follow: int = 0,
-    engine: str = "auto",
+    engine: str | Engine = "auto",
     grad_mode: str = "auto",
     mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[Field, Any]:
@@ -110,6 +115,8 @@ def rollout(
         kernel: taps with d axes, or (steps, *kernel_size) with one kernel per layer.
         field: `Field` or array of d axes; the initial field is not normalized.
         steps: number of layers, at least 0.
+        dynamics: `Dynamics` of each layer; the default is relu, zero, l2. The next three arguments
+            replace its entries.
         rectifier: a name, a `Rectifier` or a pointwise callable.
         boundary: "zero", "periodic", or "reflect" (mirror image, edge pixel not repeated).
         normalize: "none", "sum" (Σ|u|), "l2" (√Σu²) or "max" (max|u|). A field of norm 0 is not
@@ -121,7 +128,7 @@ def rollout(
             pixels to bring the center of mass back to its middle; the domain also moves before
             each observation. 0 for a fixed domain. Requires the "zero" boundary and the default
             trace, whose `cut` measures the loss.
-        engine: "auto" or a name in `infomech.engines.plan.ENGINES`.
+        engine: "auto", the name of an engine in `infomech.engines.plan.ENGINES`, or an `Engine`.
         grad_mode: "checkpointed": reverse mode stores about 2√steps fields and recomputes the
             others. "full": reverse mode of plain JAX, which stores all fields. "forward":
             derivatives in the taps use forward mode, whose memory doesn't grow with the steps.
@@ -141,36 +148,22 @@ def rollout(
             can't split the field; on a periodic domain, an `every` large enough to miss a turn
             around the domain.
     """
-    rectifier = rectifiers.get(rectifier)
+    dynamics = resolve(dynamics, rectifier=rectifier, boundary=boundary, normalize=normalize)
     steps, every = checks.integer("steps", steps, 0), checks.integer("every", every, 1)
-    checks.one_of("normalize", normalize, NORMALIZATIONS)
-    if not (observe is None or observe == "trace" or callable(observe)):
-        raise checks.error("observe", repr(observe), '"trace", a function of a Field, or None')
-    checks.hashable("observe", observe)
-    kernel, field = _prepare(kernel, field, steps, rectifier, boundary)
-    kernel_size = kernel.shape[-field.values.ndim :]
-    if observe == "trace" and boundary == "periodic":
-        for n, pixels in zip(kernel_size, field.values.shape, strict=True):
-            if every > 1 and every * (n // 2) >= pixels / 2:
-                limit = max(1, math.ceil(pixels / 2 / (n // 2)) - 1)
-                raise checks.error("every", every, f"at most {limit} on {pixels} periodic pixels")
-    if observe is None:
-        every = max(steps, 1)
     checks.one_of("grad_mode", grad_mode, ("auto", *plan.GRAD_MODES))
     follow = checks.integer("follow", follow, 0)
-    if follow and (boundary != "zero" or observe != "trace" or mesh is not None):
-        got = f"{follow} with boundary={boundary!r}, observe={observe!r}, mesh={mesh!r}"
-        raise checks.error("follow", got, "0, or boundary='zero', observe='trace' and no mesh")
-    stacked = kernel.ndim > len(kernel_size)
     mesh = devices.mesh(mesh)
-    config = step.RolloutConfig(
-        steps, rectifier, boundary, normalize, observe, every, engine, grad_mode, follow, mesh
-    )
-    stack = step.make_stack(config, kernel_size, field, max(steps, 1), stacked)
-    devices.check(stack)
-    chosen = plan.choose(stack, engine)  # raise early if no engine can run this
+    kernel, field, stack = _prepare(kernel, field, steps, dynamics, mesh)
+    _check_observations(observe, every, follow, stack)
+    if observe is None:
+        every = max(steps, 1)
+    # plan the whole rollout as one segment, to raise early if no engine can run it
+    whole = replace(stack, steps=max(steps, 1))
+    devices.check(whole)
+    chosen = plan.choose(whole, engine)
     if grad_mode == "auto":
-        config = dataclasses.replace(config, grad_mode=plan.choose_grad_mode(stack, chosen))
+        grad_mode = plan.choose_grad_mode(whole, chosen)
+    config = step.RolloutConfig(stack, observe, every, engine, grad_mode, follow)
     return _run(*devices.distribute(mesh, kernel, field), config=config)
 
 
@@ -187,29 +180,27 @@ def _run(kernel, field, *, config):
 
 def _scan(kernel, field, config):
     """The rollout. Kernels per layer are inputs of the scans; a shared kernel is a constant."""
-    kernel_size = kernel.shape[-field.values.ndim :]
-    stacked = kernel.ndim > field.values.ndim
-    kernels = step.scale_kernels(kernel, stacked, field.log_gain.dtype, config.rescale)
-    layer_kernels, shared = (kernels, None) if stacked else (None, kernels)
-    advance = functools.partial(step.advance, config, kernel_size, shared)
-    measure = functools.partial(_measure, config, kernel_size)
+    stack, dynamics = config.stack, config.dynamics
+    kernels = step.scale_kernels(kernel, stack.stacked, field.log_gain.dtype, dynamics.rescale)
+    layer_kernels, shared = (kernels, None) if stack.stacked else (None, kernels)
+    advance = functools.partial(step.advance, config, shared)
 
     def block(state, block_kernels):
         state = advance(state, block_kernels, config.every)
-        return state, measure(step.normalized_field(state, config.rectifier), state.log_kept)
+        return state, _measure(config, step.normalized_field(state, dynamics), state.log_kept)
 
-    state = step.initial_state(field, config.rescale and config.steps > 0)
-    first = measure(field, state.log_kept)
-    blocks = config.steps // config.every
+    state = step.initial_state(field, dynamics.rescale and stack.steps > 0)
+    first = _measure(config, field, state.log_kept)
+    blocks = stack.steps // config.every
     cut = blocks * config.every
     head = jax.tree.map(
         lambda a: a[:cut].reshape(blocks, config.every, *a.shape[1:]), layer_kernels
     )
     state, observed = scans.checkpointed(block, state, head, blocks)
-    if config.steps > cut:
+    if stack.steps > cut:
         tail = jax.tree.map(lambda a: a[cut:], layer_kernels)
-        state = advance(state, tail, config.steps - cut)
-    final = devices.constrain(config.mesh, step.normalized_field(state, config.rectifier))
+        state = advance(state, tail, stack.steps - cut)
+    final = devices.constrain(stack.mesh, step.normalized_field(state, dynamics))
     if config.observe is None:
         return final, None
     observed = jax.tree.map(
@@ -217,20 +208,22 @@ def _scan(kernel, field, config):
     )
     if config.observe == "trace":
         layers = np.arange(blocks + 1) * config.every
-        observed = _trace(observed, layers, field.values.shape, config.boundary)
+        observed = _trace(observed, layers, stack.shape, dynamics.boundary)
     return final, observed
 
 
-def _measure(config, kernel_size, field, log_kept):
+def _measure(config, field, log_kept):
+    """The observation of one field."""
     if config.observe != "trace":
         return None if config.observe is None else config.observe(field)
-    reach = observables.layer_reach(kernel_size, config.every, boundary=config.boundary)
+    boundary = config.dynamics.boundary
+    reach = observables.layer_reach(config.stack.kernel_size, config.every, boundary=boundary)
     return {
-        "center": observables.center(field, boundary=config.boundary),
-        "covariance": observables.covariance(field, boundary=config.boundary),
+        "center": observables.center(field, boundary=boundary),
+        "covariance": observables.covariance(field, boundary=boundary),
         "log_mass": observables.log_mass(field),
         "log_energy": observables.log_energy(field),
-        "edge": observables.edge(field, reach, boundary=config.boundary),
+        "edge": observables.edge(field, reach, boundary=boundary),
         "balance": observables.balance(field),
         "cut": 0 - jnp.expm1(log_kept),
     }
@@ -245,12 +238,11 @@ def _trace(observed, layers, shape, boundary):
     return Trace(layer=jnp.asarray(layers), **{**observed, "center": center})
 
 
-def _prepare(kernel, field, steps, rectifier, boundary):
-    """Check kernel and field and convert them to one dtype.
+def _prepare(kernel, field, steps, dynamics, mesh):
+    """Check kernel and field, convert them to one dtype, and describe the layers.
 
-    `steps` is the required length of a stack of kernels; None allows no stack.
+    `steps` is the required length of a stack of kernels; None allows no stack and is one layer.
     """
-    checks.one_of("boundary", boundary, observables.BOUNDARIES)
     field = as_field(field)
     d, shape = field.values.ndim, field.values.shape
     array = checks.floating("kernel", kernel)
@@ -269,6 +261,26 @@ def _prepare(kernel, field, steps, rectifier, boundary):
     dtype = safe_math.wider(array.dtype, field.values.dtype)
     exact = safe_math.wider(dtype, jnp.float32)
     values, log_gain = field.values.astype(dtype), field.log_gain.astype(exact)
-    if not rectifier.homogeneous:
+    if not dynamics.phi.homogeneous:
         values, log_gain = values * jnp.exp(log_gain).astype(dtype), jnp.zeros_like(log_gain)
-    return array.astype(dtype), Field(values, field.origin.astype(exact), log_gain)
+    field = Field(values, field.origin.astype(exact), log_gain)
+    stack = Stack(
+        shape, kernel_size, 1 if steps is None else steps, stacked, dynamics, dtype.name, mesh
+    )
+    return array.astype(dtype), field, stack
+
+
+def _check_observations(observe, every, follow, stack):
+    """Raise ValueError if these observations or moves of the domain are impossible."""
+    boundary = stack.boundary
+    if not (observe is None or observe == "trace" or callable(observe)):
+        raise checks.error("observe", repr(observe), '"trace", a function of a Field, or None')
+    checks.hashable("observe", observe)
+    if observe == "trace" and boundary == "periodic":
+        for n, pixels in zip(stack.kernel_size, stack.shape, strict=True):
+            if every > 1 and every * (n // 2) >= pixels / 2:
+                limit = max(1, math.ceil(pixels / 2 / (n // 2)) - 1)
+                raise checks.error("every", every, f"at most {limit} on {pixels} periodic pixels")
+    if follow and (boundary != "zero" or observe != "trace" or stack.mesh is not None):
+        got = f"{follow} with boundary={boundary!r}, observe={observe!r}, mesh={stack.mesh!r}"
+        raise checks.error("follow", got, "0, or boundary='zero', observe='trace' and no mesh")

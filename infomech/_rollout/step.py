@@ -1,5 +1,6 @@
 """The state between layers, advanced by engines, normalization and a domain that follows."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -9,34 +10,39 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
-from infomech import observables, rectifiers
+from infomech import observables
 from infomech._core import safe_math, scans
+from infomech.dynamics import Dynamics
 from infomech.engines import derivatives, plan
-from infomech.engines.stack import Stack
+from infomech.engines.stack import Engine, Stack
 from infomech.fields import Field
 
 
 @dataclass(frozen=True)
 class RolloutConfig:
-    """Static configuration of a rollout. `follow=0` disables following."""
+    """Static configuration of a rollout.
 
-    steps: int
-    rectifier: rectifiers.Rectifier
-    boundary: str
-    normalize: str
+    Attributes:
+        stack: all layers, on the whole field.
+        observe: "trace", a function of a field, or None.
+        every: layers between observations.
+        engine: "auto", a name or an `Engine`.
+        grad_mode: one of `plan.GRAD_MODES`.
+        follow: layers between moves of the domain; 0 for a fixed one.
+    """
+
+    stack: Stack
     observe: Callable[[Field], Any] | str | None
     every: int
-    engine: str
+    engine: str | Engine
     grad_mode: str
-    follow: int
-    mesh: Mesh | None
+    follow: int = 0
 
     @property
-    def rescale(self) -> bool:
-        """Whether scales of field and kernels may be moved to log_gain."""
-        return self.rectifier.homogeneous and self.normalize != "none"
+    def dynamics(self) -> Dynamics:
+        """Rectifier, boundary and normalization of each layer."""
+        return self.stack.dynamics
 
 
 class State(NamedTuple):
@@ -77,63 +83,51 @@ def scale_kernels(
 
 
 def advance(
-    config: RolloutConfig,
-    kernel_size: tuple[int, ...],
-    shared: Any,
-    state: State,
-    layer_kernels: Any,
-    steps: int,
+    config: RolloutConfig, shared: Any, state: State, layer_kernels: Any, steps: int
 ) -> State:
     """The state after `steps` more layers.
 
     Scaled kernels are `layer_kernels`, one per layer, or the `shared` one if that is None.
     """
-    # the norm is part of a layer with a non-homogeneous rectifier: engines run one layer per call
-    one_by_one = not config.rectifier.homogeneous and config.normalize != "none"
-    run = functools.partial(_run_layers, config, kernel_size)
-
-    def segment(state, layer_kernels, steps):
-        if one_by_one:
-            return _one_by_one(functools.partial(run, None, shared), state, layer_kernels, steps)
-        stack = make_stack(config, kernel_size, state, steps, layer_kernels is not None)
-        engine = plan.choose(stack, config.engine)
-        interval = plan.checkpoint_interval(stack, config.grad_mode, engine)
-
-        def in_one_call(shared, state, layer_kernels):
-            return run(engine, shared, state, layer_kernels, steps)
-
-        def in_segments(shared, state, layer_kernels):
-            run_segment = functools.partial(run, engine, shared)
-            return scans.in_pieces(run_segment, state, layer_kernels, steps, interval)
-
-        return derivatives.with_derivatives_of(
-            in_segments, in_one_call, shared, state, layer_kernels
-        )
-
     if not config.follow:
-        return segment(state, layer_kernels, steps)
+        return _run_segment(config, shared, state, layer_kernels, steps)
 
-    def followed(state, layer_kernels, steps):
-        return _recenter(segment(state, layer_kernels, steps), kernel_size, steps)
+    def follow(state, layer_kernels, steps):
+        state = _run_segment(config, shared, state, layer_kernels, steps)
+        return _recenter(state, config.stack.kernel_size, steps)
 
-    return scans.in_pieces(followed, state, layer_kernels, steps, config.follow)
-
-
-def _one_by_one(run, state, layer_kernels, steps):
-    def layer(state, kernel):
-        return run(state, jax.tree.map(lambda a: a[None], kernel), 1), None
-
-    return scans.checkpointed(layer, state, layer_kernels, steps)[0]
+    return scans.in_segments(follow, state, layer_kernels, steps, config.follow)
 
 
-def _run_layers(config, kernel_size, engine, shared, state, layer_kernels, steps):
-    """The state after one call of an engine; None chooses the engine."""
+def _run_segment(config, shared, state, layer_kernels, steps):
+    """The state after successive layers without observation or move of the domain."""
+    stack = dataclasses.replace(config.stack, steps=steps)
+    segment = plan.segment(stack, config.engine, config.grad_mode)
+    if config.dynamics.norm_in_layer:
+
+        def layer(state, kernel):
+            kernels = jax.tree.map(lambda a: a[None], kernel)
+            return _call_engine(segment, shared, state, kernels, 1), None
+
+        return scans.checkpointed(layer, state, layer_kernels, steps)[0]
+
+    def in_one_call(shared, state, layer_kernels):
+        return _call_engine(segment, shared, state, layer_kernels, steps)
+
+    def in_segments(shared, state, layer_kernels):
+        call = functools.partial(_call_engine, segment, shared)
+        return scans.in_segments(call, state, layer_kernels, steps, segment.interval)
+
+    return derivatives.with_derivatives_of(in_segments, in_one_call, shared, state, layer_kernels)
+
+
+def _call_engine(segment, shared, state, layer_kernels, steps):
+    """The state after one call of the engine, with its norm factored out."""
     kernels, log_scales = shared if layer_kernels is None else layer_kernels
-    stack = make_stack(config, kernel_size, state, steps, layer_kernels is not None)
-    run = plan.runner(engine or plan.choose(stack, config.engine), config.grad_mode)
+    stack = dataclasses.replace(segment.stack, steps=steps)
     # a single layer takes the scale in its taps; of several, only the first may
     in_taps = steps == 1
-    values, exponent = run(
+    values, exponent = segment.run(
         stack,
         kernels * state.scale if in_taps else kernels,
         state.values if in_taps else state.values * state.scale,
@@ -141,15 +135,15 @@ def _run_layers(config, kernel_size, engine, shared, state, layer_kernels, steps
     # Compute the field once. XLA would fuse the last layer into each use of the field with
     # different rounding; then max |u| equals no pixel and its gradient is NaN.
     values = jax.lax.optimization_barrier(values)
-    log_gain = state.log_gain
-    if config.rectifier.homogeneous:
+    log_gain, homogeneous = state.log_gain, stack.rectifier.homogeneous
+    if homogeneous:
         log_scale = exponent.astype(log_gain.dtype) * math.log(2) + jnp.sum(
             jnp.broadcast_to(log_scales, (steps,))
         )
         log_gain = log_gain + log_scale - jnp.log(state.scale.astype(log_gain.dtype))
-    origin = state.origin + steps * _origin_step(kernel_size, state.origin.dtype)
+    origin = state.origin + steps * _origin_step(stack.kernel_size, state.origin.dtype)
     # engines already scale the values of homogeneous rectifiers to near 1
-    scale = _inverse_norm(values, config.normalize, near_one=config.rectifier.homogeneous)
+    scale = _inverse_norm(values, stack.dynamics.normalize, near_one=homogeneous)
     return State(values, origin, log_gain, scale, state.log_kept)
 
 
@@ -179,32 +173,10 @@ def _recenter(state, kernel_size, steps):
     return state._replace(values=shifted, origin=state.origin + shift, log_kept=log_kept)
 
 
-def make_stack(
-    config: RolloutConfig,
-    kernel_size: tuple[int, ...],
-    field: Field | State,
-    steps: int,
-    stacked: bool,
-) -> Stack:
-    """Describe `steps` layers on this field for an engine."""
-    shape, dtype = field.values.shape, field.values.dtype.name
-    return Stack(
-        shape,
-        kernel_size,
-        steps,
-        stacked,
-        config.rectifier,
-        config.boundary,
-        dtype,
-        config.rescale,
-        config.mesh,
-    )
-
-
-def normalized_field(state: State, rectifier: rectifiers.Rectifier) -> Field:
+def normalized_field(state: State, dynamics: Dynamics) -> Field:
     """The normalized field of a state."""
     log_gain = state.log_gain
-    if rectifier.homogeneous:
+    if dynamics.phi.homogeneous:
         log_gain = log_gain - jnp.log(state.scale.astype(log_gain.dtype))
     return Field(state.values * state.scale, state.origin, log_gain)
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from infomech import observables, plot, rates
+from infomech import plot, rates
 from infomech._core import checks, files
 from infomech._rollout import Trace, rollout
 from infomech.cli import results
 from infomech.cli.options import Clock, KernelChoice, tell, use
+from infomech.dynamics import BOUNDARIES
 from infomech.fields import Field, as_field, patterns
 
 
@@ -97,7 +98,7 @@ class Simulate:
         return 0
 
     def _start(self, taps: tuple[int, ...]) -> Field:
-        checks.one_of("boundary", self.boundary, observables.BOUNDARIES)
+        checks.one_of("boundary", self.boundary, BOUNDARIES)
         steps = checks.integer("steps", self.steps, 0)
         values = patterns.pattern(self.pattern, self.radius, len(taps), self.dtype)
         if not self.shape:

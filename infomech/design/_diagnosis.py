@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import fields, rectifiers
+from infomech import fields
 from infomech._core import checks, safe_math
 from infomech.design import parametrizations
 from infomech.design._simulation import Setup, check
 from infomech.design.parametrizations import Parametrization
+from infomech.dynamics import Dynamics, resolve
 from infomech.losses import Loss
+from infomech.rectifiers import RectifierLike
 
 #: step sizes of the central differences, relative to the largest parameter
 STEPS = tuple(10.0 ** -np.arange(1, 10))
@@ -77,9 +79,10 @@ def diagnose(
     field: Any,
     steps: int,
     family: Parametrization = parametrizations.taps,
-    rectifier: Any = "relu",
-    boundary: str = "zero",
-    normalize: str = "l2",
+    dynamics: Dynamics | None = None,
+    rectifier: RectifierLike | None = None,
+    boundary: str | None = None,
+    normalize: str | None = None,
 ) -> Diagnosis:
     """Accuracy of the gradient of a loss at one kernel.
 
@@ -87,7 +90,8 @@ def diagnose(
     and for fewer; one-sided differences reveal kinks.
 
     Args:
-        loss, field, steps, family, rectifier, boundary, normalize: see `infomech.design.fit`.
+        loss, field, steps, family: see `infomech.design.fit`.
+        dynamics, rectifier, boundary, normalize: see `infomech.rollout`.
         kernel: taps, or (steps, *taps).
 
     Raises:
@@ -98,7 +102,8 @@ def diagnose(
     kernel = checks.floating("kernel", kernel)
     checks.finite("kernel", kernel)
     steps = checks.integer("steps", steps, 1)
-    setup = Setup(steps, rectifiers.get(rectifier), boundary, normalize)
+    dynamics = resolve(dynamics, rectifier=rectifier, boundary=boundary, normalize=normalize)
+    setup = Setup(steps, dynamics)
     params = family.free(kernel)
     stacked = kernel.ndim > field.values.ndim
     depths = [steps] if stacked else _depths(steps)

@@ -9,12 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import fields, observables, rectifiers
+from infomech import fields, observables
 from infomech._core import checks
 from infomech.design import parametrizations, solvers
 from infomech.design._simulation import Setup, check, verify
 from infomech.design.parametrizations import Parametrization
+from infomech.dynamics import Dynamics, resolve
 from infomech.losses import Loss, batch_axes
+from infomech.rectifiers import RectifierLike
 
 if TYPE_CHECKING:
     import optax
@@ -99,9 +101,10 @@ def fit(
     steps: int,
     family: Parametrization = parametrizations.taps,
     solver: "str | optax.GradientTransformation | optimistix.AbstractIterativeSolver" = "auto",
-    rectifier: Any = "relu",
-    boundary: str = "zero",
-    normalize: str = "l2",
+    dynamics: Dynamics | None = None,
+    rectifier: RectifierLike | None = None,
+    boundary: str | None = None,
+    normalize: str | None = None,
     every: int = 1,
     iterations: int | None = None,
     tolerance: float = 1e-10,
@@ -120,7 +123,7 @@ def fit(
         start: initial kernels (n, *taps) or a single one (*taps); with one kernel per layer
             (n, steps, *taps). They are projected onto the family.
         field: `Field` or array at which the rollout starts.
-        steps, rectifier, boundary, normalize, every: see `infomech.rollout`.
+        steps, dynamics, rectifier, boundary, normalize, every: see `infomech.rollout`.
         family: admissible kernels; see `infomech.design.parametrizations`.
         solver: "least squares" (Levenberg-Marquardt) or "dogleg", which need the extra `design`;
             "lbfgs" or "adam"; any `optax.GradientTransformation`; or any least-squares solver or
@@ -142,13 +145,8 @@ def fit(
         ValueError: an invalid argument, an unknown solver, a loss that isn't finite for any start,
             or a domain too small for the target velocity or position.
     """
-    setup = Setup(
-        checks.integer("steps", steps, 1),
-        rectifiers.get(rectifier),
-        boundary,
-        normalize,
-        checks.integer("every", every, 1),
-    )
+    dynamics = resolve(dynamics, rectifier=rectifier, boundary=boundary, normalize=normalize)
+    setup = Setup(checks.integer("steps", steps, 1), dynamics, checks.integer("every", every, 1))
     check(loss, family)
     field = fields.as_field(field)
     kernels = _starts(start, field, loss, batched_loss)
@@ -271,7 +269,7 @@ def _check_domain(loss, field, setup, kernel_size):
     A domain whose edge no kernel of this size can reach is large enough for any target.
     """
     shape, steps = np.asarray(field.values.shape), setup.steps
-    unlimited = setup.boundary == "periodic" or _edge_unreachable(
+    unlimited = setup.dynamics.boundary == "periodic" or _edge_unreachable(
         np.asarray(field.values), kernel_size, steps
     )
     center = np.asarray(observables.center(field))

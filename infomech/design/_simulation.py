@@ -11,6 +11,7 @@ import numpy as np
 from infomech._core import checks
 from infomech._rollout import rollout
 from infomech.design.parametrizations import Parametrization
+from infomech.dynamics import Dynamics
 from infomech.fields import Field, as_field, patterns
 from infomech.losses import Loss, Run
 
@@ -20,22 +21,12 @@ class Setup:
     """Static configuration of the rollouts of a design; see `infomech.rollout`."""
 
     steps: int
-    rectifier: Any = "relu"
-    boundary: str = "zero"
-    normalize: str = "l2"
+    dynamics: Dynamics
     every: int = 1
 
     def run(self, kernel: jax.Array, field: Field) -> Run:
         """Rolls out a kernel and collects the arguments of losses."""
-        final, trace = rollout(
-            kernel,
-            field,
-            self.steps,
-            rectifier=self.rectifier,
-            boundary=self.boundary,
-            normalize=self.normalize,
-            every=self.every,
-        )
+        final, trace = rollout(kernel, field, self.steps, dynamics=self.dynamics, every=self.every)
         return Run(kernel, field, final, trace)
 
 
@@ -57,7 +48,7 @@ def verify(
         values = np.asarray(field.values, np.float64)
         kernels = jnp.asarray(np.asarray(kernels), jnp.float64)
         taps = kernels.shape[-values.ndim :]
-        if setup.boundary == "zero":
+        if setup.dynamics.boundary == "zero":
             wide = patterns.with_room(values, taps, setup.steps)
         else:
             wide = as_field(jnp.asarray(values))

@@ -19,6 +19,7 @@ import jax
 import jaxlib
 
 from infomech._core import extras, files
+from infomech.dynamics import BOUNDARIES
 
 _SOURCE = Path(__file__).parent / "csrc"
 _FLAGS = ("-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
@@ -71,7 +72,14 @@ def verdict(examine: Callable[[], str]) -> str:
 
 def _target() -> tuple[list[str], Path]:
     """The compiler command and the path of the library."""
-    command = [*_compiler(), *_FLAGS, f"-I{jax.ffi.include_dir()}", str(_SOURCE / "layers.c")]
+    boundaries = (f"-D{name.upper()}={number}" for number, name in enumerate(BOUNDARIES))
+    command = [
+        *_compiler(),
+        *_FLAGS,
+        *boundaries,
+        f"-I{jax.ffi.include_dir()}",
+        str(_SOURCE / "layers.c"),
+    ]
     return command, _cache() / f"native-{_fingerprint(command)}.so"
 
 

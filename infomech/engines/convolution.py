@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from infomech.engines import layers, shifts
-from infomech.engines.stack import Stack
+from infomech.engines.stack import Engine, Stack
 
 
 def objection(stack: Stack, platform: str) -> str | None:
@@ -37,3 +37,4 @@ def _reverse(kernel, values, boundary, cotangent, needed):
 
 convolution = layers.Convolution(_convolve, _reverse)
 run = functools.partial(layers.run, convolution)
+ENGINE = Engine("convolution", objection, run, plain=functools.partial(layers.forward, convolution))

@@ -13,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from infomech import rectifiers
+from infomech._core import extras
+from infomech.dynamics import BOUNDARIES, Dynamics
 from infomech.engines import build, derivatives, layers, shifts
-from infomech.engines.stack import Stack
+from infomech.engines.stack import Engine, Stack
 
 #: limit on the taps of a kernel
 MAX_TAPS = 512
@@ -45,6 +47,13 @@ def objection(stack: Stack, platform: str) -> str | None:
     if int(np.prod(stack.kernel_size)) > MAX_TAPS:
         return f"supports at most {MAX_TAPS} taps"
     return _missing()
+
+
+def reservation(stack: Stack, platform: str) -> str | None:
+    """Reason not to choose this engine automatically: on a CPU, the extra is not installed."""
+    if platform == "cpu" and not build.has_extra():
+        return f"is not installed: {extras.command('native')}"
+    return None
 
 
 def run(stack: Stack, kernels: jax.Array, values: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -80,11 +89,10 @@ def _self_test() -> str:
     a periodic domain the expected results are sums of shifted fields.
     """
     random = np.random.default_rng(0)
+    dynamics = Dynamics("identity", "periodic", "none")
     kernel_sizes = ((1, 3), (2, 2), (3, 3), (4, 4), (5, 5), (7, 7), (9, 9))
     for kernel_size, shape in product(kernel_sizes, _TEST_SHAPES):
-        stack = Stack(
-            shape, kernel_size, 1, False, rectifiers.identity, "periodic", "float32", False
-        )
+        stack = Stack(shape, kernel_size, 1, False, dynamics, "float32")
         sizes = (kernel_size, shape, shape)
         kernel, u, g = (random.normal(size=n).astype("float32") for n in sizes)
         center = [(n - 1) // 2 for n in kernel_size]
@@ -107,7 +115,7 @@ def _self_test() -> str:
 
 
 def _attributes(stack: Stack, needed: tuple[bool, ...] = ()) -> dict[str, np.ndarray]:
-    boundary = ("zero", "periodic", "reflect").index(stack.boundary)
+    boundary = BOUNDARIES.index(stack.boundary)
     interval = _RESCALE_INTERVAL if stack.rescale else 0
     numbers = [len(stack.shape), stack.steps, boundary, interval, stack.stacked, any(needed[:1])]
     slopes = _SLOPES[stack.rectifier]
@@ -135,3 +143,13 @@ def _reverse(stack, needed, kernels, values, exponent, cotangent):
     function = jax.ffi.ffi_call("infomech_reverse", results, vmap_method="broadcast_all")
     both = function(kernels, values, exponent, cotangent, **_attributes(stack, needed))
     return tuple(c for c, n in zip(both, needed, strict=True) if n)
+
+
+ENGINE = Engine(
+    "native",
+    objection,
+    run,
+    plain=functools.partial(layers.forward, shifts.convolution),
+    reservation=reservation,
+    requirement=("ziglang", "native"),
+)

@@ -1,44 +1,24 @@
 """Choose the engine and the differentiation mode of a rollout, and explain the choice."""
 
-import functools
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from types import ModuleType
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from infomech import rectifiers
-from infomech._core import checks, extras, scans
-from infomech.engines import (
-    build,
-    convolution,
-    devices,
-    layers,
-    native,
-    shifts,
-    spectral,
-    tiles,
-)
-from infomech.engines.stack import Stack
+from infomech._core import checks, extras
+from infomech.dynamics import Dynamics, resolve
+from infomech.engines import convolution, devices, native, shifts, spectral, tiles
+from infomech.engines.stack import Engine, Run, Stack
+from infomech.rectifiers import RectifierLike
 
-#: all engines in order of preference; the first without an objection is chosen
-ENGINES: dict[str, ModuleType] = {
-    "spectral": spectral,
-    "native": native,
-    "shifts": shifts,
-    "convolution": convolution,
-    "tiles": tiles,
-}
+#: all engines in order of preference; "auto" chooses the first without an objection
+ENGINES = (spectral.ENGINE, native.ENGINE, shifts.ENGINE, convolution.ENGINE, tiles.ENGINE)
 
 #: differentiation modes
 GRAD_MODES = ("forward", "checkpointed", "full")
-
-#: segments shorter than this are not checkpointed separately
-_MIN_SEGMENT = 16
 
 
 @dataclass(frozen=True)
@@ -86,15 +66,16 @@ def plan(
     shape: Sequence[int],
     steps: int,
     *,
-    rectifier: Any = "relu",
-    boundary: str = "zero",
-    normalize: str = "l2",
+    dynamics: Dynamics | None = None,
+    rectifier: RectifierLike | None = None,
+    boundary: str | None = None,
+    normalize: str | None = None,
     every: int = 0,
     batch: int = 1,
     outputs: int = 1,
     stacked: bool = False,
     dtype: str = "float32",
-    engine: str = "auto",
+    engine: str | Engine = "auto",
     platform: str | None = None,
     mesh: Sequence[int] = (),
 ) -> Plan:
@@ -104,7 +85,7 @@ def plan(
         kernel_size: shape of the kernel.
         shape: shape of the field, with as many axes.
         steps: number of layers, at least 1.
-        rectifier, boundary, normalize, engine: as for `rollout`.
+        dynamics, rectifier, boundary, normalize, engine: as for `rollout`.
         every: layers between observations; 0: none before the final field.
         batch: number of fields under `jax.vmap`.
         outputs: number of scalars to differentiate with respect to the taps.
@@ -130,109 +111,104 @@ def plan(
         )
     steps, every = checks.integer("steps", steps, 1), checks.integer("every", every, 0)
     batch, outputs = checks.integer("batch", batch, 1), checks.integer("outputs", outputs, 1)
-    checks.one_of("boundary", boundary, ("zero", "periodic", "reflect"))
-    checks.one_of("normalize", normalize, ("none", "sum", "l2", "max"))
-    rectifier, dtype = rectifiers.get(rectifier), checks.floating_dtype(dtype).name
+    dynamics = resolve(dynamics, rectifier=rectifier, boundary=boundary, normalize=normalize)
+    dtype = checks.floating_dtype(dtype).name
     platform = platform or jax.default_backend()
     checks.one_of("platform", platform, ("cpu", "gpu", "tpu"))
     device_mesh = devices.abstract(checks.shape("mesh", mesh) if len(mesh) else ())
-    rescale = rectifier.homogeneous and normalize != "none"
-    one_by_one = not rectifier.homogeneous and normalize != "none"
-    call_steps = 1 if one_by_one else min(every or steps, steps)
-    stack = Stack(
-        shape, kernel_size, call_steps, stacked, rectifier, boundary, dtype, rescale, device_mesh
-    )
+    call_steps = 1 if dynamics.norm_in_layer else min(every or steps, steps)
+    stack = Stack(shape, kernel_size, call_steps, stacked, dynamics, dtype, device_mesh)
     devices.check(stack)
     chosen = choose(stack, engine, platform)
-    objections = {n: o for n, o in _objections(stack, platform).items() if o and n != chosen}
+    others = {e.name: e.why_not_chosen(stack, platform) for e in ENGINES if e != chosen}
+    objections = {name: objection for name, objection in others.items() if objection}
     size = batch * _bytes(stack)
     fields = _fields(replace(stack, steps=steps), chosen)
     mode, reason = _grad_mode(fields, size, kernel_size, outputs, stacked)
     exchange = tiles.steps_per_exchange(stack) if device_mesh is not None else 0
-    return Plan(chosen, objections, mode, reason, fields, _memory(), size, stack.tile, exchange)
+    return Plan(
+        chosen.name, objections, mode, reason, fields, _memory(), size, stack.tile, exchange
+    )
 
 
-def choose(stack: Stack, engine: str = "auto", platform: str | None = None) -> str:
-    """Name of the engine for a stack of layers.
+def choose(stack: Stack, engine: str | Engine = "auto", platform: str | None = None) -> Engine:
+    """The engine for a stack of layers: the given one, or the first that "auto" may choose.
 
     Raises:
         ValueError: an unknown engine, or one that can't execute these layers.
-        ImportError: `engine="native"` without a C compiler.
+        ImportError: the engine needs an extra that is not installed.
     """
-    checks.one_of("engine", engine, ("auto", *ENGINES))
     platform = platform or jax.default_backend()
-    if engine != "auto":
-        objection = _objection(engine, stack, platform)
-        if objection == build.NO_COMPILER:
-            raise extras.missing("ziglang", "native", f"engine {engine!r}")
-        if objection:
-            raise checks.error("engine", f"{engine!r}, which {objection}", "another one, or 'auto'")
+    if engine == "auto":
+        return next(e for e in ENGINES if e.available(stack, platform))
+    chosen = get(engine)
+    objection = chosen.why_not(stack, platform)
+    if not objection:
+        return chosen
+    if chosen.requirement:
+        package, extra = chosen.requirement
+        if extras.command(extra) in objection:
+            raise extras.missing(package, extra, f"engine {chosen.name!r}")
+    raise checks.error("engine", f"{chosen.name!r}, which {objection}", "another one, or 'auto'")
+
+
+def get(engine: str | Engine) -> Engine:
+    """The engine with a given name; an `Engine` is returned unchanged.
+
+    Raises:
+        ValueError: neither a known name nor an `Engine`.
+    """
+    if isinstance(engine, Engine):
         return engine
-    objections = _objections(stack, platform)
-    return next(name for name in ENGINES if objections[name] is None)
+    known = {e.name: e for e in ENGINES}
+    checks.one_of("engine", engine, ("auto", *known))
+    return known[engine]
 
 
-def choose_grad_mode(stack: Stack, engine: str) -> str:
+def choose_grad_mode(stack: Stack, engine: Engine) -> str:
     """Differentiation mode for one output after `stack.steps` layers."""
     fields = _fields(stack, engine)
     return _grad_mode(fields, _bytes(stack), stack.kernel_size, 1, stack.stacked)[0]
 
 
-def runner(name: str, grad_mode: str) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    """`run(stack, kernels, values)` of an engine, differentiated as `grad_mode` requires."""
-    module = ENGINES[name]
-    if name == "tiles":
-        return tiles.forward if grad_mode == "full" else tiles.run
-    if grad_mode == "full" and name != "spectral":
-        return functools.partial(layers.forward, getattr(module, "convolution", shifts.convolution))
-    return module.run
+@dataclass(frozen=True)
+class Segment:
+    """How successive layers without an observation in between are executed.
+
+    Attributes:
+        stack: the layers of one call of the engine.
+        run: the engine's function.
+        interval: number of layers between two fields that reverse mode stores.
+    """
+
+    stack: Stack
+    run: Run
+    interval: int
 
 
-def checkpoint_interval(stack: Stack, grad_mode: str, engine: str) -> int:
-    """Number of layers between two fields that reverse mode stores."""
-    if grad_mode == "full" or engine == "spectral":
-        return stack.steps
-    if engine != "tiles":
-        return scans.segment_length(stack.steps, _MIN_SEGMENT)
-    each = tiles.steps_per_exchange(stack)
-    return each * scans.segment_length(stack.steps // each, max(1, _MIN_SEGMENT // each))
+def segment(stack: Stack, engine: str | Engine, grad_mode: str) -> Segment:
+    """Choose the engine for `stack.steps` layers, its function and the stored fields.
+
+    If the norm is part of the layer, each call of the engine runs one layer.
+    """
+    if stack.dynamics.norm_in_layer:
+        stack = replace(stack, steps=1)
+    chosen = choose(stack, engine)
+    if grad_mode == "full":
+        return Segment(stack, chosen.plain, stack.steps)
+    return Segment(stack, chosen.run, chosen.segment(stack))
 
 
 def _bytes(stack: Stack) -> int:
     return math.prod(stack.tile) * jnp.dtype(stack.dtype).itemsize
 
 
-def _objection(name: str, stack: Stack, platform: str) -> str | None:
-    """Reason why this engine can't execute these layers on this platform; None if it can."""
-    if stack.mesh is not None and name != "tiles":
-        return "supports only a field on one device"
-    return ENGINES[name].objection(stack, platform)
-
-
-def _objections(stack: Stack, platform: str) -> dict[str, str | None]:
-    """Reason against each engine, or None; the reason may be low speed."""
-    objections: dict[str, str | None] = {}
-    for name in ENGINES:
-        if name == "native" and platform == "cpu" and not build.has_extra():
-            objections[name] = f"is not installed: {extras.command('native')}"
-        else:
-            objections[name] = _objection(name, stack, platform)
-    if objections["spectral"] is None and not _spectral_pays(stack, objections["native"] is None):
-        objections["spectral"] = "is slower here than layer by layer"
-    return objections
-
-
-def _spectral_pays(stack: Stack, native: bool) -> bool:
-    """Whether two transforms and a power are faster than all multiply-adds, by measured costs."""
-    transforms = (110 if native else 16) * math.log2(max(2, math.prod(stack.shape)))
-    return not stack.stacked and stack.steps * math.prod(stack.kernel_size) > transforms
-
-
-def _fields(stack: Stack, engine: str) -> dict[str, int]:
+def _fields(stack: Stack, engine: Engine) -> dict[str, int]:
     """Number of fields in memory for value and gradient, by mode."""
-    interval = checkpoint_interval(stack, "checkpointed", engine)
-    segments = math.ceil(stack.steps / interval)
-    stored = 1 if engine == "spectral" else segments + min(interval, stack.steps)
+    interval = engine.segment(stack)
+    stored = math.ceil(stack.steps / interval)
+    if engine.recomputes_layers:
+        stored += min(interval, stack.steps)
     return {
         "forward": 3 * (math.prod(stack.kernel_size) + 2),
         "checkpointed": stored + 4,

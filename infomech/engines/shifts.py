@@ -9,7 +9,7 @@ import numpy as np
 
 from infomech._core import safe_math
 from infomech.engines import layers
-from infomech.engines.stack import Stack
+from infomech.engines.stack import Engine, Stack
 
 #: each tap is one operation; with more than this, XLA stops fusing them and slows down
 MAX_TAPS = 200
@@ -92,3 +92,4 @@ def _shifted(padded, kernel_size, shape):
 
 convolution = layers.Convolution(_convolve, _reverse)
 run = functools.partial(layers.run, convolution)
+ENGINE = Engine("shifts", objection, run, plain=functools.partial(layers.forward, convolution))

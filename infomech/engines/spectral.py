@@ -14,7 +14,8 @@ import numpy as np
 
 from infomech import rectifiers
 from infomech._core import safe_math
-from infomech.engines.stack import Stack
+from infomech.engines import native
+from infomech.engines.stack import Engine, Stack
 
 
 def objection(stack: Stack, platform: str) -> str | None:
@@ -37,6 +38,17 @@ def run(stack: Stack, kernels: jax.Array, values: jax.Array) -> tuple[jax.Array,
     else:
         modes, exponent = _power(transfer[0], modes, stack.steps, stack.rescale)
     return jnp.fft.irfftn(modes, stack.shape).astype(values.dtype), exponent
+
+
+def reservation(stack: Stack, platform: str) -> str | None:
+    """Reason not to choose this engine automatically; None if its two transforms pay."""
+    if objection(stack, platform):
+        return None  # a better reason
+    is_native = native.ENGINE.available(stack, platform)
+    # two transforms and a power against all multiply-adds, by measured costs
+    transforms = (110 if is_native else 16) * math.log2(max(2, math.prod(stack.shape)))
+    pays = not stack.stacked and stack.steps * math.prod(stack.kernel_size) > transforms
+    return None if pays else "is slower here than layer by layer"
 
 
 def _transfer(kernel, shape):
@@ -93,3 +105,18 @@ def _times(scale, z):
 def _size(z):
     """|z|, with gradient 0 at 0."""
     return safe_math.sqrt(z.real**2 + z.imag**2)
+
+
+def _all_layers(stack: Stack) -> int:
+    return stack.steps
+
+
+ENGINE = Engine(
+    "spectral",
+    objection,
+    run,
+    plain=run,
+    reservation=reservation,
+    segment=_all_layers,
+    recomputes_layers=False,
+)

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from infomech._core import safe_math, scans
 from infomech.engines import convolution, derivatives, halo, layers, shifts
-from infomech.engines.stack import Stack
+from infomech.engines.stack import MIN_SEGMENT, Engine, Stack
 
 #: limit on the pixels of a halo, which are computed redundantly, relative to its tile
 MAX_EXTRA_SHARE = 0.2
@@ -76,7 +76,7 @@ def _run_on_device(stack, kernels, tile):
     state = (tile, jnp.zeros((), jnp.int32))
     shared, layer_kernels = (None, kernels) if stack.stacked else (kernels[0], None)
     run = functools.partial(_exchange_and_run, stack, shared)
-    return scans.in_pieces(run, state, layer_kernels, stack.steps, steps_per_exchange(stack))
+    return scans.in_segments(run, state, layer_kernels, stack.steps, steps_per_exchange(stack))
 
 
 def _exchange_and_run(stack, shared, state, layer_kernels, steps):
@@ -168,3 +168,12 @@ def _exponent(values):
     size = safe_math.total(jnp.abs(wide) / values.size)
     alive = (size > 0) & jnp.isfinite(size)
     return jnp.where(alive, jnp.frexp(size)[1].astype(jnp.int32), 0), alive
+
+
+def _segment(stack: Stack) -> int:
+    """Layers between two stored fields: whole exchanges."""
+    exchange = steps_per_exchange(stack)
+    return exchange * scans.segment_length(stack.steps // exchange, max(1, MIN_SEGMENT // exchange))
+
+
+ENGINE = Engine("tiles", objection, run, plain=forward, segment=_segment, splits_field=True)

@@ -111,7 +111,7 @@ def receptive_fields(
     # squares are scaled by the largest gradient of each unit so far
     start = (zeros, zeros, jnp.zeros((len(units), *[1] * (images.ndim - 1)), dtype))
     batch = checks.integer("batch", batch, 1)
-    mean, square, scale = scans.in_pieces(add, start, images, len(images), batch)
+    mean, square, scale = scans.in_segments(add, start, images, len(images), batch)
     mean, square = mean / len(images), square / len(images)
     return ReceptiveField(mean, scale * (scale * square), scale * safe_math.sqrt(square))
 

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from infomech import observables, rectifiers
+from infomech import rectifiers
 from infomech._core import checks
+from infomech.dynamics import BOUNDARIES
 from infomech.engines import shifts
 
 
@@ -55,7 +56,7 @@ class Spec:
         channels: of the image.
         layers: at least one, all with the same number of axes, d = 1 to 3.
         classes: outputs of the dense layer.
-        boundary: boundary condition, one of `infomech.observables.BOUNDARIES`.
+        boundary: boundary condition, one of `infomech.dynamics.BOUNDARIES`.
     """
 
     channels: int
@@ -67,7 +68,7 @@ class Spec:
         """Raises ValueError naming the first invalid option."""
         inputs = checks.integer("channels", self.channels, 1)
         checks.integer("classes", self.classes, 1)
-        checks.one_of("boundary", self.boundary, observables.BOUNDARIES)
+        checks.one_of("boundary", self.boundary, BOUNDARIES)
         valid = isinstance(self.layers, tuple) and all(isinstance(x, Layer) for x in self.layers)
         if not valid or len({len(x.kernel_size) for x in self.layers}) != 1:
             expected = "a tuple of one or more Layers with the same number of axes"
@@ -224,7 +225,7 @@ def convolve(
         stride: s, one number or one per axis; static, like all following arguments.
         dilation: e, one number or one per axis.
         groups: groups of inputs and outputs.
-        boundary: one of `infomech.observables.BOUNDARIES`.
+        boundary: one of `infomech.dynamics.BOUNDARIES`.
 
     Returns:
         (outputs, *⌈shape/stride⌉).
@@ -233,7 +234,7 @@ def convolve(
         ValueError: mismatched shapes, unknown boundary.
     """
     kernel_size = kernels.shape[2:]
-    checks.one_of("boundary", boundary, observables.BOUNDARIES)
+    checks.one_of("boundary", boundary, BOUNDARIES)
     divisible = len(kernels) % checks.integer("groups", groups, 1) == 0
     fits = values.ndim == kernels.ndim - 1 and len(values) == groups * kernels.shape[1]
     if not divisible or not fits:

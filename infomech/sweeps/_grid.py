@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from infomech import observables, rectifiers
+from infomech import rectifiers
 from infomech._core import checks
-from infomech._rollout import NORMALIZATIONS
+from infomech.dynamics import BOUNDARIES, NORMALIZATIONS
 from infomech.fields import patterns
 from infomech.sweeps import _observed
 from infomech.sweeps._axes import Axis
@@ -189,7 +189,7 @@ def _plain(value: Any) -> Any:
 def _check_settings(sweep: Sweep) -> None:
     for name, known in (
         ("rectifier", rectifiers.names()),
-        ("boundary", observables.BOUNDARIES),
+        ("boundary", BOUNDARIES),
         ("normalize", NORMALIZATIONS),
         ("dtype", ("float32", "float64")),
     ):

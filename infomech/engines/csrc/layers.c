@@ -21,7 +21,8 @@ enum { VECTOR_BYTES = 32, ROWS = 4, COLUMNS = 2 };
 #else
 enum { VECTOR_BYTES = 16, ROWS = 4, COLUMNS = 1 };
 #endif
-enum { WIDEST = 4, MAX_TAPS = 512, DOTS = 25, ZERO = 0, PERIODIC = 1, REFLECT = 2 };
+enum { WIDEST = 4, MAX_TAPS = 512, DOTS = 25 };
+/* The build defines the boundary rules ZERO, PERIODIC and REFLECT as their numbers. */
 #define UNROLL _Pragma("GCC unroll 64")
 
 typedef struct {
