@@ -24,18 +24,18 @@ from infomech import (
     weights,
 )
 from infomech._rollout import Trace, layer, rollout
+from infomech._version import __version__
 from infomech.dynamics import Dynamics
 from infomech.engines.plan import plan
 from infomech.fields import Field
 from infomech.rectifiers import Rectifier
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Dynamics",
     "Field",
     "Rectifier",
     "Trace",
+    "__version__",
     "design",
     "dynamics",
     "fields",

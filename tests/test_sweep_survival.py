@@ -204,7 +204,7 @@ def test_store_of_another_version_is_refused(copy, full, monkeypatch):
     with pytest.raises(ValueError, match=r"of infomech .*format 3, expected infomech .*format 9"):
         sweeps.run(small_sweep(), copy)
     monkeypatch.undo()
-    monkeypatch.setattr("infomech.__version__", "9.9")
+    monkeypatch.setattr("infomech._version.__version__", "9.9")
     with pytest.raises(ValueError, match=r"expected infomech 9\.9"):
         _store.status(copy)
     monkeypatch.undo()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from infomech import _version
 from infomech._core import extras, files
 from infomech.sweeps import _observed
 from infomech.sweeps._blocks import layout
@@ -43,13 +44,6 @@ def library() -> Any:
     return zarr
 
 
-def version() -> str:
-    """Version of this package, recorded in the store."""
-    from infomech import __version__
-
-    return __version__
-
-
 def describe(variables: Sequence[Variable]) -> list[list[Any]]:
     """Name, dtype and shape of each variable, JSON-serializable."""
     return [[v.name, v.dtype.name, list(v.shape)] for v in variables]
@@ -65,7 +59,7 @@ def make(path: Path, sweep: Sweep, variables: Sequence[Variable]) -> None:
     attributes = {
         "title": "sweep of infomech",
         "format": FORMAT,
-        "infomech": version(),
+        "infomech": _version.__version__,
         "sweep": {**sweep.describe(), "measured": describe(variables)},
         "layout": dataclasses.asdict(plan),
         "provenance": files.provenance(),

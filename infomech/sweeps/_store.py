@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from infomech import rates
+from infomech import _version, rates
 from infomech._core import checks, files
 from infomech.sweeps import _arrays
 from infomech.sweeps._arrays import Variable
@@ -158,7 +158,7 @@ def read(path: str | os.PathLike[str], mode: Literal["r", "r+"] = "r") -> Store:
     except Exception as error:  # zarr raises many types for missing and damaged stores
         got = f"{path}, which is not an infomech sweep store ({_first_line(error)})"
         raise checks.error("store", got, expected) from error
-    current = f"infomech {_arrays.version()}, format {_arrays.FORMAT}"
+    current = f"infomech {_version.__version__}, format {_arrays.FORMAT}"
     if stored != current:
         raise checks.error("store", f"{path} of {stored}", f"{current}; try a new store")
     try:
