@@ -69,7 +69,9 @@ def gradient(
     dtype = checks.floating_dtype(dtype)
     direction = _direction(kernel_size, direction, dtype)
     positions = jnp.asarray(offsets(kernel_size), dtype)
-    return _unit(jnp.matmul(positions, direction, precision="highest"))
+    taps = jnp.matmul(positions, direction, precision="highest")
+    # a traced direction may be 0
+    return jnp.where(jnp.any(taps != 0), safe_math.unit(taps), 0)
 
 
 def mix(
@@ -140,7 +142,7 @@ def gaussian(kernel_size: int | Sequence[int], sigma: Any, *, dtype: Any = None)
     )
     exponent = -0.5 * jnp.sum(scaled**2, axis=-1)
     # relative to the largest tap: narrow bumps between the taps of an even size don't underflow
-    return _unit(jnp.exp(exponent - jax.lax.stop_gradient(jnp.max(exponent))))
+    return safe_math.unit(jnp.exp(exponent - jax.lax.stop_gradient(jnp.max(exponent))))
 
 
 def random(
@@ -168,15 +170,15 @@ def random(
     dtype = checks.floating_dtype(dtype)
     sample = jax.random.normal(checks.key(key), kernel_size, dtype)
     if share is None:
-        return _unit(sample)
+        return safe_math.unit(sample)
     known = checks.concrete(share)
     share = checks.scalar("share", share, dtype)
     mirrored = jnp.flip(sample)
     if np.prod(kernel_size) == 1:
         if known is not None and known > 0:
             raise checks.error("share", known, "0: a kernel of one tap has no odd part")
-        return _unit(sample) * jnp.where(share > 0, jnp.nan, 1)
-    even, odd = _unit(sample + mirrored), _unit(sample - mirrored)
+        return safe_math.unit(sample) * jnp.where(share > 0, jnp.nan, 1)
+    even, odd = safe_math.unit(sample + mirrored), safe_math.unit(sample - mirrored)
     return safe_math.sqrt(1 - share) * even + safe_math.sqrt(share) * odd
 
 
@@ -192,10 +194,3 @@ def _direction(kernel_size: tuple[int, ...], direction: Any, dtype: Any) -> jax.
         expected = "a nonzero component along an axis with more than one tap"
         raise checks.error("direction", known, f"{expected}; kernel size is {kernel_size}")
     return vector / safe_math.magnitude(vector)
-
-
-def _unit(kernel: jax.Array) -> jax.Array:
-    """`kernel` scaled to unit energy, at any scale of its taps."""
-    kernel = kernel / safe_math.magnitude(kernel)
-    energy = jnp.sum(kernel**2)
-    return kernel / jnp.sqrt(jnp.where(energy > 0, energy, 1))
