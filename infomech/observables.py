@@ -167,19 +167,19 @@ def edge(field: Any, reach: tuple[tuple[int, int], ...], *, boundary: str = "zer
 
 
 def layer_reach(
-    taps: tuple[int, ...], layers: int = 1, *, boundary: str = "zero"
+    kernel_size: tuple[int, ...], steps: int = 1, *, boundary: str = "zero"
 ) -> tuple[tuple[int, int], ...]:
-    """Pixels at the (lower, upper) end of each axis that the boundary affects within `layers`.
+    """Pixels at the (lower, upper) end of each axis that the boundary affects in `steps` layers.
 
     With the output on the pixel grid, one layer of n taps moves mass by −(n − 1)//2 to n//2 pixels,
     so as many pixels at either end can lose mass. A reflecting boundary also adds the mirror image:
     of n//2 pixels beyond the first, and of (n − 1)//2 before the last.
     """
     reach = []
-    for n in taps:
+    for n in kernel_size:
         down, up = (n - 1) // 2, n // 2
         low, high = (down, up) if boundary != "reflect" else (up + 1, max(up, down + 1))
-        more = layers - 1
+        more = steps - 1
         reach.append((more * down + low, more * up + high) if n > 1 else (0, 0))
     return tuple(reach)
 
