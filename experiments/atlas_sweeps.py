@@ -48,7 +48,7 @@ class Case:
         share: odd share ε.
         speed: along the direction, pixels per layer; NaN where refused.
         aside: magnitude of the velocity perpendicular to the direction.
-        status: of the speed, index into `infomech.rates.REASONS`.
+        status: of the speed, an `infomech.rates.Status`.
         inactive_share: the rectifier is inactive up to this share; NaN if it never is.
     """
 
@@ -69,7 +69,7 @@ class Case:
     @property
     def refused(self) -> list[str]:
         """Distinct reasons for refused speeds."""
-        return [rates.REASONS[i] for i in np.unique(self.status) if i != 0]
+        return [rates.Status(i).reason for i in np.unique(self.status) if i != rates.Status.OK]
 
     @property
     def reach(self) -> float:

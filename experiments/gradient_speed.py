@@ -111,7 +111,7 @@ def measure(taps: int, axes: int, pattern: str, setting: GradientSpeedSettings) 
         float(speed.stderr[-1]),
         np.diff(ends) / setting.window,
         center - center[0],
-        im.rates.REASONS[int(speed.status)],
+        speed.reason,
     )
 
 

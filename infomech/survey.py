@@ -117,7 +117,7 @@ class Outcome:
         velocity: (shares, d), pixels per layer.
         contraction: √(D_along/σ₁²), the spread gained along the motion relative to rest.
         theory: predicted speed; NaN where the rectifier is active.
-        status: of the speed, index into `infomech.rates.REASONS`.
+        status: of the speed, an `infomech.rates.Status`.
         inactive_share: the rectifier is inactive up to this share; NaN if it is always active.
         fits: the candidate laws fitted to the speeds.
     """
@@ -150,10 +150,10 @@ class Outcome:
     @property
     def verdict(self) -> str:
         """One sentence stating which reading of the law holds; R² ≥ 0.99 counts as linear."""
-        refused = int(np.sum(self.status != 0))
+        refused = int(np.sum(self.status != rates.Status.OK))
         full_range = [f for f in self.fits if f.over == "all" and not math.isnan(f.r_squared)]
         if not full_range:
-            return f"No speed could be measured: {rates.REASONS[int(np.max(self.status))]}."
+            return f"No speed could be measured: {rates.Status(np.max(self.status)).reason}."
         best = max(full_range, key=lambda f: f.r_squared)
         published = self.fit("share", "all").r_squared
         linear = published >= LINEAR_R_SQUARED

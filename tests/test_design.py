@@ -222,7 +222,7 @@ def test_unreachable_velocity_hits_bound_of_non_negative_kernels():
         iterations=200,
         **SETTINGS,
     )
-    assert all(status != design.CONVERGED for status in result.status)
+    assert all(status != design.Status.CONVERGED for status in result.status)
     assert "hit a bound of the kernel family" in result.reason
     assert (result.achieved["velocity"] <= 1.0 + 1e-12).all()
 
@@ -322,7 +322,7 @@ def test_stop_at_first():
         losses.velocity(np.array([0.1])), random_starts(6), stop_at_first=True, **settings
     )
     assert len(result.history) <= 3
-    assert design.CONVERGED in result.status
+    assert design.Status.CONVERGED in result.status
 
 
 def test_invalid_arguments_raise(monkeypatch):
@@ -412,7 +412,7 @@ def test_unreachable_target_is_accepted_on_a_large_domain():
     field = im.fields.patterns.with_room(np.ones(5), (3,), STEPS)
     settings = dict(field=field, solver=optax.sgd(0.1), iterations=50, **SETTINGS)
     result = design.fit(losses.velocity(np.array([9.0])), jnp.ones(3), **settings)
-    assert result.status != design.CONVERGED
+    assert result.status != design.Status.CONVERGED
 
 
 def test_domain_check_includes_the_origin_of_even_kernels():

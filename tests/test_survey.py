@@ -136,7 +136,7 @@ def test_identity_refuses_canceling_values():
     assert np.all(np.isnan(outcome.speed[refused]))
     np.testing.assert_allclose(outcome.speed[~refused], outcome.theory[~refused], atol=1e-3)
     assert "refused" in outcome.verdict
-    assert "cancel" in rates.REASONS[outcome.status[-1]]
+    assert "cancel" in rates.Status(outcome.status[-1]).reason
 
 
 @pytest.mark.parametrize(

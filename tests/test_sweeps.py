@@ -310,7 +310,7 @@ def test_settings_reach_the_rollout(tmp_path):
 def test_dead_fields_and_boundary_contact_are_statuses(tmp_path):
     axes = (sweeps.values("k", taps=[[0.0, -1, 0], [0.0, 1, 0], [0.0, 0, 1]]),)
     table = swept(tmp_path, axes=axes, family="taps", shape=13)
-    reasons = [rates.REASONS[int(code)].split(":")[0] for code in table.status]
+    reasons = [rates.Status(code).reason.split(":")[0] for code in table.status]
     assert reasons == [
         "the field died",
         "ok",

@@ -142,7 +142,7 @@ class Design:
         self, fitted: design.Result, taps: Any, kernel_size: tuple[int, ...]
     ) -> dict[str, Any]:
         best = fitted.best
-        achieved = fitted.status[best] == design.CONVERGED
+        achieved = fitted.status[best] == design.Status.CONVERGED
         too_fast = [
             a
             for a, (v, n) in enumerate(zip(self.velocity, kernel_size, strict=True))
@@ -162,7 +162,7 @@ class Design:
             "achieved": bool(achieved),
             "reason": reason,
             "solver": fitted.solver,
-            "starts_converged": int(np.sum(fitted.status == design.CONVERGED)),
+            "starts_converged": int(np.sum(fitted.status == design.Status.CONVERGED)),
             "kernel": taps,
             "loss": fitted.loss[best],
             "measured": {

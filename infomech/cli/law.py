@@ -78,7 +78,7 @@ def _report(outcomes: list[survey.Outcome], paths: dict[str, Path], clock: Clock
 def _table(outcome: survey.Outcome) -> str:
     setting, (speed, share) = outcome.setting, outcome.top
     pixels = "×".join(map(str, setting.shape))
-    curved = (outcome.status == 0) & ~outcome.steady
+    curved = (outcome.status == rates.Status.OK) & ~outcome.steady
     lines = [
         str(setting),
         f"  domain {pixels}: zero padding wide enough that nothing reaches the boundary",
@@ -178,6 +178,6 @@ def _csv(outcomes: list[survey.Outcome]) -> str:
                 o.contraction[i],
                 o.theory[i],
             ]
-            status = rates.REASONS[int(o.status[i])]
+            status = rates.Status(o.status[i]).reason
             writer.writerow([*columns, *(f"{float(x):.9g}" for x in numbers), status])
     return text.getvalue()

@@ -2,13 +2,12 @@
 
 from infomech.design import parametrizations
 from infomech.design._diagnosis import Diagnosis, diagnose
-from infomech.design._fitting import CONVERGED, REASONS, Result, fit, starts
+from infomech.design._fitting import Result, Status, fit, starts
 
 __all__ = [
-    "CONVERGED",
-    "REASONS",
     "Diagnosis",
     "Result",
+    "Status",
     "diagnose",
     "fit",
     "parametrizations",

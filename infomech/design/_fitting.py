@@ -11,6 +11,7 @@ import numpy as np
 
 from infomech import fields, observables
 from infomech._core import checks
+from infomech._core import status as status_codes
 from infomech.design import parametrizations, solvers
 from infomech.design._simulation import Setup, check, verify
 from infomech.design.parametrizations import Parametrization
@@ -22,18 +23,20 @@ if TYPE_CHECKING:
     import optax
     import optimistix
 
-#: meanings of `Result.status`
-REASONS = (
-    "converged",
-    "stalled above the tolerance",
-    "hit a bound of the kernel family",
-    "the pattern left the domain",
-    "the field died",
-    "the loss is not finite",
-    "reached the iteration limit while still improving",
-    "not confirmed in double precision on a larger domain",
-)
-CONVERGED, STALLED, BOUND, LEFT, DEAD, NOT_FINITE, UNFINISHED, UNCONFIRMED = range(len(REASONS))
+
+class Status(status_codes.Code):
+    """How a start ended; `reason` says it in words."""
+
+    CONVERGED = 0, "converged"
+    STALLED = 1, "stalled above the tolerance"
+    BOUND = 2, "hit a bound of the kernel family"
+    LEFT = 3, "the pattern left the domain"
+    DEAD = 4, "the field died"
+    NOT_FINITE = 5, "the loss is not finite"
+    UNFINISHED = 6, "reached the iteration limit while still improving"
+    UNCONFIRMED = 7, "not confirmed in double precision on a larger domain"
+
+
 #: largest share of mass at the boundary of a pattern inside the domain
 MAX_EDGE_SHARE = 1e-6
 #: default `iterations` of `fit`, in chunks between two convergence checks
@@ -47,7 +50,7 @@ class Result:
     Attributes:
         kernel: fitted kernels, (n, *taps) or (n, steps, *taps), of the dtype of the starts.
         loss: Σ w r² of each in double precision on a larger domain, (n,).
-        status: index into `REASONS` for each, (n,).
+        status: `Status` of each, (n,).
         achieved: measured value of each term by name, same precision and domain, leading axis n.
         target: target of each term by name.
         history: loss before the first and after each chunk of iterations, (chunks + 1, n).
@@ -70,7 +73,7 @@ class Result:
     @property
     def reason(self) -> list[str]:
         """`status` in words, one per start."""
-        return [REASONS[i] for i in self.status]
+        return [Status(number).reason for number in self.status]
 
 
 def starts(kernel_size: Any, count: int, *, key: jax.Array, dtype: Any = None) -> jax.Array:
@@ -331,9 +334,9 @@ def _where(mask, yes, no):
 def _status(flags, value, verified, active, tolerance):
     left, dead, bound = flags
     close = value <= tolerance
-    status = np.where(active, UNFINISHED, np.where(bound, BOUND, STALLED))
-    status = np.where(close, UNCONFIRMED, status)
-    status = np.where(left, LEFT, status)
-    status = np.where(close & (verified <= 4 * tolerance), CONVERGED, status)
-    status = np.where(~np.isfinite(value), NOT_FINITE, status)
-    return np.where(dead, DEAD, status)
+    status = np.where(active, Status.UNFINISHED, np.where(bound, Status.BOUND, Status.STALLED))
+    status = np.where(close, Status.UNCONFIRMED, status)
+    status = np.where(left, Status.LEFT, status)
+    status = np.where(close & (verified <= 4 * tolerance), Status.CONVERGED, status)
+    status = np.where(~np.isfinite(value), Status.NOT_FINITE, status)
+    return np.where(dead, Status.DEAD, status)

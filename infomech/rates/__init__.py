@@ -2,10 +2,10 @@
 
 from infomech.rates._estimates import (
     MIN_BALANCE,
-    REASONS,
     Estimate,
     Growth,
     Line,
+    Status,
     bootstrap,
     candidates,
     diffusion,
@@ -25,12 +25,12 @@ from infomech.rates._law_fits import (
 __all__ = [
     "LINEAR_R_SQUARED",
     "MIN_BALANCE",
-    "REASONS",
     "SYMBOLS",
     "Estimate",
     "Growth",
     "LawFit",
     "Line",
+    "Status",
     "bootstrap",
     "candidates",
     "diffusion",

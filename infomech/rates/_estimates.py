@@ -6,19 +6,25 @@ import jax
 import jax.numpy as jnp
 
 from infomech._core import checks, safe_math
+from infomech._core import status as status_codes
 from infomech._rollout import Trace
 
-#: meanings of `Estimate.status`
-REASONS = (
-    "ok",
-    "fit window too short: fewer than three observations at or after burn_in",
-    "the field died: nothing is left within the fit window",
-    "the pattern touched the boundary before the end of the fit window",
-    "the numbers overflowed within the fit window",
-    "no growth of the covariance to fit",
-    "positive and negative values cancel: the remaining mass is lost in rounding errors",
-)
-_OK, _SHORT, _DEAD, _TOUCHED, _OVERFLOW, _NO_GROWTH, _CANCELED = range(len(REASONS))
+
+class Status(status_codes.Code):
+    """Why a rate is missing; `reason` says it in words."""
+
+    OK = 0, "ok"
+    SHORT = 1, "fit window too short: fewer than three observations at or after burn_in"
+    DEAD = 2, "the field died: nothing is left within the fit window"
+    TOUCHED = 3, "the pattern touched the boundary before the end of the fit window"
+    OVERFLOW = 4, "the numbers overflowed within the fit window"
+    NO_GROWTH = 5, "no growth of the covariance to fit"
+    CANCELED = (
+        6,
+        "positive and negative values cancel: the remaining mass is lost in rounding errors",
+    )
+
+
 #: rates are refused if |Σ u|/Σ |u| falls below this many rounding errors of the dtype
 MIN_BALANCE = 1e5
 #: a rate is unsteady if its halves differ by more than this many standard errors,
@@ -50,7 +56,7 @@ class Estimate(NamedTuple):
             has fewer than three observations.
         steady: whether the halves agree, same shape; true if a half has fewer than three
             observations, false where the rate is refused.
-        status: index into `REASONS`, 0 if the fit is good; shape ().
+        status: a `Status`, `Status.OK` if the fit is good; shape ().
     """
 
     value: jax.Array
@@ -63,8 +69,7 @@ class Estimate(NamedTuple):
     @property
     def reason(self) -> str | list[str]:
         """`status` in words: a string, or a list of strings for a batch. Not for use under jit."""
-        reasons = [REASONS[i] for i in jnp.ravel(self.status).tolist()]
-        return reasons if jnp.ndim(self.status) else reasons[0]
+        return status_codes.reason(Status, self.status)
 
 
 class Growth(NamedTuple):
@@ -139,8 +144,8 @@ def growth(trace: Trace, burn_in: Any = 0, *, edge_tolerance: float = 1e-6) -> G
     used = _from(trace, burn_in)[1:]
     status = _status(trace, burn_in, jnp.sum(used), edge_tolerance)
     grows = jnp.all(jnp.where(used[:, None], gained, 1) > 0)
-    status = jnp.where((status == _OK) & ~grows, _NO_GROWTH, status)
-    fitted = used & (status == _OK)
+    status = jnp.where((status == Status.OK) & ~grows, Status.NO_GROWTH, status)
+    fitted = used & (status == Status.OK)
     log_gained = 0.5 * jnp.log(jnp.where(fitted[:, None], gained, 1))
     line, slope_error, intercept_error = _lines(jnp.log(layer), log_gained, fitted)
     # size whose rounding errors are those of the variance relative to its growth
@@ -297,11 +302,11 @@ def _status(trace, burn_in, count, edge_tolerance):
     min_balance = MIN_BALANCE * jnp.finfo(trace.balance.dtype).eps
     # includes exact cancellation to 0, where the center is NaN
     canceled = used & (trace.balance < min_balance) & jnp.isfinite(trace.log_energy)
-    status = jnp.where(jnp.any(used & ~finite), _OVERFLOW, _OK)
-    status = jnp.where(jnp.any(canceled), _CANCELED, status)
-    status = jnp.where(touched, _TOUCHED, status)
-    status = jnp.where(dead, _DEAD, status)
-    return jnp.where(count < 3, _SHORT, status)
+    status = jnp.where(jnp.any(used & ~finite), Status.OVERFLOW, Status.OK)
+    status = jnp.where(jnp.any(canceled), Status.CANCELED, status)
+    status = jnp.where(touched, Status.TOUCHED, status)
+    status = jnp.where(dead, Status.DEAD, status)
+    return jnp.where(count < 3, Status.SHORT, status)
 
 
 def _largest(values, used):
@@ -314,7 +319,7 @@ def _rate(trace, path, burn_in, edge_tolerance, size):
     """Slope of the line through a path with rounding errors of numbers of `size`."""
     used = _from(trace, burn_in)
     status = _status(trace, burn_in, jnp.sum(used), edge_tolerance)
-    fitted = used & (status == _OK)
+    fitted = used & (status == Status.OK)
     # relative to the first entry: a pattern far from position 0 loses no digits
     relative = path - jax.lax.stop_gradient(jnp.where(jnp.isfinite(path[:1]), path[:1], 0))
     flat, layer = relative.reshape(path.shape[0], -1), trace.layer.astype(path.dtype)
@@ -328,7 +333,7 @@ def _rate(trace, path, burn_in, edge_tolerance, size):
 
 
 def _estimate(value, stderr, r_squared, halves, steady, status):
-    ok = status == _OK
+    ok = status == Status.OK
     value, stderr, r_squared, halves = (
         jnp.where(ok, x, jnp.nan) for x in (value, stderr, r_squared, halves)
     )

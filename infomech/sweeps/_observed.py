@@ -50,7 +50,7 @@ RATES = {
     "edge": Description("largest share of the mass at the boundary", "1"),
     "status": Description(
         "0: measured; otherwise the reason for a missing velocity: "
-        + "; ".join(f"{i}: {reason}" for i, reason in enumerate(rates.REASONS) if i)
+        + "; ".join(f"{status}: {status.reason}" for status in rates.Status if status)
         + "; -1: not computed yet",
         "1",
     ),

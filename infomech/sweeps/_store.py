@@ -182,7 +182,7 @@ class Status:
         intact: stored points that match their checksum.
         damaged: stored points that don't.
         labeled: whether the coordinates match their checksum.
-        statuses: number of intact points by status (`infomech.rates.REASONS`); empty unless rates
+        statuses: number of intact points by status (`infomech.rates.Status`); empty unless rates
             were measured.
         infomech, created: version that created the store, and when.
     """
@@ -223,7 +223,8 @@ def status(
         if parts and store.attributes["sweep"]["observe"] == "rates":
             codes, numbers = np.unique(parts["status"], return_counts=True)
             for code, count in zip(codes.tolist(), numbers.tolist(), strict=True):
-                counts[rates.REASONS[code]] = counts.get(rates.REASONS[code], 0) + count
+                reason = rates.Status(code).reason
+                counts[reason] = counts.get(reason, 0) + count
     return Status(
         points=points,
         blocks=blocks,
