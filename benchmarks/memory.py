@@ -78,10 +78,10 @@ def run(case: Case, contender: str, variant: str) -> int | None:
             return None
         warm_up[0]()  # load libraries and start threads
         built = build(case, *inputs(case))
-        return None if built is None else _peak(built[0])
+        return None if built is None else peak(built[0])
 
 
-def _peak(function: Callable[[], Any]) -> int | None:
+def peak(function: Callable[[], Any]) -> int | None:
     """Rise of resident memory above its current value while the function runs, in bytes."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)  # else reuse of freed memory would not count
@@ -89,11 +89,11 @@ def _peak(function: Callable[[], Any]) -> int | None:
         Path("/proc/self/clear_refs").write_text("5")  # reset the high-water mark
         before = _status("VmRSS")
         result = function()
-        peak = _status("VmHWM") - before
+        rise = _status("VmHWM") - before
         del result
     except (OSError, KeyError):
         return None
-    return max(peak, 0)
+    return max(rise, 0)
 
 
 def _status(key: str) -> int:

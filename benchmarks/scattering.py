@@ -435,7 +435,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         (target,) = (target for target in TARGETS if target.title == options.peak)
         run = _run(target, options.quick)
         run()
-        print(memory._peak(run))
+        print(memory.peak(run))
         return 0
     jax.config.update("jax_platforms", "cpu")
     text = measure(options.quick)

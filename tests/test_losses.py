@@ -187,7 +187,7 @@ NONFINITE = {
     "velocity target": lambda bad: losses.velocity([0.1, bad]),
     "diffusion target": lambda bad: losses.diffusion(jnp.full((2, 2), bad, float)),
     "trajectory target": lambda bad: losses.trajectory(PATH + jnp.full((), bad, float)),
-    "arrival place": lambda bad: losses.arrival([bad, 1.0], 2),
+    "arrival position": lambda bad: losses.arrival([bad, 1.0], 2),
     "shape pattern": lambda bad: losses.shape(im.Field(SQUARE + bad, jnp.zeros(2), jnp.zeros(()))),
     "log energy target": lambda bad: losses.energy(bad),
     "gain target": lambda bad: losses.observable("gain", _gain, bad),

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from infomech import networks, plot, weights
 from infomech._core import checks, files
-from infomech.cli.options import Clock, typed
+from infomech.cli.options import Clock, command_line_names
 from infomech.weights import Layer
 
 
@@ -45,7 +45,7 @@ class Census:
 
     def run(self) -> int:
         """Computes the census, writes the files, prints table and verdict."""
-        with typed(self, source="FILE", layers="FILE", pattern="--layer"):
+        with command_line_names(self, source="FILE", layers="FILE", pattern="--layer"):
             return self._run()
 
     def _run(self) -> int:
@@ -105,17 +105,17 @@ class Census:
         if not self.against:
             return None
         words = {"source": "--against", "pattern": "--layer"}
-        with typed(self, **words):
+        with command_line_names(self, **words):
             layers = weights.layers(Path(self.against), layout=self.layout, pattern=self.layer)
         return self._typed(layers, words)
 
     def _typed(self, layers: Iterable[Layer], words: dict[str, str]) -> Iterator[Layer]:
         """Yields the layers; errors raised on reading name the options in `words`."""
-        with typed(self, **words):
+        with command_line_names(self, **words):
             yield from layers
 
     def _change(self, other: Iterable[Layer]) -> Any:
-        with typed(self, layers="--against", others="FILE"):
+        with command_line_names(self, layers="--against", others="FILE"):
             return networks.compare(other, self._layers(), skip_nan=self.skip_nan)
 
 

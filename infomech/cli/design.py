@@ -11,7 +11,7 @@ from infomech import design, losses, plot
 from infomech._core import checks, files
 from infomech._rollout import rollout
 from infomech.cli import kernel as kernel_command
-from infomech.cli.options import Clock, numbers_in_line, progress_bar, tell, use
+from infomech.cli.options import Clock, numbers_in_line, print_conversion, progress_bar, use
 from infomech.design import parametrizations
 from infomech.fields import patterns
 from infomech.losses._loss import finite_numbers
@@ -93,7 +93,7 @@ class Design:
         if not values.any():
             raise checks.error("pattern", f"{self.pattern}, which is all 0", "a pattern that isn't")
         conversion = patterns.conversion(self.pattern)
-        tell(conversion, json=self.json)
+        print_conversion(conversion, json=self.json)
         field = patterns.with_room(values, kernel_size, checks.integer("steps", self.steps, 1))
         loss = losses.velocity(np.asarray(self.velocity, np.float32))
         if self.diffusion is not None:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from infomech import networks, plot, rates, weights
 from infomech._core import checks, files
-from infomech.cli.options import Clock, tell, typed, use
+from infomech.cli.options import Clock, command_line_names, print_conversion, use
 from infomech.fields import images
 from infomech.networks import chain
 from infomech.networks.chain import Displaced
@@ -63,7 +63,7 @@ class Drift:
 
     def run(self) -> int:
         """Predicts, measures, writes the files and prints the agreement."""
-        with typed(self, source="FILE", layers="--layer", pattern="--layer"):
+        with command_line_names(self, source="FILE", layers="--layer", pattern="--layer"):
             return self._run()
 
     def _run(self) -> int:
@@ -79,7 +79,7 @@ class Drift:
         )
         params = jax.tree.map(lambda x: x.astype(self.dtype), params)
         inputs, conversion = self._images(spec)
-        tell(conversion, json=self.json)
+        print_conversion(conversion, json=self.json)
         # raise early if the folder can't be written
         out = files.folder(self.out)
         results = chain.displacements(

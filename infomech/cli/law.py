@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from infomech import plot, rates, survey
 from infomech._core import files
-from infomech.cli.options import Clock, tell, use
+from infomech.cli.options import Clock, print_conversion, use
 from infomech.fields import patterns
 
 
@@ -40,7 +40,7 @@ class Law:
         outcomes = survey.run(self.config, _progress)
         conversions = {name: patterns.conversion(name) for name in self.config.pattern}
         for conversion in conversions.values():
-            tell(conversion, json=self.json)
+            print_conversion(conversion, json=self.json)
         paths = {kind: out / f"law.{kind}" for kind in ("json", "csv", "png", "pdf")}
         result = files.to_json(
             {

@@ -55,7 +55,7 @@ def _suppress_xla_aot_warnings() -> None:
 
 
 @contextlib.contextmanager
-def typed(command: Any, **words: str) -> Iterator[None]:
+def command_line_names(command: Any, **words: str) -> Iterator[None]:
     """Rewrites argument names in error messages to the command-line spelling.
 
     An argument `strides` becomes --strides if `command` has that option; `words` adds other names.
@@ -71,7 +71,7 @@ def typed(command: Any, **words: str) -> Iterator[None]:
         raise ValueError(text) from error
 
 
-def tell(conversion: str, *, json: bool) -> None:
+def print_conversion(conversion: str, *, json: bool) -> None:
     """Prints how an image or sound was converted, if it was; to stderr when printing JSON."""
     if conversion:
         print(conversion, file=sys.stderr if json else sys.stdout)

@@ -8,7 +8,7 @@ import numpy as np
 
 from infomech import plot, scattering
 from infomech._core import checks, files
-from infomech.cli.options import Clock, tell, use
+from infomech.cli.options import Clock, print_conversion, use
 from infomech.scattering import (
     Energies,
     Frame,
@@ -118,7 +118,7 @@ class Scatter:
             seed=self.seed,
             dtype=self.dtype,
         )
-        tell(conversion, json=self.json)
+        print_conversion(conversion, json=self.json)
         frame = self.frame.build(values.shape, self.dtype)
         checks.one_of("nonlinearity", self.nonlinearity, ("modulus", "halves"))
         options: dict[str, Any] = {

@@ -10,7 +10,7 @@ from infomech import plot, rates
 from infomech._core import checks, files
 from infomech._rollout import Trace, rollout
 from infomech.cli import results
-from infomech.cli.options import Clock, KernelChoice, tell, use
+from infomech.cli.options import Clock, KernelChoice, print_conversion, use
 from infomech.dynamics import BOUNDARIES
 from infomech.fields import Field, as_field, patterns
 
@@ -64,7 +64,7 @@ class Simulate:
         kernel, out = self.kernel.build(self.dtype), files.folder(self.out)
         first = self._start(kernel.shape)
         conversion = patterns.conversion(self.pattern)
-        tell(conversion, json=self.json)
+        print_conversion(conversion, json=self.json)
         settings: dict[str, Any] = {
             "rectifier": self.rectifier,
             "boundary": self.boundary,

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from infomech import sweeps
 from infomech._core import checks, files
-from infomech.cli.options import progress_bar, tell, use
+from infomech.cli.options import print_conversion, progress_bar, use
 from infomech.fields import patterns
 from infomech.sweeps import _spec, _store
 
@@ -65,7 +65,7 @@ class SweepRun:
             return 130 if isinstance(error, KeyboardInterrupt) else 1
         bar.close()
         for name in sweep.pattern:
-            tell(patterns.conversion(name), json=self.json)
+            print_conversion(patterns.conversion(name), json=self.json)
         print(files.to_json(report) if self.json else self._summary(report))
         return 0
 

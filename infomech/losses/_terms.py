@@ -48,16 +48,16 @@ def trajectory(target: Any) -> Loss:
     return _with_positions(loss, _targets)
 
 
-def arrival(place: Any, layer: int) -> Loss:
-    """‖c_layer − place‖², in pixels²: the center after a given layer.
+def arrival(position: Any, layer: int) -> Loss:
+    """‖c_layer − position‖², in pixels²: the center after a given layer.
 
     Args:
-        place: target position, one number per axis, in the field's coordinates; may be traced.
+        position: target position, one number per axis, in the field's coordinates; may be traced.
         layer: an observed layer; for any other the loss is NaN.
     """
     measure = _CenterAt(_layer("layer", layer))
-    finite_numbers("arrival place", place)
-    loss = observable(f"center after layer {layer}", measure, place)
+    finite_numbers("arrival position", position)
+    loss = observable(f"center after layer {layer}", measure, position)
     return _with_positions(loss, _targets)
 
 
