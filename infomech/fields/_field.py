@@ -122,12 +122,11 @@ def box(shape: int | Sequence[int], width: Any, *, center: Any = None, dtype: An
     Raises:
         ValueError: `width` is not positive, or `center` is not one number per axis.
     """
-    offset = _offsets(shape, center, dtype)
-    widths = checks.positive("width", width, offset[0].dtype, len(offset))
+    axes = _axes("width", width, shape, center, dtype)
     inside = jnp.ones((), bool)
-    for x, w in zip(offset, widths, strict=True):
+    for x, w in axes:
         inside = inside & (jnp.abs(x) <= w / 2)
-    return as_field(inside.astype(offset[0].dtype))
+    return as_field(inside.astype(axes[0][0].dtype))
 
 
 def gaussian(
@@ -147,9 +146,8 @@ def gaussian(
     Raises:
         ValueError: `sigma` is not positive, or `center` is not one number per axis.
     """
-    offset = _offsets(shape, center, dtype)
-    sigmas = checks.positive("sigma", sigma, offset[0].dtype, len(offset))
-    return as_field(jnp.exp(-0.5 * sum((x / s) ** 2 for x, s in zip(offset, sigmas, strict=True))))
+    axes = _axes("sigma", sigma, shape, center, dtype)
+    return as_field(jnp.exp(-0.5 * sum((x / s) ** 2 for x, s in axes)))
 
 
 def random(shape: int | Sequence[int], *, key: jax.Array, dtype: Any = None) -> Field:
@@ -196,3 +194,13 @@ def _offsets(shape: int | Sequence[int], center: Any, dtype: Any) -> list[jax.Ar
     middle = checks.vector("center", center, len(shape), checks.floating_dtype(dtype))
     axes = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij", sparse=True)
     return [jnp.asarray(x, middle.dtype) - middle[a] for a, x in enumerate(axes)]
+
+
+def _axes(
+    name: str, sizes: Any, shape: int | Sequence[int], center: Any, dtype: Any
+) -> list[tuple[jax.Array, jax.Array]]:
+    """Offset of each pixel from the center, and the size of the pattern, along each axis."""
+    offset = _offsets(shape, center, dtype)
+    return list(
+        zip(offset, checks.positive(name, sizes, offset[0].dtype, len(offset)), strict=True)
+    )
