@@ -501,8 +501,8 @@ def test_help_of_a_command(capsys, words):
             "simulate --setps 3",
             "unrecognized option --setps (did you mean --steps?); see infomech simulate --help",
         ),
-        ("simulate --burn_in x", "--burn-in: got 'x', expected a whole number; see infomech sim"),
-        ("simulate --steps", "--steps: got nothing, expected a whole number; see infomech sim"),
+        ("simulate --burn_in x", "--burn-in: got 'x', expected an integer; see infomech sim"),
+        ("simulate --steps", "--steps: got nothing, expected an integer; see infomech sim"),
         ("simulate 3", "unexpected argument '3'; see infomech simulate --help"),
         ("kernel --share a", "--share: got 'a', expected a number; see infomech kernel --help"),
         ("kernel --share=0.1 0.2", "--share: got 0.1 0.2, expected one value"),
@@ -511,11 +511,11 @@ def test_help_of_a_command(capsys, words):
         ("design", "--velocity: got nothing, expected numbers; see infomech design --help"),
         (
             "plan --kernel-size",
-            "--kernel-size: got nothing, expected whole numbers; see infomech plan --help",
+            "--kernel-size: got nothing, expected integers; see infomech plan --help",
         ),
         (
             "plan --kernel-size --",
-            "--kernel-size: got nothing, expected whole numbers; see infomech plan --help",
+            "--kernel-size: got nothing, expected integers; see infomech plan --help",
         ),
         ("sweep run -- s.toml --store", "unexpected argument '--store'; see infomech sweep run"),
     ],
@@ -547,7 +547,8 @@ def test_commas_between_numbers_get_a_hint(capsys, words, corrected):
     assert (code, out) == (2, "")
     assert err.startswith(f"infomech: {corrected.split()[0]}: got".replace("--taps", "taps"))
     help_of_command = "" if "--taps" in corrected else f"; see infomech {words[0]} --help"
-    assert err.endswith(f"numbers separated by spaces: {corrected}{help_of_command}\n")
+    hint = f" separated by spaces: {corrected}{help_of_command}\n"
+    assert err.endswith(("numbers" + hint, "integers" + hint))
     assert err.count("\n") == 1
 
 

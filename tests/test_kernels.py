@@ -266,7 +266,7 @@ TAKE_SHAPE = {
 @pytest.mark.parametrize("function", TAKE_SHAPE.values(), ids=TAKE_SHAPE)
 def test_bad_kernel_size_is_refused(function, shape):
     with pytest.raises(
-        ValueError, match=r"^kernel_size: got .*, expected one to three positive whole"
+        ValueError, match=r"^kernel_size: got .*, expected one to three positive integers"
     ):
         function(shape)
 
@@ -274,7 +274,7 @@ def test_bad_kernel_size_is_refused(function, shape):
 @pytest.mark.parametrize("kernel_size", [0, -1, True, 2.5, "3"], ids=str)
 def test_axis_offsets_refuses_invalid_size(kernel_size):
     with pytest.raises(
-        ValueError, match=r"^kernel_size: got .*, expected a whole number of at least 1"
+        ValueError, match=r"^kernel_size: got .*, expected an integer of at least 1"
     ):
         kernels.axis_offsets(kernel_size)
 

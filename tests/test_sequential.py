@@ -253,7 +253,7 @@ SHAPES = jax.eval_shape(lambda: init(SPEC, key=jax.random.key(0)))
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"outputs": 0}, "outputs: got 0, expected a whole number of at least 1"),
+        ({"outputs": 0}, "outputs: got 0, expected an integer of at least 1"),
         ({"kernel_size": (3, 0)}, "kernel_size: got"),
         ({"kernel_size": [3, 3]}, "kernel_size: got .*a tuple"),
         ({"kernel_size": 3}, "kernel_size: got 3, expected a tuple"),

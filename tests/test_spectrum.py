@@ -274,6 +274,6 @@ def test_bad_frequencies_are_refused(frequencies, message):
 @pytest.mark.parametrize("kernel_size", [0, -1, True, 2.5, "3", None, (3,)], ids=str)
 def test_bad_kernel_size_is_refused(kernel_size):
     with pytest.raises(
-        ValueError, match=r"^kernel_size: got .*, expected a whole number of at least 1"
+        ValueError, match=r"^kernel_size: got .*, expected an integer of at least 1"
     ):
         spectrum.basis(kernel_size)

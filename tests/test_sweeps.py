@@ -69,7 +69,7 @@ BAD_AXES = {
     "no quantity": (lambda: sweeps.values("p"), "p: got 0"),
     "unknown": (lambda: sweeps.values("p", speed=[1]), "'speed', expected one of share"),
     "words": (lambda: sweeps.values("share", share=["a"]), "share of list, expected numbers"),
-    "fractions of seeds": (lambda: sweeps.values("seed", seed=[0.5]), "expected whole numbers"),
+    "fractions of seeds": (lambda: sweeps.values("seed", seed=[0.5]), "expected integers"),
     "seeds below 0": (lambda: sweeps.values("seed", seed=[-1]), "expected at least 0"),
     "a count of 0": (lambda: sweeps.linear("share", 0, 1, 0), "share: got 0"),
     "a fractional count": (lambda: sweeps.linear("share", 0, 1, 2.5), r"share: got 2\.5"),

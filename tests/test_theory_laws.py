@@ -543,7 +543,7 @@ KEY, THREE = jax.random.key(0), [1.0, 2.0, 3.0]
         (lambda: theory.inactive_range((3, 0)), r"kernel_size: got \(3, 0\), expected .* positive"),
         (
             lambda: theory.step_spread(0),
-            "kernel_size: got 0, expected a whole number of at least 1",
+            "kernel_size: got 0, expected an integer of at least 1",
         ),
     ],
 )

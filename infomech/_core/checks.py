@@ -41,9 +41,9 @@ def one_of(argument: str, value: object, known: Collection[str]) -> None:
 
 
 def integer(argument: str, value: object, at_least: int) -> int:
-    """`value` as an int; raises ValueError unless it is a whole number >= `at_least`."""
+    """`value` as an int; raises ValueError unless it is an integer >= `at_least`."""
     if not _is_integer(value) or int(value) < at_least:  # type: ignore[call-overload]
-        raise error(argument, repr(value), f"a whole number of at least {at_least}")
+        raise error(argument, repr(value), f"an integer of at least {at_least}")
     return int(value)  # type: ignore[call-overload]
 
 
@@ -51,7 +51,7 @@ def shape(argument: str, value: int | Sequence[int]) -> tuple[int, ...]:
     """`value` as a tuple of 1 to 3 positive sizes; a single int is a one-dimensional shape."""
     sizes = tuple(value) if isinstance(value, tuple | list | np.ndarray) else (value,)
     if not 1 <= len(sizes) <= 3 or not all(_is_integer(n) and n > 0 for n in sizes):
-        raise error(argument, repr(value), "one to three positive whole numbers")
+        raise error(argument, repr(value), "one to three positive integers")
     return tuple(int(n) for n in sizes)
 
 

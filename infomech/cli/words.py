@@ -22,7 +22,7 @@ from infomech._core import files
 
 #: description of option values by type: singular, plural
 _EXPECTED = {
-    int: ("a whole number", "whole numbers"),
+    int: ("an integer", "integers"),
     float: ("a number", "numbers"),
     Path: ("a path", "paths"),
     str: ("a value", "values"),

@@ -33,7 +33,7 @@ class Axis:
     Attributes:
         name: name of the axis; for a single quantity usually the quantity's name.
         rule: "values" (several quantities may vary together), "linear" (equally spaced), "seeds"
-            (consecutive whole numbers) or "sobol" (scrambled Sobol points, quasi-random).
+            (consecutive integers) or "sobol" (scrambled Sobol points, quasi-random).
         count: points on the axis.
         columns: pairs of a quantity and its values, or the ends of its range.
         seed: seed of the scrambling.
@@ -150,7 +150,7 @@ def _numbers(name, quantity, column):
         array = np.asarray(column)
         array = array.astype(np.int64 if quantity == "seed" else np.float64, casting="same_kind")
     except (TypeError, ValueError) as error:
-        expected = "whole numbers" if quantity == "seed" else "numbers"
+        expected = "integers" if quantity == "seed" else "numbers"
         raise checks.error(name, f"{quantity} of {type(column).__name__}", expected) from error
     dimensions = {"direction": (2,), "taps": (2, 3, 4)}.get(quantity, (1,))
     if array.ndim not in dimensions or array.size == 0:

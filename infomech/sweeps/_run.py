@@ -134,7 +134,7 @@ def run(
 def _shard(shard: tuple[int, int]) -> tuple[int, int]:
     """Shard of this process, and the number of shards."""
     if not (isinstance(shard, tuple | list) and len(shard) == 2):
-        raise checks.error("shard", repr(shard), "two whole numbers (i, n) with i < n")
+        raise checks.error("shard", repr(shard), "two integers (i, n) with i < n")
     part, parts = checks.integer("shard", shard[0], 0), checks.integer("shard", shard[1], 1)
     if part >= parts:
         raise checks.error("shard", f"{part} of {parts}", f"0 to {parts - 1} of {parts}")
