@@ -9,8 +9,8 @@ import numpy as np
 
 from infomech import design, losses, plot
 from infomech._core import checks, files
-from infomech._rollout import rollout
 from infomech.cli import kernel as kernel_command
+from infomech.cli.animation import animate, check_format
 from infomech.cli.options import Clock, numbers_in_line, print_conversion, progress_bar, use
 from infomech.design import parametrizations
 from infomech.fields import patterns
@@ -68,8 +68,7 @@ class Design:
         """Fits, writes the files and prints the result; returns 1 if the target is not achieved."""
         use("float32", self.compile_cache)
         clock = Clock()
-        if self.animation:
-            checks.one_of("animation", self.animation, ("gif", "webp"))
+        check_format(self.animation)
         checks.one_of("family", self.family, FAMILIES)
         checks.positive("tolerance", self.tolerance, "float32")
         axes = len(self.velocity)
@@ -82,7 +81,7 @@ class Design:
             if np.abs(number).max() > 1e15:
                 raise checks.error(name, number, "numbers whose squares fit in single precision")
         if not -(2**63) <= self.seed < 2**63:
-            raise checks.error("seed", self.seed, "a whole number of at most 63 bits")
+            raise checks.error("seed", self.seed, "an integer of at most 63 bits")
         kernel_size = self.kernel_size * axes if len(self.kernel_size) == 1 else self.kernel_size
         kernel_size, out = checks.shape("kernel_size", kernel_size), files.folder(self.out)
         if len(kernel_size) != axes:
@@ -122,8 +121,7 @@ class Design:
         plot.save(plot.kernel(taps), paths["png"])
         if self.animation:
             paths[self.animation] = out / f"design.{self.animation}"
-            _, frames = rollout(taps, field, self.steps, rectifier=self.rectifier, observe=_values)
-            plot.animation(frames, paths[self.animation])
+            animate(paths[self.animation], taps, field, self.steps, rectifier=self.rectifier)
         text = files.to_json(
             {
                 "config": asdict(self),
@@ -176,10 +174,6 @@ class Design:
 def _as_requested(measured: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Mean over the axes of a diffusion tensor if the target is a single number."""
     return np.trace(measured) / len(measured) if measured.ndim == 2 > target.ndim else measured
-
-
-def _values(field: Any) -> Any:
-    return field.values
 
 
 def _report(

@@ -10,6 +10,7 @@ from infomech import plot, rates
 from infomech._core import checks, files
 from infomech._rollout import Trace, rollout
 from infomech.cli import results
+from infomech.cli.animation import animate, check_format
 from infomech.cli.options import Clock, KernelChoice, print_conversion, use
 from infomech.dynamics import BOUNDARIES
 from infomech.fields import Field, as_field, patterns
@@ -58,8 +59,7 @@ class Simulate:
         """Runs the rollout, writes its files and prints the measured rates."""
         use(self.dtype, self.compile_cache)
         clock = Clock()
-        if self.animation:
-            checks.one_of("animation", self.animation, ("gif", "webp"))
+        check_format(self.animation)
         checks.positive("radius", self.radius, self.dtype)
         kernel, out = self.kernel.build(self.dtype), files.folder(self.out)
         first = self._start(kernel.shape)
@@ -77,9 +77,7 @@ class Simulate:
         plot.save(plot.simulation(first, final, trace), paths["png"])
         if self.animation:
             paths[self.animation] = out / f"simulate.{self.animation}"
-            every = max(1, self.steps // 100)
-            _, frames = rollout(kernel, first, self.steps, **settings, observe=_values, every=every)
-            plot.animation(frames, paths[self.animation])
+            animate(paths[self.animation], kernel, first, self.steps, **settings)
         with files.replacing(paths["npz"]) as part:
             np.savez_compressed(part, kernel=kernel, final=final.values, **vars(trace))
         text = files.to_json(
@@ -108,10 +106,6 @@ class Simulate:
             raise checks.error("shape", shape, f"{values.ndim} axes of at least {values.shape}")
         spare = np.subtract(shape, values.shape)
         return as_field(np.pad(values, [(s // 2, s - s // 2) for s in spare]))
-
-
-def _values(field: Any) -> Any:
-    return field.values
 
 
 def _result(kernel: Any, trace: Trace, burn_in: int, rectifier: str) -> dict[str, Any]:
