@@ -428,6 +428,20 @@ def test_xarray_reads_labels_units_and_provenance(stored):
     assert table.attrs["sweep"]["observe"] == "rates"
 
 
+def test_compute_matches_the_store(tmp_path):
+    sweep = sweeps.Sweep(axes=(SHARE,), **{**SMALL, "rectifier": ("relu", "modulus")})
+    sweeps.run(sweep, tmp_path / "s.zarr")
+    stored = xarray.open_zarr(tmp_path / "s.zarr", chunks=None).load()
+    computed = sweeps.compute(sweep)
+    xarray.testing.assert_equal(computed, stored)
+    assert {k: v.dims for k, v in computed.items()} == {k: v.dims for k, v in stored.items()}
+    for name in stored.variables:
+        assert computed[name].attrs == stored[name].attrs
+    for attrs in (computed.attrs, stored.attrs):
+        attrs["provenance"].pop("created")
+    assert computed.attrs == stored.attrs
+
+
 def test_export_matches_the_store(stored, tmp_path, capsys):
     path, *_ = stored
     out = tmp_path / "s.nc"

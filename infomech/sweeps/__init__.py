@@ -4,7 +4,7 @@ from infomech.sweeps._axes import Axis, linear, seeds, sobol, values
 from infomech.sweeps._explain import explain
 from infomech.sweeps._grid import Setting, Sweep
 from infomech.sweeps._netcdf import export
-from infomech.sweeps._run import Progress, RunReport, run
+from infomech.sweeps._run import Progress, RunReport, compute, run
 from infomech.sweeps._spec import load
 from infomech.sweeps._store import StoreError
 
@@ -15,6 +15,7 @@ __all__ = [
     "Setting",
     "StoreError",
     "Sweep",
+    "compute",
     "explain",
     "export",
     "linear",

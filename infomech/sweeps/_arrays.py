@@ -6,7 +6,6 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,8 +48,8 @@ def describe(variables: Sequence[Variable]) -> list[list[Any]]:
     return [[v.name, v.dtype.name, list(v.shape)] for v in variables]
 
 
-def make(path: Path, sweep: Sweep, variables: Sequence[Variable]) -> None:
-    """Creates an empty store in an empty folder."""
+def make(target: Any, sweep: Sweep, variables: Sequence[Variable]) -> None:
+    """Creates an empty store in an empty folder, given as text, or in a Zarr store."""
     zarr = library()
     plan = layout(sweep)
     labels = coordinates(sweep)
@@ -66,7 +65,7 @@ def make(path: Path, sweep: Sweep, variables: Sequence[Variable]) -> None:
         "coordinates": " ".join(extra),
         "labels": digest({name: column for name, (column, _) in labels.items()}),
     }
-    group = zarr.create_group(str(path), attributes=attributes)
+    group = zarr.create_group(target, attributes=attributes)
     for name, (column, axes) in labels.items():
         group.create_array(
             name,
@@ -89,7 +88,7 @@ def make(path: Path, sweep: Sweep, variables: Sequence[Variable]) -> None:
     with warnings.catch_warnings():
         # xarray opens consolidated metadata much faster
         warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
-        zarr.consolidate_metadata(str(path))
+        zarr.consolidate_metadata(target)
 
 
 def coordinates(sweep: Sweep) -> dict[str, tuple[np.ndarray, tuple[str, ...]]]:

@@ -5,11 +5,11 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
-from infomech._core import checks
+from infomech._core import checks, extras
 from infomech.sweeps import _blocks, _store
 from infomech.sweeps._grid import Sweep
 from infomech.sweeps._program import Program, check_dtype, variables
@@ -87,11 +87,9 @@ def run(
             no arrays, or shapes that differ between settings; float64 without `jax_enable_x64`.
         StoreError: the store has become unwritable; finished blocks are kept.
     """
-    devices = devices or jax.local_devices()
     part, parts = _shard(shard)
     checks.integer("batch", batch, 0)
     check_dtype(sweep)
-    settings = list(sweep.settings())
     clock = _Clock(on_progress or (lambda _: None))
 
     def timed_variables():
@@ -100,6 +98,60 @@ def run(
 
     store = _store.prepare(path, sweep, timed_variables)
     blocks = [block for block in store.layout.blocks() if block.number % parts == part]
+    return _fill(store, sweep, blocks, clock, batch, devices or jax.local_devices())
+
+
+def compute(
+    sweep: Sweep,
+    *,
+    batch: int = 0,
+    devices: list[jax.Device] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Any:
+    """Computes a sweep in memory.
+
+    Args:
+        sweep: the sweep.
+        batch, devices, on_progress: as for `run`.
+
+    Returns:
+        xarray Dataset, the same as `xarray.open_zarr` of a store written by `run`.
+
+    Raises:
+        ValueError: `observe` returns no arrays, or shapes that differ between settings; float64
+            without `jax_enable_x64`.
+        ImportError: a package of the extra `sweeps` is not installed.
+
+    Example:
+        >>> from infomech import sweeps
+        >>> axis = sweeps.linear("share", 0, 1, 3)
+        >>> sweep = sweeps.Sweep(axis, dimensions=1, steps=6, burn_in=1)
+        >>> sweeps.compute(sweep).velocity.dims
+        ('share', 'component')
+    """
+    with extras.needed("sweeps", "a sweep in memory"):
+        import xarray
+    checks.integer("batch", batch, 0)
+    check_dtype(sweep)
+    clock = _Clock(on_progress or (lambda _: None))
+    with clock.timed("compile_s"):
+        measured = variables(sweep)
+    store, memory = _store.in_memory(sweep, measured)
+    blocks = list(store.layout.blocks())
+    _fill(store, sweep, blocks, clock, batch, devices or jax.local_devices())
+    return xarray.open_zarr(memory, chunks=None).load()
+
+
+def _fill(
+    store: _store.Store,
+    sweep: Sweep,
+    blocks: list[_blocks.Block],
+    clock: "_Clock",
+    batch: int,
+    devices: list[jax.Device],
+) -> RunReport:
+    """Computes and stores the missing ones of some blocks."""
+    settings = list(sweep.settings())
     if len(blocks) > _MIN_ANNOUNCED_BLOCKS:
         clock.log(f"scanning {len(blocks):,} blocks for finished ones")
     missing, damaged = [], 0

@@ -128,7 +128,7 @@ def prepare(
             path.absolute().parent.mkdir(parents=True, exist_ok=True)
             part = Path(tempfile.mkdtemp(prefix=".part-", dir=path.absolute().parent))
             try:
-                _arrays.make(part, sweep, measured)
+                _arrays.make(str(part), sweep, measured)
                 part.chmod(0o755)
                 with contextlib.suppress(FileExistsError):
                     _publish(part, path)
@@ -162,15 +162,29 @@ def read(path: str | os.PathLike[str], mode: Literal["r", "r+"] = "r") -> Store:
     if stored != current:
         raise checks.error("store", f"{path} of {stored}", f"{current}; try a new store")
     try:
-        arrays: dict[str, Any] = dict(group.arrays())
-        measured = {name: arrays[name] for name, *_ in attributes["sweep"]["measured"]}
-        layout: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in attributes["layout"].items()
-        }
-        labels = {k: v for k, v in arrays.items() if k not in {*measured, "done"}}
-        return Store(path, attributes, Layout(**layout), measured, labels, arrays["done"])
+        return _opened(path, group)
     except Exception as error:
         raise checks.error("store", f"{path}, damaged ({_first_line(error)})", expected) from error
+
+
+def in_memory(sweep: Sweep, variables: Sequence[Variable]) -> tuple[Store, Any]:
+    """An empty store in memory, and the Zarr store that holds it."""
+    zarr = _arrays.library()
+    memory = zarr.storage.MemoryStore()
+    _arrays.make(memory, sweep, variables)
+    return _opened(Path("memory"), zarr.open_group(memory, use_consolidated=False)), memory
+
+
+def _opened(path: Path, group: Any) -> Store:
+    """The store of a Zarr group; raises any exception if the group is damaged."""
+    attributes: dict[str, Any] = dict(group.attrs)
+    arrays: dict[str, Any] = dict(group.arrays())
+    measured = {name: arrays[name] for name, *_ in attributes["sweep"]["measured"]}
+    layout: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in attributes["layout"].items()
+    }
+    labels = {k: v for k, v in arrays.items() if k not in {*measured, "done"}}
+    return Store(path, attributes, Layout(**layout), measured, labels, arrays["done"])
 
 
 @dataclass(frozen=True)
