@@ -8,7 +8,7 @@ from infomech._core import checks
 from infomech._rollout import rollout
 
 #: an animation of more layers shows only every n-th; it has fewer than twice as many frames
-FRAMES = 100
+MAX_FRAMES = 100
 
 
 def check_format(animation: str) -> None:
@@ -19,7 +19,7 @@ def check_format(animation: str) -> None:
 
 def animate(path: Path, kernel: Any, field: Any, steps: int, **settings: Any) -> None:
     """Writes an animation of a rollout; settings as for `infomech.rollout`."""
-    every = max(1, steps // FRAMES)
+    every = max(1, steps // MAX_FRAMES)
     _, frames = rollout(kernel, field, steps, observe=_values, every=every, **settings)
     plot.animation(frames, path)
 
