@@ -9,6 +9,7 @@ import pytest
 
 import infomech as im
 from infomech import dynamics
+from infomech.cli import main
 from infomech.engines import build, plan, shifts
 
 KERNEL = np.array([0.2, 0.9, -0.4], np.float32)
@@ -106,3 +107,14 @@ def test_an_engine_can_refuse_layers():
     with pytest.raises(ValueError, match="engine: got 'fast', expected one of auto, spectral"):
         im.rollout(KERNEL, FIELD, 2, engine="fast")
     assert [e.name for e in plan.ENGINES][:2] == ["spectral", "native"]
+
+
+@pytest.mark.parametrize("command", ["plan", "simulate"])
+def test_help_lists_the_known_names(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    words = capsys.readouterr().out.replace("│", " ").split()
+    text = " ".join(words)
+    engines = ["auto", *(engine.name for engine in plan.ENGINES)]
+    for names in (im.rectifiers.names(), dynamics.BOUNDARIES, dynamics.NORMALIZATIONS, engines):
+        assert f"{', '.join(names[:-1])} or {names[-1]}." in text

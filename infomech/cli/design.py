@@ -11,6 +11,7 @@ from infomech import design, losses, plot
 from infomech._core import checks, files
 from infomech.cli import kernel as kernel_command
 from infomech.cli.animation import animate, check_format
+from infomech.cli.choices import RectifierName
 from infomech.cli.options import Clock, numbers_in_line, print_conversion, progress_bar, use
 from infomech.design import parametrizations
 from infomech.fields import patterns
@@ -37,8 +38,7 @@ class Design:
     """Taps along each axis; one number for all axes."""
     diffusion: float | None = None
     """Target growth of the variance, mean over the axes, in pixels² per layer (optional)."""
-    rectifier: str = "relu"
-    """relu, modulus, identity, leaky_relu, softplus, gelu or tanh."""
+    rectifier: RectifierName = "relu"
     family: str = "taps"
     """Kernel family: taps, unit-energy or non-negative."""
     steps: int = 32

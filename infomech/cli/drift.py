@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from infomech import networks, plot, rates, weights
 from infomech._core import checks, files
+from infomech.cli.choices import RectifierName
 from infomech.cli.options import Clock, command_line_names, print_conversion, use
 from infomech.fields import images
 from infomech.networks import chain
@@ -43,8 +44,7 @@ class Drift:
     """Dilation of each layer; 1 by default."""
     groups: tuple[int, ...] = ()
     """Groups of each layer; by default the channels of depthwise layers, 1 for others."""
-    rectifier: str = "relu"
-    """Rectifier after each layer."""
+    rectifier: RectifierName = "relu"
     images: str = "noise"
     """Images at which gradients are taken: noise, or crops of a photograph such as camera, the same
     for all channels."""

@@ -11,6 +11,7 @@ import numpy as np
 from infomech import mechanics, parity, plot, spectrum, theory
 from infomech._core import files
 from infomech.cli import results
+from infomech.cli.choices import RectifierName
 from infomech.cli.options import KernelChoice, numbers_in_line, use
 
 
@@ -23,8 +24,7 @@ class Kernel:
     """
 
     kernel: KernelChoice = field(default_factory=KernelChoice)
-    rectifier: str = "relu"
-    """Rectifier of the prediction."""
+    rectifier: RectifierName = "relu"
     figure: Path | None = None
     """Figure to write: .png, .pdf or .svg."""
     json: bool = False

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 
 from infomech._core import files
+from infomech.cli.choices import BoundaryName, EngineName, NormalizationName, RectifierName
 from infomech.cli.options import use
 from infomech.engines.plan import plan
 
@@ -17,12 +18,9 @@ class PlanCommand:
     """Pixels of the field on each axis."""
     steps: int = 1000
     """Layers."""
-    rectifier: str = "relu"
-    """relu, modulus, identity, leaky_relu, softplus, gelu or tanh."""
-    boundary: str = "zero"
-    """zero, periodic or reflect."""
-    normalize: str = "l2"
-    """none, sum, l2 or max."""
+    rectifier: RectifierName = "relu"
+    boundary: BoundaryName = "zero"
+    normalize: NormalizationName = "l2"
     every: int = 0
     """Layers between observations; 0: only the final field is observed."""
     batch: int = 1
@@ -33,8 +31,7 @@ class PlanCommand:
     """Each layer has its own kernel."""
     dtype: str = "float32"
     """float32 or float64."""
-    engine: str = "auto"
-    """auto, or a required engine: spectral, native, shifts, convolution or tiles."""
+    engine: EngineName = "auto"
     platform: str | None = None
     """cpu, gpu or tpu; default: JAX's backend."""
     mesh: tuple[int, ...] = ()

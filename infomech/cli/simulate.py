@@ -11,6 +11,7 @@ from infomech._core import checks, files
 from infomech._rollout import Trace, rollout
 from infomech.cli import results
 from infomech.cli.animation import animate, check_format
+from infomech.cli.choices import BoundaryName, EngineName, NormalizationName, RectifierName
 from infomech.cli.options import Clock, KernelChoice, print_conversion, use
 from infomech.dynamics import BOUNDARIES
 from infomech.fields import Field, as_field, patterns
@@ -32,12 +33,9 @@ class Simulate:
     """Number of layers."""
     burn_in: int = 16
     """First layer of the fits of velocity and diffusion."""
-    rectifier: str = "relu"
-    """relu, modulus, identity, leaky_relu, softplus, gelu or tanh."""
-    boundary: str = "zero"
-    """zero, periodic or reflect."""
-    normalize: str = "l2"
-    """none, sum, l2 or max."""
+    rectifier: RectifierName = "relu"
+    boundary: BoundaryName = "zero"
+    normalize: NormalizationName = "l2"
     shape: tuple[int, ...] = ()
     """Pixels on each axis, pattern in the middle; empty: wide enough that nothing leaves."""
     dtype: str = "float32"
@@ -48,8 +46,7 @@ class Simulate:
     """Folder for the files; created if missing."""
     follow: int = 0
     """Layers between moves of the domain with the pattern, by whole pixels; 0: no moves."""
-    engine: str = "auto"
-    """auto, spectral, native, shifts or convolution; see `infomech plan`."""
+    engine: EngineName = "auto"
     compile_cache: Path | None = None
     """Folder that caches compiled code for later runs."""
     json: bool = False
