@@ -76,7 +76,7 @@ def measure(
     """
     side = 2 * int(np.ceil(radii.max())) + 1
     disks = [np.asarray(im.fields.disk((side, side), r, dtype="float64").values) for r in radii]
-    fields = [patterns.with_room(disk, (size, size), steps) for disk in disks]
+    fields = [patterns.padded(disk, (size, size), steps) for disk in disks]
     starts = jax.tree.map(lambda *parts: jnp.stack(parts), *fields)
 
     def run(kernel, field, radius):

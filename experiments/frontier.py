@@ -154,7 +154,7 @@ def trace_out(setting: FrontierSettings, *, seed: int = 0) -> Frontier:
 def _field(shape, steps):
     """A smooth blob in a domain that layers of this kernel size cannot leave."""
     blob = im.fields.gaussian([9] * len(shape), sigma=1.5, dtype="float64").values
-    return im.fields.patterns.with_room(np.asarray(blob), shape, steps)
+    return im.fields.patterns.padded(np.asarray(blob), shape, steps)
 
 
 def _starts(setting, count, seed):

@@ -113,7 +113,7 @@ def away_from_gaussian(field: im.fields.Field) -> jax.Array:
 def measure(stack: jax.Array, setting: GaussianSpreadSettings) -> Spread:
     """Pass the disk through layers of each kernel of a family."""
     values = patterns.pattern("disk", 3.0, 2, "float64")
-    field = patterns.with_room(values, stack.shape[1:], setting.steps)
+    field = patterns.padded(values, stack.shape[1:], setting.steps)
 
     def spread(kernel):
         _, trace = im.rollout(kernel, field, setting.steps)

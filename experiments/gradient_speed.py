@@ -93,7 +93,7 @@ def measure(taps: int, axes: int, pattern: str, setting: GradientSpeedSettings) 
     """Center and speed of one pattern along the last axis."""
     shape = (taps,) * axes
     values = patterns.pattern(pattern, 5.0, axes, "float64")
-    field = patterns.with_room(values, shape, setting.steps)
+    field = patterns.padded(values, shape, setting.steps)
 
     @jax.jit
     def move(field):

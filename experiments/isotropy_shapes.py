@@ -123,7 +123,7 @@ def outline(field: im.fields.Field) -> jax.Array:
 
 def measure(stack: jax.Array, starts: np.ndarray, steps: int, rectifier: str) -> Shapes:
     """Pass each pattern (patterns, rows, columns) through layers of each kernel."""
-    fields = [patterns.with_room(start, stack.shape[1:], steps) for start in starts]
+    fields = [patterns.padded(start, stack.shape[1:], steps) for start in starts]
     stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *fields)
 
     def observe(kernel, field):

@@ -41,7 +41,7 @@ def starts(
     widest = max(len(values) for values in values_list)
     rooms = [(widest - len(values)) // 2 for values in values_list]
     padded = [np.pad(values, room) for values, room in zip(values_list, rooms, strict=True)]
-    placed = [patterns.with_room(values, taps, steps) for values in padded]
+    placed = [patterns.padded(values, taps, steps) for values in padded]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *placed)
 
 

@@ -71,7 +71,7 @@ def measure(
         burn_in: first layer of the fits.
         rectifier: name.
     """
-    fields = [patterns.with_room(start, taps.shape[1:], steps) for start in starts]
+    fields = [patterns.padded(start, taps.shape[1:], steps) for start in starts]
     stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *fields)
 
     # fields are an argument: XLA would spend minutes on folding constants

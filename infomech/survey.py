@@ -219,7 +219,7 @@ def settings(config: LawConfig) -> list[LawSetting]:
         config.pattern,
     ):
         taps = (kernel_size,) * config.dimensions
-        shape = patterns.domain(_values(config, pattern).shape, taps, config.steps, boundary)
+        shape = patterns.padded_shape(_values(config, pattern).shape, taps, config.steps, boundary)
         combinations.append(
             LawSetting(kernel_size, rectifier, boundary, normalize, direction, pattern, shape)
         )
@@ -231,7 +231,7 @@ def _outcome(config: LawConfig, setting: LawSetting) -> Outcome:
     unit = jnp.asarray(setting.direction, config.dtype)
     taps = (setting.kernel_size,) * config.dimensions
     pattern = _values(config, setting.pattern)
-    field = patterns.with_room(pattern, taps, config.steps, setting.boundary)
+    field = patterns.padded(pattern, taps, config.steps, setting.boundary)
     static = {
         "kernel_size": taps,
         "steps": config.steps,

@@ -409,7 +409,7 @@ def test_unsupported_solvers_raise():
 
 def test_unreachable_target_is_accepted_on_a_large_domain():
     """More pixels would change nothing: three taps can't reach the target."""
-    field = im.fields.patterns.with_room(np.ones(5), (3,), STEPS)
+    field = im.fields.patterns.padded(np.ones(5), (3,), STEPS)
     settings = dict(field=field, solver=optax.sgd(0.1), iterations=50, **SETTINGS)
     result = design.fit(losses.velocity(np.array([9.0])), jnp.ones(3), **settings)
     assert result.status != design.Status.CONVERGED

@@ -96,7 +96,7 @@ def test_closed_form_equals_brute_force():
 def test_dark_middle_does_not_change_speed(dark):
     """(a, -B, c) with ReLU moves at (c - a)/(c + a), with arbitrarily small odd share."""
     blob = im.fields.gaussian((9,), sigma=1.5, dtype="float64").values
-    field = im.fields.patterns.with_room(np.asarray(blob), (3,), 24)
+    field = im.fields.patterns.padded(np.asarray(blob), (3,), 24)
     kernel = np.array([0.3, -dark, 0.7])
     _, trace = im.rollout(kernel, field, 24)
     speed = np.diff(np.asarray(trace.center)[[8, 16, 24], 0]) / 8

@@ -67,7 +67,7 @@ CALLS = {
     "sigma": ("sigma", lambda: im.fields.gaussian((9, 9), np.ma.masked_equal([1.0, 2], 2))),
     "width": ("width", lambda: im.fields.box((9, 9), np.ma.masked_equal([1.0, 2], 2))),
     "image": ("source", lambda: im.fields.image(SQUARE)),
-    "with_room": ("values", lambda: im.fields.patterns.with_room(SQUARE, (3, 3), 2)),
+    "padded": ("values", lambda: im.fields.patterns.padded(SQUARE, (3, 3), 2)),
     "share": ("share", lambda: im.kernels.mix((3,), share=np.ma.masked)),
     "ratio": ("ratio", lambda: im.kernels.mix((3,), ratio=np.ma.masked)),
     "random share": ("share", lambda: im.kernels.random((3,), key=KEY, share=np.ma.masked)),

@@ -174,7 +174,7 @@ def test_padding_is_just_enough_for_any_kernel(taps):
     from infomech import rollout
 
     values = patterns.pattern("disk", 2.0, 2, "float64")
-    field = patterns.with_room(values, taps, 6)
+    field = patterns.padded(values, taps, 6)
     for corner in [(0, 0), (-1, -1)]:
         kernel = np.zeros(taps)
         kernel[corner] = 1
@@ -187,5 +187,5 @@ def test_positions_count_from_the_pattern():
     from infomech import observables
 
     values = patterns.pattern("box", 3.0, 2)
-    field = patterns.with_room(values, (4, 3), 5, "zero")
+    field = patterns.padded(values, (4, 3), 5, "zero")
     np.testing.assert_allclose(observables.center(field), [3, 3], atol=1e-5)

@@ -93,7 +93,7 @@ class Design:
             raise checks.error("pattern", f"{self.pattern}, which is all 0", "a pattern that isn't")
         conversion = patterns.conversion(self.pattern)
         print_conversion(conversion, json=self.json)
-        field = patterns.with_room(values, kernel_size, checks.integer("steps", self.steps, 1))
+        field = patterns.padded(values, kernel_size, checks.integer("steps", self.steps, 1))
         loss = losses.velocity(np.asarray(self.velocity, np.float32))
         if self.diffusion is not None:
             loss = loss + losses.diffusion(np.float32(self.diffusion))

@@ -97,7 +97,7 @@ class Simulate:
         steps = checks.integer("steps", self.steps, 0)
         values = patterns.pattern(self.pattern, self.radius, len(taps), self.dtype)
         if not self.shape:
-            return patterns.with_room(values, taps, steps, self.boundary)
+            return patterns.padded(values, taps, steps, self.boundary)
         shape = checks.shape("shape", self.shape)
         if len(shape) != values.ndim or np.any(np.less(shape, values.shape)):
             raise checks.error("shape", shape, f"{values.ndim} axes of at least {values.shape}")

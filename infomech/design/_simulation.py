@@ -49,7 +49,7 @@ def verify(
         kernels = jnp.asarray(np.asarray(kernels), jnp.float64)
         taps = kernels.shape[-values.ndim :]
         if setup.dynamics.boundary == "zero":
-            wide = patterns.with_room(values, taps, setup.steps)
+            wide = patterns.padded(values, taps, setup.steps)
         else:
             wide = as_field(jnp.asarray(values))
         origin = wide.origin + np.asarray(field.origin, np.float64)

@@ -62,28 +62,28 @@ def conversion(name: str) -> str:
     return "" if name in PATTERNS else images.read(name).conversion
 
 
-def domain(
-    extent: tuple[int, ...], taps: tuple[int, ...], steps: int, boundary: str
+def padded_shape(
+    shape: tuple[int, ...], kernel_size: tuple[int, ...], steps: int, boundary: str
 ) -> tuple[int, ...]:
     """Shape of a domain whose boundary a pattern can't reach within `steps` layers of any kernel.
 
     A layer of n taps widens a pattern by n − 1 pixels; n pixels stay free at either end. A periodic
     domain is twice as large, so the pattern never meets itself.
     """
-    shape = [m + steps * (n - 1) + 2 * n for m, n in zip(extent, taps, strict=True)]
-    return tuple(2 * m if boundary == "periodic" else m for m in shape)
+    padded = [m + steps * (n - 1) + 2 * n for m, n in zip(shape, kernel_size, strict=True)]
+    return tuple(2 * m if boundary == "periodic" else m for m in padded)
 
 
-def with_room(
-    values: np.ndarray, taps: tuple[int, ...], steps: int, boundary: str = "zero"
+def padded(
+    values: np.ndarray, kernel_size: tuple[int, ...], steps: int, boundary: str = "zero"
 ) -> _field.Field:
-    """`values` zero-padded to the shape of `domain`, placed such that nothing leaves the domain.
+    """`values` padded with zeros to `padded_shape`, placed such that nothing leaves the domain.
 
     Positions count from the first pixel of `values`.
     """
     checks.unmasked("values", values)
-    shape = domain(values.shape, taps, steps, boundary)
-    before = [n + steps * ((n - 1) // 2) for n in taps]
+    shape = padded_shape(values.shape, kernel_size, steps, boundary)
+    before = [n + steps * ((n - 1) // 2) for n in kernel_size]
     padding = [(b, n - b - m) for b, n, m in zip(before, shape, values.shape, strict=True)]
     field = _field.as_field(jnp.asarray(np.pad(values, padding)))
     return _field.Field(field.values, -jnp.asarray(before, field.origin.dtype), field.log_gain)

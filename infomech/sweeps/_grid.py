@@ -67,7 +67,9 @@ class Setting:
         """Pixels along each axis of the field."""
         if self.shape:
             return (self.shape,) * self.dimensions
-        return patterns.domain(self.pattern_shape, self.kernel_shape, self.steps, self.boundary)
+        return patterns.padded_shape(
+            self.pattern_shape, self.kernel_shape, self.steps, self.boundary
+        )
 
     @property
     def pattern_shape(self) -> tuple[int, ...]:

@@ -207,7 +207,7 @@ def _start(setting: Setting) -> fields.Field:
     """The pattern, padded to the shape of the field."""
     values = patterns.pattern(setting.pattern, setting.radius, setting.dimensions, setting.dtype)
     if not setting.shape:
-        return patterns.with_room(values, setting.kernel_shape, setting.steps, setting.boundary)
+        return patterns.padded(values, setting.kernel_shape, setting.steps, setting.boundary)
     padding = [n - m for n, m in zip(setting.field_shape, values.shape, strict=True)]
     return fields.as_field(jnp.asarray(np.pad(values, [(n // 2, n - n // 2) for n in padding])))
 
