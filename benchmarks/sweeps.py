@@ -92,10 +92,10 @@ def turns(sweep: sweeps.Sweep, count: int) -> list[dict[str, float]]:
         rows.append(
             {
                 "bare": bare,
-                "stored": total - spent.compile_s,
-                "compile": spent.compile_s,
-                "run": spent.run_s,
-                "write": spent.write_s,
+                "stored": total - spent["compile"],
+                "compile": spent["compile"],
+                "run": spent["run"],
+                "write": spent["write"],
                 "blocks": len(list(plan.blocks())),
             }
         )

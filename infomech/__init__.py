@@ -23,6 +23,7 @@ from infomech import (
     theory,
     weights,
 )
+from infomech._core.progress import Progress
 from infomech._rollout import Trace, layer, rollout
 from infomech._version import __version__
 from infomech.dynamics import Dynamics
@@ -33,6 +34,7 @@ from infomech.rectifiers import Rectifier
 __all__ = [
     "Dynamics",
     "Field",
+    "Progress",
     "Rectifier",
     "Trace",
     "__version__",

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+import infomech as im
 from experiments import receptive_drift, small_cnn, trained_filters
 from infomech import networks, plot, weights
 from infomech.cli import drift, main
@@ -120,9 +121,9 @@ def displacements(stack, images):
         spec=spec,
         key=jax.random.key(0),
         resamples=20,
-        progress=lambda lattices: (order.append(n) or x for n, x in enumerate(lattices)),
+        on_progress=lambda progress: order.append((progress.done, progress.total)),
     )
-    assert order == list(range(len(stack)))
+    assert order == [(n, len(stack)) for n in range(len(stack) + 1)]
     return params, spec, results
 
 
@@ -430,15 +431,21 @@ def test_drift_errors_name_the_options(capsys, weights_file, tmp_path):
         assert message in err
 
 
+def show_two_layers():
+    with drift._show_progress(["first", "second"]) as update:
+        for done in range(3):
+            update(im.Progress(done, 2))
+
+
 def test_drift_shows_progress_on_terminals_only(monkeypatch):
     terminal = io.StringIO()
     monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(sys, "stderr", terminal)
-    assert list(drift._with_progress([1, 2], ["first", "second"])) == [1, 2]
+    show_two_layers()
     assert "first: compiling, measuring:   0%" in terminal.getvalue()
     assert "second: compiling, measuring:  50%" in terminal.getvalue()
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    assert list(drift._with_progress([1, 2], ["first", "second"])) == [1, 2]
+    show_two_layers()
     assert sys.stderr.getvalue() == ""
 
 

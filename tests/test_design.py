@@ -152,9 +152,9 @@ def test_chunks_match_uninterrupted_iterations(solver):
         field=line(),
         steps=1,
         iterations=25,
-        on_progress=lambda done, total: counts.append((done, total)),
+        on_progress=lambda progress: counts.append((progress.done, progress.total)),
     )
-    assert counts == [(10, 25), (20, 25), (25, 25)]
+    assert counts == [(0, 25), (10, 25), (20, 25), (25, 25)]
 
     def residuals(kernel, _=None):
         return jnp.concatenate([10 * (kernel[1:] - kernel[:-1] ** 2), 1 - kernel[:-1]])
@@ -162,7 +162,7 @@ def test_chunks_match_uninterrupted_iterations(solver):
     def squares(kernel, _):
         return jnp.sum(residuals(kernel) ** 2)
 
-    for (iterations, _), value in zip(counts, result.history[1:, 0], strict=True):
+    for (iterations, _), value in zip(counts[1:], result.history[1:, 0], strict=True):
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             if solver in names:
                 solution = optimistix.least_squares(

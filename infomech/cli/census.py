@@ -1,17 +1,17 @@
 """`infomech census`: mechanics of the filters in a weight file."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import tyro
-from tqdm import tqdm
 
 from infomech import networks, plot, weights
 from infomech._core import checks, files
-from infomech.cli.options import Clock, command_line_names
+from infomech._core.progress import Progress
+from infomech.cli.options import Clock, command_line_names, show_progress
 from infomech.weights import Layer
 
 
@@ -57,8 +57,8 @@ class Census:
         # raise early if either file is invalid
         layers, other = self._layers(), self._other()
         out = files.folder(self.out)
-        layers = _with_progress(layers, self.file.name)
-        dataset = networks.census(layers, skip_nan=self.skip_nan)
+        with show_progress(self.file.name, " filters") as update:
+            dataset = networks.census(_counted(layers, update), skip_nan=self.skip_nan)
         verdict = networks.dominance(dataset)
         change = other and self._change(other)
         names = {kind: out / f"census.{kind}" for kind in ("json", "nc", "png")}
@@ -119,11 +119,14 @@ class Census:
             return networks.compare(other, self._layers(), skip_nan=self.skip_nan)
 
 
-def _with_progress(layers: Iterable[Layer], title: str) -> Iterator[Layer]:
-    with tqdm(desc=title, unit=" filters", delay=2, leave=False, disable=None) as bar:
-        for layer in layers:
-            yield layer
-            bar.update(int(np.prod(layer.kernels.shape[:2])))
+def _counted(layers: Iterable[Layer], on_progress: Callable[[Progress], None]) -> Iterator[Layer]:
+    """Yields the layers, and reports the number of their filters."""
+    done = 0
+    on_progress(Progress(done))
+    for layer in layers:
+        yield layer
+        done += int(np.prod(layer.kernels.shape[:2]))
+        on_progress(Progress(done))
 
 
 def _plain(dataset: Any) -> dict[str, Any]:

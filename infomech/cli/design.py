@@ -12,7 +12,7 @@ from infomech._core import checks, files
 from infomech.cli import kernel as kernel_command
 from infomech.cli.animation import animate, check_format
 from infomech.cli.choices import RectifierName
-from infomech.cli.options import Clock, numbers_in_line, print_conversion, progress_bar, use
+from infomech.cli.options import Clock, numbers_in_line, print_conversion, show_progress, use
 from infomech.design import parametrizations
 from infomech.fields import patterns
 from infomech.losses._loss import finite_numbers
@@ -100,7 +100,7 @@ class Design:
         starts = design.starts(
             kernel_size, checks.integer("starts", self.starts, 1), key=jax.random.key(self.seed)
         )
-        with progress_bar("design", "iteration", shown=not self.json) as update:
+        with show_progress("design", "iteration", shown=not self.json) as update:
             fitted = design.fit(
                 loss,
                 starts,

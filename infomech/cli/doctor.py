@@ -1,13 +1,13 @@
 """`infomech doctor`: versions, devices, and a check for miscompiled batches of small arrays."""
 
-import sys
 from dataclasses import dataclass
 
 import jax
-from tqdm import tqdm
 
 from infomech._core import files
+from infomech._core.progress import Progress
 from infomech.cli import canary
+from infomech.cli.options import show_progress
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,11 @@ class Doctor:
         minors, batches = (canary.MINORS, canary.BATCHES) if self.full else ((3, 7), (40000,))
         dtypes = ("float32", "float64")
         total = len(minors) * len(batches) * len(dtypes) * canary.quantities()
-        with jax.enable_x64(True):
-            checks = canary.check(minors, batches, dtypes)
-            findings = list(tqdm(checks, desc="checks", total=total, file=sys.stderr))
+        findings = []
+        with jax.enable_x64(True), show_progress("checks", "check") as update:
+            for finding in canary.check(minors, batches, dtypes):
+                findings.append(finding)
+                update(Progress(len(findings), total))
         wrong = [finding for finding in findings if not finding.right]
         facts = {
             **provenance,

@@ -1,20 +1,20 @@
 """`infomech drift`: displacement of content through the layers of a weight file."""
 
-import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import jax
 import numpy as np
 import tyro
-from tqdm import tqdm
 
 from infomech import networks, plot, rates, weights
 from infomech._core import checks, files
+from infomech._core.progress import Progress
 from infomech.cli.choices import RectifierName
-from infomech.cli.options import Clock, command_line_names, print_conversion, use
+from infomech.cli.options import Clock, command_line_names, print_conversion, show_progress, use
 from infomech.fields import images
 from infomech.networks import chain
 from infomech.networks.chain import Displaced
@@ -82,13 +82,10 @@ class Drift:
         print_conversion(conversion, json=self.json)
         # raise early if the folder can't be written
         out = files.folder(self.out)
-        results = chain.displacements(
-            params,
-            inputs,
-            spec=spec,
-            key=jax.random.key(self.seed),
-            progress=lambda lattices: _with_progress(lattices, [layer.name for layer in layers]),
-        )
+        with _show_progress([layer.name for layer in layers]) as update:
+            results = chain.displacements(
+                params, inputs, spec=spec, key=jax.random.key(self.seed), on_progress=update
+            )
         names = {kind: out / f"drift.{kind}" for kind in ("json", "png")}
         plot.save(plot.drift({self.file.name: results}), names["png"])
         result = files.to_json(
@@ -131,13 +128,16 @@ class Drift:
         return np.repeat(crops[:, None], spec.channels, 1).astype(self.dtype), conversion
 
 
-def _with_progress(layers: Sequence[Any], names: Sequence[str]) -> Iterator[Any]:
-    """Shows the current layer on a terminal; most of the time is spent compiling."""
-    with tqdm(total=len(layers), unit="layer", leave=False, disable=None, file=sys.stderr) as bar:
-        for layer, name in zip(layers, names, strict=True):
-            bar.set_description(f"{name}: compiling, measuring")
-            yield layer
-            bar.update()
+@contextlib.contextmanager
+def _show_progress(names: Sequence[str]) -> Iterator[Callable[[Progress], None]]:
+    """Shows the name of the current layer; most of the time is spent compiling."""
+    with show_progress("drift", "layer") as update:
+
+        def update_named(progress: Progress) -> None:
+            name = names[min(progress.done, len(names) - 1)]
+            update(replace(progress, task=f"{name}: compiling, measuring"))
+
+        yield update_named
 
 
 def _report(results: Sequence[Displaced], layers: Sequence[Layer], spec: Spec) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 
 from infomech import kernels
 from infomech._core import checks, extras, files
+from infomech._core.progress import Progress
 
 
 def use(dtype: str, compile_cache: Path | None = None) -> None:
@@ -78,19 +79,31 @@ def print_conversion(conversion: str, *, json: bool) -> None:
 
 
 @contextlib.contextmanager
-def progress_bar(
+def show_progress(
     description: str, unit: str, *, shown: bool = True
-) -> Iterator[Callable[[int, int], None]]:
-    """Shows a bar on a terminal's stderr; yields its update function of (done, total)."""
+) -> Iterator[Callable[[Progress], None]]:
+    """Shows a bar on a terminal's stderr, and notes anywhere; yields the `on_progress` for it."""
     with extras.needed("cli", "the progress bar"):
         from tqdm import tqdm
     with tqdm(
         desc=description, unit=unit, leave=False, disable=None if shown else True, file=sys.stderr
     ) as bar:
 
-        def update(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+        def update(progress: Progress) -> None:
+            if progress.note:
+                tqdm.write(f"infomech: {progress.note}", file=sys.stderr)
+            if progress.note or bar.disable:
+                return
+            if bar.total is None:
+                # parts done by earlier runs don't count for the speed
+                bar.initial = bar.n = progress.done
+            bar.total = progress.total
+            seconds = [f"{work} {s:.0f} s" for work, s in progress.seconds.items()]
+            bar.set_postfix_str(", ".join(seconds), refresh=False)
+            bar.update(progress.done - bar.n)
+            # show a new task at once: it may take long
+            if progress.task and not bar.desc.startswith(progress.task):
+                bar.set_description(progress.task)
 
         yield update
 

@@ -4,15 +4,14 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import tyro
-from tqdm import tqdm
 
 from infomech import sweeps
 from infomech._core import checks, files
-from infomech.cli.options import print_conversion, progress_bar, use
+from infomech.cli.options import print_conversion, show_progress, use
 from infomech.fields import patterns
 from infomech.sweeps import _spec, _store
 
@@ -54,16 +53,16 @@ class SweepRun:
             explanation = sweeps.explain(sweep, batch=self.batch)
             print(files.to_json(explanation) if self.json else explanation)
             return 0
-        bar = _Bar()
         try:
-            report = sweeps.run(sweep, self.store, shard=shard, batch=self.batch, on_progress=bar)
+            with show_progress("sweep", "point") as update:
+                report = sweeps.run(
+                    sweep, self.store, shard=shard, batch=self.batch, on_progress=update
+                )
         except (KeyboardInterrupt, sweeps.StoreError) as error:
-            bar.close()
             cause = "interrupted" if isinstance(error, KeyboardInterrupt) else error.strerror
             print(f"infomech: {cause}; finished blocks are kept. Resume with:", file=sys.stderr)
             print(f"  {self._command()}", file=sys.stderr)
             return 130 if isinstance(error, KeyboardInterrupt) else 1
-        bar.close()
         for name in sweep.pattern:
             print_conversion(patterns.conversion(name), json=self.json)
         print(files.to_json(report) if self.json else self._summary(report))
@@ -83,8 +82,8 @@ class SweepRun:
         return "\n".join(
             [
                 f"points  {report.points:,}, of which {report.computed:,} were computed now",
-                f"time    compiling {s.compile_s:.1f} s, running {s.run_s:.1f} s,"
-                f" storing {s.write_s:.1f} s",
+                f"time    compiling {s['compile']:.1f} s, running {s['run']:.1f} s,"
+                f" storing {s['write']:.1f} s",
                 f"store   {self.store}: xarray.open_zarr({str(self.store)!r})",
             ]
         )
@@ -101,7 +100,7 @@ class SweepStatus:
 
     def run(self) -> int:
         """Prints the status; returns 0 if the store is complete and intact, else 1."""
-        with progress_bar("blocks", "block") as update:
+        with show_progress("blocks", "block") as update:
             status = _store.status(self.store, update)
         print(files.to_json(status) if self.json else _summary(self.store, status))
         return 0 if status.intact == status.points and status.labeled else 1
@@ -122,37 +121,6 @@ class SweepExport:
         sizes = ", ".join(f"{name} {size}" for name, size in dataset.sizes.items())
         print(f"{self.out}: {sizes}")
         return 0
-
-
-class _Bar:
-    """Progress bar with separate times for compiling, running and storing."""
-
-    def __init__(self) -> None:
-        self.bar: Any = None
-
-    def __call__(self, progress: sweeps.Progress) -> None:
-        if self.bar is None:
-            self.bar = tqdm(
-                total=progress.points,
-                initial=progress.done,
-                unit="point",
-                unit_scale=True,
-                desc="sweep",
-                file=sys.stderr,
-                disable=None,
-            )
-        if progress.note:
-            tqdm.write(f"infomech: {progress.note}", file=sys.stderr)
-        self.bar.total = progress.points
-        self.bar.set_postfix_str(
-            f"compiling {progress.compile_s:.0f} s, running {progress.run_s:.0f} s, "
-            f"storing {progress.write_s:.1f} s"
-        )
-        self.bar.update(progress.done - self.bar.n)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
 
 
 def _summary(path: Path, status: _store.Status) -> str:

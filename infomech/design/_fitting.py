@@ -12,6 +12,7 @@ import numpy as np
 from infomech import fields, observables
 from infomech._core import checks
 from infomech._core import status as status_codes
+from infomech._core.progress import Progress
 from infomech.design import parametrizations, solvers
 from infomech.design._simulation import Setup, check, verify
 from infomech.design.parametrizations import Parametrization
@@ -113,7 +114,7 @@ def fit(
     tolerance: float = 1e-10,
     batched_loss: bool = False,
     stop_at_first: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> Result:
     """Minimizes a loss over the kernels of a family, from many starts at once.
 
@@ -139,7 +140,7 @@ def fit(
         batched_loss: whether targets and weights have a leading axis n, one per start; scalars are
             shared.
         stop_at_first: whether to stop as soon as one start has reached the tolerance.
-        on_progress: called with the iterations done and `iterations` after each chunk.
+        on_progress: called with a `Progress` in iterations at the start and after each chunk.
 
     Returns:
         `Result`.
@@ -167,6 +168,8 @@ def fit(
     history = [value]
     best, lowest = params, value
     active, paused = np.isfinite(value), np.zeros(len(value), bool)
+    if on_progress:
+        on_progress(Progress(0, iterations))
     for done in range(0, iterations, method.chunk):
         count = min(method.chunk, iterations - done)
         updated, state = problem.advance(params, state, loss, field, count)
@@ -182,7 +185,7 @@ def fit(
         improved = pausing | (lowest < 0.999 * previous)
         active &= (lowest > tolerance) & np.isfinite(value) & improved
         if on_progress:
-            on_progress(done + count, iterations)
+            on_progress(Progress(done + count, iterations))
         if not active.any() or (stop_at_first and (lowest <= tolerance).any()):
             break
     kernels = jax.vmap(family.kernel)(best)

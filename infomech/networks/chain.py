@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from infomech._core import checks
+from infomech._core.progress import Progress
 from infomech.networks import drift, receptive, sequential
 from infomech.networks.drift import Agreement, Drift
 from infomech.networks.receptive import Shape
-from infomech.networks.sequential import Filters, Head, Lattice, Parameters, Spec
+from infomech.networks.sequential import Filters, Head, Parameters, Spec
 from infomech.weights._layers import Layer
 
 
@@ -120,7 +121,7 @@ def displacements(
     spec: Spec,
     key: jax.Array,
     resamples: int = 1000,
-    progress: Callable[[Sequence[Lattice]], Iterable[Lattice]] = iter,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> list[Displaced]:
     """Displacement of content from the image to the channels of each layer, predicted and measured.
 
@@ -135,7 +136,7 @@ def displacements(
         spec: of the network; static.
         key: for the bootstrap, from `jax.random.key`.
         resamples: bootstrap draws; static.
-        progress: wraps the iterable of lattices, one per layer, as `tqdm.tqdm` does.
+        on_progress: called with a `Progress` in layers at the start and after each layer.
 
     Returns:
         For each layer one result with weighting "signed" and one with "energy".
@@ -145,7 +146,10 @@ def displacements(
     """
     images = checks.floating("images", images)
     results = []
-    for n, lattice in enumerate(progress(sequential.lattices(spec))):
+    lattices = sequential.lattices(spec)
+    for n, lattice in enumerate(lattices):
+        if on_progress:
+            on_progress(Progress(n, len(lattices)))
         middle = (np.array(images.shape[2:]) - 1) / 2
         index = np.rint((middle - lattice.origin) / lattice.spacing).astype(int)
         channels = spec.layers[n].outputs
@@ -155,6 +159,8 @@ def displacements(
             params, images, units, positions, key, spec=spec, layer=n, resamples=resamples
         )
         results += [Displaced(n + 1, name, *by_weighting[name]) for name in drift.WEIGHTINGS]
+    if on_progress:
+        on_progress(Progress(len(lattices), len(lattices)))
     return results
 
 

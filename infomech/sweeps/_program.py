@@ -160,11 +160,11 @@ class Program:
 
     def _run(self, columns, points):
         if self.compiled is None:
-            with self.timed("compile_s"):
+            with self.timed("compile"):
                 program = lowered(self.sweep, self.setting, self.devices, self.batch)
                 self._check(program.out_info)
                 self.compiled = program.compile()
-        with self.timed("run_s"):
+        with self.timed("run"):
             inputs = batches(columns, points, self.batch, self.setting.dtype)
             results = jax.device_get([self.compiled(batch) for batch in inputs])
         return {name: np.concatenate([r[name] for r in results])[:points] for name in results[0]}

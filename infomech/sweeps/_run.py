@@ -4,37 +4,18 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
 
 from infomech._core import checks, extras
+from infomech._core.progress import Progress
 from infomech.sweeps import _blocks, _store
 from infomech.sweeps._grid import Sweep
 from infomech.sweeps._program import Program, check_dtype, variables
 
 #: above this many blocks, announce the scan for finished ones
 _MIN_ANNOUNCED_BLOCKS = 200
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Progress of a run.
-
-    Attributes:
-        done: points stored so far, including those of earlier runs.
-        points: points of this shard.
-        compile_s, run_s, write_s: seconds spent compiling, computing and storing.
-        note: message for the user, or "".
-    """
-
-    done: int
-    points: int
-    compile_s: float = 0.0
-    run_s: float = 0.0
-    write_s: float = 0.0
-    note: str = ""
 
 
 class RunReport(NamedTuple):
@@ -45,14 +26,14 @@ class RunReport(NamedTuple):
         computed: points computed and stored by this run.
         damaged: stored points that failed their checksum and were recomputed.
         batch: batch size by setting.
-        seconds: the last `Progress`, with the seconds spent compiling, computing and storing.
+        seconds: seconds spent on "compile", "run" and "write".
     """
 
     points: int
     computed: int
     damaged: int
     batch: dict[str, int]
-    seconds: Progress
+    seconds: dict[str, float]
 
 
 def run(
@@ -77,7 +58,8 @@ def run(
             `jax.distributed` divide these among themselves.
         batch: points computed at once on all devices; 0: chosen from the memory.
         devices: devices to use; None: all of this process.
-        on_progress: called with a `Progress` after each block and for each message.
+        on_progress: called with a `Progress` in points at the start, after each block and for each
+            message; its `seconds` are those of "compile", "run" and "write".
 
     Returns:
         `RunReport`.
@@ -90,10 +72,10 @@ def run(
     part, parts = _shard(shard)
     checks.integer("batch", batch, 0)
     check_dtype(sweep)
-    clock = _Clock(on_progress or (lambda _: None))
+    clock = _Clock(on_progress)
 
     def timed_variables():
-        with clock.timed("compile_s"):
+        with clock.timed("compile"):
             return variables(sweep)
 
     store = _store.prepare(path, sweep, timed_variables)
@@ -133,8 +115,8 @@ def compute(
         import xarray
     checks.integer("batch", batch, 0)
     check_dtype(sweep)
-    clock = _Clock(on_progress or (lambda _: None))
-    with clock.timed("compile_s"):
+    clock = _Clock(on_progress)
+    with clock.timed("compile"):
         measured = variables(sweep)
     store, memory = _store.in_memory(sweep, measured)
     blocks = list(store.layout.blocks())
@@ -175,12 +157,12 @@ def _fill(
         for block in todo[first:] + todo[:first]:
             if not store.intact(block):
                 results = program(_blocks.columns(tables, block), block.points)
-                with clock.timed("write_s"):
+                with clock.timed("write"):
                     store.write(block, results)
                 clock.computed += block.points
             clock.advance(block.points)
         batches[str(settings[number])] = program.batch
-    return RunReport(total, clock.computed, damaged, batches, clock.progress)
+    return RunReport(total, clock.computed, damaged, batches, clock.seconds)
 
 
 def _shard(shard: tuple[int, int]) -> tuple[int, int]:
@@ -197,29 +179,32 @@ def _shard(shard: tuple[int, int]) -> tuple[int, int]:
 class _Clock:
     """Counts points and seconds, and reports them."""
 
-    def __init__(self, on_progress: Callable[[Progress], None]) -> None:
-        self.progress, self.on_progress, self.computed = Progress(0, 0), on_progress, 0
+    def __init__(self, on_progress: Callable[[Progress], None] | None) -> None:
+        self.on_progress, self.computed = on_progress, 0
+        self.done, self.points = 0, 0
+        self.seconds = {"compile": 0.0, "run": 0.0, "write": 0.0}
 
     def start(self, done: int, points: int) -> None:
         """Sets the points done by earlier runs, and the total."""
-        self.progress = replace(self.progress, done=done, points=points)
-        self.on_progress(self.progress)
+        self.done, self.points = done, points
+        self.log()
 
     def advance(self, points: int) -> None:
         """Counts stored points."""
-        self.progress = replace(self.progress, done=self.progress.done + points)
-        self.on_progress(self.progress)
+        self.done += points
+        self.log()
 
-    def log(self, note: str) -> None:
-        """Reports a message."""
-        self.on_progress(replace(self.progress, note=note))
+    def log(self, note: str = "") -> None:
+        """Reports the progress, with a message."""
+        if self.on_progress:
+            seconds = dict(self.seconds)
+            self.on_progress(Progress(self.done, self.points, note=note, seconds=seconds))
 
     @contextlib.contextmanager
-    def timed(self, field: str) -> Iterator[None]:
-        """Adds the seconds of a `with` block to a field of `Progress`."""
+    def timed(self, work: str) -> Iterator[None]:
+        """Adds the seconds of a `with` block to one kind of work."""
         start = time.perf_counter()
         try:
             yield
         finally:
-            spent = getattr(self.progress, field) + time.perf_counter() - start
-            self.progress = replace(self.progress, **{field: spent})
+            self.seconds[work] += time.perf_counter() - start

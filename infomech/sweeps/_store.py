@@ -23,6 +23,7 @@ import numpy as np
 
 from infomech import _version, rates
 from infomech._core import checks, files
+from infomech._core.progress import Progress
 from infomech.sweeps import _arrays
 from infomech.sweeps._arrays import Variable
 from infomech.sweeps._blocks import Block, Layout
@@ -212,13 +213,13 @@ class Status:
 
 
 def status(
-    path: str | os.PathLike[str], on_progress: Callable[[int, int], None] | None = None
+    path: str | os.PathLike[str], on_progress: Callable[[Progress], None] | None = None
 ) -> Status:
     """Reads a whole store and reports how much of it is complete; safe during a run.
 
     Args:
         path: folder of the store.
-        on_progress: called with the number of blocks read and the total after each block.
+        on_progress: called with a `Progress` in blocks after each block.
 
     Raises:
         ValueError: it is not a store, or a store of another version.
@@ -233,7 +234,7 @@ def status(
         intact += block.points if parts else 0
         damaged += block.points if checksum and not parts else 0
         if on_progress:
-            on_progress(block.number + 1, blocks)
+            on_progress(Progress(block.number + 1, blocks))
         if parts and store.attributes["sweep"]["observe"] == "rates":
             codes, numbers = np.unique(parts["status"], return_counts=True)
             for code, count in zip(codes.tolist(), numbers.tolist(), strict=True):
