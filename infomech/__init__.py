@@ -25,7 +25,7 @@ from infomech import (
 )
 from infomech._core.progress import Progress
 from infomech._rollout import Trace, layer, rollout
-from infomech._version import __version__
+from infomech._version import __version__ as __version__
 from infomech.dynamics import Dynamics
 from infomech.engines.plan import plan
 from infomech.fields import Field
@@ -37,7 +37,6 @@ __all__ = [
     "Progress",
     "Rectifier",
     "Trace",
-    "__version__",
     "design",
     "dynamics",
     "fields",
